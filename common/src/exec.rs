@@ -1,0 +1,243 @@
+//! The last step of every container: the command itself.
+
+use std::env;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{AccessFlags, access, execv};
+
+use crate::error::Failure;
+use crate::{Exit, signals};
+
+/// Where a root has its programs.
+const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where to look when the caller's environment has no PATH; execvp(3).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Forgets the caller's environment, which means nothing in a new root: PATH
+/// and HOME are the usual ones there, the umask is 022, TERM is kept, and
+/// nothing else is.
+pub fn fresh_environment() {
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    for (name, _) in env::vars_os() {
+        if name != "TERM" {
+            #[allow(unsafe_code, reason = "the environment is shared by threads")]
+            // SAFETY: a step has one thread.
+            unsafe {
+                env::remove_var(name);
+            }
+        }
+    }
+    for (name, value) in [("PATH", ROOT_PATH), ("HOME", "/root")] {
+        #[allow(unsafe_code, reason = "the environment is shared by threads")]
+        // SAFETY: a step has one thread.
+        unsafe {
+            env::set_var(name, value);
+        }
+    }
+}
+
+/// Becomes the command: `command[0]`, looked up in PATH unless it has a slash,
+/// with all of `command` as its arguments; execve(2).
+///
+/// Returns only when that fails. The result has the type of a child's, so that
+/// `exec` can be its last word.
+///
+/// # Errors
+///
+/// With [`Exit::NOT_FOUND`] when there is no such command, otherwise with
+/// [`Exit::NOT_EXECUTABLE`] and what is wrong with it: the kernel says "No such
+/// file or directory" for a missing interpreter or loader, too.
+pub fn exec(command: &[CString]) -> Result<Exit> {
+    let name = command.first().map_or(c"", CString::as_c_str);
+    signals::unblock_all()?;
+    let searched = !name.to_bytes().contains(&b'/');
+    let mut failure = (Errno::ENOENT, None);
+    for path in candidates(name) {
+        let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
+            continue;
+        };
+        // `execv` comes back only with an error.
+        let errno = execv(&file, command).err().unwrap_or(Errno::UnknownErrno);
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR if fs::metadata(&path).is_err() => {}
+            Errno::EACCES if searched && fs::metadata(&path).is_err() => {}
+            // A later directory of PATH may hold one that can be executed.
+            Errno::EACCES => failure = (errno, Some(path)),
+            _ => {
+                failure = (errno, Some(path));
+                break;
+            }
+        }
+    }
+    let message = match &failure {
+        (errno, Some(path)) => cannot_execute(path, *errno),
+        (_, None) => not_found(name),
+    };
+    let exit = match failure {
+        (_, Some(_)) => Exit::NOT_EXECUTABLE,
+        (_, None) => Exit::NOT_FOUND,
+    };
+    Err(Failure { exit, message }.into())
+}
+
+/// The files that `name` may mean, in order.
+fn candidates(name: &CStr) -> Vec<PathBuf> {
+    let name = OsStr::from_bytes(name.to_bytes());
+    if name.as_bytes().contains(&b'/') {
+        return vec![PathBuf::from(name)];
+    }
+    if name.is_empty() {
+        return Vec::new();
+    }
+    let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(DEFAULT_PATH));
+    env::split_paths(&path).map(|dir| dir.join(name)).collect()
+}
+
+/// Why there is no such command, in one line.
+fn not_found(name: &CStr) -> String {
+    let shown = name.to_string_lossy();
+    if shown.contains('/') {
+        return format!("execute {shown}: No such file or directory");
+    }
+    match env::var("PATH") {
+        Ok(path) => format!("execute {shown}: not found in PATH, which is {path}"),
+        Err(_) => format!("execute {shown}: not found in {DEFAULT_PATH}, and PATH is not set"),
+    }
+}
+
+/// Why a file that is there cannot be executed, in one line.
+fn cannot_execute(path: &Path, errno: Errno) -> String {
+    let shown = path.display();
+    let why = match errno {
+        Errno::EACCES if path.is_dir() => "it is a directory".to_owned(),
+        Errno::EACCES if access(path, AccessFlags::X_OK).is_err() => {
+            "Permission denied; it is not executable for this user (chmod +x makes it so), \
+             or its file system is mounted noexec"
+                .to_owned()
+        }
+        Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELIBBAD => match needs(path) {
+            Some(Needs::Interpreter(file)) => format!(
+                "its interpreter {} cannot be executed here; install that, or run another program",
+                file.display()
+            ),
+            Some(Needs::Loader(file)) => format!(
+                "its loader {} is not in this root; use a program that was built for this root, or a static one",
+                file.display()
+            ),
+            None => errno.desc().to_owned(),
+        },
+        Errno::ENOEXEC => "it is neither a program for this machine nor a script that begins with #!".to_owned(),
+        Errno::E2BIG => "the arguments and the environment are too long together, or one argument is over 128 KiB".to_owned(),
+        _ => errno.desc().to_owned(),
+    };
+    format!("execute {shown}: {why}")
+}
+
+/// Another file without which a program does not start.
+#[derive(Debug, PartialEq)]
+enum Needs {
+    Interpreter(PathBuf),
+    Loader(PathBuf),
+}
+
+/// What the head of a program says about its interpreter or loader.
+fn needs(path: &Path) -> Option<Needs> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    interpreter(&head).or_else(|| loader(&head))
+}
+
+/// The interpreter in a `#!` line; execve(2), "Interpreter scripts".
+fn interpreter(head: &[u8]) -> Option<Needs> {
+    let line = head.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let word = line.trim_ascii_start();
+    let end = word.iter().position(|b| matches!(b, b' ' | b'\t'));
+    let word = &word[..end.unwrap_or(word.len())];
+    Some(Needs::Interpreter(os_path(word)))
+}
+
+/// The loader of a 64-bit little-endian program: its PT_INTERP segment; elf(5).
+fn loader(head: &[u8]) -> Option<Needs> {
+    const PT_INTERP: u64 = 3;
+    let number = |at: usize, len: usize| -> Option<u64> {
+        let bytes = head.get(at..at.checked_add(len)?)?;
+        Some(bytes.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)))
+    };
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    for entry in 0..count {
+        let at = usize::try_from(table.checked_add(entry * size)?).ok()?;
+        if number(at, 4)? == PT_INTERP {
+            let (start, len) = (number(at.checked_add(8)?, 8)?, number(at.checked_add(32)?, 8)?);
+            let start = usize::try_from(start).ok()?;
+            let end = start.checked_add(usize::try_from(len).ok()?)?;
+            let name = head.get(start..end)?.split(|&b| b == 0).next()?;
+            return Some(Needs::Loader(os_path(name)));
+        }
+    }
+    None
+}
+
+fn os_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+/// The words of a command as execve(2) takes them.
+pub(crate) fn words(command: Vec<OsString>) -> Result<Vec<CString>> {
+    let word = |word: OsString| CString::new(word.into_vec()).context("read the command");
+    command.into_iter().map(word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_names_its_interpreter() {
+        let named = |head: &[u8]| match interpreter(head) {
+            Some(Needs::Interpreter(path)) => path.display().to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(named(b"#!/bin/bash\necho"), "/bin/bash");
+        assert_eq!(named(b"#! /usr/bin/env -S sh\n"), "/usr/bin/env");
+        assert_eq!(named(b"#!/bin/x"), "/bin/x");
+        assert_eq!(named(b"echo"), "None");
+    }
+
+    #[test]
+    fn a_program_names_its_loader() {
+        let mut elf = vec![0; 64 + 56 + 16];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[32] = 64; // program headers begin
+        elf[54] = 56; // size of one
+        elf[56] = 1; // how many
+        elf[64] = 3; // PT_INTERP
+        elf[72] = 120; // its offset
+        elf[96] = 11; // its length
+        elf[120..131].copy_from_slice(b"/lib/ld.so\0");
+        assert_eq!(loader(&elf), Some(Needs::Loader("/lib/ld.so".into())));
+        for len in 0..elf.len() {
+            // Cut off anywhere, it must not panic.
+            let _ = loader(&elf[..len]);
+        }
+        elf[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert_eq!(loader(&elf), None);
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_not_looked_up() {
+        assert_eq!(candidates(c"./x"), [Path::new("./x")]);
+        assert_eq!(candidates(c"/bin/x"), [Path::new("/bin/x")]);
+        assert!(candidates(c"").is_empty());
+    }
+}

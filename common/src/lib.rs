@@ -1,0 +1,31 @@
+//! What every step needs and no lesson is about.
+//!
+//! A step's `main.rs` makes every system call of its lesson itself. This crate
+//! does the rest, as Go's `os/exec` would: it reads the command line
+//! ([`Step`], [`Args`]), clones the child and waits for it ([`clone`],
+//! [`Child::wait`]), plays process 1 ([`fork`], [`Child::reap`]), runs the
+//! command ([`exec`]), holds the terminal, keeps the scratch directory of an
+//! overlay ([`Scratch`]) and turns a failed system call into one line that says
+//! what to do about it ([`hint`]).
+
+mod child;
+mod error;
+mod exec;
+mod exit;
+mod hint;
+mod overlay;
+mod remove;
+mod scratch;
+mod signals;
+mod step;
+mod terminal;
+
+pub use child::{Child, clone, fork};
+pub use error::{note, one_line};
+pub use exec::{exec, fresh_environment};
+pub use exit::Exit;
+pub use hint::{hint, in_chroot};
+pub use overlay::{lowerdir, option};
+pub use remove::remove_tree;
+pub use scratch::Scratch;
+pub use step::{Args, Step, workspace};

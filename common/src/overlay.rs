@@ -1,0 +1,112 @@
+//! The layers of an overlay as its mount options name them.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::IntoRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::note;
+
+/// The options of mount(2) are one page, in bytes; half of it is for the lower
+/// layers, a quarter for the others.
+const ROOM: usize = 2048;
+
+/// The value of overlay's option `lowerdir=`: the layers, topmost first, with
+/// `:` between them.
+///
+/// A character that the option string gives a meaning to is escaped with `\`.
+/// A layer whose name is not UTF-8, or that does not fit, goes by the name of
+/// an open descriptor, `/proc/self/fd/N`, which this process keeps until it
+/// executes the command. Call it in the mount namespace of the mount.
+///
+/// Source: "Multiple lower layers" in the kernel's overlayfs documentation,
+/// proc_pid_fd(5).
+///
+/// # Errors
+///
+/// When a layer is missing, is no directory or cannot be opened.
+pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
+    ensure!(!layers.is_empty(), "mount an overlay: no lower layer is named");
+    let room = ROOM / layers.len();
+    let mut names = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let dir = open(layer)?;
+        warn_of_owner(layer, &dir)?;
+        names.push(name(layer, dir, room));
+    }
+    Ok(names.join(":"))
+}
+
+/// The value of overlay's options `upperdir=` and `workdir=`, as [`lowerdir`]
+/// writes it.
+///
+/// # Errors
+///
+/// When the directory is missing, is no directory or cannot be opened.
+pub fn option(dir: &Path) -> Result<String> {
+    Ok(name(dir, open(dir)?, ROOM / 4))
+}
+
+/// The directory in words that the option string can hold.
+fn name(path: &Path, dir: File, room: usize) -> String {
+    match escaped(path) {
+        Some(name) if name.len() < room => name,
+        // Stays open: the mount looks the name up.
+        _ => format!("/proc/self/fd/{}", dir.into_raw_fd()),
+    }
+}
+
+/// Opens a directory for its name alone.
+fn open(dir: &Path) -> Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(dir)
+        .with_context(|| format!("use {} as a layer", dir.display()))
+}
+
+/// Says so when nothing of a lower layer can be changed: copying a file up
+/// keeps its owner, which must therefore be mapped.
+fn warn_of_owner(layer: &Path, dir: &File) -> Result<()> {
+    let metadata = dir.metadata();
+    let metadata = metadata.with_context(|| format!("look at {}", layer.display()))?;
+    // In the user namespace every owner but the caller is `nobody`.
+    if metadata.uid() != 0 {
+        note(&format!(
+            "{} belongs to another user: its files can be read, but changing one fails with \
+             \"Value too large\"; unpack it as the user who runs the container",
+            layer.display()
+        ));
+    }
+    Ok(())
+}
+
+/// A path as an option's value, or nothing when it is not UTF-8.
+fn escaped(path: &Path) -> Option<String> {
+    let path: &OsStr = path.as_os_str();
+    let mut out = String::with_capacity(path.len());
+    for c in str::from_utf8(path.as_bytes()).ok()?.chars() {
+        if matches!(c, '\\' | ':' | ',') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_option_string_gives_a_meaning_to_is_escaped() {
+        let of = |path: &str| escaped(Path::new(path)).expect("UTF-8");
+        assert_eq!(of("/a/b c"), "/a/b c");
+        assert_eq!(of("/a:b,c\\d"), "/a\\:b\\,c\\\\d");
+        assert_eq!(escaped(Path::new(OsStr::from_bytes(b"/\xff"))), None);
+    }
+}

@@ -1,0 +1,259 @@
+//! The command line of a step.
+
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::error::{report, speak_as};
+use crate::exec::words;
+use crate::{Exit, Scratch, child};
+
+/// The workspace that this was built in; `rootfs/` lies there.
+pub fn workspace() -> &'static Path {
+    let common = Path::new(env!("CARGO_MANIFEST_DIR"));
+    common.parent().unwrap_or(common)
+}
+
+/// A step, as the command line and its usage know it. Made by [`step!`].
+///
+/// [`step!`]: crate::step!
+#[derive(Debug)]
+pub struct Step {
+    #[doc(hidden)]
+    pub name: &'static str,
+    #[doc(hidden)]
+    pub version: &'static str,
+    #[doc(hidden)]
+    pub goal: &'static str,
+    #[doc(hidden)]
+    pub options: Vec<&'static Opt>,
+}
+
+/// The step of the calling crate, whose `Cargo.toml` has its name and goal.
+#[macro_export]
+macro_rules! step {
+    () => {
+        $crate::Step {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            goal: env!("CARGO_PKG_DESCRIPTION"),
+            options: Vec::new(),
+        }
+    };
+}
+
+/// An option that takes a directory.
+#[derive(Debug)]
+pub struct Opt {
+    name: &'static str,
+    help: &'static str,
+}
+
+const ROOTFS: Opt = Opt {
+    name: "--rootfs",
+    help: "the root; else $CONTAINER_ROOTFS, else rootfs/ in the workspace",
+};
+const LOWER: Opt = Opt {
+    name: "--lower",
+    help: "a lower layer instead of the rootfs; several: the topmost first",
+};
+const SCRATCH: Opt =
+    Opt { name: "--scratch", help: "where upper, work and merged stay; else they go with the run" };
+
+/// What the command line says.
+#[derive(Debug, Default)]
+pub struct Args {
+    /// The command and its arguments; never empty.
+    pub command: Vec<CString>,
+    rootfs: Option<PathBuf>,
+    lower: Vec<PathBuf>,
+    scratch: Option<PathBuf>,
+}
+
+impl Step {
+    /// Lets the step take `--rootfs DIR`.
+    #[must_use]
+    pub fn takes_rootfs(mut self) -> Step {
+        self.options.push(&ROOTFS);
+        self
+    }
+
+    /// Lets the step take `--lower DIR`, several times, and `--scratch DIR`.
+    #[must_use]
+    pub fn takes_layers(mut self) -> Step {
+        self.options.extend([&LOWER, &SCRATCH]);
+        self
+    }
+
+    /// Reads the command line and runs `container`: its exit status becomes
+    /// the step's, its error a line on standard error and status 125.
+    pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
+        speak_as(self.name);
+        let exit = match self.parse(env::args_os().skip(1)) {
+            Ok(Parsed::Run(args)) => {
+                let run = child::close_all_but(None).and_then(|()| container(&args));
+                run.unwrap_or_else(|error| report(&error))
+            }
+            Ok(Parsed::Help) => {
+                println!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage());
+                Exit::SUCCESS
+            }
+            Ok(Parsed::Version) => {
+                println!("{} {}", self.name, self.version);
+                Exit::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{}: {error}\n{}", self.name, self.usage());
+                Exit::USAGE
+            }
+        };
+        exit.into()
+    }
+
+    fn usage(&self) -> String {
+        let mut usage =
+            format!("usage: {} [OPTIONS] [--] COMMAND [ARG...]\n\noptions:\n", self.name);
+        for option in &self.options {
+            usage += &format!("  {:<15}  {}\n", format!("{} DIR", option.name), option.help);
+        }
+        usage + "  -h, --help       print this\n  -V, --version    print the version"
+    }
+
+    fn parse(&self, words_left: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
+        let mut args = Args::default();
+        let mut left = words_left.into_iter();
+        let command = loop {
+            let Some(word) = left.next() else {
+                break None;
+            };
+            let bytes = word.as_bytes();
+            if !bytes.starts_with(b"-") || bytes == b"-" {
+                break Some(word);
+            }
+            let (name, value) = match bytes.iter().position(|&b| b == b'=') {
+                Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+                None => (bytes, None),
+            };
+            match (name, value) {
+                (b"--", None) => break left.next(),
+                (b"-h" | b"--help", None) => return Ok(Parsed::Help),
+                (b"-V" | b"--version", None) => return Ok(Parsed::Version),
+                _ => {}
+            }
+            let known = self.options.iter().find(|option| option.name.as_bytes() == name);
+            let Some(option) = known else {
+                anyhow::bail!("no such option: {}", word.display());
+            };
+            let value = value.map(|value| OsString::from_vec(value.to_vec()));
+            let value = value.or_else(|| left.next());
+            let value = value.with_context(|| format!("{} needs a directory", option.name))?;
+            match option.name {
+                "--rootfs" => args.rootfs = Some(value.into()),
+                "--lower" => args.lower.push(value.into()),
+                _ => args.scratch = Some(value.into()),
+            }
+        };
+        let command = command.context("no command is named")?;
+        args.command = words([command].into_iter().chain(left).collect())?;
+        Ok(Parsed::Run(args))
+    }
+}
+
+enum Parsed {
+    Run(Args),
+    Help,
+    Version,
+}
+
+impl Args {
+    /// The root of the container: `--rootfs`, else `$CONTAINER_ROOTFS`, else
+    /// `rootfs/` in the workspace.
+    pub fn rootfs(&self) -> PathBuf {
+        let named = || env::var_os("CONTAINER_ROOTFS").filter(|name| name != OsStr::new(""));
+        let rootfs = self.rootfs.clone().or_else(|| named().map(PathBuf::from));
+        rootfs.unwrap_or_else(|| workspace().join("rootfs"))
+    }
+
+    /// The lower layers, topmost first: each `--lower`, else the root alone.
+    pub fn lower(&self) -> Vec<PathBuf> {
+        if self.lower.is_empty() {
+            return vec![self.rootfs()];
+        }
+        self.lower.clone()
+    }
+
+    /// The directory for upper, work and merged: `--scratch`, or one for this
+    /// run alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scratch::new`].
+    pub fn scratch(&self) -> Result<Scratch> {
+        Scratch::new(self.scratch.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Parsed> {
+        let step = crate::step!().takes_rootfs().takes_layers();
+        step.parse(words.iter().map(OsString::from))
+    }
+
+    fn run(words: &[&str]) -> Args {
+        match parse(words).expect("a good command line") {
+            Parsed::Run(args) => args,
+            _ => panic!("{words:?} runs nothing"),
+        }
+    }
+
+    #[test]
+    fn options_end_at_the_first_word_that_is_none() {
+        assert_eq!(run(&["sh", "-c", "--help"]).command, [c"sh", c"-c", c"--help"]);
+        assert_eq!(run(&["--", "--rootfs"]).command, [c"--rootfs"]);
+        assert_eq!(run(&["-"]).command, [c"-"]);
+        assert_eq!(run(&["", "x"]).command, [c"", c"x"]);
+        assert_eq!(run(&["--", "--", "x"]).command, [c"--", c"x"]);
+    }
+
+    #[test]
+    fn an_option_takes_the_next_word_or_what_follows_its_equals_sign() {
+        let args = run(&["--rootfs", "--", "--lower=a=b", "--lower", "c", "--scratch=", "sh"]);
+        assert_eq!(args.rootfs, Some("--".into()));
+        assert_eq!(args.lower, [Path::new("a=b"), Path::new("c")]);
+        assert_eq!(args.scratch, Some("".into()));
+        assert_eq!(args.command, [c"sh"]);
+    }
+
+    #[test]
+    fn a_command_line_without_sense_is_refused() {
+        for words in [&[][..], &["--"], &["--rootfs"], &["--rootfs", "x"], &["-x", "sh"]] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+        assert!(crate::step!().parse(["--rootfs".into(), "x".into(), "sh".into()]).is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_arrive() {
+        let word = OsString::from_vec(vec![b'-', b'-', b'l', b'=', 0xff]);
+        assert!(crate::step!().parse([word]).is_err());
+        let words = [OsString::from("sh"), OsString::from_vec(vec![0xff])];
+        match crate::step!().parse(words) {
+            Ok(Parsed::Run(args)) => assert_eq!(args.command[1].to_bytes(), [0xff]),
+            _ => panic!("a good command line"),
+        }
+    }
+
+    #[test]
+    fn help_and_version_stand_before_the_command_only() {
+        assert!(matches!(parse(&["--help", "sh"]), Ok(Parsed::Help)));
+        assert!(matches!(parse(&["-V"]), Ok(Parsed::Version)));
+        assert!(matches!(parse(&["sh", "--version"]), Ok(Parsed::Run(_))));
+    }
+}

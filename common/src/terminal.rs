@@ -1,0 +1,73 @@
+//! The terminal: lent to the command, and taken back as it was.
+
+use std::io::{self, Stdin};
+
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
+
+/// The terminal on standard input, when it is the controlling one.
+///
+/// The command gets a process group of its own and, while the runner is in the
+/// foreground, the terminal with it: Ctrl-C then reaches the command and never
+/// the runner. Source: setpgid(2), tcsetpgrp(3), "Process groups" in
+/// credentials(7).
+///
+/// Every change of the foreground below is made with SIGTTOU blocked, so that
+/// the kernel allows it from the background, too.
+pub(crate) struct Terminal {
+    stdin: Stdin,
+    modes: Termios,
+    lent: bool,
+}
+
+impl Terminal {
+    /// The terminal on standard input, or nothing when standard input is a
+    /// file, a pipe or somebody else's terminal.
+    pub(crate) fn of_stdin() -> Option<Terminal> {
+        let stdin = io::stdin();
+        let modes = tcgetattr(&stdin).ok()?;
+        let foreground = tcgetpgrp(&stdin).ok()?;
+        let lent = foreground == getpgrp();
+        Some(Terminal { stdin, modes, lent })
+    }
+
+    /// In the child: leads a new process group, into the foreground when the
+    /// runner was there. A failure costs job control and nothing else.
+    pub(crate) fn lead(&self) {
+        let own = getpid();
+        let _ = setpgid(own, own);
+        if self.lent {
+            let _ = tcsetpgrp(&self.stdin, own);
+        }
+    }
+
+    /// Whether the runner is in the foreground right now.
+    fn ours(&self) -> bool {
+        tcgetpgrp(&self.stdin) == Ok(getpgrp())
+    }
+
+    /// Gives the terminal to the process group `group`, when it is ours to
+    /// give; says whether it was.
+    pub(crate) fn lend(&mut self, group: Pid) -> bool {
+        let given = self.ours() && tcsetpgrp(&self.stdin, group).is_ok();
+        self.lent |= given;
+        given
+    }
+
+    /// Takes back a terminal that was lent.
+    pub(crate) fn take_back(&mut self) {
+        if self.lent {
+            // Fails only when the terminal is gone, and then nobody needs it.
+            let _ = tcsetpgrp(&self.stdin, getpgrp());
+            self.lent = false;
+        }
+    }
+
+    /// Puts back the modes that the terminal had at first: a command that was
+    /// killed may have left it without echo.
+    pub(crate) fn restore_modes(&self) {
+        if self.ours() {
+            let _ = tcsetattr(&self.stdin, SetArg::TCSADRAIN, &self.modes);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What the tests of all crates share: the steps' binaries, a root to run them
+//! on, and a reason to skip where a host runs no containers.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use nix::unistd::getuid;
+
+/// The eight steps, in order.
+pub const STEPS: [&str; 8] = [
+    "step01-run",
+    "step02-namespaces",
+    "step03-userns",
+    "step04-uidmap",
+    "step05-pid",
+    "step06-chroot",
+    "step07-proc",
+    "step08-overlay",
+];
+
+/// The workspace's directory.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("testkit lies in the workspace")
+}
+
+/// The path of a binary of the workspace, beside the test that runs.
+///
+/// # Panics
+///
+/// When it is not built. `cargo test` for the whole workspace builds them all.
+pub fn bin(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+    let bin = profile.join(name);
+    assert!(bin.exists(), "{} is missing; build it with `cargo build`", bin.display());
+    bin
+}
+
+/// A step, ready to be given its arguments, with [`rootfs`] as the root.
+pub fn step(name: &str) -> Command {
+    let mut command = Command::new(bin(name));
+    command.env("CONTAINER_ROOTFS", rootfs()).stdin(Stdio::null());
+    command
+}
+
+/// Runs a shell script in a step's container.
+///
+/// # Panics
+///
+/// When the step cannot be started.
+pub fn sh(name: &str, script: &str) -> Output {
+    step(name).args(["/bin/sh", "-c", script]).output().expect("start a step")
+}
+
+/// What a process wrote to standard output, as text without the last newline.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// What a process wrote to standard error, as text without the last newline.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).trim_end().to_owned()
+}
+
+/// Whether the tests run as root.
+pub fn is_root() -> bool {
+    getuid().is_root()
+}
+
+/// The root that containers run on: `$CONTAINER_ROOTFS`, else `rootfs/` in the
+/// workspace when it is this user's own, else one made from the host.
+pub fn rootfs() -> &'static Path {
+    static ROOTFS: OnceLock<PathBuf> = OnceLock::new();
+    ROOTFS.get_or_init(|| {
+        if let Some(named) = std::env::var_os("CONTAINER_ROOTFS").filter(|dir| !dir.is_empty()) {
+            return named.into();
+        }
+        let fetched = workspace().join("rootfs");
+        if fetched.metadata().is_ok_and(|dir| dir.uid() == getuid().as_raw()) {
+            return fetched;
+        }
+        host_rootfs().to_owned()
+    })
+}
+
+/// A root made from this machine's own programs.
+///
+/// # Panics
+///
+/// When `xtask fetch-rootfs --from-host` fails.
+pub fn host_rootfs() -> &'static Path {
+    static ROOTFS: OnceLock<PathBuf> = OnceLock::new();
+    ROOTFS.get_or_init(|| {
+        let root = dir_of_this_process().join("rootfs");
+        let made = Command::new(bin("xtask"))
+            .args(["fetch-rootfs", "--from-host", "--dest"].map(OsStr::new))
+            .arg(&root)
+            .output()
+            .expect("start xtask");
+        assert!(made.status.success(), "make a root: {}", stderr(&made));
+        root
+    })
+}
+
+/// A directory that is removed after this process has ended, however it ends.
+fn dir_of_this_process() -> &'static Path {
+    static DIR: OnceLock<(PathBuf, Child)> = OnceLock::new();
+    let (dir, _remover) = DIR.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("make a temporary directory").keep();
+        // Statics are never dropped. This child sees the end of its standard
+        // input when we are gone.
+        let remover = Command::new("/bin/sh")
+            .args(["-c", r#"cat && chmod -R u+w "$0" && rm -rf "$0""#])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("start a shell");
+        (dir, remover)
+    });
+    dir
+}
+
+/// Why containers cannot run here, or nothing when they can.
+fn refusal() -> Option<&'static str> {
+    static REFUSAL: OnceLock<Option<String>> = OnceLock::new();
+    let refusal = REFUSAL.get_or_init(|| {
+        let tried = sh("step08-overlay", "exit 0");
+        (!tried.status.success()).then(|| stderr(&tried))
+    });
+    refusal.as_deref()
+}
+
+/// Whether containers can run here. Where not, says why the test is skipped;
+/// with `CONTAINERS_MUST_WORK=1` that is a failure.
+///
+/// # Panics
+///
+/// When containers must work and do not.
+pub fn containers_work() -> bool {
+    let Some(why) = refusal() else {
+        return true;
+    };
+    let must = std::env::var_os("CONTAINERS_MUST_WORK").is_some_and(|value| value == "1");
+    assert!(!must, "containers must work here: {why}");
+    skip(why)
+}
+
+/// Says why a test is skipped, past the capture of the test's output, and
+/// returns `false`.
+pub fn skip(why: &str) -> bool {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    // `eprintln!` would be captured and lost with the test's success.
+    let _ = writeln!(std::io::stderr(), "skipped {test}: {why}");
+    false
+}

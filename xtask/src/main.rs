@@ -1,0 +1,43 @@
+//! The course's tasks, one file each. `cargo xtask` lists them.
+
+mod diff;
+mod doctor;
+mod fetch_rootfs;
+mod lessons;
+mod run;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The course's tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Run(run::Args),
+    FetchRootfs(fetch_rootfs::Args),
+    Verify(verify::Args),
+    Diff(diff::Args),
+    Doctor(doctor::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Run(args) => args.run(),
+        Task::FetchRootfs(args) => args.run(),
+        Task::Verify(args) => args.run(),
+        Task::Diff(args) => args.run(),
+        Task::Doctor(args) => args.run(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {}", common::one_line(&error));
+        ExitCode::FAILURE
+    })
+}
