@@ -1,0 +1,34 @@
+#!/bin/sh
+# shellcheck disable=SC2016 # what stands in '' is for the shell inside
+# shellcheck disable=SC2119 # a start without options
+# shellcheck source=../xtask/verify-lib.sh
+. "$(dirname "$0")/../xtask/verify-lib.sh"
+
+is 'it runs, root or not'                            'hello'          "$(out echo hello)"
+
+start
+is 'ipc, mnt, net, user and uts are its own'         'ipc mnt net user uts' "$(own)"
+is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
+
+# No ID is mapped yet, so every one reads as the overflow ID: nobody.
+is 'one is nobody inside'                            "$(cat /proc/sys/kernel/overflowuid)" "$(ask 'id -u')"
+is "the group is nobody's, too"                      "$(cat /proc/sys/kernel/overflowgid)" "$(ask 'id -g')"
+is 'from the host, it is still the caller'           "$uid $uid $uid $uid" "$(field Uid)"
+is 'from the host, uid_map is empty'                 'nothing'        "$(proc uid_map)"
+is 'from the host, gid_map is empty'                 'nothing'        "$(proc gid_map)"
+is 'from inside, uid_map is empty'                   'empty'          "$(ask 'test -e /proc/self/uid_map && cat /proc/self/uid_map && echo empty')"
+
+# The process had every capability in the namespace until it executed the
+# command: an ID that is not mapped keeps none.
+is 'it has no capability left'                       '0000000000000000' "$(field CapEff)"
+needs hostname
+is 'so changing the hostname is refused'             'refused'        "$(within uts 'hostname box 2>/dev/null || echo refused')"
+needs nothing
+is "its hostname is the host's"                      "$host_name"     "$(ask 'uname -n')"
+is 'the host keeps its hostname'                     "$host_name"     "$(uname -n)"
+is 'the host has no new mount'                       ''               "$(new_mounts)"
+stop
+
+is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+is 'no process is left behind'                       ''               "$(running)"
+finish

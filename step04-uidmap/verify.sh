@@ -1,0 +1,38 @@
+#!/bin/sh
+# shellcheck disable=SC2016 # what stands in '' is for the shell inside
+# shellcheck disable=SC2119 # a start without options
+# shellcheck source=../xtask/verify-lib.sh
+. "$(dirname "$0")/../xtask/verify-lib.sh"
+
+start
+is 'ipc, mnt, net, user and uts are its own'         'ipc mnt net user uts' "$(own)"
+is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
+
+# Root inside is the caller outside.
+is 'one is root inside'                              0                "$(ask 'id -u')"
+is "the group is root's, too"                        0                "$(ask 'id -g')"
+is 'from the host, it is still the caller'           "$uid $uid $uid $uid" "$(field Uid)"
+is 'from the host, uid_map maps 0 to the caller'     "0 $uid 1"       "$(proc uid_map)"
+is 'from the host, gid_map does likewise'            "0 $gid 1"       "$(proc gid_map)"
+is 'from inside, uid_map says the same'              "0 $uid 1"       "$(ask 'cat /proc/$$/uid_map')"
+is 'from inside, gid_map says the same'              "0 $gid 1"       "$(ask 'cat /proc/$$/gid_map')"
+is 'groups cannot be dropped: setgroups is deny'     'deny'           "$(proc setgroups)"
+tell 'echo >made'
+# shellcheck disable=SC2012 # a name without surprises
+is "a file it makes is the caller's"                 "$uid $gid"      "$(ls -ln made | tidy | cut -d ' ' -f 3,4)"
+
+# Root of the namespace keeps every capability in it.
+is 'it has every capability there is'                "$(field CapBnd)" "$(field CapEff)"
+needs hostname
+is 'so it can change its hostname'                   'box'            "$(within uts 'hostname box; uname -n')"
+is 'the host keeps its own'                          "$host_name"     "$(uname -n)"
+needs mount
+mkdir mnt
+is 'and it can mount'                                'mounted'        "$(within user 'mount -t tmpfs verify mnt && echo mounted')"
+is 'the host does not have the mount'                ''               "$(new_mounts)"
+needs nothing
+stop
+
+is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+is 'no process is left behind'                       ''               "$(running)"
+finish

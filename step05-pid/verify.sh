@@ -1,0 +1,35 @@
+#!/bin/sh
+# shellcheck disable=SC2016 # what stands in '' is for the shell inside
+# shellcheck disable=SC2119 # a start without options
+# shellcheck source=../xtask/verify-lib.sh
+. "$(dirname "$0")/../xtask/verify-lib.sh"
+
+start
+is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
+
+is '$$ in its shell is 1'                            1                "$(ask 'echo $$')"
+is 'the host has another number for it'              "$pid 1"         "$(field NSpid)"
+is 'process tree: main -> run'                       'main -> run'    "$tree"
+is 'one is still root inside'                        0                "$(ask 'id -u')"
+
+# Nothing has been mounted yet: /proc is the host's, and ps reads /proc.
+is "its mounts are still the host's"                 "$(mount_points self)" "$(mount_points "$pid")"
+is '/proc still shows the host: this script, too'    "/proc/$$"       "$(ask "ls -d /proc/$$")"
+needs ps
+is 'so does ps'                                      "$$"             "$(ask 'ps -A' | cut -d ' ' -f 1 | grep -x "$$")"
+needs nothing
+stop
+
+# Process 1 is special.
+is 'process 1 ignores a SIGTERM of its own'          'still here'     "$(inside 'kill -TERM $$; echo still here')"
+is 'its end is the end of all others'                ''               "$(inside 'sleep 9 & sleep 9 &'; running)"
+start
+[ "$pid" ] && kill -KILL "$pid"
+stop
+is 'SIGKILL from outside ends it: status 137'        137              "$ended"
+
+is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+is 'the host has no new mount'                       ''               "$(new_mounts)"
+is 'no process is left behind'                       ''               "$(running)"
+finish

@@ -1,0 +1,32 @@
+#!/bin/sh
+# shellcheck disable=SC2016 # what stands in '' is for the shell inside
+# shellcheck disable=SC2119 # a start without options
+# shellcheck source=../xtask/verify-lib.sh
+. "$(dirname "$0")/../xtask/verify-lib.sh"
+
+start
+is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
+is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
+
+# /proc shows the container alone.
+is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
+is 'process 1 is the child'                          "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
+is 'process 2 is the command'                        'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | xargs)"
+needs_inside ps
+is 'ps shows process 1 and 2'                         '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | xargs)"
+is 'and itself, but no other'                          3                "$(ask 'ps -A' | grep -c '^[0-9]')"
+needs nothing
+
+# The mount, from both sides.
+is 'inside, /proc/mounts is that one mount'          'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(ask 'cat /proc/mounts')"
+is 'from the host, /proc/PID/mounts says so, too'    'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
+is 'from the host, /proc in the root is empty'       ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
+is 'the host has no new mount'                       ''               "$(new_mounts)"
+is 'from inside, uid_map says who root is'           "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
+stop
+
+is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+is 'afterwards the host has no new mount'            ''               "$(new_mounts)"
+is 'no process is left behind'                       ''               "$(running)"
+finish
