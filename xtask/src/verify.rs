@@ -1,15 +1,240 @@
-//! Not written yet.
+//! Checks what the lessons claim, with each lesson's own `verify.sh`.
 
-use std::process::ExitCode;
+use std::env;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{self, Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use nix::unistd::getuid;
 
-/// Not written yet.
+use crate::lessons::{self, Lesson};
+
+/// The first lesson with a root of its own.
+const CHROOT: u32 = 6;
+/// The first lesson that an ordinary user can run, other than the very first.
+const USERNS: u32 = 3;
+
+/// Check what the lessons claim against the kernel's own evidence.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The lessons: 8, step08 or step08-overlay; without any, all of them.
+    #[arg(value_name = "STEP")]
+    steps: Vec<String>,
+
+    /// Check your own program, in any language, in the place of the step's.
+    #[arg(long, value_name = "PATH")]
+    bin: Option<PathBuf>,
+
+    /// The root of the containers [default: $CONTAINER_ROOTFS, else rootfs/ in
+    /// the workspace, else one made from this machine's programs].
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        Ok(ExitCode::SUCCESS)
+        let lessons = match &self.steps[..] {
+            [] => lessons::all()?,
+            words => words.iter().map(|word| lessons::find(word)).collect::<Result<_>>()?,
+        };
+        ensure!(
+            self.bin.is_none() || lessons.len() == 1,
+            "check a program of your own: name the one STEP that it is for"
+        );
+        let binaries = lessons.iter().map(Lesson::binary).collect::<Result<Vec<_>>>()?;
+        let needs_root = lessons.iter().any(|lesson| lesson.number >= CHROOT);
+        let root = needs_root.then(|| Root::find(self.rootfs)).transpose()?;
+        let root = root.as_ref().map(|root| root.dir.as_path());
+
+        let mut total = Counts::default();
+        for (lesson, binary) in lessons.iter().zip(&binaries) {
+            let program = self.bin.as_ref().unwrap_or(binary);
+            program.metadata().with_context(|| format!("check {}", program.display()))?;
+            let refused = refused(lesson, binary, root)?;
+            let counts = verify(lesson, program, root, refused.as_deref())?;
+            if lessons.len() > 1 {
+                say("")?;
+            }
+            total.add(&counts);
+        }
+        if lessons.len() > 1 {
+            say(&total.to_string())?;
+        }
+        Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Why this host runs no containers of a lesson, tried with the lesson's own
+/// step; nothing when it does, or when being refused is the lesson.
+fn refused(lesson: &Lesson, step: &Path, root: Option<&Path>) -> Result<Option<String>> {
+    if lesson.number < USERNS && !getuid().is_root() || lesson.number == 1 {
+        return Ok(None);
+    }
+    let mut command = Command::new(step);
+    command.args(["/bin/sh", "-c", "exit 0"]).stdin(Stdio::null());
+    if let Some(root) = root {
+        command.env("CONTAINER_ROOTFS", root);
+    }
+    let tried = command.output().with_context(|| format!("start {}", step.display()))?;
+    let why = String::from_utf8_lossy(&tried.stderr).trim_end().to_owned();
+    match tried.status.code() {
+        Some(0) => Ok(None),
+        Some(125) => Ok(Some(why)),
+        _ => Err(anyhow::Error::msg(why).context("run a shell in the root")),
+    }
+}
+
+/// Runs a lesson's script on a program, shows what it says and counts it.
+fn verify(
+    lesson: &Lesson,
+    program: &Path,
+    root: Option<&Path>,
+    refused: Option<&str>,
+) -> Result<Counts> {
+    let script = lesson.dir().join("verify.sh");
+    let doing = || format!("run {}", script.display());
+    let program = path::absolute(program).context("name the program")?;
+    say(&format!("{}: {}", lesson.name, lesson.goal))?;
+    let mut command = Command::new("sh");
+    command.arg(&script).arg(program).env("VERIFY_REFUSED", refused.unwrap_or_default());
+    if let Some(root) = root {
+        command.env("CONTAINER_ROOTFS", root);
+    }
+    let mut running = command.stdout(Stdio::piped()).spawn().with_context(doing)?;
+    let out = running.stdout.take().context("read what the script says")?;
+
+    let mut counts = Counts::default();
+    for line in BufReader::new(out).split(b'\n') {
+        let line = line.with_context(doing)?;
+        let line = String::from_utf8_lossy(&line);
+        counts.count(&line);
+        say(&line)?;
+    }
+    let status = running.wait().with_context(doing)?;
+    ensure!(
+        status.code() == Some(i32::from(counts.failed > 0)),
+        "run {}: it ended with {status} before its last line",
+        script.display()
+    );
+    Ok(counts)
+}
+
+/// Writes a line of the results, in its colour on a terminal.
+fn say(line: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let colour = match line.split(' ').next() {
+        Some("ok") => "32",
+        Some("FAIL") => "31",
+        Some("skip") => "33",
+        _ => "",
+    };
+    let written = if colour.is_empty() || !colourful(&out) {
+        writeln!(out, "{line}")
+    } else {
+        let (word, rest) = line.split_at(4);
+        writeln!(out, "\x1b[{colour}m{word}\x1b[m{rest}")
+    };
+    written.context("write the results")
+}
+
+/// Whether colour is wanted; no-color.org.
+fn colourful(out: &impl IsTerminal) -> bool {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    out.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// How many checks passed, failed and were skipped.
+#[derive(Default)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Counts {
+    fn count(&mut self, line: &str) {
+        match line.split(' ').next() {
+            Some("ok") => self.passed += 1,
+            Some("FAIL") => self.failed += 1,
+            Some("skip") => self.skipped += 1,
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, other: &Counts) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+/// The root of the containers.
+struct Root {
+    dir: PathBuf,
+    /// Removes a root that was made for this run.
+    remover: Option<Child>,
+}
+
+impl Root {
+    /// The root `named`, else `$CONTAINER_ROOTFS`, else the workspace's when it
+    /// is this user's own, else one made from this machine's programs.
+    fn find(named: Option<PathBuf>) -> Result<Root> {
+        let from_env = || env::var_os("CONTAINER_ROOTFS").filter(|dir| !dir.is_empty());
+        if let Some(dir) = named.or_else(|| from_env().map(PathBuf::from)) {
+            let doing = || format!("use the root {}", dir.display());
+            let dir = dir.canonicalize().with_context(doing)?;
+            return Ok(Root { dir, remover: None });
+        }
+        let fetched = common::workspace().join("rootfs");
+        if fetched.metadata().is_ok_and(|dir| dir.uid() == getuid().as_raw()) {
+            return Ok(Root { dir: fetched, remover: None });
+        }
+        Root::from_host()
+    }
+
+    fn from_host() -> Result<Root> {
+        let dir = tempfile::tempdir().context("make a directory for a root")?.keep();
+        // It sees the end of its standard input when this program is gone,
+        // however it went, and Ctrl-C does not reach its process group.
+        let remover = Command::new("sh")
+            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("start a shell")?;
+        let root = Root { dir: dir.join("rootfs"), remover: Some(remover) };
+        let made = Command::new(env::current_exe().context("find this program")?)
+            .args(["fetch-rootfs", "--from-host", "--dest"])
+            .arg(&root.dir)
+            .stdout(io::stderr())
+            .status()
+            .context("make a root")?;
+        ensure!(made.success(), "make a root from this machine's programs: see above");
+        Ok(root)
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(remover) = &mut self.remover {
+            drop(remover.stdin.take());
+            // It says itself what it could not remove.
+            let _ = remover.wait();
+        }
     }
 }
