@@ -1,0 +1,450 @@
+//! The lessons' scripts, from both sides: they pass on the lesson's own step,
+//! and fail on the step before and on programs that get one thing wrong.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use testkit::{STEPS, bin, containers_work, is_root, rootfs, skip, stderr, stdout, workspace};
+
+/// `xtask verify`, as it runs without cargo.
+fn verify() -> Command {
+    let mut command = Command::new(bin("xtask"));
+    command.arg("verify").env_remove("CARGO").env("CONTAINER_ROOTFS", rootfs());
+    command
+}
+
+/// A lesson's script on `program`.
+fn on(step: &str, program: &Path) -> Output {
+    verify().arg(step).arg("--bin").arg(program).output().expect("start xtask")
+}
+
+/// The checks with this verdict: `ok`, `FAIL` or `skip`.
+fn checks(output: &Output, verdict: &str) -> Vec<String> {
+    let of = |line: &str| {
+        let (word, claim) = line.split_at_checked(5)?;
+        let claim = claim.split(" (").next()?;
+        (word.trim_end() == verdict).then(|| claim.to_owned())
+    };
+    stdout(output).lines().filter_map(of).collect()
+}
+
+/// Demands that every check in `wanted` fails, or is skipped for want of a
+/// tool, and that the script says so with its status.
+fn must_fail(output: &Output, wanted: &[&str]) {
+    let (failed, skipped) = (checks(output, "FAIL"), checks(output, "skip"));
+    let found = |claim: &&&str| failed.iter().chain(&skipped).any(|found| found == **claim);
+    let missed: Vec<_> = wanted.iter().filter(|claim| !found(claim)).collect();
+    let all = format!("{}\n{}", stdout(output), stderr(output));
+    assert!(missed.is_empty(), "these should fail: {missed:#?}\n{all}");
+    assert!(wanted.iter().any(|claim| failed.iter().any(|found| found == claim)), "{all}");
+    assert_eq!(output.status.code(), Some(1), "{all}");
+}
+
+fn must_pass(output: &Output) {
+    let all = format!("{}\n{}", stdout(output), stderr(output));
+    assert_eq!(output.status.code(), Some(0), "{all}");
+    assert_eq!(checks(output, "FAIL"), [""; 0], "{all}");
+    assert!(!checks(output, "ok").is_empty(), "{all}");
+    assert_eq!(stderr(output), "", "{all}");
+}
+
+type New = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
+
+/// The checks of each lesson that the step before must not pass, for root, and
+/// for an ordinary user where that differs.
+const NEW: [New; 7] = [
+    (
+        "step02-namespaces",
+        &[
+            "ipc, mnt, net and uts are its own",
+            "it can change its hostname",
+            "it can change a limit of its IPC",
+            "it can mount",
+            "the mount is in its /proc/PID/mounts",
+            "nor does a host that shares its mounts",
+        ],
+        Some(&[
+            "without root: status 125",
+            "it says why",
+            "it says what to do: go on to step 3",
+            "it says so in one line",
+        ]),
+    ),
+    (
+        "step03-userns",
+        &[
+            "ipc, mnt, net, user and uts are its own",
+            "one is nobody inside",
+            "the group is nobody's, too",
+            "from the host, uid_map is empty",
+            "from the host, gid_map is empty",
+            "from inside, uid_map is empty",
+            "it has no capability left",
+            "so changing the hostname is refused",
+            "its hostname is the host's",
+        ],
+        Some(&[
+            "it runs, root or not",
+            "ipc, mnt, net, user and uts are its own",
+            "read from inside, they are the same",
+            "one is nobody inside",
+            "the group is nobody's, too",
+            "from the host, it is still the caller",
+            "from the host, uid_map is empty",
+            "from the host, gid_map is empty",
+            "from inside, uid_map is empty",
+            "it has no capability left",
+            "so changing the hostname is refused",
+            "its hostname is the host's",
+            "it exits as the command did",
+        ]),
+    ),
+    (
+        "step04-uidmap",
+        &[
+            "one is root inside",
+            "the group is root's, too",
+            "from the host, uid_map maps 0 to the caller",
+            "from the host, gid_map does likewise",
+            "from inside, uid_map says the same",
+            "from inside, gid_map says the same",
+            "groups cannot be dropped: setgroups is deny",
+            "it has every capability there is",
+            "so it can change its hostname",
+            "and it can mount",
+        ],
+        None,
+    ),
+    (
+        "step05-pid",
+        &[
+            "ipc, mnt, net, pid, user and uts are its own",
+            "$$ in its shell is 1",
+            "the host has another number for it",
+            "process 1 ignores a SIGTERM of its own",
+            "its end is the end of all others",
+            "no process is left behind",
+        ],
+        None,
+    ),
+    (
+        "step06-chroot",
+        &[
+            "from the host, its root is the one named",
+            "it stands in that root, not outside",
+            "ls / shows the files of that root",
+            "process tree: main -> child -> run",
+            "the child is process 1",
+            "the command is process 2",
+            "/proc is empty",
+            "ps shows not one process",
+            "nothing is mounted in the root",
+            "its environment is HOME, PATH and TERM",
+            "status 143: signal 15 ended the command",
+            "what it writes lands in the root",
+            "the next container finds it there",
+            "--rootfs names the root",
+            "without a root: status 125",
+            "it says how to get one",
+            "break out: a chroot below an open directory",
+            "break out: enter the mount namespace again",
+        ],
+        None,
+    ),
+    (
+        "step07-proc",
+        &[
+            "read from inside, they are the same",
+            "/proc has process 1 and 2, no other",
+            "process 1 is the child",
+            "process 2 is the command",
+            "ps shows process 1 and 2",
+            "and itself, but no other",
+            "inside, /proc/mounts is that one mount",
+            "from the host, /proc/PID/mounts says so, too",
+            "from inside, uid_map says who root is",
+        ],
+        None,
+    ),
+    (
+        "step08-overlay",
+        &[
+            "its root is an overlay",
+            "lowerdir is the root",
+            "upperdir is a directory of the host's",
+            "workdir is another, on the same mount",
+            "userxattr lets it delete without real root",
+            "the upper directory is empty at first",
+            "it lies in the upper directory",
+            "not in the root below",
+            "it was copied up and changed there",
+            "below, it is as it was",
+            "a whiteout stands for it: character device 0/0",
+            "below, it is still there",
+            "it is opaque: what lies below is hidden",
+            "a second container starts from the root",
+            "nothing in it is changed",
+            "the first does not see the second's files",
+            "nor the second the first's",
+            "the scratch directory is gone",
+            "a new container starts from scratch",
+            "the root below is the same, byte for byte",
+            "of several layers the topmost wins",
+            "the layers stay as they are",
+            "--scratch stays, to be looked into",
+            "a second run goes on where it ended",
+            "while one uses it, another is refused",
+            "in the end the root is the same as before",
+        ],
+        None,
+    ),
+];
+
+/// Programs of `examples/wrong.rs`, the lesson each is for, and the checks that
+/// must find it out.
+const WRONG: [(&str, &str, &[&str]); 14] = [
+    (
+        "swallows-the-status",
+        "step01-run",
+        &[
+            "status 42: the command said so",
+            "status 143: signal 15 ended the command",
+            "status 127: there is no such command",
+            "status 126: it cannot be executed",
+        ],
+    ),
+    ("talks-on-stdout", "step01-run", &["standard output is the command's alone"]),
+    ("leaks-mounts", "step02-namespaces", &["nor does a host that shares its mounts"]),
+    (
+        "forgets-uts",
+        "step03-userns",
+        &["ipc, mnt, net, user and uts are its own", "so changing the hostname is refused"],
+    ),
+    (
+        "forgets-the-gid-map",
+        "step04-uidmap",
+        &["the group is root's, too", "from the host, gid_map does likewise"],
+    ),
+    (
+        "forgets-pid",
+        "step05-pid",
+        &["$$ in its shell is 1", "ipc, mnt, net, pid, user and uts are its own"],
+    ),
+    ("forgets-chdir", "step06-chroot", &["it stands in that root, not outside"]),
+    ("passes-the-environment", "step06-chroot", &["its environment is HOME, PATH and TERM"]),
+    (
+        "runs-as-process-1",
+        "step06-chroot",
+        &["process tree: main -> child -> run", "the command is process 2"],
+    ),
+    (
+        "does-not-reap",
+        "step06-chroot",
+        &["orphans do not stay as zombies", "the command is told of a SIGTERM"],
+    ),
+    (
+        "shows-the-hosts-proc",
+        "step07-proc",
+        &["/proc has process 1 and 2, no other", "and itself, but no other"],
+    ),
+    ("writes-to-the-lower", "step08-overlay", &["the root below is the same, byte for byte"]),
+    ("leaves-the-scratch", "step08-overlay", &["the scratch directory is gone"]),
+    (
+        "shares-the-scratch",
+        "step08-overlay",
+        &["a new container starts from scratch", "a second container starts from the root"],
+    ),
+];
+
+/// A program of `examples/wrong.rs`, by the name that makes it wrong.
+fn wrong(fault: &str, dir: &Path) -> PathBuf {
+    let program = bin("xtask").with_file_name("examples").join("wrong");
+    assert!(program.exists(), "wrong is missing; build it with `cargo build --examples`");
+    let link = dir.join(fault);
+    symlink(program, &link).expect("make a link");
+    link
+}
+
+#[test]
+fn every_script_passes_on_its_own_step() {
+    if !containers_work() {
+        return;
+    }
+    let output = verify().output().expect("start xtask");
+    must_pass(&output);
+    let said = stdout(&output);
+    for step in STEPS {
+        assert!(said.contains(&format!("{step}: ")), "{said}");
+    }
+    let last = said.lines().last().unwrap_or_default().to_owned();
+    let passed = checks(&output, "ok").len();
+    assert!(last.starts_with(&format!("{passed} passed, 0 failed, ")), "{last}");
+}
+
+#[test]
+fn every_script_fails_on_the_step_before() {
+    if !containers_work() {
+        return;
+    }
+    for ((step, root, user), before) in NEW.iter().zip(STEPS) {
+        let wanted = if is_root() { *root } else { user.unwrap_or(root) };
+        must_fail(&on(step, &bin(before)), wanted);
+    }
+}
+
+#[test]
+fn every_fault_is_found() {
+    if !containers_work() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("make a directory");
+    for (fault, step, checks) in WRONG {
+        if step == "step02-namespaces" && !is_root() {
+            skip(&format!("{fault}: lesson 2 needs root"));
+            continue;
+        }
+        must_fail(&on(step, &wrong(fault, dir.path())), checks);
+    }
+}
+
+#[test]
+fn every_claim_is_made_once() {
+    for step in STEPS {
+        let script = fs::read_to_string(workspace().join(step).join("verify.sh"));
+        let script = script.expect("read a script");
+        let claim = |line: &str| {
+            let claim = line.strip_prefix("is ").or_else(|| line.strip_prefix("has "))?;
+            let quote = claim.chars().next()?;
+            Some(claim[1..].split(quote).next()?.to_owned())
+        };
+        let mut claims: Vec<_> = script.lines().filter_map(claim).collect();
+        let all = claims.len();
+        claims.sort();
+        claims.dedup();
+        assert_eq!(claims.len(), all, "{step} has a claim twice");
+    }
+}
+
+#[test]
+fn other_shells_run_the_scripts_too() {
+    if !containers_work() {
+        return;
+    }
+    for shell in [&["dash"][..], &["busybox", "sh"]] {
+        let here = Command::new(shell[0]).args(&shell[1..]).args(["-c", "exit 0"]).output();
+        if !here.is_ok_and(|run| run.status.success()) {
+            skip(&format!("there is no {} here", shell.join(" ")));
+            continue;
+        }
+        for step in STEPS {
+            let mut command = Command::new(shell[0]);
+            command.args(&shell[1..]).arg(workspace().join(step).join("verify.sh"));
+            let run = command.arg(bin(step)).env("CONTAINER_ROOTFS", rootfs()).output();
+            must_pass(&run.expect("start a shell"));
+        }
+    }
+}
+
+#[test]
+fn a_host_that_refuses_is_a_reason_to_skip_unless_it_must_not() {
+    let script = workspace().join("step04-uidmap/verify.sh");
+    let run = |must_work| {
+        let mut command = Command::new("sh");
+        command.arg(&script).arg(bin("step04-uidmap")).env("VERIFY_REFUSED", "no namespaces here");
+        command.env("CONTAINERS_MUST_WORK", must_work).output().expect("start a shell")
+    };
+    let skipped = run("");
+    assert_eq!(skipped.status.code(), Some(0));
+    assert!(stdout(&skipped).starts_with("skip ") && checks(&skipped, "ok").is_empty());
+    assert!(stdout(&skipped).contains("(no namespaces here)"));
+    let failed = run("1");
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(checks(&failed, "FAIL").len(), checks(&skipped, "skip").len());
+    assert!(stdout(&failed).contains("no namespaces here"));
+}
+
+#[test]
+fn a_program_that_hangs_is_given_up() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    // Nobody ever writes to it.
+    let fifo = dir.path().join("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).expect("make a fifo");
+    let script = format!("#!/bin/sh\nexec cat {}\n", fifo.display());
+    let program = dir.path().join("hangs.sh");
+    fs::write(&program, script).expect("write a program");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("make it executable");
+    let begun = Instant::now();
+    let output = on("step01-run", &program);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("did not end within"), "{}", stdout(&output));
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    if !containers_work() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = dir.path().canonicalize().expect("name it");
+    let mut failing = verify();
+    failing.arg("5").arg("--bin").arg(bin("step04-uidmap")).env("TMPDIR", &dir);
+    assert_eq!(failing.output().expect("start xtask").status.code(), Some(1));
+    assert_eq!(left_in(&dir), [""; 0]);
+
+    // Ctrl-C goes to every process of the job.
+    for milliseconds in [5, 20, 50, 100, 200, 400] {
+        let mut running = verify();
+        running.args(["1", "3", "5"]).env("TMPDIR", &dir).process_group(0);
+        running.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = running.spawn().expect("start xtask");
+        thread::sleep(Duration::from_millis(milliseconds));
+        let group = Pid::from_raw(i32::try_from(running.id()).expect("a process ID"));
+        // It may have come to its end by itself.
+        let _ = killpg(group, Signal::SIGINT);
+        running.wait().expect("wait for xtask");
+        let begun = Instant::now();
+        while !left_in(&dir).is_empty() && begun.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(left_in(&dir), [""; 0], "interrupted after {milliseconds} ms");
+    }
+}
+
+/// The entries of a directory, and the processes that have files in it open.
+fn left_in(dir: &Path) -> Vec<String> {
+    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut left: Vec<_> = entries(dir).map(|entry| entry.path()).collect();
+    for process in entries(Path::new("/proc")) {
+        for file in entries(&process.path().join("fd")) {
+            if fs::read_link(file.path()).is_ok_and(|target| target.starts_with(dir)) {
+                left.push(file.path());
+            }
+        }
+    }
+    left.iter().map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn a_command_line_without_sense_is_refused() {
+    for (words, why) in [
+        (&["--bin", "/bin/true"][..], "name the one STEP"),
+        (&["--bin", "/bin/true", "1", "2"], "name the one STEP"),
+        (&["--bin", "/no/such/program", "1"], "No such file"),
+        (&["9"], "no lesson is called 9"),
+        (&["--rootfs", "/no/such/root", "6"], "/no/such/root"),
+    ] {
+        let output = verify().args(words).output().expect("start xtask");
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(stderr(&output).contains(why), "{words:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{words:?}: {}", stderr(&output));
+    }
+}
