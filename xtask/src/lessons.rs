@@ -79,6 +79,11 @@ pub(crate) fn all() -> Result<Vec<Lesson>> {
     Ok(lessons)
 }
 
+/// The newest lesson.
+pub(crate) fn last() -> Result<Lesson> {
+    all()?.pop().context("find a lesson")
+}
+
 /// The lesson that `word` names.
 pub(crate) fn find(word: &str) -> Result<Lesson> {
     let lessons = all()?;

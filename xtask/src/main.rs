@@ -5,6 +5,7 @@ mod doctor;
 mod fetch_rootfs;
 mod lessons;
 mod run;
+mod style;
 mod verify;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    common::end_on_closed_pipe();
     let done = match Cli::parse().task {
         Task::Run(args) => args.run(),
         Task::FetchRootfs(args) => args.run(),
