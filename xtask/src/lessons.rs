@@ -17,10 +17,17 @@ pub(crate) struct Lesson {
     pub(crate) goal: String,
 }
 
+const FIRST_WITH_ROOTFS: u32 = 6;
+
 impl Lesson {
     /// The lesson's directory.
     pub(crate) fn dir(&self) -> PathBuf {
         common::workspace().join(&self.name)
+    }
+
+    /// Whether its container has a root of its own, and takes `--rootfs`.
+    pub(crate) fn has_rootfs(&self) -> bool {
+        self.number >= FIRST_WITH_ROOTFS
     }
 
     /// Whether `word` names this lesson: `8`, `08`, `step08`, `step08-overlay`.

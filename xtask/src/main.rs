@@ -1,6 +1,8 @@
 //! The course's tasks, one file each. `cargo xtask` lists them.
 
+mod bench;
 mod diff;
+mod dist;
 mod doctor;
 mod fetch_rootfs;
 mod lessons;
@@ -27,6 +29,8 @@ enum Task {
     Verify(verify::Args),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Dist(dist::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +41,8 @@ fn main() -> ExitCode {
         Task::Verify(args) => args.run(),
         Task::Diff(args) => args.run(),
         Task::Doctor(args) => args.run(),
+        Task::Dist(args) => args.run(),
+        Task::Bench(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {}", common::one_line(&error));

@@ -20,16 +20,13 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-/// The first lesson that has a root of its own.
-const FIRST_WITH_ROOTFS: u32 = 6;
-
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let lesson = match &self.step {
             Some(word) => lessons::find(word)?,
             None => lessons::last()?,
         };
-        if lesson.number >= FIRST_WITH_ROOTFS && !has_rootfs() {
+        if lesson.has_rootfs() && !has_rootfs() {
             crate::fetch_rootfs::Args {}.run()?;
         }
         let mut command = self.command;
