@@ -28,4 +28,5 @@ pub use hint::{hint, in_chroot};
 pub use overlay::{lowerdir, option};
 pub use remove::remove_tree;
 pub use scratch::Scratch;
+pub use signals::end_on_closed_pipe;
 pub use step::{Args, Step, workspace};

@@ -46,6 +46,17 @@ pub(crate) fn reset() -> Result<SigSet> {
     Ok(ignored)
 }
 
+/// Lets a program that only prints end quietly when its reader has left, as in
+/// `cargo xtask diff 5 | head`. Rust ignores SIGPIPE, and printing then panics.
+pub fn end_on_closed_pipe() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
+    // SAFETY: the default action runs no code of ours.
+    let set = unsafe { sigaction(Signal::SIGPIPE, &default) };
+    // It can only fail for a number that is no signal.
+    debug_assert!(set.is_ok());
+}
+
 /// Blocks what [`Signals`] hands out, from now until [`unblock_all`].
 ///
 /// Where the runner shares its process group with the command

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::error::{report, speak_as};
 use crate::exec::words;
+use crate::signals::end_on_closed_pipe;
 use crate::{Exit, Scratch, child};
 
 /// The workspace that this was built in; `rootfs/` lies there.
@@ -99,10 +100,12 @@ impl Step {
                 run.unwrap_or_else(|error| report(&error))
             }
             Ok(Parsed::Help) => {
+                end_on_closed_pipe();
                 println!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage());
                 Exit::SUCCESS
             }
             Ok(Parsed::Version) => {
+                end_on_closed_pipe();
                 println!("{} {}", self.name, self.version);
                 Exit::SUCCESS
             }

@@ -1,15 +1,195 @@
-//! Not written yet.
+//! `cargo xtask doctor`: whether this host lets the lessons run.
 
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use common::{Exit, Scratch};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::CloneFlags;
+use nix::unistd::{chdir, chroot, getgid, getuid, sethostname};
 
-/// Not written yet.
+use crate::style::{Style, colour};
+
+/// Climb the ladder of system calls that the lessons need; name the first that
+/// fails, why, and the remedy.
+///
+/// Exit status 0 when every lesson can run on this host, 1 otherwise.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
+const NONE: Option<&str> = None;
+
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        Ok(ExitCode::SUCCESS)
+        let ladder = Ladder { style: Style::new(colour(&io::stdout())) };
+        let works = ladder.climb();
+        if works {
+            say("\nEvery lesson can run here.");
+        } else {
+            say("\nThese lessons cannot run here; see the remedy above.");
+        }
+        ladder.advise();
+        Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// The rungs, each tried by doing what the lesson does, in a child.
+#[derive(Clone, Copy)]
+struct Ladder {
+    style: Style,
+}
+
+impl Ladder {
+    /// Whether every rung holds.
+    fn climb(self) -> bool {
+        let (uid, gid) = (getuid(), getgid());
+        let scratch = match Scratch::new(None) {
+            Ok(scratch) => scratch,
+            Err(error) => return self.rung("8", "a scratch directory", Err(error)),
+        };
+        let climbed = common::clone(CloneFlags::CLONE_NEWUSER, || {
+            self.rung("3 to 8", "a user namespace", Ok(()));
+            if !self.rung(
+                "4 to 8",
+                "root inside, the caller outside",
+                map_ids(uid.as_raw(), gid.as_raw()),
+            ) {
+                return Ok(Exit::SETUP);
+            }
+            let namespaces = CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWPID
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWNET;
+            let child = common::clone(namespaces, || {
+                self.rung("5 to 8", "namespaces for the rest, PIDs among them", Ok(()));
+                Ok(if self.climb_inside(&scratch) { Exit::SUCCESS } else { Exit::SETUP })
+            });
+            match child {
+                Ok(child) => child.wait(),
+                Err(error) => {
+                    self.rung("5 to 8", "namespaces for the rest, PIDs among them", Err(error));
+                    Ok(Exit::SETUP)
+                }
+            }
+        });
+        match climbed.and_then(common::Child::wait) {
+            Ok(exit) => exit == Exit::SUCCESS,
+            Err(error) => self.rung("3 to 8", "a user namespace", Err(error)),
+        }
+    }
+
+    /// The rungs that stand in the new namespaces.
+    fn climb_inside(self, scratch: &Scratch) -> bool {
+        let merged = &scratch.merged();
+        self.rung("2 to 8", "mounts of its own", private_mounts())
+            && self.rung("4 to 8", "a hostname of its own", hostname())
+            && self.rung("7 and 8", "its own processes in proc", mount_proc(merged))
+            && self.rung("7 and 8", "a file system in memory", mount_tmpfs(merged))
+            && self.rung("8", "an overlay in the scratch directory", mount_overlay(scratch))
+            && self.rung("8", "a lower directory deleted and made again", replace_lower(merged))
+            && self.rung("6 to 8", "a root of its own", change_root(merged))
+    }
+
+    /// Prints how a rung held, and returns whether it did.
+    fn rung(self, lessons: &str, what: &str, tried: Result<()>) -> bool {
+        match tried {
+            Ok(()) => {
+                say(&format!("{}  {what} (lesson {lessons})", self.style.green("ok  ")));
+                true
+            }
+            Err(error) => {
+                let why = common::one_line(&error);
+                say(&format!("{}  {what} (lesson {lessons})\n      {why}", self.style.red("FAIL")));
+                false
+            }
+        }
+    }
+
+    /// What else a learner should know, though no lesson fails over it.
+    fn advise(self) {
+        if !getuid().is_root() {
+            say("note  lesson 2 without lesson 3 needs root; for this user it shows the refusal");
+        }
+        let rootfs = common::workspace().join("rootfs");
+        match fs::metadata(&rootfs) {
+            Err(_) => say("note  there is no rootfs yet; `cargo xtask fetch-rootfs` brings one"),
+            Ok(found) if found.uid() != getuid().as_raw() => say(&format!(
+                "note  {} belongs to another user, so lesson 8 cannot change its files; \
+                 fetch one of your own with --dest, and name it in CONTAINER_ROOTFS",
+                rootfs.display()
+            )),
+            Ok(_found) => {}
+        }
+    }
+}
+
+/// Prints a line. Unlike `println!` it does not mind a reader that has left:
+/// a child of [`common::clone`] does not end by SIGPIPE.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn map_ids(uid: u32, gid: u32) -> Result<()> {
+    let maps = [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("0 {uid} 1")),
+        ("/proc/self/gid_map", format!("0 {gid} 1")),
+    ];
+    for (file, text) in maps {
+        fs::write(file, text).with_context(|| format!("write {file}"))?;
+    }
+    Ok(())
+}
+
+fn private_mounts() -> Result<()> {
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+        .context("make the mounts private")
+}
+
+fn hostname() -> Result<()> {
+    sethostname("doctor").context("set the hostname")
+}
+
+fn mount_proc(at: &Path) -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), at, Some("proc"), flags, NONE).context("mount proc on /proc")?;
+    umount(at).context("unmount proc")
+}
+
+fn mount_tmpfs(at: &Path) -> Result<()> {
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), NONE).context("mount a tmpfs")?;
+    umount(at).context("unmount the tmpfs")
+}
+
+/// Mounts an overlay whose lower layer is made for it.
+fn mount_overlay(scratch: &Scratch) -> Result<()> {
+    let layer = scratch.merged().with_file_name("lower");
+    fs::create_dir_all(layer.join("dir/inner")).context("make a lower layer")?;
+    let lower = common::lowerdir(&[layer])?;
+    let upper = common::option(&scratch.upper())?;
+    let work = common::option(&scratch.work())?;
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
+    let merged = scratch.merged();
+    mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
+        .with_context(|| format!("mount the overlay on {}", merged.display()))
+}
+
+/// Needs extended attributes of the user's on the upper directory.
+fn replace_lower(merged: &Path) -> Result<()> {
+    let dir = merged.join("dir");
+    fs::remove_dir_all(&dir).context("delete a lower directory")?;
+    fs::create_dir(&dir).context("make a lower directory again")?;
+    let empty = fs::read_dir(&dir).context("list the new directory")?.next().is_none();
+    anyhow::ensure!(empty, "list the new directory: what was deleted is back");
+    Ok(())
+}
+
+fn change_root(merged: &Path) -> Result<()> {
+    chroot(merged).with_context(|| format!("chroot to {}", merged.display()))?;
+    chdir("/").context("chdir to the new root")
 }

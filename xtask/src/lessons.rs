@@ -17,10 +17,17 @@ pub(crate) struct Lesson {
     pub(crate) goal: String,
 }
 
+const FIRST_WITH_ROOTFS: u32 = 6;
+
 impl Lesson {
     /// The lesson's directory.
     pub(crate) fn dir(&self) -> PathBuf {
         common::workspace().join(&self.name)
+    }
+
+    /// Whether its container has a root of its own, and takes `--rootfs`.
+    pub(crate) fn has_rootfs(&self) -> bool {
+        self.number >= FIRST_WITH_ROOTFS
     }
 
     /// Whether `word` names this lesson: `8`, `08`, `step08`, `step08-overlay`.
@@ -77,6 +84,11 @@ pub(crate) fn all() -> Result<Vec<Lesson>> {
     lessons.sort_by_key(|lesson| lesson.number);
     ensure!(!lessons.is_empty(), "find a lesson in {}", workspace.display());
     Ok(lessons)
+}
+
+/// The newest lesson.
+pub(crate) fn last() -> Result<Lesson> {
+    all()?.pop().context("find a lesson")
 }
 
 /// The lesson that `word` names.

@@ -1,10 +1,13 @@
 //! The course's tasks, one file each. `cargo xtask` lists them.
 
+mod bench;
 mod diff;
+mod dist;
 mod doctor;
 mod fetch_rootfs;
 mod lessons;
 mod run;
+mod style;
 mod verify;
 
 use std::process::ExitCode;
@@ -26,15 +29,20 @@ enum Task {
     Verify(verify::Args),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Dist(dist::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
+    common::end_on_closed_pipe();
     let done = match Cli::parse().task {
         Task::Run(args) => args.run(),
         Task::FetchRootfs(args) => args.run(),
         Task::Verify(args) => args.run(),
         Task::Diff(args) => args.run(),
         Task::Doctor(args) => args.run(),
+        Task::Dist(args) => args.run(),
+        Task::Bench(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {}", common::one_line(&error));

@@ -1,15 +1,48 @@
-//! Not written yet.
+//! `cargo xtask run`: into a container with one command.
 
-use std::process::ExitCode;
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-/// Not written yet.
+use crate::lessons;
+
+/// Run a step, the newest and /bin/sh when nothing is named; fetch a rootfs
+/// first when there is none.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The step: 8, 08, step08 or step08-overlay [default: the last]
+    step: Option<String>,
+    /// The command, after options of the step's own [default: /bin/sh]
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        Ok(ExitCode::SUCCESS)
+        let lesson = match &self.step {
+            Some(word) => lessons::find(word)?,
+            None => lessons::last()?,
+        };
+        if lesson.has_rootfs() && !has_rootfs() {
+            crate::fetch_rootfs::Args {}.run()?;
+        }
+        let mut command = self.command;
+        if command.is_empty() {
+            command.push("/bin/sh".into());
+        }
+        let binary = lesson.binary()?;
+        // In the place of this program, so that the terminal and every signal
+        // reach the step itself.
+        let error = Command::new(&binary).args(command).exec();
+        Err(error).with_context(|| format!("execute {}", binary.display()))
     }
+}
+
+/// Whether there is a root already, fetched or named.
+fn has_rootfs() -> bool {
+    let named = env::var_os("CONTAINER_ROOTFS").is_some_and(|dir| !dir.is_empty());
+    named || common::workspace().join("rootfs").exists()
 }

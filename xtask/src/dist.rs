@@ -1,0 +1,94 @@
+//! `cargo xtask dist`: the steps as programs that can be copied anywhere.
+
+use std::env::{self, consts::ARCH};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lessons;
+
+/// Build the steps as static programs, in one folder.
+///
+/// They are linked with musl where its target is installed. Without it they
+/// are release builds for this host, which need its C library.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The folder [default: dist/ in the workspace]
+    #[arg(long, value_name = "DIR")]
+    dest: Option<PathBuf>,
+}
+
+/// What has been built.
+pub(crate) struct Dist {
+    /// The folder with the steps in it.
+    pub(crate) dir: PathBuf,
+    /// The C library they are linked with, in words.
+    pub(crate) libc: &'static str,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let dest = self.dest.unwrap_or_else(|| common::workspace().join("dist"));
+        let built = build()?;
+        fs::create_dir_all(&dest).with_context(|| format!("make {}", dest.display()))?;
+        for lesson in lessons::all()? {
+            let (from, to) = (built.dir.join(&lesson.name), dest.join(&lesson.name));
+            // Under another name first: a program that runs cannot be written.
+            let new = to.with_extension("new");
+            fs::copy(&from, &new).with_context(|| format!("copy {}", from.display()))?;
+            fs::rename(&new, &to).with_context(|| format!("replace {}", to.display()))?;
+        }
+        println!("{}: the steps, {}", dest.display(), built.libc);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Builds all steps for release, static where that is possible.
+pub(crate) fn build() -> Result<Dist> {
+    let musl = format!("{ARCH}-unknown-linux-musl");
+    let installed = has_target(&musl);
+    let mut command = Command::new(cargo());
+    command.current_dir(common::workspace()).args(["build", "--quiet", "--release"]);
+    for lesson in lessons::all()? {
+        command.args(["--package", &lesson.name]);
+    }
+    if installed {
+        command.args(["--target", &musl]);
+    } else {
+        eprintln!(
+            "note: without the target {musl} these are not static; `rustup target add {musl}` brings it"
+        );
+    }
+    let target = target_dir()?;
+    command.arg("--target-dir").arg(&target);
+    let status = command.status().context("start cargo")?;
+    ensure!(status.success(), "build the steps: cargo failed");
+    Ok(match installed {
+        true => Dist { dir: target.join(musl).join("release"), libc: "static, with musl" },
+        false => Dist { dir: target.join("release"), libc: "dynamic, with the host's C library" },
+    })
+}
+
+fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Whether the standard library for a target is installed.
+fn has_target(target: &str) -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
+    let Ok(output) = asked else { return false };
+    let dir = String::from_utf8_lossy(&output.stdout);
+    output.status.success() && Path::new(dir.trim()).exists()
+}
+
+/// Where cargo puts what it builds: above this program, whatever that is
+/// called and wherever it lies.
+fn target_dir() -> Result<PathBuf> {
+    let exe = env::current_exe().context("find this program")?;
+    let dir = exe.ancestors().nth(2).context("find the target directory")?;
+    Ok(dir.to_owned())
+}

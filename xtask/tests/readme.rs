@@ -1,0 +1,63 @@
+//! The README tells the truth about the lessons.
+
+use std::fs;
+use std::process::Command;
+
+use testkit::{skip, workspace};
+
+/// The names and goals of the steps, as cargo knows them.
+fn lessons() -> Option<Vec<(String, String)>> {
+    let cargo = std::env::var_os("CARGO")?;
+    let metadata = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(workspace())
+        .output()
+        .ok()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages").iter();
+    let text = |value: &serde_json::Value| value.as_str().expect("a string").to_owned();
+    let mut lessons: Vec<_> = packages
+        .map(|package| (text(&package["name"]), text(&package["description"])))
+        .filter(|(name, _)| name.starts_with("step"))
+        .collect();
+    lessons.sort();
+    Some(lessons)
+}
+
+#[test]
+fn the_table_of_lessons_says_what_cargo_metadata_says() {
+    let Some(lessons) = lessons() else {
+        skip("cargo is not there to be asked");
+        return;
+    };
+    let readme = fs::read_to_string(workspace().join("README.md")).expect("a README");
+    let told: Vec<(String, String)> = readme
+        .lines()
+        .filter(|line| line.starts_with("| [step"))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let link = cells.next().expect("a first cell");
+            let name = link.trim_start_matches('[').split(']').next().expect("a name");
+            assert_eq!(link, format!("[{name}]({name}/README.md)"));
+            (name.to_owned(), cells.next().expect("a second cell").to_owned())
+        })
+        .collect();
+    assert_eq!(told, lessons);
+}
+
+/// Every relative link of every page leads somewhere.
+#[test]
+fn links_lead_somewhere() {
+    let mut pages = vec![workspace().join("README.md")];
+    pages.extend(testkit::STEPS.iter().map(|step| workspace().join(step).join("README.md")));
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap_or_else(|_| panic!("no {}", page.display()));
+        for rest in text.split("](").skip(1) {
+            let target = rest.split(')').next().expect("an end").split('#').next().expect("a path");
+            if !target.is_empty() && !target.contains("://") {
+                let path = page.parent().expect("a directory").join(target);
+                assert!(path.exists(), "{} leads to {target}", page.display());
+            }
+        }
+    }
+}
