@@ -49,5 +49,9 @@ has 'an error names the command'                     'no-such-command' "$(err no
 is 'an error is one line'                            1                "$(err no-such-command | wc -l | tidy)"
 is 'the program itself has nothing to say'           'command'        "$(err sh -c 'echo command >&2')"
 
+# Whatever ends the program, the kernel ends the command.
+start
+is 'the command does not outlive the program'        'gone'           "$(after_kill)"
+stop
 is 'no process is left behind'                       ''               "$(running)"
 finish

@@ -27,6 +27,7 @@ is 'its network has no address'                      'nothing'        "$(proc ne
 
 # Mounts: a copy of the host's, to change at will.
 mkdir mnt
+is "its mounts are tied to none of the host's"       0                "$(tied_mounts)"
 is "its mounts are the host's at first"              "$(mount_points self)" "$(mount_points "$pid")"
 is 'it can mount'                                    'mounted'        "$(within mnt 'mount -t tmpfs verify mnt && echo mounted')"
 has 'the mount is in its /proc/PID/mounts'           '/mnt tmpfs' "$(proc mounts)"

@@ -18,6 +18,10 @@ is 'from the host, uid_map is empty'                 'nothing'        "$(proc ui
 is 'from the host, gid_map is empty'                 'nothing'        "$(proc gid_map)"
 is 'from inside, uid_map is empty'                   'empty'          "$(ask 'test -e /proc/self/uid_map && cat /proc/self/uid_map && echo empty')"
 
+tell 'echo >made'
+# shellcheck disable=SC2012 # a name without surprises
+is "a file it makes is the caller's all the same"    "$uid $gid"      "$(ls -ln made 2>&1 | tidy | cut -d ' ' -f 3,4)"
+
 # The process had every capability in the namespace until it executed the
 # command: an ID that is not mapped keeps none.
 is 'it has no capability left'                       '0000000000000000' "$(field CapEff)"
@@ -26,6 +30,7 @@ is 'so changing the hostname is refused'             'refused'        "$(within 
 needs nothing
 is "its hostname is the host's"                      "$host_name"     "$(ask 'uname -n')"
 is 'the host keeps its hostname'                     "$host_name"     "$(uname -n)"
+is "its mounts are tied to none of the host's"       0                "$(tied_mounts)"
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 stop
 

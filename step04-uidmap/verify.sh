@@ -17,9 +17,10 @@ is 'from the host, gid_map does likewise'            "0 $gid 1"       "$(proc gi
 is 'from inside, uid_map says the same'              "0 $uid 1"       "$(ask 'cat /proc/$$/uid_map')"
 is 'from inside, gid_map says the same'              "0 $gid 1"       "$(ask 'cat /proc/$$/gid_map')"
 is 'groups cannot be dropped: setgroups is deny'     'deny'           "$(proc setgroups)"
+is 'a map is written once'                           'refused'        "$(ask '{ echo 0 0 1 >/proc/self/uid_map; } 2>/dev/null || echo refused')"
 tell 'echo >made'
 # shellcheck disable=SC2012 # a name without surprises
-is "a file it makes is the caller's"                 "$uid $gid"      "$(ls -ln made | tidy | cut -d ' ' -f 3,4)"
+is "a file it makes is the caller's"                 "$uid $gid"      "$(ls -ln made 2>&1 | tidy | cut -d ' ' -f 3,4)"
 
 # Root of the namespace keeps every capability in it.
 is 'it has every capability there is'                "$(field CapBnd)" "$(field CapEff)"
@@ -30,6 +31,10 @@ needs mount
 mkdir mnt
 is 'and it can mount'                                'mounted'        "$(within user 'mount -t tmpfs verify mnt && echo mounted')"
 is 'the host does not have the mount'                ''               "$(new_mounts)"
+
+# Root inside is not root outside.
+needs user
+is "it cannot read the host's /etc/shadow"           'refused'        "$(ask 'cat /etc/shadow >/dev/null 2>&1 || echo refused')"
 needs nothing
 stop
 

@@ -9,6 +9,7 @@ is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' 
 is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
 
 is '$$ in its shell is 1'                            1                "$(ask 'echo $$')"
+is 'its parent is out of sight: $PPID is 0'          0                "$(ask 'echo $PPID')"
 is 'the host has another number for it'              "$pid 1"         "$(field NSpid)"
 is 'process tree: main -> run'                       'main -> run'    "$tree"
 is 'one is still root inside'                        0                "$(ask 'id -u')"
@@ -22,7 +23,7 @@ needs nothing
 stop
 
 # Process 1 is special.
-is 'process 1 ignores a SIGTERM of its own'          'still here'     "$(inside 'kill -TERM $$; echo still here')"
+is 'process 1 is safe from signals of its own'       'still here'     "$(inside 'kill -TERM $$; kill -KILL $$; echo still here')"
 is 'its end is the end of all others'                ''               "$(inside 'sleep 9 & sleep 9 &'; running)"
 start
 [ "$pid" ] && kill -KILL "$pid"

@@ -45,6 +45,10 @@ tell 'while :; do :; done'
 stop
 is 'the command is told of a SIGTERM'                7                "$ended"
 
+start
+is 'the command does not outlive the program'        'gone'           "$(after_kill)"
+stop
+
 # The exit status comes all the way up the tree.
 echo 'no program' >"$root/plain"
 is 'status 42: the command said so'                  42               "$(exits sh -c 'exit 42')"

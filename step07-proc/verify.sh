@@ -24,6 +24,13 @@ is 'from the host, /proc/PID/mounts says so, too'    'proc /proc proc rw,nosuid,
 is 'from the host, /proc in the root is empty'       ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 is 'from inside, uid_map says who root is'           "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
+
+# The same can be done for /tmp, but not for a device in /dev.
+needs_inside mount
+is 'it can mount a /tmp of its own'                  'tmpfs'          "$(inside 'mount -t tmpfs mine /tmp; cat /proc/mounts' | sed -n 's|^mine /tmp \([a-z]*\) .*|\1|p')"
+needs_inside mount mknod
+is 'it can make no device'                           'refused'        "$(inside 'mount -t tmpfs mine /tmp && ! mknod /tmp/null c 1 3 2>&- && echo refused')"
+needs nothing
 stop
 
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"

@@ -76,6 +76,7 @@ is 'the layers stay as they are'                     'top middle old' "$(
 # A scratch directory that stays.
 kept=$mem/kept
 is '--scratch stays, to be looked into'              'kept'           "$(out --scratch "$kept" sh -c 'echo kept >/play/kept; rm /play/delete'; cat "$kept/upper/play/kept" 2>&1)"
+is 'upper and work are in it, and merged is empty'   'merged upper work' "$({ cd "$kept" && echo * && ls -A merged; } 2>&1 | xargs)"
 is 'a second run goes on where it ended'             'change directory kept' "$(out --scratch "$kept" ls /play | xargs)"
 start --scratch "$kept"
 is 'while one uses it, another is refused'           125              "$(exits --scratch "$kept" true)"

@@ -107,7 +107,7 @@ finish() {
 run() {
     hold_off && return 125
     started=$(date +%s)
-    timeout -s KILL "$limit" "$program" "$@" >out 2>err 6>&- 7>&- 8>&- 9>&-
+    { timeout -s KILL "$limit" "$program" "$@"; } >out 2>err 6>&- 7>&- 8>&- 9>&-
     status=$?
     [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
     return "$status"
@@ -152,10 +152,13 @@ start() {
     to=$((5 + 2 * n)) from=$((4 + 2 * n))
     rm -f "to.$n" "from.$n"
     mkfifo "to.$n" "from.$n"
-    # Descriptor 5 is one that the caller happens to have open.
+    # Descriptor 5 is one that the caller happens to have open. The shell around
+    # it may have to say that the program was killed.
     # shellcheck disable=SC2016 # for the shell that becomes the program
-    timeout -s KILL "$limit" sh -c 'echo $$ >"$0"; exec "$@"' "main.$n" "$program" "$@" /bin/sh \
-        <"to.$n" >"from.$n" 2>"err.$n" 5</ 6>&- 7>&- 8>&- 9>&- &
+    {
+        timeout -s KILL "$limit" sh -c 'echo $$ >"$0"; exec "$@"' "main.$n" "$program" "$@" /bin/sh
+        exit
+    } <"to.$n" >"from.$n" 2>"err.$n" 5</ 6>&- 7>&- 8>&- 9>&- &
     echo $! >"job.$n"
     # The container ends when these close, whatever has become of this script.
     eval "exec $to>to.$n $from<from.$n"
@@ -209,6 +212,20 @@ stop() {
     ended=$?
     eval "exec $((4 + 2 * n))<&-"
     rm -f "job.$n" "pid.$n"
+}
+
+# Kills the program, and says what becomes of its command.
+after_kill() {
+    [ "$main" ] && kill -KILL "$main"
+    for _ in 1 2 3 4 5 6 7 8 9; do
+        # A zombie has ended; whoever inherited it has not noticed yet.
+        if [ "$pid" ] && ! grep -qs '^State:[[:blank:]]*[^Z[:blank:]]' "/proc/$pid/status"; then
+            echo gone
+            return
+        fi
+        sleep 0.1
+    done
+    echo 'still there'
 }
 
 # The same for a second container; $main and $pid stay those of the first.
@@ -288,6 +305,11 @@ open_files() {
 # mount_points PID
 mount_points() {
     [ "$1" ] && cut -d ' ' -f 5 "/proc/$1/mountinfo" | sort
+}
+
+# How many mounts hand on what is mounted below them, or are handed it.
+tied_mounts() {
+    [ "$pid" ] && grep -cE ' (shared|master):' "/proc/$pid/mountinfo"
 }
 
 # overlay OPTION: what the overlay at the container's / was mounted with.

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{self, Path, PathBuf};
@@ -12,9 +12,8 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::getuid;
 
 use crate::lessons::{self, Lesson};
+use crate::style::{Style, colour};
 
-/// The first lesson with a root of its own.
-const CHROOT: u32 = 6;
 /// The first lesson that an ordinary user can run, other than the very first.
 const USERNS: u32 = 3;
 
@@ -46,7 +45,7 @@ impl Args {
             "check a program of your own: name the one STEP that it is for"
         );
         let binaries = lessons.iter().map(Lesson::binary).collect::<Result<Vec<_>>>()?;
-        let needs_root = lessons.iter().any(|lesson| lesson.number >= CHROOT);
+        let needs_root = lessons.iter().any(Lesson::has_rootfs);
         let root = needs_root.then(|| Root::find(self.rootfs)).transpose()?;
         let root = root.as_ref().map(|root| root.dir.as_path());
 
@@ -126,25 +125,15 @@ fn verify(
 /// Writes a line of the results, in its colour on a terminal.
 fn say(line: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    let colour = match line.split(' ').next() {
-        Some("ok") => "32",
-        Some("FAIL") => "31",
-        Some("skip") => "33",
-        _ => "",
-    };
-    let written = if colour.is_empty() || !colourful(&out) {
-        writeln!(out, "{line}")
-    } else {
-        let (word, rest) = line.split_at(4);
-        writeln!(out, "\x1b[{colour}m{word}\x1b[m{rest}")
+    let style = Style::new(colour(&out));
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let written = match word {
+        "ok" => writeln!(out, "{} {rest}", style.green(word)),
+        "FAIL" => writeln!(out, "{} {rest}", style.red(word)),
+        "skip" => writeln!(out, "{} {rest}", style.blue(word)),
+        _ => writeln!(out, "{line}"),
     };
     written.context("write the results")
-}
-
-/// Whether colour is wanted; no-color.org.
-fn colourful(out: &impl IsTerminal) -> bool {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
-    out.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// How many checks passed, failed and were skipped.
