@@ -5,6 +5,7 @@ mod diff;
 mod dist;
 mod doctor;
 mod fetch_rootfs;
+mod isolation;
 mod lessons;
 mod run;
 mod style;
@@ -31,6 +32,7 @@ enum Task {
     Doctor(doctor::Args),
     Dist(dist::Args),
     Bench(bench::Args),
+    Isolation(isolation::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Task::Doctor(args) => args.run(),
         Task::Dist(args) => args.run(),
         Task::Bench(args) => args.run(),
+        Task::Isolation(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {}", common::one_line(&error));
