@@ -4,6 +4,7 @@ mod bench;
 mod diff;
 mod dist;
 mod doctor;
+mod exercise;
 mod fetch_rootfs;
 mod isolation;
 mod lessons;
@@ -33,6 +34,7 @@ enum Task {
     Dist(dist::Args),
     Bench(bench::Args),
     Isolation(isolation::Args),
+    Exercise(exercise::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Task::Dist(args) => args.run(),
         Task::Bench(args) => args.run(),
         Task::Isolation(args) => args.run(),
+        Task::Exercise(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {}", common::one_line(&error));
