@@ -71,7 +71,7 @@ pub(crate) fn render(a: &Lesson, b: &Lesson, context: usize, colour: bool) -> Re
 
 impl Lesson {
     /// The lesson's program, as text.
-    fn source(&self) -> Result<String> {
+    pub(crate) fn source(&self) -> Result<String> {
         let main = self.dir().join("src/main.rs");
         fs::read_to_string(&main).with_context(|| format!("read {}", main.display()))
     }

@@ -72,7 +72,8 @@ pub(crate) fn build() -> Result<Dist> {
     })
 }
 
-fn cargo() -> OsString {
+/// The cargo that runs this task, else the one in `PATH`.
+pub(crate) fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
@@ -87,7 +88,7 @@ fn has_target(target: &str) -> bool {
 
 /// Where cargo puts what it builds: above this program, whatever that is
 /// called and wherever it lies.
-fn target_dir() -> Result<PathBuf> {
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let exe = env::current_exe().context("find this program")?;
     let dir = exe.ancestors().nth(2).context("find the target directory")?;
     Ok(dir.to_owned())

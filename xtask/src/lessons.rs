@@ -15,6 +15,9 @@ pub(crate) struct Lesson {
     pub(crate) name: String,
     /// The lesson's goal in one line, from the manifest's `description`.
     pub(crate) goal: String,
+    /// What a learner is to write, in the order of the places in the program,
+    /// from the manifest's `package.metadata.exercise`.
+    pub(crate) exercise: Vec<String>,
 }
 
 const FIRST_WITH_ROOTFS: u32 = 6;
@@ -78,8 +81,17 @@ pub(crate) fn all() -> Result<Vec<Lesson>> {
         let doing = || format!("read {}", manifest.display());
         let text = fs::read_to_string(&manifest).with_context(doing)?;
         let manifest: toml::Table = text.parse().with_context(doing)?;
-        let goal = manifest["package"]["description"].as_str().unwrap_or_default();
-        lessons.push(Lesson { number, name: name.to_owned(), goal: goal.to_owned() });
+        let package = &manifest["package"];
+        let goal = package["description"].as_str().unwrap_or_default();
+        let exercise = package.get("metadata").and_then(|metadata| metadata.get("exercise"));
+        let goals = exercise.and_then(|exercise| exercise.get("goals")?.as_array());
+        let goals = goals.into_iter().flatten().filter_map(|goal| goal.as_str());
+        lessons.push(Lesson {
+            number,
+            name: name.to_owned(),
+            goal: goal.to_owned(),
+            exercise: goals.map(str::to_owned).collect(),
+        });
     }
     lessons.sort_by_key(|lesson| lesson.number);
     ensure!(!lessons.is_empty(), "find a lesson in {}", workspace.display());

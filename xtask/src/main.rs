@@ -4,7 +4,9 @@ mod bench;
 mod diff;
 mod dist;
 mod doctor;
+mod exercise;
 mod fetch_rootfs;
+mod isolation;
 mod lessons;
 mod run;
 mod style;
@@ -31,6 +33,8 @@ enum Task {
     Doctor(doctor::Args),
     Dist(dist::Args),
     Bench(bench::Args),
+    Isolation(isolation::Args),
+    Exercise(exercise::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
         Task::Doctor(args) => args.run(),
         Task::Dist(args) => args.run(),
         Task::Bench(args) => args.run(),
+        Task::Isolation(args) => args.run(),
+        Task::Exercise(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {}", common::one_line(&error));

@@ -1,0 +1,371 @@
+//! `cargo xtask isolation`: what each step's container shares with the host.
+
+mod svg;
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::getuid;
+use tempfile::TempDir;
+
+use crate::lessons::{self, Lesson};
+use crate::style::{Style, colour};
+
+/// Start every step, read from the host's /proc what its container really
+/// shares with the host, and print the table.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How to print the table
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write the table to a file, not to standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Text,
+    Markdown,
+    Svg,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let rows = measure_all()?;
+        let style = Style::new(self.output.is_none() && colour(&io::stdout()));
+        let table = match self.format {
+            Format::Text => text(&rows, style),
+            Format::Markdown => markdown(&rows),
+            Format::Svg => svg::draw(&rows),
+        };
+        match &self.output {
+            Some(file) => {
+                fs::write(file, table).with_context(|| format!("write {}", file.display()))?;
+            }
+            None => io::stdout().write_all(table.as_bytes()).context("print the table")?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The columns: the namespaces of /proc/PID/ns, the root, the writable layer;
+/// and beneath each, what it is about.
+const COLUMNS: [(&str, &str); 8] = [
+    ("uts", "hostname"),
+    ("ipc", "messages"),
+    ("mnt", "mounts"),
+    ("net", "network"),
+    ("user", "IDs"),
+    ("pid", "processes"),
+    ("root", "files"),
+    ("upper layer", "changes"),
+];
+const LEGEND: &str = "own: the container's own; shared: the host's; \
+                      none: what it writes goes into the root itself";
+const NEEDS_ROOT: &str = "needs root";
+
+/// The one lesson that an ordinary user cannot start.
+const LESSON_FOR_ROOT: u32 = 2;
+
+/// What a container has of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    Own,
+    Shared,
+    /// There is nothing of the kind.
+    None,
+}
+
+impl Cell {
+    fn word(self) -> &'static str {
+        match self {
+            Cell::Own => "own",
+            Cell::Shared => "shared",
+            Cell::None => "none",
+        }
+    }
+}
+
+/// A step and what was measured; nothing when starting it needs root.
+struct Row {
+    step: String,
+    cells: Option<[Cell; COLUMNS.len()]>,
+}
+
+fn measure_all() -> Result<Vec<Row>> {
+    let root = Rootfs::find()?;
+    let mut rows = Vec::new();
+    for lesson in lessons::all()? {
+        let cells = if lesson.number == LESSON_FOR_ROOT && !getuid().is_root() {
+            None
+        } else {
+            let container = Container::start(&lesson, root.path())?;
+            Some(measure(container.command()?)?)
+        };
+        rows.push(Row { step: lesson.name, cells });
+    }
+    Ok(rows)
+}
+
+/// Compares a process with this one; namespaces(7), proc_pid_root(5).
+fn measure(pid: u32) -> Result<[Cell; COLUMNS.len()]> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    let ours = Path::new("/proc/self");
+    let mut cells = [Cell::None; COLUMNS.len()];
+    for (cell, (column, _)) in cells.iter_mut().zip(COLUMNS) {
+        *cell = match column {
+            "root" => compare(root_of(&proc)?, root_of(ours)?),
+            "upper layer" => upper_layer(&mounts(&proc)?, &mounts(ours)?),
+            namespace => {
+                let link = Path::new("ns").join(namespace);
+                compare(read_link(&proc.join(&link))?, read_link(&ours.join(&link))?)
+            }
+        };
+    }
+    Ok(cells)
+}
+
+fn compare<T: PartialEq>(theirs: T, ours: T) -> Cell {
+    if theirs == ours { Cell::Shared } else { Cell::Own }
+}
+
+fn read_link(link: &Path) -> Result<PathBuf> {
+    fs::read_link(link).with_context(|| format!("read {}", link.display()))
+}
+
+/// The device and inode of a process's root.
+fn root_of(proc: &Path) -> Result<(u64, u64)> {
+    let root = proc.join("root");
+    let found = fs::metadata(&root).with_context(|| format!("look at {}", root.display()))?;
+    Ok((found.dev(), found.ino()))
+}
+
+fn mounts(proc: &Path) -> Result<String> {
+    let file = proc.join("mountinfo");
+    fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+}
+
+/// Whether a process has an overlay with an upper layer for its root, and
+/// whether the host has it mounted, too; proc_pid_mountinfo(5).
+fn upper_layer(theirs: &str, ours: &str) -> Cell {
+    let device = |line: &str| line.split(' ').nth(2).map(str::to_owned);
+    // What is mounted last hides what is below it.
+    let root = theirs.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
+    let overlay = root.filter(|line| {
+        let (_, file_system) = line.split_once(" - ").unwrap_or_default();
+        file_system.starts_with("overlay ") && file_system.contains("upperdir=")
+    });
+    match overlay.and_then(device) {
+        None => Cell::None,
+        // The host stands on an overlay itself, and nothing lies above it.
+        Some(overlay) if ours.lines().filter_map(device).any(|ours| ours == overlay) => Cell::None,
+        Some(_) => Cell::Own,
+    }
+}
+
+/// The root that the containers get.
+enum Rootfs {
+    Named(PathBuf),
+    Made(TempDir),
+}
+
+impl Rootfs {
+    /// `$CONTAINER_ROOTFS`, else `rootfs/` in the workspace, else one made from
+    /// the host for as long as this lives.
+    fn find() -> Result<Rootfs> {
+        if let Some(named) = env::var_os("CONTAINER_ROOTFS").filter(|dir| !dir.is_empty()) {
+            return Ok(Rootfs::Named(named.into()));
+        }
+        let fetched = common::workspace().join("rootfs");
+        if fetched.exists() {
+            return Ok(Rootfs::Named(fetched));
+        }
+        let made = Rootfs::Made(tempfile::tempdir().context("make a temporary directory")?);
+        let this = env::current_exe().context("find this program")?;
+        let fetch = Command::new(this)
+            .args(["fetch-rootfs", "--from-host", "--dest"].map(OsStr::new))
+            .arg(made.path())
+            .output()
+            .context("start `cargo xtask fetch-rootfs`")?;
+        let said = String::from_utf8_lossy(&fetch.stderr);
+        ensure!(fetch.status.success(), "make a root from the host: {}", said.trim_end());
+        Ok(made)
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Rootfs::Named(dir) => dir.clone(),
+            Rootfs::Made(dir) => dir.path().join("rootfs"),
+        }
+    }
+}
+
+/// A step's container while it runs. The command reads from us: when this is
+/// dropped, or this program ends, it reads the end and exits.
+struct Container {
+    name: String,
+    runner: Child,
+}
+
+impl Container {
+    /// Starts a step and waits until its command runs.
+    fn start(lesson: &Lesson, rootfs: PathBuf) -> Result<Container> {
+        let binary = lesson.binary()?;
+        let runner = Command::new(&binary)
+            .args(["/bin/sh", "-c", "echo ready; read x"])
+            .env("CONTAINER_ROOTFS", rootfs)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let mut container = Container { name: lesson.name.clone(), runner };
+        container.wait_until_ready()?;
+        Ok(container)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let mut line = String::new();
+        if let Some(stdout) = &mut self.runner.stdout {
+            BufReader::new(stdout).read_line(&mut line).context("read from the container")?;
+        }
+        if line == "ready\n" {
+            return Ok(());
+        }
+        drop(self.runner.stdin.take());
+        let mut said = String::new();
+        if let Some(stderr) = &mut self.runner.stderr {
+            // Without its words, the name of the step must do.
+            let _ = stderr.read_to_string(&mut said);
+        }
+        let said = said.trim_end().replace('\n', "; ");
+        // A step's own line, with what to do about it.
+        match said.strip_prefix(&format!("{}: ", self.name)) {
+            Some(why) => bail!("start {}: {why}", self.name),
+            None => bail!("start {}: its command ended at once: {said}", self.name),
+        }
+    }
+
+    /// The command's ID on the host: the last of main, child and run.
+    fn command(&self) -> Result<u32> {
+        let parents = parents()?;
+        let mut pid = self.runner.id();
+        while let Some((child, _)) = parents.iter().find(|(_, parent)| *parent == pid) {
+            pid = *child;
+        }
+        ensure!(pid != self.runner.id(), "find the command of {} in /proc", self.name);
+        Ok(pid)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        drop(self.runner.stdin.take());
+        // It can only fail when it has been waited for already.
+        let _ = self.runner.wait();
+    }
+}
+
+/// Every process and its parent. /proc/PID/task/TID/children would tell the
+/// same, but not every kernel has it.
+fn parents() -> Result<Vec<(u32, u32)>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").context("list /proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process may have ended since.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        parents.extend(parent(&stat).map(|parent| (pid, parent)));
+    }
+    Ok(parents)
+}
+
+/// The parent in a line of /proc/PID/stat: `PID (NAME) STATE PARENT …`. The
+/// name may have spaces and parentheses of its own.
+fn parent(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn text(rows: &[Row], style: Style) -> String {
+    let widths = COLUMNS.map(|(column, _)| column.len().max(Cell::Shared.word().len()));
+    let first = rows.iter().map(|row| row.step.len()).max().unwrap_or_default();
+    let mut out = format!("{:first$}", "");
+    for ((column, _), width) in COLUMNS.into_iter().zip(widths) {
+        out += &format!("  {}", style.bold(&format!("{column:width$}")));
+    }
+    out.push('\n');
+    for row in rows {
+        out += &format!("{:first$}", row.step);
+        match row.cells {
+            Some(cells) => {
+                for (cell, width) in cells.into_iter().zip(widths) {
+                    let word = format!("{:width$}", cell.word());
+                    out += "  ";
+                    out += &if cell == Cell::Own { style.green(&word) } else { word };
+                }
+            }
+            None => out += &format!("  {NEEDS_ROOT}: measured only when root runs this task"),
+        }
+        out.push('\n');
+    }
+    let lines: Vec<&str> = out.lines().map(str::trim_end).collect();
+    format!("{}\n\n{LEGEND}\n", lines.join("\n"))
+}
+
+fn markdown(rows: &[Row]) -> String {
+    let mut out = String::from("| step |");
+    for (column, _) in COLUMNS {
+        out += &format!(" {column} |");
+    }
+    out += "\n| --- |";
+    out += &" --- |".repeat(COLUMNS.len());
+    for row in rows {
+        out += &format!("\n| {} |", row.step);
+        match row.cells {
+            Some(cells) => {
+                for cell in cells {
+                    let mark = if cell == Cell::Own { "**" } else { "" };
+                    out += &format!(" {mark}{}{mark} |", cell.word());
+                }
+            }
+            None => out += &format!(" {NEEDS_ROOT} |").repeat(COLUMNS.len()),
+        }
+    }
+    format!("{out}\n\n{LEGEND}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "23 1 254:0 / / rw - ext4 /dev/root rw\n\
+                        24 23 0:22 / /proc rw shared:5 - proc proc rw\n";
+    const OVERLAY: &str = "40 39 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/u\n";
+
+    #[test]
+    fn an_upper_layer_is_an_overlay_that_the_host_has_not() {
+        assert_eq!(upper_layer(HOST, HOST), Cell::None);
+        assert_eq!(upper_layer(OVERLAY, HOST), Cell::Own);
+        assert_eq!(upper_layer(&format!("{HOST}{OVERLAY}"), HOST), Cell::Own);
+        assert_eq!(upper_layer(&format!("{OVERLAY}{HOST}"), HOST), Cell::None);
+        assert_eq!(upper_layer(OVERLAY, OVERLAY), Cell::None);
+        assert_eq!(upper_layer(&OVERLAY.replace(",upperdir=/u", ""), HOST), Cell::None);
+        assert_eq!(upper_layer("", HOST), Cell::None);
+    }
+
+    #[test]
+    fn a_parent_is_read_past_any_name() {
+        assert_eq!(parent("12 (sh) S 7 12 12 0"), Some(7));
+        assert_eq!(parent("12 (a) S 3 (b)) R 7 12"), Some(7));
+        assert_eq!(parent(""), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! The table as a picture.
+
+use super::{COLUMNS, Cell, LEGEND, NEEDS_ROOT, Row};
+
+const WIDTH: usize = 880;
+const MARGIN: usize = 24;
+/// Where the rows begin.
+const TOP: usize = 120;
+const ROW: usize = 38;
+/// The width of the first column.
+const STEP: usize = 172;
+const COLUMN: usize = 81;
+/// The box around a word: its size, and the space around it.
+const BOX: (usize, usize) = (71, 26);
+const GAP: usize = 10;
+
+const STYLE: &str = include_str!("style.css");
+
+/// Draws the table. What a row measured stands in its own group and in its own
+/// line of the description, and nowhere else.
+pub(super) fn draw(rows: &[Row]) -> String {
+    let bottom = TOP + rows.len() * ROW;
+    let height = bottom + 44;
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"title desc\">\n  \
+         <title id=\"title\">What each step's container shares with the host</title>\n  \
+         <desc id=\"desc\">\n"
+    );
+    for row in rows {
+        out += &format!("    {}\n", describe(row));
+    }
+    out += &format!("  </desc>\n  <style>\n{STYLE}  </style>\n");
+    out += &format!(
+        "  <rect class=\"panel\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\"/>\n",
+        WIDTH - 1,
+        height - 1
+    );
+    out += &text(
+        "title",
+        MARGIN,
+        38,
+        "What each step's container shares with the host, as the host's /proc tells",
+    );
+    for (index, (column, about)) in COLUMNS.into_iter().enumerate() {
+        out += &text("column", middle(index), 82, column);
+        out += &text("about", middle(index), 102, about);
+    }
+    for (index, row) in rows.iter().enumerate() {
+        out += &draw_row(row, TOP + index * ROW);
+    }
+    out += &line(bottom);
+    out += &text("legend", MARGIN, bottom + 27, LEGEND);
+    out + "</svg>\n"
+}
+
+fn draw_row(row: &Row, y: usize) -> String {
+    let base = y + 25;
+    let mut out = format!("  <g id=\"{}\">\n", row.step);
+    out += &line(y);
+    out += &text("step", MARGIN, base, &row.step);
+    match row.cells {
+        Some(cells) => {
+            for (index, cell) in cells.into_iter().enumerate() {
+                let (width, height) = BOX;
+                let (x, middle) = (middle(index) - width / 2, middle(index));
+                let top = y + (ROW - height) / 2;
+                let word = cell.word();
+                out += &format!(
+                    "  <g class=\"{word}\"><rect x=\"{x}\" y=\"{top}\" width=\"{width}\" \
+                     height=\"{height}\" rx=\"6\"/><text x=\"{middle}\" y=\"{base}\">{word}</text></g>\n"
+                );
+            }
+        }
+        None => out += &text("missing", middle(0) - BOX.0 / 2, base, NEEDS_ROOT),
+    }
+    out + "  </g>\n"
+}
+
+fn describe(row: &Row) -> String {
+    let Some(cells) = row.cells else {
+        return format!("{}: {NEEDS_ROOT}.", row.step);
+    };
+    let own = cells.iter().zip(COLUMNS).filter(|(cell, _)| **cell == Cell::Own);
+    let own: Vec<&str> = own.map(|(_, (column, _))| column).collect();
+    if own.is_empty() {
+        return format!("{}: nothing of its own.", row.step);
+    }
+    format!("{}: its own {}.", row.step, own.join(", "))
+}
+
+/// The middle of a column.
+fn middle(column: usize) -> usize {
+    MARGIN + STEP + column * COLUMN + GAP / 2 + BOX.0 / 2
+}
+
+fn text(class: &str, x: usize, y: usize, text: &str) -> String {
+    format!("  <text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>\n")
+}
+
+fn line(y: usize) -> String {
+    format!(
+        "  <line class=\"line\" x1=\"{MARGIN}\" y1=\"{y}.5\" x2=\"{}\" y2=\"{y}.5\"/>\n",
+        WIDTH - MARGIN
+    )
+}

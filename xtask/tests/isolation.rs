@@ -1,0 +1,109 @@
+//! The picture of what the steps share with the host is what can be measured.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use testkit::{STEPS, bin, containers_work, is_root, rootfs, stderr, stdout, workspace};
+
+/// How many of the eight columns are the container's own, a step.
+const OWN: [usize; 8] = [0, 4, 5, 5, 6, 7, 7, 8];
+
+/// The step that an ordinary user cannot start.
+const FOR_ROOT: &str = "step02-namespaces";
+
+fn isolation() -> Command {
+    let mut command = Command::new(bin("xtask"));
+    // The steps are built already.
+    command.arg("isolation").env("CONTAINER_ROOTFS", rootfs()).env_remove("CARGO");
+    command
+}
+
+fn done(command: &mut Command) -> Output {
+    let output = command.output().expect("start xtask");
+    assert!(output.status.success(), "{}", stderr(&output));
+    output
+}
+
+#[test]
+fn the_picture_shows_what_is_measured() {
+    if !containers_work() {
+        return;
+    }
+    let file = workspace().join("docs/isolation.svg");
+    let mut shown = fs::read_to_string(&file).expect("read the picture");
+    let mut measured = stdout(&done(isolation().args(["--format", "svg"]))) + "\n";
+    if !is_root() {
+        shown = without(FOR_ROOT, &shown);
+        measured = without(FOR_ROOT, &measured);
+    }
+    assert!(
+        shown == measured,
+        "{} is stale; as root: cargo xtask isolation --format svg --output docs/isolation.svg\n\
+         it should be:\n{measured}",
+        file.display()
+    );
+}
+
+/// A picture without the row of a step and its line in the description.
+fn without(step: &str, svg: &str) -> String {
+    let group = format!("  <g id=\"{step}\">\n");
+    let (before, row) = svg.split_once(&group).expect("a row");
+    let (_, after) = row.split_once("\n  </g>\n").expect("the end of a row");
+    let (text, rest) = before.split_once(&format!("    {step}:")).expect("a description");
+    let (_, rest) = rest.split_once('\n').expect("the end of a line");
+    format!("{text}{rest}{after}")
+}
+
+#[test]
+fn each_lesson_adds_what_it_teaches() {
+    if !containers_work() {
+        return;
+    }
+    let table = stdout(&done(isolation().args(["--format", "markdown"])));
+    for (step, own) in STEPS.into_iter().zip(OWN) {
+        let start = format!("| {step} |");
+        let row = table.lines().find(|line| line.starts_with(&start)).expect(step);
+        if step == FOR_ROOT && !is_root() {
+            assert!(row.contains("needs root"), "{row}");
+        } else {
+            assert_eq!(row.matches("**own**").count(), own, "{row}");
+        }
+    }
+}
+
+#[test]
+fn a_table_in_a_file_has_no_colours() {
+    if !containers_work() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("table");
+    let output = done(isolation().arg("--output").arg(&file));
+    assert_eq!(stdout(&output), "");
+    let table = fs::read_to_string(&file).expect("read the table");
+    assert!(table.lines().count() > STEPS.len() && !table.contains('\x1b'), "{table}");
+}
+
+#[test]
+fn a_step_that_cannot_start_is_told_in_a_line_and_leaves_nothing_behind() {
+    if !containers_work() {
+        return;
+    }
+    let marker = format!("ISOLATION_TEST={}", std::process::id());
+    let (name, value) = marker.split_once('=').expect("a variable");
+    let failed =
+        isolation().env("CONTAINER_ROOTFS", "/nowhere").env(name, value).output().expect("xtask");
+    let said = stderr(&failed);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(said.starts_with("xtask: start step06-chroot: "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+
+    let marked = |environment: &[u8]| {
+        environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes())
+    };
+    let left = fs::read_dir("/proc").expect("list /proc").flatten().filter(|entry| {
+        fs::read(entry.path().join("environ")).is_ok_and(|environment| marked(&environment))
+    });
+    let left: Vec<_> = left.map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
