@@ -7,6 +7,7 @@ mod doctor;
 mod fetch_rootfs;
 mod lessons;
 mod run;
+mod say;
 mod style;
 mod verify;
 
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("xtask: {}", common::one_line(&error));
+        say::note(&common::one_line(&error));
         ExitCode::FAILURE
     })
 }
