@@ -28,7 +28,8 @@ use store::{Root, Store, There};
 /// or one of this machine's own programs.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The release of Alpine [default: 3.15.4]
+    /// The release of Alpine [default: 3.15.4, or with --force the one that is
+    /// there]
     #[arg(long)]
     release: Option<String>,
     /// The architecture, by Alpine's name for it [default: this machine's]
@@ -174,7 +175,7 @@ enum Source {
 fn place(args: &Args) -> Result<Fetched> {
     let mirror = args.mirror()?;
     let release = args.release()?;
-    let source = match (&args.from_host, &args.archive, release) {
+    let mut source = match (&args.from_host, &args.archive, release) {
         (Some(which), ..) => Source::Host(*which),
         (None, Some(file), release) => {
             let said = args.release.is_some();
@@ -202,7 +203,14 @@ fn place(args: &Args) -> Result<Fetched> {
             );
             return Ok(Fetched { root, dest, how: "there already".to_owned() });
         }
-        There::Root(_) => {}
+        There::Root(root) => {
+            if let (Source::Mirror(release), Root::Alpine(there)) = (&mut source, root)
+                && args.release.is_none()
+                && args.arch.is_none()
+            {
+                *release = there;
+            }
+        }
         There::Other => {
             ensure!(
                 args.force,
@@ -212,7 +220,7 @@ fn place(args: &Args) -> Result<Fetched> {
             store.refuse_to_replace_other()?;
         }
     }
-    let archive = match source {
+    let mut archive = match source {
         Source::Mirror(release) => Archive::of_release(&release, &store, &mirror)?,
         Source::Archive(archive) => archive,
         Source::Host(which) => {
@@ -224,7 +232,6 @@ fn place(args: &Args) -> Result<Fetched> {
         }
     };
     let new = store.new_root()?;
-    let mut archive = archive;
     archive.unpack(new.path())?;
     new.put(&archive.root)?;
     Ok(Fetched { root: archive.root, dest, how: archive.how })

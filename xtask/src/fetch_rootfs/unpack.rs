@@ -439,3 +439,6 @@ fn open_directory<P: nix::NixPath + ?Sized>(at: impl AsFd, name: &P) -> nix::Res
 fn directory_mode(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o1777 | 0o700)
 }
+
+#[cfg(test)]
+mod tests;
