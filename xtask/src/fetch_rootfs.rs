@@ -95,14 +95,12 @@ impl Args {
     }
 
     fn mirror(&self) -> Result<Mirror<'_>> {
-        let url = self.mirror.trim_end_matches('/');
-        let is_web = ["http://", "https://"].iter().any(|scheme| {
-            url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        });
-        ensure!(
-            is_web,
-            "ask the mirror {url}: its address begins neither with http:// nor https://"
-        );
+        let url = &self.mirror;
+        let (scheme, host) = url.split_once("://").unwrap_or_default();
+        let is_web = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
+        ensure!(is_web, "ask the mirror {url}: it begins neither with http:// nor with https://");
+        ensure!(!host.trim_matches('/').is_empty(), "ask the mirror {url}: it names no host");
+        let url = url.trim_end_matches('/');
         let timeout = Duration::try_from_secs_f64(self.timeout).ok();
         let timeout = timeout.filter(|it| (1..=3_600_000).contains(&it.as_millis()));
         let timeout = timeout.with_context(|| {
