@@ -9,6 +9,7 @@ mod fetch_rootfs;
 mod isolation;
 mod lessons;
 mod run;
+mod say;
 mod style;
 mod verify;
 
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
         Task::Exercise(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("xtask: {}", common::one_line(&error));
+        say::note(&common::one_line(&error));
         ExitCode::FAILURE
     })
 }

@@ -7,7 +7,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
+use crate::fetch_rootfs::{Args as Fetch, FromHost, fetch, unreachable};
 use crate::lessons;
+use crate::say::note;
 
 /// Run a step, the newest and /bin/sh when nothing is named; fetch a rootfs
 /// first when there is none.
@@ -27,7 +29,7 @@ impl Args {
             None => lessons::last()?,
         };
         if lesson.has_rootfs() && !has_rootfs() {
-            crate::fetch_rootfs::Args {}.run()?;
+            get_rootfs()?;
         }
         let mut command = self.command;
         if command.is_empty() {
@@ -39,6 +41,21 @@ impl Args {
         let error = Command::new(&binary).args(command).exec();
         Err(error).with_context(|| format!("execute {}", binary.display()))
     }
+}
+
+/// Fetches a root, or makes one of this machine's own programs where Alpine
+/// cannot be reached.
+fn get_rootfs() -> Result<()> {
+    let fetched = match fetch(&Fetch::default()) {
+        Err(error) if unreachable(&error) => {
+            note(&format!("{:#}", error));
+            note("Alpine cannot be reached, so a root of this machine's own programs must do");
+            fetch(&Fetch::from_host(FromHost::Any))
+        }
+        fetched => fetched,
+    };
+    note(&fetched?.to_string());
+    Ok(())
 }
 
 /// Whether there is a root already, fetched or named.

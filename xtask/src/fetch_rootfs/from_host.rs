@@ -1,0 +1,463 @@
+//! A root made of this machine's own programs, for a class without a network.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::say::note;
+
+/// Which programs to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FromHost {
+    /// A static busybox when there is one, else programs with their libraries
+    Any,
+    /// Programs with their libraries, even where there is a static busybox
+    Libraries,
+}
+
+/// Where a container looks for programs, and so does this; the usual places
+/// first.
+const DIRS: [&str; 6] =
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
+
+/// What the lessons use, and what one misses in a shell.
+#[rustfmt::skip]
+const PROGRAMS: [&str; 78] = [
+    "sh", "[", "awk", "base64", "basename", "cat", "chgrp", "chmod", "chown", "chroot", "clear",
+    "cmp", "comm", "cp", "cut", "date", "dd", "df", "diff", "dirname", "dmesg", "du", "echo",
+    "env", "expr", "false", "find", "free", "getent", "grep", "head", "hostname", "id", "install",
+    "ip", "kill", "less", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mknod", "mktemp", "mount",
+    "mv", "nl", "nproc", "od", "paste", "printenv", "printf", "ps", "pwd", "readlink", "realpath",
+    "rm", "rmdir", "sed", "seq", "setsid", "sha256sum", "sleep", "sort", "stat", "sync", "tail",
+    "tee", "test", "touch", "tr", "true", "tty", "umount", "uname", "uniq", "wc", "whoami",
+];
+
+/// What a root was made of.
+pub(crate) struct Made {
+    /// Whether it has programs with libraries, and no busybox.
+    pub(crate) libraries: bool,
+    /// How many programs or applets it has.
+    pub(crate) programs: usize,
+}
+
+/// Makes a root in the directory `root`, which is empty.
+///
+/// # Errors
+///
+/// When there is no shell, or a file cannot be copied.
+pub(crate) fn make(root: &Path, which: FromHost) -> Result<Made> {
+    let busybox = match which {
+        FromHost::Any => static_busybox(),
+        FromHost::Libraries => None,
+    };
+    let programs = match &busybox {
+        Some(busybox) => busybox_with_applets(busybox, root)?,
+        None => programs_with_libraries(root, &DIRS.map(Path::new))?,
+    };
+    furnish(root)?;
+    Ok(Made { libraries: busybox.is_none(), programs })
+}
+
+/// The first busybox that needs no libraries.
+fn static_busybox() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let dirs = env::split_paths(&path).chain(DIRS.map(PathBuf::from));
+    let names = ["busybox", "busybox.static", "busybox-static"];
+    let mut found = dirs.flat_map(|dir| names.map(|name| dir.join(name)));
+    found.find(|file| matches!(Program::of(file), Ok(Program::Static)))
+}
+
+/// Copies busybox and makes a symbolic link for each of its applets; returns
+/// how many there are.
+fn busybox_with_applets(busybox: &Path, root: &Path) -> Result<usize> {
+    for dir in ["bin", "sbin", "usr/bin", "usr/sbin"] {
+        directory(&root.join(dir), 0o755)?;
+    }
+    copy(busybox, &root.join("bin/busybox"))?;
+    // Alpine and Debian build it with one or both of the lists.
+    let list = |option| {
+        let output = Command::new(busybox).arg(option).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let doing = || format!("list the applets of {}", busybox.display());
+    let list = list("--list-full").or_else(|| list("--list")).with_context(doing)?;
+    let mut applets = 0;
+    for applet in list.lines() {
+        let parts: Vec<_> = applet.split('/').collect();
+        let (depth, path) = match parts[..] {
+            [name] if is_name(name) => (0, format!("bin/{name}")),
+            [dir @ ("bin" | "sbin"), name] if is_name(name) => (1, format!("{dir}/{name}")),
+            ["usr", dir @ ("bin" | "sbin"), name] if is_name(name) => {
+                (2, format!("usr/{dir}/{name}"))
+            }
+            // Such as `linuxrc`, which belongs in `/`.
+            _ => continue,
+        };
+        if path == "bin/busybox" {
+            continue;
+        }
+        let target = match depth {
+            0 => "busybox".to_owned(),
+            depth => format!("{}bin/busybox", "../".repeat(depth)),
+        };
+        let doing = || format!("link {path}");
+        symlink(target, root.join(&path)).with_context(doing)?;
+        applets += 1;
+    }
+    ensure!(root.join("bin/sh").exists(), "make a root of {}: it has no sh", busybox.display());
+    Ok(applets)
+}
+
+fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..")
+}
+
+/// Copies the programs that are in `dirs`, with all that they need, and returns
+/// how many there are. Those that are missing are left out and named.
+fn programs_with_libraries(root: &Path, dirs: &[&Path]) -> Result<usize> {
+    let mut copier = Copier { root, brought: BTreeSet::new() };
+    // The links by which many systems have /bin, /lib and so on in /usr.
+    for dir in ["/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin"].map(Path::new) {
+        if dir.exists() {
+            copier.bring(dir)?;
+        }
+    }
+    let mut left_out = Vec::new();
+    for name in PROGRAMS {
+        let mut files = dirs.iter().map(|dir| dir.join(name));
+        let needed = files.find(|file| file.is_file()).context("there is none");
+        match needed.and_then(|file| needed_by(&file)) {
+            Ok(files) => files.iter().try_for_each(|file| copier.bring(file))?,
+            Err(why) if name == "sh" => {
+                return Err(why.context("make a root of this machine's sh"));
+            }
+            Err(_) => left_out.push(name),
+        }
+    }
+    // Where the loader looks up libraries that lie in places of their own.
+    let cache = Path::new("/etc/ld.so.cache");
+    if cache.exists() {
+        copier.bring(cache)?;
+    }
+    if !left_out.is_empty() {
+        note(&format!("left out, as this machine has no usable: {}", left_out.join(", ")));
+    }
+    Ok(PROGRAMS.len() - left_out.len())
+}
+
+/// A program by what it needs to run.
+#[derive(Debug, PartialEq, Eq)]
+enum Program {
+    /// Nothing but the kernel.
+    Static,
+    /// The loader that its file names, and libraries.
+    Dynamic { loader: PathBuf },
+    /// The interpreter of its first line.
+    Script { interpreter: PathBuf },
+}
+
+impl Program {
+    fn of(file: &Path) -> Result<Program> {
+        let file = File::open(file)?;
+        let mut start = [0; 64];
+        let n = file.read_at(&mut start, 0)?;
+        if let Some(line) = start[..n].strip_prefix(b"#!") {
+            let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            let mut words = line.split(|byte| byte.is_ascii_whitespace());
+            let interpreter = words.find(|word| !word.is_empty()).context("it names nothing")?;
+            let interpreter = OsStr::from_bytes(interpreter).into();
+            return Ok(Program::Script { interpreter });
+        }
+        ensure!(n == start.len() && start.starts_with(b"\x7fELF"), "it is no program");
+        Ok(match loader(&file, &start)? {
+            Some(loader) => Program::Dynamic { loader },
+            None => Program::Static,
+        })
+    }
+}
+
+/// The program header that names the loader; elf(5).
+const PT_INTERP: u64 = 3;
+
+/// The loader that an ELF file names, if any. `header` is its beginning.
+fn loader(file: &File, header: &[u8; 64]) -> Result<Option<PathBuf>> {
+    let (is_64_bit, is_little) = (header[4] == 2, header[5] == 1);
+    let number = |bytes: &[u8]| {
+        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        if is_little { bytes.iter().rev().fold(0, add) } else { bytes.iter().fold(0, add) }
+    };
+    let (table, size, count) = if is_64_bit {
+        (number(&header[32..40]), number(&header[54..56]), number(&header[56..58]))
+    } else {
+        (number(&header[28..32]), number(&header[42..44]), number(&header[44..46]))
+    };
+    for index in 0..count {
+        let mut row = [0; 56];
+        let row = &mut row[..if is_64_bit { 56 } else { 32 }];
+        file.read_exact_at(row, table.saturating_add(index * size))?;
+        if number(&row[..4]) != PT_INTERP {
+            continue;
+        }
+        let (at, length) = if is_64_bit {
+            (number(&row[8..16]), number(&row[32..40]))
+        } else {
+            (number(&row[4..8]), number(&row[16..20]))
+        };
+        ensure!(length <= libc::PATH_MAX as u64, "it is damaged");
+        let mut name = vec![0; length as usize];
+        file.read_exact_at(&mut name, at)?;
+        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        return Ok(Some(OsStr::from_bytes(name).into()));
+    }
+    Ok(None)
+}
+
+/// A program's file and those that it needs to run, all of them readable.
+fn needed_by(file: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = vec![file.to_owned()];
+    match Program::of(file)? {
+        Program::Static => {}
+        Program::Dynamic { loader } => {
+            files.extend(libraries(file, &loader)?);
+            files.push(loader);
+        }
+        Program::Script { interpreter } => {
+            // An interpreter that is itself a script is not worth the trouble.
+            if let Program::Dynamic { loader } = Program::of(&interpreter)? {
+                files.extend(libraries(&interpreter, &loader)?);
+                files.push(loader);
+            }
+            files.push(interpreter);
+        }
+    }
+    for file in &files {
+        File::open(file).with_context(|| format!("read {}", file.display()))?;
+    }
+    Ok(files)
+}
+
+/// The libraries that a program needs, by its loader's own word: `--list` is
+/// what ldd(1) uses, with glibc and with musl.
+fn libraries(file: &Path, loader: &Path) -> Result<Vec<PathBuf>> {
+    let doing = || format!("list the libraries of {}", file.display());
+    // A container has none of the caller's variables, LD_LIBRARY_PATH included.
+    let listed = Command::new(loader).arg("--list").arg(file).env_clear().output();
+    let listed = listed.with_context(doing)?;
+    ensure!(listed.status.success(), "{}: its loader refuses", doing());
+    let mut libraries = Vec::new();
+    for line in listed.stdout.split(|&byte| byte == b'\n') {
+        if let Some(library) = library(line)? {
+            // Older versions of glibc load this one for themselves, to look up
+            // users in /etc/passwd.
+            let of_users = library.with_file_name("libnss_files.so.2");
+            if library.file_name() == Some(OsStr::new("libc.so.6")) && of_users.exists() {
+                libraries.push(of_users);
+            }
+            libraries.push(library);
+        }
+    }
+    Ok(libraries)
+}
+
+/// The file in one line of the loader's list, such as
+/// `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f...)`.
+fn library(line: &[u8]) -> Result<Option<PathBuf>> {
+    let line = String::from_utf8_lossy(line);
+    let file = line.split_once(" => ").map_or(&*line, |(_name, file)| file).trim();
+    ensure!(file != "not found", "{} is missing", line.trim());
+    let file = file.rsplit_once(" (0x").map_or(file, |(file, _address)| file);
+    // The kernel's own linux-vdso.so.1 has no file.
+    Ok(file.starts_with('/').then(|| file.into()))
+}
+
+/// Copies files to the same paths in a new root.
+struct Copier<'a> {
+    root: &'a Path,
+    /// The files and links that are there already.
+    brought: BTreeSet<PathBuf>,
+}
+
+impl Copier<'_> {
+    /// Copies a file, or makes a directory, with the directories and symbolic
+    /// links on the way to it.
+    fn bring(&mut self, path: &Path) -> Result<()> {
+        let doing = |path: &Path| format!("copy {}", path.display());
+        let mut left: VecDeque<_> = parts(path).collect();
+        let mut here = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(part) = left.pop_front() {
+            if part == ".." {
+                here.pop();
+                continue;
+            }
+            let file = here.join(part);
+            let found = fs::symlink_metadata(&file).with_context(|| doing(&file))?;
+            let copy_to = self.root.join(file.strip_prefix("/")?);
+            if found.is_symlink() {
+                links += 1;
+                ensure!(links <= 40, "{}: too many symbolic links", doing(path));
+                let target = fs::read_link(&file).with_context(|| doing(&file))?;
+                if self.brought.insert(file.clone()) {
+                    symlink(&target, copy_to).with_context(|| doing(&file))?;
+                }
+                if target.is_absolute() {
+                    here = "/".into();
+                }
+                parts(&target).rev().for_each(|part| left.push_front(part));
+                continue;
+            }
+            if found.is_dir() {
+                directory(&copy_to, 0o755)?;
+            } else if self.brought.insert(file.clone()) {
+                copy(&file, &copy_to)?;
+            }
+            here = file;
+        }
+        Ok(())
+    }
+}
+
+/// The components of a path that lead somewhere.
+fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
+    let leads = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components()
+        .filter(leads)
+        .map(|part| part.as_os_str().to_owned())
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// Copies a regular file with its mode, without set-user-ID and set-group-ID:
+/// the copy would hand the caller's rights to everybody.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let doing = || format!("copy {} to {}", from.display(), to.display());
+    let mut source = File::open(from).with_context(doing)?;
+    let found = source.metadata().with_context(doing)?;
+    ensure!(found.is_file(), "{}: it is no file", doing());
+    let mut copy = File::create_new(to).with_context(doing)?;
+    io::copy(&mut source, &mut copy).with_context(doing)?;
+    let mode = Permissions::from_mode(found.permissions().mode() & 0o777);
+    copy.set_permissions(mode).with_context(doing)
+}
+
+/// Makes a directory of a mode, and those above it.
+fn directory(dir: &Path, mode: u32) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).create(dir);
+    let made = made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(mode)));
+    made.with_context(|| format!("make {}", dir.display()))
+}
+
+/// Adds what every root has besides programs.
+fn furnish(root: &Path) -> Result<()> {
+    for dir in ["dev", "etc", "home", "mnt", "proc", "run", "sys", "usr", "var"] {
+        directory(&root.join(dir), 0o755)?;
+    }
+    directory(&root.join("root"), 0o700)?;
+    for dir in ["tmp", "var/tmp"] {
+        directory(&root.join(dir), 0o1777)?;
+    }
+    let files = [
+        ("passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+        ("group", "root:x:0:\nnogroup:x:65534:\n"),
+        ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        ("hostname", "container\n"),
+    ];
+    for (name, text) in files {
+        let file = root.join("etc").join(name);
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    }
+    // The root itself was made for its maker alone.
+    directory(root, 0o755)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loaders_list_is_read() {
+        let read = |line: &str| library(line.as_bytes()).ok().flatten();
+        for (line, file) in [
+            ("\tlinux-vdso.so.1 (0x00007ffd)", None),
+            ("\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)", Some("/lib/x/libc.so.6")),
+            ("\t/lib64/ld-linux-x86-64.so.2 (0x00007f)", Some("/lib64/ld-linux-x86-64.so.2")),
+            ("\tlibc.musl.so.1 => /lib/ld-musl.so.1 (0x7f)", Some("/lib/ld-musl.so.1")),
+            ("\tlibx.so => /a (b)/libx.so (0x7f)", Some("/a (b)/libx.so")),
+            ("\tstatically linked", None),
+            ("", None),
+        ] {
+            assert_eq!(read(line), file.map(PathBuf::from), "{line}");
+        }
+        assert!(library(b"\tlibx.so => not found").is_err());
+    }
+
+    #[test]
+    fn a_program_is_known_by_what_it_needs() {
+        let dir = tempfile::tempdir().expect("make a directory");
+        let script = dir.path().join("script");
+        fs::write(&script, "#! /bin/sh -e\n").expect("write");
+        let interpreter = "/bin/sh".into();
+        assert_eq!(Program::of(&script).expect("read"), Program::Script { interpreter });
+        for none in [
+            "",
+            "#!",
+            "#!\n/bin/sh",
+            "\x7fELF",
+            "text, and enough of it to be longer than the header of an ELF file",
+        ] {
+            fs::write(&script, none).expect("write");
+            assert!(Program::of(&script).is_err(), "{none}");
+        }
+        // This test names the loader that it was started by, if any.
+        let this = env::current_exe().expect("a path");
+        let maps = fs::read_to_string("/proc/self/maps").expect("read");
+        match Program::of(&this).expect("read") {
+            Program::Dynamic { loader } => {
+                let loader = fs::canonicalize(loader).expect("a loader");
+                assert!(maps.contains(loader.to_str().expect("text")), "{loader:?}\n{maps}");
+                assert!(needed_by(&this).expect("list").len() > 1);
+            }
+            kind => assert_eq!(kind, Program::Static),
+        }
+    }
+
+    #[test]
+    fn without_sh_there_is_no_root() {
+        let dir = tempfile::tempdir().expect("make a directory");
+        let error = programs_with_libraries(dir.path(), &[Path::new("/dev/null")]);
+        let error = common::one_line(&error.expect_err("no programs there"));
+        assert_eq!(error, "make a root of this machine's sh: there is none");
+    }
+
+    #[test]
+    fn a_file_comes_with_the_links_on_its_way() {
+        let dir = tempfile::tempdir().expect("make a directory");
+        let host = fs::canonicalize(dir.path()).expect("a path").join("host");
+        let root = dir.path().join("root");
+        fs::create_dir_all(host.join("a/b")).expect("make");
+        fs::create_dir(&root).expect("make");
+        fs::write(host.join("a/b/file"), "x").expect("write");
+        fs::set_permissions(host.join("a/b/file"), Permissions::from_mode(0o4751)).expect("chmod");
+        symlink("a/../a/b", host.join("relative")).expect("link");
+        symlink(host.join("relative"), host.join("absolute")).expect("link");
+        symlink("round", host.join("round")).expect("link");
+        let mut copier = Copier { root: &root, brought: BTreeSet::new() };
+        for _ in 0..2 {
+            copier.bring(&host.join("absolute/file")).expect("copy");
+        }
+        let copied = root.join(host.strip_prefix("/").expect("absolute"));
+        assert_eq!(fs::read_link(copied.join("relative")).expect("a link"), Path::new("a/../a/b"));
+        assert_eq!(fs::read_link(copied.join("absolute")).expect("a link"), host.join("relative"));
+        let mode = fs::symlink_metadata(copied.join("a/b/file")).expect("a file");
+        assert_eq!(mode.permissions().mode() & 0o7777, 0o751);
+        assert!(copier.bring(&host.join("round")).is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! Archives for the tests, of which many could not be made by tar(1).
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::Header;
+
+/// An entry, written just as it is said.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The type, as ustar has it: `0` a file, `5` a directory, and so on.
+    pub(crate) kind: u8,
+    pub(crate) name: Vec<u8>,
+    pub(crate) link: Vec<u8>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) modified: u64,
+    /// The size that the header declares, when it is not that of the data.
+    pub(crate) declared: Option<u64>,
+}
+
+impl Entry {
+    pub(crate) fn new(kind: u8, name: &str) -> Entry {
+        Entry {
+            kind,
+            name: name.into(),
+            link: Vec::new(),
+            data: Vec::new(),
+            mode: if kind == b'5' { 0o755 } else { 0o644 },
+            modified: 1_000_000_000,
+            declared: None,
+        }
+    }
+
+    pub(crate) fn file(name: &str, data: &str) -> Entry {
+        Entry { data: data.into(), ..Entry::new(b'0', name) }
+    }
+
+    pub(crate) fn symlink(name: &str, target: &str) -> Entry {
+        Entry { link: target.into(), ..Entry::new(b'2', name) }
+    }
+
+    pub(crate) fn hard_link(name: &str, target: &str) -> Entry {
+        Entry { link: target.into(), ..Entry::new(b'1', name) }
+    }
+
+    /// An extended header with pax records.
+    pub(crate) fn pax(records: &[(&str, &[u8])]) -> Entry {
+        let mut data = Vec::new();
+        for (key, value) in records {
+            // The length counts its own digits.
+            let rest = key.len() + value.len() + 3;
+            let length = (1..).map(|n| rest + n).find(|all| all.to_string().len() + rest == *all);
+            write!(data, "{} {key}=", length.expect("a length")).expect("write to memory");
+            data.extend_from_slice(value);
+            data.push(b'\n');
+        }
+        Entry { data, ..Entry::new(b'x', "pax") }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut header = Header::new_ustar();
+        let fields = header.as_ustar_mut().expect("a ustar header");
+        put(&mut fields.name, &self.name);
+        put(&mut fields.linkname, &self.link);
+        fields.typeflag = [self.kind];
+        header.set_mode(self.mode);
+        header.set_mtime(self.modified);
+        // Nobody's that could run the tests.
+        header.set_uid(54_321);
+        header.set_gid(54_321);
+        header.set_size(self.declared.unwrap_or(self.data.len() as u64));
+        header.set_cksum();
+        out.extend_from_slice(header.as_bytes());
+        out.extend_from_slice(&self.data);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+}
+
+fn put(field: &mut [u8], bytes: &[u8]) {
+    let n = bytes.len().min(field.len());
+    field[..n].copy_from_slice(&bytes[..n]);
+}
+
+/// An archive of the entries.
+pub(crate) fn tar(entries: &[Entry]) -> Vec<u8> {
+    let mut out = Vec::new();
+    entries.iter().for_each(|entry| entry.write(&mut out));
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+/// The bytes compressed.
+pub(crate) fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("write to memory");
+    encoder.finish().expect("write to memory")
+}
