@@ -5,6 +5,7 @@
 //! main ──clone──> child ──fork──> run ──exec──> command    from 06 on
 //! ```
 
+use std::ffi::CStr;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -12,12 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use libc::{c_char, c_int};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, Signal, kill, raise};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgrp, getpid, setpgid};
 
 use crate::Exit;
 use crate::error::report;
@@ -37,8 +38,7 @@ pub struct Child {
 
 /// What the runner keeps while its child lives.
 struct Runner {
-    blocked: SigSet,
-    ignored: SigSet,
+    child: Pid,
     terminal: Option<Terminal>,
     /// A byte on it is the signal that stopped the command. Its end, the
     /// child's knowledge that the runner is gone.
@@ -46,22 +46,25 @@ struct Runner {
     /// The child's end, kept so that ours never reads as hung up: the child
     /// closes its own when it executes the command.
     _their_line: UnixStream,
+    /// Whether the command was told that it will never have the terminal.
+    hung_up: bool,
 }
 
 /// Clones a child into new namespaces, where it runs `child` and exits with
 /// what that returns; an error is reported and becomes the exit status.
 ///
-/// The child dies with the runner, whatever ends it. When standard input is a
-/// terminal, the child leads a process group of its own in the foreground.
+/// The child dies with the runner, whatever ends it. When standard input and
+/// output are a terminal, it leads a process group of its own in the
+/// foreground.
 ///
 /// # Errors
 ///
 /// When the kernel refuses the process or one of its namespaces; clone(2),
 /// namespaces(7).
 pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    let terminal = Terminal::of_stdin();
-    let ignored = signals::reset()?;
-    let blocked = signals::block(terminal.is_none())?;
+    let terminal = Terminal::of_streams();
+    signals::reset()?;
+    signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
     let pid = raw_clone(namespaces)
         .with_context(|| format!("clone a child{}", with_flags(namespaces)))?;
@@ -77,17 +80,28 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
             child()
         });
     }
-    let runner = Runner { blocked, ignored, terminal, line: ours, _their_line: theirs };
+    if terminal.is_some() {
+        // The child does so as well: whoever comes first, from here on it has
+        // a group to send to. Refused only once the child has done it.
+        let _ = setpgid(pid, pid);
+    }
+    let runner = Runner { child: pid, terminal, line: ours, _their_line: theirs, hung_up: false };
     Ok(Child { pid, runner: Some(runner) })
 }
 
 /// Forks a child that runs `child` and exits with what that returns; an error
 /// is reported and becomes the exit status. fork(2).
 ///
+/// From here on this process is the one that the container sees in `/proc/1`:
+/// what the runner had open and the caller had in its environment is gone
+/// before there is anybody to look. Of the environment, TERM is left.
+///
 /// # Errors
 ///
 /// When the kernel has no room for another process.
 pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
+    close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
+    wipe_environment();
     let pid = raw_clone(CloneFlags::empty()).context("fork the command")?;
     if pid.as_raw() == 0 {
         leave(child);
@@ -109,25 +123,16 @@ impl Child {
         let Some(mut runner) = self.runner.take() else {
             return self.reap();
         };
-        let shared_group = runner.terminal.is_none();
-        let signals = Signals::new(&runner.blocked, runner.ignored, shared_group)?;
+        let mut signals = Signals::new()?;
         let exit = loop {
-            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-            let status = waitpid(self.pid, Some(flags)).context("wait for the child")?;
-            if let Some(exit) = Exit::of(status) {
-                break exit;
-            }
-            if let WaitStatus::Stopped(_, signal) = status {
-                runner.suspend(self.pid, signal, &signals)?;
-            }
-            if let Some(signal) = runner.idle(&signals)? {
-                runner.suspend(self.pid, signal, &signals)?;
-            }
-            while let Some(signal) = signals.next()? {
-                if signal.ssi_signo == Signal::SIGCONT as u32 && runner.terminal.is_some() {
-                    runner.resume(self.pid);
-                } else {
-                    signals.hand_on(&signal, self.pid);
+            match wait_for(self.pid)? {
+                Waited::Ended(_, exit) => break exit,
+                Waited::Stopped(_, signal) => runner.suspend(signal, &mut signals)?,
+                Waited::Nothing => {
+                    if let Some(signal) = runner.idle(&signals)? {
+                        runner.suspend(signal, &mut signals)?;
+                    }
+                    runner.hand_on(&mut signals)?;
                 }
             }
         };
@@ -149,36 +154,37 @@ impl Child {
     ///
     /// When waiting itself fails; wait(2).
     pub fn reap(self) -> Result<Exit> {
-        // What the runner had open reaches into the host, and /proc/1/fd shows
-        // it to the container.
         let line = LINE.get();
-        close_all_but(line.map(AsRawFd::as_raw_fd))?;
-        // The mask was set by the runner and has not changed.
-        let blocked = SigSet::thread_get_mask().context("read the signal mask")?;
-        // Process 1 is in the command's process group, or both are in the
-        // caller's: either way Ctrl-C has reached the command by itself.
-        let signals = Signals::new(&blocked, SigSet::empty(), true)?;
+        if let Some(line) = line {
+            // A runner that is stopped reads nothing, and nobody else may have
+            // to wait for it.
+            line.set_nonblocking(true).context("open a line to the runner")?;
+        }
+        // At the head of a group, the command gets SIGCONT as the group does.
+        let leads = getpgrp() == getpid();
+        let mut signals = Signals::new()?;
         loop {
-            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-            match waitpid(None, Some(flags)).context("wait for a child")? {
-                WaitStatus::StillAlive => {
+            match wait_for(ANY)? {
+                Waited::Nothing => {
                     let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
                     poll_on(&mut fds)?;
                     while let Some(signal) = signals.next()? {
-                        signals.hand_on(&signal, self.pid);
+                        // What the command sends to its group comes here, too.
+                        let had = signal.to_group
+                            || signal.sender == self.pid
+                            || leads && signal.number == libc::SIGCONT;
+                        if !had && signal.number != libc::SIGCHLD {
+                            signals::send(self.pid, signal.number);
+                        }
                     }
                 }
-                WaitStatus::Stopped(pid, signal) if pid == self.pid => {
+                Waited::Stopped(pid, signal) if pid == self.pid => {
                     if let Some(mut line) = line {
                         // Without a runner to read it, nobody is left to tell.
                         let _ = line.write(&[signal as u8]);
                     }
                 }
-                status if status.pid() == Some(self.pid) => {
-                    if let Some(exit) = Exit::of(status) {
-                        return Ok(exit);
-                    }
-                }
+                Waited::Ended(pid, exit) if pid == self.pid => return Ok(exit),
                 _orphan => {}
             }
         }
@@ -198,69 +204,124 @@ impl Runner {
         if !told {
             return Ok(None);
         }
-        let mut signal = [0];
-        let read = self.line.read(&mut signal).context("hear of process 1")?;
-        let signal = Signal::try_from(i32::from(signal[0])).ok();
-        Ok(signal.filter(|_| read == 1))
+        // Several stops may have come together; the last is how it is now.
+        let mut told = [0; 64];
+        let count = self.line.read(&mut told).context("hear of process 1")?;
+        let last = told[..count].last();
+        Ok(last.and_then(|&number| Signal::try_from(c_int::from(number)).ok()))
+    }
+
+    /// Hands on the signals that have arrived; says whether one of them was
+    /// SIGCONT, which continues the command.
+    fn hand_on(&mut self, signals: &mut Signals) -> Result<bool> {
+        let mut continued = false;
+        while let Some(signal) = signals.next()? {
+            let stops = matches!(
+                signal.signal(),
+                Some(Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU)
+            );
+            continued |= signal.number == libc::SIGCONT;
+            match (signal.number, &self.terminal) {
+                (libc::SIGCHLD, _) => {}
+                (libc::SIGCONT, Some(_)) => self.resume(),
+                // The command is in a group of its own. That the terminal took
+                // ours for the one in the foreground is a shell's doing, which
+                // moves a running job there without a word.
+                (number, Some(_)) if signal.to_group => signals::send(group(self.child), number),
+                (number, _) => {
+                    if !signal.to_group {
+                        signals::send(self.child, number);
+                    }
+                    // With a terminal, it stops when the command has.
+                    if stops && self.terminal.is_none() {
+                        signals::suffer(signal.signal().unwrap_or(Signal::SIGTSTP))?;
+                    }
+                }
+            }
+        }
+        Ok(continued)
     }
 
     /// Stops the runner after its command was stopped, and goes on when
     /// somebody continues it: the caller's shell, with `fg` or `bg`.
-    fn suspend(&mut self, child: Pid, signal: Signal, signals: &Signals) -> Result<()> {
+    fn suspend(&mut self, signal: Signal, signals: &mut Signals) -> Result<()> {
         let Some(terminal) = &mut self.terminal else {
             return Ok(());
         };
         let reads_or_writes = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
         // Brought to the foreground without a SIGCONT, as shells do with a job
         // that is running: the command only lacks the terminal.
-        if reads_or_writes && terminal.lend(child) {
-            continue_group(child);
+        if reads_or_writes && terminal.lend(self.child) {
+            self.resume();
             return Ok(());
         }
         terminal.take_back();
-        if signal == Signal::SIGSTOP {
-            raise(signal).context("stop with the command")?;
-        } else {
-            // Unblocked, the signal takes effect: it stops this whole job, or
-            // nothing when no shell is there that could continue it.
-            let mut stop = SigSet::empty();
-            stop.add(signal);
-            kill(Pid::from_raw(0), signal).context("stop with the command")?;
-            stop.thread_unblock().context("stop with the command")?;
-            stop.thread_block().context("go on with the command")?;
-            let mut continued = false;
-            while let Some(signal) = signals.next()? {
-                continued |= signal.ssi_signo == Signal::SIGCONT as u32;
-                signals.hand_on(&signal, child);
-            }
-            if reads_or_writes && !continued {
-                // Nobody will ever bring it to the foreground. The kernel ends
-                // orphaned process groups this way; setpgid(2).
-                let _ = kill(group(child), Signal::SIGHUP);
-            }
+        // This whole job stops, so that its shell notices. SIGSTOP would stop
+        // us even where no shell is there to continue us.
+        let stop = if reads_or_writes { signal } else { Signal::SIGTSTP };
+        kill(Pid::from_raw(0), stop).context("stop with the command")?;
+        signals::suffer(stop)?;
+        if self.hand_on(signals)? {
+            self.hung_up = false;
+            return Ok(());
         }
-        self.resume(child);
+        // Nobody stopped us, as in an orphaned process group; setpgid(2).
+        match signal {
+            // Whoever stopped the command will continue it.
+            Signal::SIGSTOP => {}
+            // It will never be brought to the foreground. The kernel ends
+            // orphaned groups this way; asking again would never end.
+            Signal::SIGTTIN | Signal::SIGTTOU => {
+                let end = if self.hung_up { Signal::SIGKILL } else { Signal::SIGHUP };
+                self.hung_up = true;
+                signals::send(group(self.child), end as c_int);
+                self.resume();
+            }
+            _ => self.resume(),
+        }
         Ok(())
     }
 
     /// Continues the command, in the foreground if the runner is there.
-    fn resume(&mut self, child: Pid) {
+    fn resume(&mut self) {
         if let Some(terminal) = &mut self.terminal {
-            terminal.lend(child);
+            terminal.lend(self.child);
         }
-        continue_group(child);
+        signals::send(group(self.child), libc::SIGCONT);
     }
-}
-
-/// Continues every process of the child's process group.
-fn continue_group(child: Pid) {
-    // Fails only when all of them have ended.
-    let _ = kill(group(child), Signal::SIGCONT);
 }
 
 /// The process group that `child` leads, in the words of kill(2).
 fn group(child: Pid) -> Pid {
     Pid::from_raw(-child.as_raw())
+}
+
+/// Any child, in the words of waitpid(2).
+const ANY: Pid = Pid::from_raw(-1);
+
+/// What has become of a child.
+enum Waited {
+    Nothing,
+    Stopped(Pid, Signal),
+    Ended(Pid, Exit),
+}
+
+/// Looks whether a child has ended or was stopped; waitpid(2).
+fn wait_for(child: Pid) -> Result<Waited> {
+    let mut status = 0;
+    let flags = libc::WNOHANG | libc::WUNTRACED;
+    #[allow(unsafe_code, reason = "nix's waitpid fails when a real-time signal ended the child")]
+    // SAFETY: the kernel writes to `status` alone.
+    let pid = unsafe { libc::waitpid(child.as_raw(), &raw mut status, flags) };
+    let pid = Errno::result(pid).map(Pid::from_raw).context("wait for a child")?;
+    Ok(if pid.as_raw() == 0 {
+        Waited::Nothing
+    } else if libc::WIFSTOPPED(status) {
+        let signal = Signal::try_from(libc::WSTOPSIG(status)).unwrap_or(Signal::SIGSTOP);
+        Waited::Stopped(pid, signal)
+    } else {
+        Waited::Ended(pid, Exit::of(status))
+    })
 }
 
 /// Makes the kernel kill this process when its parent ends; prctl(2).
@@ -333,6 +394,27 @@ pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
         close(3, libc::c_uint::MAX)?;
     }
     Ok(())
+}
+
+/// Overwrites every variable of the environment but TERM where it stands:
+/// proc_pid_environ(5) shows that place to whoever may look.
+fn wipe_environment() {
+    #[allow(unsafe_code, reason = "std can only forget a variable, and leaves its bytes")]
+    // SAFETY: environ(7) is a list of strings in writable memory, with a null
+    // at its end. This process has one thread and holds no reference to them.
+    unsafe {
+        unsafe extern "C" {
+            static environ: *const *mut c_char;
+        }
+        let mut next = environ;
+        while !next.is_null() && !(*next).is_null() {
+            let variable = CStr::from_ptr(*next).to_bytes();
+            if !variable.starts_with(b"TERM=") {
+                (*next).write_bytes(0, variable.len());
+            }
+            next = next.add(1);
+        }
+    }
 }
 
 /// ` with CLONE_NEWUTS | …`, or nothing for an ordinary fork.

@@ -105,7 +105,7 @@ mod tests {
             Err::<(), _>(io::Error::from_raw_os_error(libc::EXDEV)).context("rename a to b");
         for error in [from_nix, from_std] {
             let line = one_line(&error.expect_err("made as an error"));
-            assert_eq!(line, "rename a to b: Invalid cross-device link");
+            assert_eq!(line, "rename a to b: Cross-device link");
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, execv};
 
 use crate::error::Failure;
@@ -26,20 +27,15 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// nothing else is.
 pub fn fresh_environment() {
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    for (name, _) in env::vars_os() {
-        if name != "TERM" {
-            #[allow(unsafe_code, reason = "the environment is shared by threads")]
-            // SAFETY: a step has one thread.
-            unsafe {
-                env::remove_var(name);
-            }
-        }
-    }
-    for (name, value) in [("PATH", ROOT_PATH), ("HOME", "/root")] {
-        #[allow(unsafe_code, reason = "the environment is shared by threads")]
-        // SAFETY: a step has one thread.
-        unsafe {
-            env::set_var(name, value);
+    let term = env::var_os("TERM");
+    #[allow(unsafe_code, reason = "the environment is shared by threads")]
+    // SAFETY: a step has one thread.
+    unsafe {
+        libc::clearenv();
+        env::set_var("PATH", ROOT_PATH);
+        env::set_var("HOME", "/root");
+        if let Some(term) = term {
+            env::set_var("TERM", term);
         }
     }
 }
@@ -104,12 +100,15 @@ fn candidates(name: &CStr) -> Vec<PathBuf> {
 /// Why there is no such command, in one line.
 fn not_found(name: &CStr) -> String {
     let shown = name.to_string_lossy();
+    if shown.is_empty() {
+        return "execute the command: its name is empty".to_owned();
+    }
     if shown.contains('/') {
         return format!("execute {shown}: No such file or directory");
     }
-    match env::var("PATH") {
-        Ok(path) => format!("execute {shown}: not found in PATH, which is {path}"),
-        Err(_) => format!("execute {shown}: not found in {DEFAULT_PATH}, and PATH is not set"),
+    match env::var_os("PATH") {
+        Some(path) => format!("execute {shown}: not found in PATH, which is {}", path.display()),
+        None => format!("execute {shown}: not found in {DEFAULT_PATH}, and PATH is not set"),
     }
 }
 
@@ -118,9 +117,12 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
     let shown = path.display();
     let why = match errno {
         Errno::EACCES if path.is_dir() => "it is a directory".to_owned(),
+        Errno::EACCES if path.exists() && !path.is_file() => "it is no regular file".to_owned(),
+        Errno::EACCES if is_noexec(path) => {
+            "its file system is mounted noexec; move it to another".to_owned()
+        }
         Errno::EACCES if access(path, AccessFlags::X_OK).is_err() => {
-            "Permission denied; it is not executable for this user (chmod +x makes it so), \
-             or its file system is mounted noexec"
+            "Permission denied; it is not executable for this user (chmod +x makes it so)"
                 .to_owned()
         }
         Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELIBBAD => match needs(path) {
@@ -139,6 +141,11 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
         _ => errno.desc().to_owned(),
     };
     format!("execute {shown}: {why}")
+}
+
+/// Whether a file is on a file system that nothing may be executed from.
+fn is_noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOEXEC))
 }
 
 /// Another file without which a program does not start.

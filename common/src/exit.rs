@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use nix::sys::wait::WaitStatus;
+use libc::c_int;
 
 /// The exit status of a step: the command's own, 128 + N when signal N ended
 /// it, or one of the constants below when it was never started.
@@ -28,15 +28,13 @@ impl Exit {
         self.0
     }
 
-    /// What a wait status says about the end of a process; nothing when the
-    /// process has not ended.
-    pub(crate) fn of(status: WaitStatus) -> Option<Exit> {
-        match status {
-            // The kernel keeps the low eight bits of a status, _exit(2).
-            WaitStatus::Exited(_, code) => Some(Exit(code as u8)),
-            WaitStatus::Signaled(_, signal, _) => Some(Exit(128 + signal as u8)),
-            _ => None,
+    /// What the wait status of a process that has ended says; wait(2).
+    pub(crate) fn of(status: c_int) -> Exit {
+        if libc::WIFSIGNALED(status) {
+            return Exit(128 + libc::WTERMSIG(status) as u8);
         }
+        // The kernel keeps the low eight bits of a status, _exit(2).
+        Exit(libc::WEXITSTATUS(status) as u8)
     }
 }
 
@@ -49,17 +47,14 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::Signal;
-    use nix::unistd::Pid;
 
     #[test]
     fn a_status_is_the_commands_own_or_128_and_its_signal() {
-        let pid = Pid::from_raw(2);
-        assert_eq!(Exit::of(WaitStatus::Exited(pid, 0)), Some(Exit::SUCCESS));
-        assert_eq!(Exit::of(WaitStatus::Exited(pid, 255)), Some(Exit(255)));
-        let killed = WaitStatus::Signaled(pid, Signal::SIGKILL, false);
-        assert_eq!(Exit::of(killed), Some(Exit(137)));
-        assert_eq!(Exit::of(WaitStatus::Stopped(pid, Signal::SIGSTOP)), None);
-        assert_eq!(Exit::of(WaitStatus::StillAlive), None);
+        assert_eq!(Exit::of(0), Exit::SUCCESS);
+        assert_eq!(Exit::of(255 << 8), Exit(255));
+        assert_eq!(Exit::of(libc::SIGKILL), Exit(137));
+        // The core was dumped.
+        assert_eq!(Exit::of(libc::SIGSEGV | 0x80), Exit(139));
+        assert_eq!(Exit::of(64), Exit(192));
     }
 }

@@ -38,7 +38,14 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
         warn_of_owner(layer, &dir)?;
         names.push(name(layer, dir, room));
     }
-    Ok(names.join(":"))
+    let names = names.join(":");
+    // The kernel would cut it off without a word.
+    ensure!(
+        names.len() < 2 * ROOM - 1024 - 100,
+        "mount an overlay: the names of {} layers are too long for mount(2); name fewer",
+        layers.len()
+    );
+    Ok(names)
 }
 
 /// The value of overlay's options `upperdir=` and `workdir=`, as [`lowerdir`]

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::kill;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, getuid};
 
 use crate::{note, remove_tree};
@@ -38,6 +39,9 @@ impl Scratch {
     ///
     /// When it cannot be made, or another container is using it.
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
+        // Under a caller's umask of 777 nobody could use what is made here.
+        // The command gets a umask of its own.
+        umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let scratch = match named {
             Some(dir) => {
                 make_all(dir)?;
@@ -149,9 +153,12 @@ fn make_new() -> Result<Scratch> {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             made => {
                 made.with_context(|| format!("make {}", dir.display()))?;
-                // Unless another runner took it for an abandoned one.
-                if let Ok(Some(lock)) = lock(&dir) {
-                    return Ok(Scratch { dir, stays: false, _lock: lock });
+                match lock(&dir) {
+                    Ok(Some(lock)) => return Ok(Scratch { dir, stays: false, _lock: lock }),
+                    // Another runner took it for an abandoned one.
+                    Ok(None) => {}
+                    Err(_gone) if !dir.exists() => {}
+                    Err(error) => return Err(error),
                 }
             }
         }

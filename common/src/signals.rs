@@ -4,12 +4,20 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use libc::c_int;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::Pid;
 
-/// What the terminal sends to stop a job.
-const STOPS: [Signal; 3] = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+/// What a terminal sends to every process of a group.
+const TERMINALS: [Signal; 6] = [
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGWINCH,
+];
 
 /// What a fault of the process itself raises: there is nothing to hand on, and
 /// the kernel ends a process that blocks them.
@@ -23,27 +31,20 @@ const FAULTS: [Signal; 7] = [
     Signal::SIGTRAP,
 ];
 
-/// Puts every signal back to its default action and returns those that the
-/// caller had ignored, as nohup(1) does with SIGHUP.
+/// Gives two signals their default action: SIGPIPE, which Rust ignores, and
+/// SIGCHLD, whose end could not be waited for if the caller ignored it.
 ///
-/// A command must not inherit ignored signals from whoever started the step:
-/// an ignored one stays ignored across execve(2). Rust itself ignores SIGPIPE.
-pub(crate) fn reset() -> Result<SigSet> {
+/// Any other that the caller ignores, the command ignores as well, as after
+/// nohup(1): that is the caller's wish, and execve(2) keeps it.
+pub(crate) fn reset() -> Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    let mut ignored = SigSet::empty();
-    for signal in Signal::iterator() {
-        if matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
-            continue;
-        }
+    for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {
         #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
         // SAFETY: the default action runs no code of ours.
-        let old = unsafe { sigaction(signal, &default) }
+        unsafe { sigaction(signal, &default) }
             .with_context(|| format!("reset the action of {signal}"))?;
-        if matches!(old.handler(), SigHandler::SigIgn) && signal != Signal::SIGPIPE {
-            ignored.add(signal);
-        }
     }
-    Ok(ignored)
+    Ok(())
 }
 
 /// Lets a program that only prints end quietly when its reader has left, as in
@@ -58,22 +59,8 @@ pub fn end_on_closed_pipe() {
 }
 
 /// Blocks what [`Signals`] hands out, from now until [`unblock_all`].
-///
-/// Where the runner shares its process group with the command
-/// (`shared_group`), Ctrl-Z must stop both, so that signal and its kin keep
-/// their default action.
-pub(crate) fn block(shared_group: bool) -> Result<SigSet> {
-    let mut blocked = SigSet::all();
-    for fault in FAULTS {
-        blocked.remove(fault);
-    }
-    if shared_group {
-        for stop in STOPS {
-            blocked.remove(stop);
-        }
-    }
-    blocked.thread_set_mask().context("block signals")?;
-    Ok(blocked)
+pub(crate) fn block() -> Result<()> {
+    taken().thread_set_mask().context("block signals")
 }
 
 /// Lets every signal through again, for the command.
@@ -82,47 +69,103 @@ pub(crate) fn unblock_all() -> Result<()> {
     none.thread_set_mask().context("unblock signals")
 }
 
+/// What [`Signals`] hands out.
+fn taken() -> SigSet {
+    let mut taken = SigSet::all();
+    for fault in FAULTS {
+        taken.remove(fault);
+    }
+    taken
+}
+
 /// The blocked signals as a descriptor to read from; signalfd(2).
 pub(crate) struct Signals {
     fd: SignalFd,
-    /// Not handed on: the caller did not want them.
-    ignored: SigSet,
-    /// Whether the command gets the terminal's signals by itself, because it
-    /// is in our process group.
-    shared_group: bool,
+    /// What had arrived when the command was being started, so that nobody
+    /// knows whether it got it, too.
+    early: SigSet,
 }
 
 impl Signals {
-    pub(crate) fn new(blocked: &SigSet, ignored: SigSet, shared_group: bool) -> Result<Signals> {
+    pub(crate) fn new() -> Result<Signals> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let fd = SignalFd::with_flags(blocked, flags).context("open a signal descriptor")?;
-        Ok(Signals { fd, ignored, shared_group })
+        let fd = SignalFd::with_flags(&taken(), flags).context("open a signal descriptor")?;
+        Ok(Signals { fd, early: pending() })
     }
 
     /// The next signal that has arrived, or nothing.
-    pub(crate) fn next(&self) -> Result<Option<siginfo>> {
-        self.fd.read_signal().context("read a signal")
-    }
-
-    /// Sends a signal on to `to`, unless it has had it or must not have it.
-    pub(crate) fn hand_on(&self, signal: &siginfo, to: Pid) {
-        // A positive code is the kernel's own, sigaction(2): Ctrl-C, sent to
-        // the whole foreground process group.
-        if self.shared_group && signal.ssi_code > 0 {
-            return;
-        }
-        let Ok(signal) = Signal::try_from(signal.ssi_signo as i32) else {
-            return;
+    pub(crate) fn next(&mut self) -> Result<Option<Received>> {
+        let Some(info) = self.fd.read_signal().context("read a signal")? else {
+            return Ok(None);
         };
-        if signal != Signal::SIGCHLD && !self.ignored.contains(signal) {
-            // A command that has just ended needs no signal.
-            let _ = kill(to, signal);
+        let received = Received::new(&info, &self.early);
+        // There is no standing for two in line, so this was that one.
+        if let Some(signal) = received.signal() {
+            self.early.remove(signal);
         }
+        Ok(Some(received))
     }
 }
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// A signal that has arrived.
+pub(crate) struct Received {
+    /// Its number; a real-time signal has no name in nix.
+    pub(crate) number: c_int,
+    /// Who sent it, in this process's PID namespace.
+    pub(crate) sender: Pid,
+    /// Whether every process of our process group has got it: the kernel sent
+    /// it because of the terminal.
+    pub(crate) to_group: bool,
+}
+
+impl Received {
+    fn new(info: &siginfo, early: &SigSet) -> Received {
+        let number = info.ssi_signo as c_int;
+        let named = Signal::try_from(number).ok();
+        // A positive code is the kernel's own; sigaction(2).
+        let to_group = info.ssi_code > 0
+            && named.is_some_and(|named| TERMINALS.contains(&named) && !early.contains(named));
+        Received { number, sender: Pid::from_raw(info.ssi_pid as libc::pid_t), to_group }
+    }
+
+    /// Its name, unless it is a real-time signal.
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        Signal::try_from(self.number).ok()
+    }
+}
+
+/// Sends a signal. A process that has just ended needs none, so that a failure
+/// is no news.
+pub(crate) fn send(to: Pid, number: c_int) {
+    #[allow(unsafe_code, reason = "nix's kill has no real-time signals")]
+    // SAFETY: kill(2) takes two numbers and touches no memory.
+    unsafe {
+        libc::kill(to.as_raw(), number);
+    }
+}
+
+/// Lets a signal take effect on this process alone, as if it were not blocked.
+pub(crate) fn suffer(signal: Signal) -> Result<()> {
+    let mut only = SigSet::empty();
+    only.add(signal);
+    let done = raise(signal).and_then(|()| only.thread_unblock());
+    done.and_then(|()| only.thread_block()).with_context(|| format!("take {signal}"))
+}
+
+/// The blocked signals that have arrived.
+fn pending() -> SigSet {
+    let mut set = *SigSet::empty().as_ref();
+    #[allow(unsafe_code, reason = "nix has no sigpending(2)")]
+    // SAFETY: the kernel writes to `set`, which is a whole set before and
+    // after.
+    unsafe {
+        libc::sigpending(&raw mut set);
+        SigSet::from_sigset_t_unchecked(set)
     }
 }

@@ -2,15 +2,15 @@
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::error::{report, speak_as};
+use crate::error::{note, report, speak_as};
 use crate::exec::words;
-use crate::signals::end_on_closed_pipe;
 use crate::{Exit, Scratch, child};
 
 /// The workspace that this was built in; `rootfs/` lies there.
@@ -100,17 +100,13 @@ impl Step {
                 run.unwrap_or_else(|error| report(&error))
             }
             Ok(Parsed::Help) => {
-                end_on_closed_pipe();
-                println!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage());
-                Exit::SUCCESS
+                print(&format!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage()))
             }
-            Ok(Parsed::Version) => {
-                end_on_closed_pipe();
-                println!("{} {}", self.name, self.version);
-                Exit::SUCCESS
-            }
+            Ok(Parsed::Version) => print(&format!("{} {}", self.name, self.version)),
             Err(error) => {
-                eprintln!("{}: {error}\n{}", self.name, self.usage());
+                note(&error.to_string());
+                // As `note`: where nobody can read it, it is lost.
+                let _ = writeln!(io::stderr(), "{}", self.usage());
                 Exit::USAGE
             }
         };
@@ -152,7 +148,7 @@ impl Step {
                 anyhow::bail!("no such option: {}", word.display());
             };
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
-            let value = value.or_else(|| left.next());
+            let value = value.or_else(|| left.next()).filter(|value| !value.is_empty());
             let value = value.with_context(|| format!("{} needs a directory", option.name))?;
             match option.name {
                 "--rootfs" => args.rootfs = Some(value.into()),
@@ -163,6 +159,14 @@ impl Step {
         let command = command.context("no command is named")?;
         args.command = words([command].into_iter().chain(left).collect())?;
         Ok(Parsed::Run(args))
+    }
+}
+
+/// Writes to standard output, which may be closed or full: `println!` panics.
+fn print(text: &str) -> Exit {
+    match writeln!(io::stdout(), "{text}").context("write to standard output") {
+        Ok(()) => Exit::SUCCESS,
+        Err(error) => report(&error),
     }
 }
 
@@ -227,16 +231,24 @@ mod tests {
 
     #[test]
     fn an_option_takes_the_next_word_or_what_follows_its_equals_sign() {
-        let args = run(&["--rootfs", "--", "--lower=a=b", "--lower", "c", "--scratch=", "sh"]);
+        let args = run(&["--rootfs", "--", "--lower=a=b", "--lower", "c", "--scratch=d", "sh"]);
         assert_eq!(args.rootfs, Some("--".into()));
         assert_eq!(args.lower, [Path::new("a=b"), Path::new("c")]);
-        assert_eq!(args.scratch, Some("".into()));
+        assert_eq!(args.scratch, Some("d".into()));
         assert_eq!(args.command, [c"sh"]);
     }
 
     #[test]
     fn a_command_line_without_sense_is_refused() {
-        for words in [&[][..], &["--"], &["--rootfs"], &["--rootfs", "x"], &["-x", "sh"]] {
+        for words in [
+            &[][..],
+            &["--"],
+            &["--rootfs"],
+            &["--rootfs", "x"],
+            &["--rootfs=", "sh"],
+            &["--lower", "", "sh"],
+            &["-x", "sh"],
+        ] {
             assert!(parse(words).is_err(), "{words:?}");
         }
         assert!(crate::step!().parse(["--rootfs".into(), "x".into(), "sh".into()]).is_err());

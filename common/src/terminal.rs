@@ -1,6 +1,6 @@
 //! The terminal: lent to the command, and taken back as it was.
 
-use std::io::{self, Stdin};
+use std::io::{self, IsTerminal, Stdin};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
@@ -21,14 +21,23 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal on standard input, or nothing when standard input is a
-    /// file, a pipe or somebody else's terminal.
-    pub(crate) fn of_stdin() -> Option<Terminal> {
+    /// The terminal on standard input, or nothing when that is a file, a pipe
+    /// or somebody else's terminal.
+    pub(crate) fn of_streams() -> Option<Terminal> {
         let stdin = io::stdin();
         let modes = tcgetattr(&stdin).ok()?;
         let foreground = tcgetpgrp(&stdin).ok()?;
-        let lent = foreground == getpgrp();
-        Some(Terminal { stdin, modes, lent })
+        // In `step | less`, both need the foreground.
+        if !io::stdout().is_terminal() {
+            return None;
+        }
+        let own = getpgrp();
+        // A group outside of our PID namespace reads as 0: what cannot be
+        // named cannot be given the terminal back.
+        if own.as_raw() == 0 {
+            return None;
+        }
+        Some(Terminal { stdin, modes, lent: foreground == own })
     }
 
     /// In the child: leads a new process group, into the foreground when the

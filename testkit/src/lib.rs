@@ -1,6 +1,9 @@
 //! What the tests of all crates share: the steps' binaries, a root to run them
 //! on, and a reason to skip where a host runs no containers.
 
+pub mod procs;
+pub mod pty;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -21,6 +24,22 @@ pub const STEPS: [&str; 8] = [
     "step07-proc",
     "step08-overlay",
 ];
+
+/// The steps that this user can run: step 2 needs root.
+pub fn steps() -> impl Iterator<Item = &'static str> {
+    STEPS.into_iter().filter(|&step| is_root() || step != "step02-namespaces")
+}
+
+/// Whether the step's command is a child of process 1 and not itself the
+/// process that the runner cloned.
+pub fn has_init(step: &str) -> bool {
+    step >= "step06"
+}
+
+/// Whether the step has a PID namespace.
+pub fn has_pid_namespace(step: &str) -> bool {
+    step >= "step05"
+}
 
 /// The workspace's directory.
 pub fn workspace() -> &'static Path {

@@ -1,0 +1,168 @@
+//! Looking at processes from outside, by what stands on their command lines.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Long enough for a busy machine; a test that waits so long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A word that no other process has on its command line.
+pub fn token() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("token-{}-{count}-", std::process::id())
+}
+
+/// Waits until `done` gives something.
+///
+/// # Panics
+///
+/// When that takes longer than [`PATIENCE`].
+pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = done() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until `done` is true.
+///
+/// # Panics
+///
+/// As [`wait_for`].
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    wait_for(what, || done().then_some(()));
+}
+
+/// Waits for the end of a child.
+///
+/// # Panics
+///
+/// As [`wait_for`].
+pub fn end_of(child: &mut Child) -> ExitStatus {
+    wait_for("a child's end", || child.try_wait().expect("wait"))
+}
+
+/// The processes with `token` on their command line, zombies left out, in the
+/// order of their IDs.
+pub fn having(token: &str) -> Vec<Proc> {
+    let mut found: Vec<Proc> = fs::read_dir("/proc")
+        .expect("read /proc")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .map(Proc)
+        .filter(|proc| proc.words().iter().any(|word| word.contains(token)))
+        .collect();
+    found.sort_by_key(|proc| proc.0);
+    found
+}
+
+/// The one process with `token` on its command line that runs `program`, once
+/// it is there.
+///
+/// # Panics
+///
+/// As [`wait_for`].
+pub fn running(program: &str, token: &str) -> Proc {
+    wait_for(&format!("{program} with {token}"), || {
+        let runs = |proc: &Proc| proc.words().first().is_some_and(|word| word == program);
+        having(token).into_iter().find(runs)
+    })
+}
+
+/// Waits until no process has `token` on its command line.
+///
+/// # Panics
+///
+/// As [`wait_for`].
+pub fn gone(token: &str) {
+    wait_until(&format!("the end of {:?}", having(token)), || having(token).is_empty());
+}
+
+/// A process, by its ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proc(pub i32);
+
+impl Proc {
+    /// The process that a child is.
+    pub fn of(child: &Child) -> Proc {
+        Proc(i32::try_from(child.id()).expect("an ID"))
+    }
+
+    fn file(self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.0))
+    }
+
+    /// Its command line; of a zombie or a process that is gone, nothing.
+    pub fn words(self) -> Vec<String> {
+        let line = fs::read(self.file("cmdline")).unwrap_or_default();
+        let words = line.split_inclusive(|&b| b == 0);
+        words.map(|word| String::from_utf8_lossy(word).trim_end_matches('\0').to_owned()).collect()
+    }
+
+    /// A line of its status; proc_pid_status(5).
+    pub fn status(self, key: &str) -> Option<String> {
+        let status = fs::read_to_string(self.file("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.map(|line| line.trim().to_owned())
+    }
+
+    /// Its state, such as `S`, `T` (stopped) or `Z` (zombie).
+    pub fn state(self) -> Option<char> {
+        self.status("State")?.chars().next()
+    }
+
+    /// The numbers after the name in proc_pid_stat(5): the first is field 4.
+    fn numbers(self) -> Vec<i64> {
+        let stat = fs::read_to_string(self.file("stat")).unwrap_or_default();
+        let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+        after.split(' ').skip(1).map_while(|word| word.trim().parse().ok()).collect()
+    }
+
+    /// Its parent.
+    pub fn parent(self) -> Option<Proc> {
+        self.numbers().first().map(|&id| Proc(id as i32))
+    }
+
+    /// Its process group.
+    pub fn group(self) -> Option<i64> {
+        self.numbers().get(1).copied()
+    }
+
+    /// The processor time it has used, in clock ticks.
+    pub fn ticks(self) -> i64 {
+        let numbers = self.numbers();
+        numbers.get(10).zip(numbers.get(11)).map_or(0, |(user, system)| user + system)
+    }
+
+    /// What its open descriptors are: number and link.
+    pub fn descriptors(self) -> Vec<(i32, PathBuf)> {
+        let mut found: Vec<(i32, PathBuf)> = fs::read_dir(self.file("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let number = entry.file_name().to_str()?.parse().ok()?;
+                Some((number, fs::read_link(entry.path()).ok()?))
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Sends it a signal; says whether it was there.
+    pub fn kill(self, signal: Signal) -> bool {
+        kill(Pid::from_raw(self.0), signal).is_ok()
+    }
+}

@@ -1,0 +1,187 @@
+//! A terminal with somebody at it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::tcgetpgrp;
+use pty_process::Size;
+use pty_process::blocking::{Pty, open};
+
+use crate::procs::{PATIENCE, end_of};
+
+/// A pseudo-terminal and the process that leads its session.
+pub struct Terminal {
+    pty: Pty,
+    seen: String,
+    /// The process that leads the session.
+    pub leader: Child,
+}
+
+impl Terminal {
+    /// Starts a command as the leader of a session on a new terminal, 24 lines
+    /// by 80.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no terminal left or the command is missing.
+    pub fn start(command: Command) -> Terminal {
+        let (pty, pts) = open().expect("open a terminal");
+        pty.resize(Size::new(24, 80)).expect("resize a terminal");
+        let leader = pty_process::blocking::Command::from(command).spawn(pts);
+        let leader = leader.expect("start a command on a terminal");
+        fcntl(&pty, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("do not block");
+        Terminal { pty, seen: String::new(), leader }
+    }
+
+    /// An interactive shell of the host's, with a prompt that is easily told
+    /// from its echo.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn shell() -> Terminal {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-i").env("PS1", "host> ").env("HISTFILE", "/dev/null").env_remove("ENV");
+        shell.env("CONTAINER_ROOTFS", crate::rootfs());
+        let mut terminal = Terminal::start(shell);
+        terminal.see("host> ");
+        terminal
+    }
+
+    /// Types.
+    ///
+    /// # Panics
+    ///
+    /// When nobody reads it.
+    pub fn keys(&mut self, keys: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut left = keys.as_bytes();
+        while !left.is_empty() {
+            match self.pty.write(left) {
+                Ok(count) => left = &left[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.listen(Duration::from_millis(5));
+                }
+                Err(error) => panic!("type {keys:?}: {error}; seen {:?}", self.seen),
+            }
+            assert!(Instant::now() < deadline, "type {keys:?}: nobody reads");
+        }
+    }
+
+    /// Types a line.
+    ///
+    /// # Panics
+    ///
+    /// As [`Terminal::keys`].
+    pub fn line(&mut self, line: &str) {
+        self.keys(&format!("{line}\n"));
+    }
+
+    /// Waits for `text` on the screen and returns what stood before it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come.
+    pub fn see(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                let rest = self.seen.split_off(at + text.len());
+                let mut before = std::mem::replace(&mut self.seen, rest);
+                before.truncate(at);
+                return before;
+            }
+            let open = self.listen(Duration::from_millis(100));
+            let late = Instant::now() > deadline;
+            assert!(!late && (open || self.seen.contains(text)), "no {text:?} in {:?}", self.seen);
+        }
+    }
+
+    /// Runs a line in the shell at the prompt and returns what it printed.
+    ///
+    /// # Panics
+    ///
+    /// When the prompt does not come again.
+    pub fn run(&mut self, line: &str) -> String {
+        self.line(line);
+        let shown = self.see("host> ");
+        // The first line is the echo.
+        shown.split_once('\n').map_or("", |(_echo, output)| output).replace('\r', "")
+    }
+
+    /// Reads what is there, for so long at most; says whether the terminal is
+    /// still open.
+    fn listen(&mut self, time: Duration) -> bool {
+        let time = u16::try_from(time.as_millis()).expect("a short time");
+        let mut fds = [PollFd::new(self.pty.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, time).expect("poll");
+        let mut bytes = [0; 4096];
+        match self.pty.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.seen += &String::from_utf8_lossy(&bytes[..count]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            // EIO: nobody has it open any more.
+            Err(_closed) => {
+                sleep(Duration::from_millis(5));
+                false
+            }
+        }
+    }
+
+    /// The modes of the terminal.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    pub fn modes(&self) -> Termios {
+        tcgetattr(&self.pty).expect("read the terminal's modes")
+    }
+
+    /// The process group in the foreground.
+    ///
+    /// # Panics
+    ///
+    /// When the terminal is gone.
+    pub fn foreground(&self) -> i64 {
+        tcgetpgrp(&self.pty).expect("read the foreground").as_raw().into()
+    }
+
+    /// Changes the size of the window.
+    ///
+    /// # Panics
+    ///
+    /// When the terminal is gone.
+    pub fn resize(&self, lines: u16, columns: u16) {
+        self.pty.resize(Size::new(lines, columns)).expect("resize a terminal");
+    }
+
+    /// Reads on until the leader has ended, and returns what was still shown.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.listen(Duration::from_millis(5))
+            || self.leader.try_wait().expect("wait").is_none()
+        {
+            assert!(Instant::now() < deadline, "no end; seen {:?}", self.seen);
+        }
+        let status = end_of(&mut self.leader);
+        (status, std::mem::take(&mut self.seen))
+    }
+
+    /// Hangs up, as when the window is closed; returns the leader.
+    pub fn hang_up(self) -> Child {
+        self.leader
+    }
+}
