@@ -336,8 +336,18 @@ zombies() {
     done | or_nothing
 }
 
-# Processes of containers: their standard error is a file of ours.
+# Processes of containers: their standard error is a file of ours. A busy
+# machine takes a moment to end them.
 running() {
+    tries=50
+    while [ -n "$(running_now)" ] && [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        sleep 0.1
+    done
+    running_now
+}
+
+running_now() {
     # shellcheck disable=SC2010,SC2012 # names in /proc are numbers
     ls -l /proc/[0-9]*/fd/2 2>/dev/null | grep -F -e "-> $tmp/err" | sed 's|.* /proc/\([0-9]*\)/.*|\1|'
 }
