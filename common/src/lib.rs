@@ -4,9 +4,9 @@
 //! does the rest, as Go's `os/exec` would: it reads the command line
 //! ([`Step`], [`Args`]), clones the child and waits for it ([`clone`],
 //! [`Child::wait`]), plays process 1 ([`fork`], [`Child::reap`]), runs the
-//! command ([`exec`]), holds the terminal, keeps the scratch directory of an
+//! command ([`exec()`]), holds the terminal, keeps the scratch directory of an
 //! overlay ([`Scratch`]) and turns a failed system call into one line that says
-//! what to do about it ([`hint`]).
+//! what to do about it ([`hint()`]).
 
 mod child;
 mod error;

@@ -152,7 +152,7 @@ impl fmt::Display for Fetched {
 /// # Errors
 ///
 /// When there is something else already, or none can be had; what was there
-/// stays. [`unreachable`] tells whether only the mirror was missing.
+/// stays. [`unreachable()`] tells whether only the mirror was missing.
 pub(crate) fn fetch(args: &Args) -> Result<Fetched> {
     place(args).map_err(explain)
 }
