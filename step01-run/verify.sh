@@ -10,7 +10,7 @@ is 'the arguments arrive as they are'                '< a  b|*||$x>'  "$(out sh 
 
 # Nothing is isolated.
 is "its hostname is the host's"                      "$host_name"     "$(out uname -n)"
-is 'its user is the caller'                          "$uid $gid"      "$(inside 'id -u; id -g' | xargs)"
+is 'its user is the caller'                          "$uid $gid"      "$(inside 'id -u; id -g' | joined)"
 needs ps
 is 'ps shows the host: this script, too'             "$$"             "$(out ps -A | tidy | cut -d ' ' -f 1 | grep -x "$$")"
 needs nothing

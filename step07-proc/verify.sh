@@ -12,9 +12,9 @@ is 'read from inside, they are the same'             "$(links)"       "$(ask "$i
 # /proc shows the container alone.
 is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
 is 'process 1 is the child'                          "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
-is 'process 2 is the command'                        'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | xargs)"
+is 'process 2 is the command'                        'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | joined)"
 needs_inside ps
-is 'ps shows process 1 and 2'                         '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | xargs)"
+is 'ps shows process 1 and 2'                         '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
 is 'and itself, but no other'                          3                "$(ask 'ps -A' | grep -c '^[0-9]')"
 needs nothing
 

@@ -47,18 +47,18 @@ is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'e
 
 # Two at once.
 two start
-is 'a second container starts from the root'         'change delete directory' "$(two ask 'ls /play' | xargs)"
+is 'a second container starts from the root'         'change delete directory' "$(two ask 'ls /play' | joined)"
 is 'nothing in it is changed'                        'old'            "$(two ask 'cat /play/change')"
 two tell 'echo two >/play/two'
-is "the first does not see the second's files"       'change directory new' "$(ask 'ls /play' | xargs)"
-is "nor the second the first's"                      'change delete directory two' "$(two ask 'ls /play' | xargs)"
+is "the first does not see the second's files"       'change directory new' "$(ask 'ls /play' | joined)"
+is "nor the second the first's"                      'change delete directory two' "$(two ask 'ls /play' | joined)"
 two stop
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 stop
 
 # Afterwards.
 is 'the scratch directory is gone'                   'gone'           "$(test -n "$upper" && ! test -e "$upper" && ls -A "$mem" && echo gone)"
-is 'a new container starts from scratch'             'old old'        "$(inside 'cat /play/change /play/delete' | xargs)"
+is 'a new container starts from scratch'             'old old'        "$(inside 'cat /play/change /play/delete' | joined)"
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
 
 # Several layers, as those of a Docker image: the topmost wins.
@@ -66,18 +66,18 @@ mkdir -p top/play middle/play
 echo top >top/play/change
 echo middle | tee middle/play/change >middle/play/delete
 is 'of several layers the topmost wins'              'top middle old' "$(
-    out --lower top --lower middle --lower "$root" cat /play/change /play/delete /play/directory/file | xargs
+    out --lower top --lower middle --lower "$root" cat /play/change /play/delete /play/directory/file | joined
 )"
 is 'the layers stay as they are'                     'top middle old' "$(
     out --lower top --lower middle --lower "$root" sh -c 'rm -r /play'
-    cat top/play/change middle/play/delete "$root/play/directory/file" 2>&1 | xargs
+    cat top/play/change middle/play/delete "$root/play/directory/file" 2>&1 | joined
 )"
 
 # A scratch directory that stays.
 kept=$mem/kept
 is '--scratch stays, to be looked into'              'kept'           "$(out --scratch "$kept" sh -c 'echo kept >/play/kept; rm /play/delete'; cat "$kept/upper/play/kept" 2>&1)"
-is 'upper and work are in it, and merged is empty'   'merged upper work' "$({ cd "$kept" && echo * && ls -A merged; } 2>&1 | xargs)"
-is 'a second run goes on where it ended'             'change directory kept' "$(out --scratch "$kept" ls /play | xargs)"
+is 'upper and work are in it, and merged is empty'   'merged upper work' "$({ cd "$kept" && echo * && ls -A merged; } 2>&1 | joined)"
+is 'a second run goes on where it ended'             'change directory kept' "$(out --scratch "$kept" ls /play | joined)"
 start --scratch "$kept"
 is 'while one uses it, another is refused'           125              "$(exits --scratch "$kept" true)"
 stop

@@ -40,19 +40,24 @@ has() {
 }
 
 ok() {
-    echo "ok   $1"
+    say "ok   $1"
     passed=$((passed + 1))
     : >err
 }
 
 fail() {
-    echo "FAIL $1"
+    say "FAIL $1"
     indented expected "$2"
     indented got "${3:-nothing}"
     # Why there was nothing, if the program said so.
     [ "$3" ] || ! [ -s err ] || indented said "$(cat err)"
     failed=$((failed + 1))
     : >err
+}
+
+# A reader that has left, as in `| head`, is no error to speak of.
+say() {
+    echo "$1" 2>/dev/null
 }
 
 indented() {
@@ -65,7 +70,7 @@ tried() {
     if [ "$refused" ] && [ "${CONTAINERS_MUST_WORK:-}" = 1 ]; then
         fail "$1" 'a container' "$refused"
     else
-        echo "skip $1 ($why_not)"
+        say "skip $1 ($why_not)"
         skipped=$((skipped + 1))
     fi
     return 1
@@ -97,7 +102,7 @@ needs_inside() {
 finish() {
     total="$passed passed, $failed failed"
     [ "$skipped" = 0 ] || total="$total, $skipped skipped"
-    echo "$total"
+    say "$total"
     [ "$failed" = 0 ]
     exit
 }
@@ -107,7 +112,11 @@ finish() {
 run() {
     hold_off && return 125
     started=$(date +%s)
-    { timeout -s KILL "$limit" "$program" "$@"; } >out 2>err 6>&- 7>&- 8>&- 9>&-
+    # timeout's own process is none of the program's: it has another standard
+    # error, to which this shell says, too, that something was killed.
+    # shellcheck disable=SC2016 # for the shell that becomes the program
+    { timeout -s KILL "$limit" sh -c 'exec "$@" 2>err' sh "$program" "$@"; } \
+        >out 2>told 6>&- 7>&- 8>&- 9>&-
     status=$?
     [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
     return "$status"
@@ -146,19 +155,18 @@ inside() {
 # start [OPTION...]
 start() {
     main='' pid='' tree='' ended='' apart=''
-    : >"pid.$n"
+    : >"pid.$n" >"err.$n"
     hold_off && return
     started=$(date +%s)
     to=$((5 + 2 * n)) from=$((4 + 2 * n))
     rm -f "to.$n" "from.$n"
     mkfifo "to.$n" "from.$n"
-    # Descriptor 5 is one that the caller happens to have open. The shell around
-    # it may have to say that the program was killed.
+    # Descriptor 5 is one that the caller happens to have open.
     # shellcheck disable=SC2016 # for the shell that becomes the program
     {
-        timeout -s KILL "$limit" sh -c 'echo $$ >"$0"; exec "$@"' "main.$n" "$program" "$@" /bin/sh
+        timeout -s KILL "$limit" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh
         exit
-    } <"to.$n" >"from.$n" 2>"err.$n" 5</ 6>&- 7>&- 8>&- 9>&- &
+    } <"to.$n" >"from.$n" 2>told 5</ 6>&- 7>&- 8>&- 9>&- &
     echo $! >"job.$n"
     # The container ends when these close, whatever has become of this script.
     eval "exec $to>to.$n $from<from.$n"
@@ -293,13 +301,13 @@ field() {
 
 # environment: the names in it when the command began.
 environment() {
-    [ "$pid" ] && tr '\0' '\n' <"/proc/$pid/environ" | cut -d = -f 1 | sort | xargs
+    [ "$pid" ] && tr '\0' '\n' <"/proc/$pid/environ" | cut -d = -f 1 | sort | joined
 }
 
 # open_files: the numbers of its descriptors.
 open_files() {
-    # shellcheck disable=SC2011 # names in /proc/PID/fd are numbers
-    [ "$pid" ] && ls "/proc/$pid/fd" | xargs
+    # shellcheck disable=SC2012 # names in /proc/PID/fd are numbers
+    [ "$pid" ] && ls "/proc/$pid/fd" | joined
 }
 
 # mount_points PID
@@ -362,6 +370,11 @@ new_mounts() {
 # One blank where there are several, none at the ends.
 tidy() {
     sed 's/[[:blank:]][[:blank:]]*/ /g; s/^ //; s/ $//'
+}
+
+# All lines in one.
+joined() {
+    tr '\n' ' ' | tidy
 }
 
 or_nothing() {
