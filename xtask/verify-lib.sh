@@ -21,8 +21,8 @@
 #   own, links, proc, field, ...    what the host's /proc says about $pid
 #   two start, two ask, two stop    the same for a second container
 #
-#   needs WORD...  the checks that follow are skipped unless WORD is true:
-#                  `root`, `user` (not root), `nothing`, or a program's name
+#   needs WORD...  the checks that follow are skipped unless WORD is here:
+#                  `root`, `user` (not root), a program; `needs nothing` ends it
 
 # --- The verdict -----------------------------------------------------------
 
@@ -155,7 +155,8 @@ inside() {
 # start [OPTION...]
 start() {
     main='' pid='' tree='' ended='' apart=''
-    : >"pid.$n" >"err.$n"
+    : >"pid.$n"
+    : >"err.$n"
     hold_off && return
     started=$(date +%s)
     to=$((5 + 2 * n)) from=$((4 + 2 * n))
