@@ -348,7 +348,7 @@ zombies() {
 # Processes of containers: their standard error is a file of ours. A busy
 # machine takes a moment to end them.
 running() {
-    tries=50
+    tries=30
     while [ -n "$(running_now)" ] && [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
         sleep 0.1
