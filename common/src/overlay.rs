@@ -81,8 +81,8 @@ fn open(dir: &Path) -> Result<File> {
 fn warn_of_owner(layer: &Path, dir: &File) -> Result<()> {
     let metadata = dir.metadata();
     let metadata = metadata.with_context(|| format!("look at {}", layer.display()))?;
-    // In the user namespace every owner but the caller is `nobody`.
-    if metadata.uid() != 0 {
+    // In the user namespace every owner and group but the caller's is `nobody`.
+    if metadata.uid() != 0 || metadata.gid() != 0 {
         note(&format!(
             "{} belongs to another user: its files can be read, but changing one fails with \
              \"Value too large\"; unpack it as the user who runs the container",

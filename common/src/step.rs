@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -200,7 +200,11 @@ impl Args {
     ///
     /// As [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
-        Scratch::new(self.scratch.as_deref())
+        let scratch = Scratch::new(self.scratch.as_deref())?;
+        if io::stdin().is_terminal() && io::stderr().is_terminal() {
+            note(&format!("changes land in {}", scratch.upper().display()));
+        }
+        Ok(scratch)
     }
 }
 
