@@ -22,7 +22,7 @@ use archive::Archive;
 use download::{Mirror, Unreachable};
 pub(crate) use from_host::FromHost;
 use releases::Release;
-use store::{Root, Store, There};
+use store::{Root, Store, There, refuse_to_replace};
 
 /// Put a root for the containers in its place: Alpine's, fetched and checked,
 /// or one of this machine's own programs.
@@ -215,7 +215,7 @@ fn place(args: &Args) -> Result<Fetched> {
                 "put a root in {}: fetch-rootfs did not make what is there; replace it with --force, or name another directory with --dest",
                 dest.display()
             );
-            store.refuse_to_replace_other()?;
+            refuse_to_replace(&dest)?;
         }
     }
     let mut archive = match source {

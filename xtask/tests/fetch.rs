@@ -468,7 +468,7 @@ fn what_may_pass_is_tried_again() {
         let mirror = Mirror::new(&[(PLACE, &[bad]), (&digest.0, &digest.1)]);
         let place = Place::with_root("old");
         let output = place.fetch_from(&mirror, &["--force", "--timeout=1"]);
-        refusal(&output, &[PLACE, why, "at each of 3 tries", "--from-host"]);
+        refusal(&output, &[PLACE, why, "at the last of 3 tries", "--from-host"]);
         assert_eq!((mirror.asked(PLACE), place.mark()), (3, "old".to_owned()), "{why}");
         assert_eq!(place.leftovers(), [""; 0]);
     }
@@ -525,7 +525,7 @@ fn a_mirror_that_cannot_be_reached_is_noticed_in_time() {
         let start = Instant::now();
         let output = place.fetch(&["--mirror", &mirror, "--timeout", timeout]);
         let took = start.elapsed();
-        refusal(&output, &[&mirror, why, "at each of 3 tries", "--mirror", "--from-host"]);
+        refusal(&output, &[&mirror, why, "at the last of 3 tries", "--mirror", "--from-host"]);
         assert!(took < Duration::from_secs(4), "{mirror}: {took:?}");
         assert!(!place.root().exists());
     }

@@ -223,7 +223,7 @@ fn get(url: &str, timeout: Duration, body: &mut dyn Body) -> Result<Found> {
             }
         };
         if left == 0 {
-            let why = format!("{why}, at each of {TRIES} tries");
+            let why = format!("{why}, at the last of {TRIES} tries");
             return Err(anyhow::Error::new(Unreachable { why }).context(format!("fetch {url}")));
         }
         note(&format!("{why}; trying again, {left} of {TRIES} tries left"));

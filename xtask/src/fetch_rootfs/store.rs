@@ -130,16 +130,6 @@ impl Store {
         Ok(root.map_or(There::Other, There::Root))
     }
 
-    /// Says no to replacing, even by force, what nobody can want replaced.
-    pub(crate) fn refuse_to_replace_other(&self) -> Result<()> {
-        ensure!(
-            self.dest.parent() != Some(Path::new("/")),
-            "replace {}: it lies directly below / and is no root that fetch-rootfs made; remove it first, or name another directory with --dest",
-            self.dest.display()
-        );
-        Ok(())
-    }
-
     /// An empty directory to make a root in.
     pub(crate) fn new_root(&self) -> Result<NewRoot<'_>> {
         let dir = tempfile::Builder::new().prefix("new-").tempdir_in(&self.dir);
@@ -188,14 +178,17 @@ fn remove(path: &Path) {
 }
 
 /// The name of the record of the root `dir`, wherever that is moved: it goes
-/// by the inode and its birth, so that it is right from the moment at which the
-/// root is in its place and says nothing about another directory there.
+/// by the directory's birth, so that it is right from the moment at which the
+/// root is in its place, and says nothing about another directory there.
 fn record_name(dir: &Path) -> Result<String> {
     let found = fs::symlink_metadata(dir);
     let found = found.with_context(|| format!("look at {}", dir.display()))?;
     let birth = found.created().ok().and_then(|birth| birth.duration_since(UNIX_EPOCH).ok());
-    let birth = birth.map_or(0, |birth| birth.as_nanos());
-    Ok(format!("root-{}-{birth}", found.ino()))
+    Ok(match birth {
+        Some(birth) => format!("root-{}", birth.as_nanos()),
+        // A file system that does not tell.
+        None => format!("root-inode-{}", found.ino()),
+    })
 }
 
 /// A root in the making; removed unless it is put in its place.
@@ -340,6 +333,16 @@ fn refuse(dest: &Path) -> Result<()> {
     bail!("put a root in {}: {why}; name another directory with --dest", dest.display())
 }
 
+/// Says no to replacing by force what nobody can want replaced: `/usr`, say.
+pub(crate) fn refuse_to_replace(dest: &Path) -> Result<()> {
+    ensure!(
+        dest.parent() != Some(Path::new("/")),
+        "replace {}: it lies directly below / and is no root that fetch-rootfs made; remove it first, or name another directory with --dest",
+        dest.display()
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,6 +404,12 @@ mod tests {
         fs::create_dir(&new).expect("make");
         replace(&new, &dest, &aside).expect("replace");
         assert!(!dest.join("old").exists() && aside.join("old").exists());
+    }
+
+    #[test]
+    fn a_directory_of_the_machines_is_not_replaced() {
+        assert!(refuse_to_replace(Path::new("/usr")).is_err());
+        assert!(refuse_to_replace(Path::new("/usr/rootfs")).is_ok());
     }
 
     #[test]
