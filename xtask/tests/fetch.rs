@@ -1017,6 +1017,28 @@ fn a_run_killed_while_it_unpacks_harms_nothing() {
 }
 
 #[test]
+fn the_root_is_never_missing_while_it_is_replaced() {
+    let place = Place::with_root("one");
+    let mark = place.root().join("mark");
+    let over = Arc::new(AtomicBool::new(false));
+    let of_thread = over.clone();
+    let watcher = thread::spawn(move || {
+        let mut looks = 0;
+        while !of_thread.load(Ordering::SeqCst) {
+            assert!(mark.exists(), "after {looks} looks");
+            looks += 1;
+        }
+        looks
+    });
+    for _ in 0..20 {
+        let output = place.fetch(&["--archive", text(&place.path("old.tar.gz")), "--force"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    over.store(true, Ordering::SeqCst);
+    assert!(watcher.join().expect("it is there at each look") > 20);
+}
+
+#[test]
 fn two_at_once_do_not_hurt_each_other() {
     let archive = small("one");
     let mirror = Mirror::new(&[
