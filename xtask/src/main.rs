@@ -1,6 +1,7 @@
 //! The course's tasks, one file each. `cargo xtask` lists them.
 
 mod bench;
+mod book;
 mod diff;
 mod dist;
 mod doctor;
@@ -36,6 +37,7 @@ enum Task {
     Bench(bench::Args),
     Isolation(isolation::Args),
     Exercise(exercise::Args),
+    Book(book::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => args.run(),
         Task::Isolation(args) => args.run(),
         Task::Exercise(args) => args.run(),
+        Task::Book(args) => args.run(),
     };
     done.unwrap_or_else(|error| {
         say::note(&common::one_line(&error));

@@ -1,0 +1,180 @@
+//! `cargo xtask book`: the course as a book, made from the same pages.
+//!
+//! Pages are Markdown files of the workspace, copied into a directory that
+//! mdBook reads. On the way links are led to where the book has things, and
+//! manual pages become links.
+
+mod diff;
+mod page;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::lessons;
+use page::Page;
+
+/// Build the course as a book, in book/out; needs mdBook.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Show it in a browser
+    #[arg(long)]
+    open: bool,
+}
+
+/// The version of mdBook, pinned here and nowhere else.
+const MDBOOK: &str = include_str!("../../book/mdbook-version").trim_ascii();
+
+/// What stands beside the pages: mdBook's settings, the look, the script.
+const FURNITURE: [&str; 3] = ["book.toml", "course.css", "course.js"];
+
+/// The pages after the lessons, in order, below the headings they stand under.
+/// One that is not there is left out.
+const AFTER: [(&str, &[&str]); 2] = [
+    (
+        "A closer look",
+        &[
+            "docs/isolation.md",
+            "docs/common.md",
+            "docs/time.md",
+            "docs/hosts.md",
+            "docs/glossary.md",
+        ],
+    ),
+    ("Teaching it, adding to it", &["docs/teachers.md", "docs/contributors.md"]),
+];
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let mdbook = mdbook()?;
+        let dir = tempfile::tempdir().context("make a temporary directory")?;
+        let book = Book::lay_out()?;
+        for name in FURNITURE {
+            let from = common::workspace().join("book").join(name);
+            let to = dir.path().join(name);
+            fs::copy(&from, to).with_context(|| format!("copy {}", from.display()))?;
+        }
+        book.write(&dir.path().join("src"))?;
+
+        let out = common::workspace().join("book/out");
+        let mut command = Command::new(mdbook);
+        command.arg("build").arg(dir.path()).arg("--dest-dir").arg(&out);
+        command.env("MDBOOK_LOG", "warn");
+        if self.open {
+            command.arg("--open");
+        }
+        let status = command.status().context("start mdbook")?;
+        ensure!(status.success(), "build the book: mdbook failed");
+        println!("{}: {} pages", out.join("index.html").display(), book.pages.len());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The mdbook in `PATH`, when it is the version that is pinned.
+fn mdbook() -> Result<&'static str> {
+    let asked = Command::new("mdbook").arg("--version").output();
+    let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let wrong = match said {
+        Ok(said) if said == format!("mdbook v{MDBOOK}") => return Ok("mdbook"),
+        Ok(said) if said.is_empty() => "mdbook does not say its version".to_owned(),
+        Ok(said) => format!("{said} is another version"),
+        Err(_) => "mdbook is not installed".to_owned(),
+    };
+    bail!(
+        "build the book: {wrong}; `cargo install mdbook --version {MDBOOK} --locked` brings the right one"
+    )
+}
+
+/// The pages, and what else they need.
+struct Book {
+    pages: Vec<Page>,
+    summary: String,
+    /// Files of the workspace that pages lead to.
+    files: BTreeSet<PathBuf>,
+}
+
+impl Book {
+    /// Reads every page and finds its place.
+    fn lay_out() -> Result<Book> {
+        let mut pages = vec![Page::read("README.md")?];
+        let mut summary = format!("# Summary\n\n{}\n# The lessons\n\n", pages[0].entry("")?);
+        let mut before = None;
+        for lesson in lessons::all()? {
+            let page = Page::read(&format!("{}/README.md", lesson.name))?;
+            summary += &page.entry("- ")?;
+            pages.push(page);
+            let program = diff::page(before.as_ref(), &lesson)?;
+            summary += &program.entry("  - ")?;
+            pages.push(program);
+            before = Some(lesson);
+        }
+        for (heading, names) in AFTER {
+            summary += &format!("\n# {heading}\n\n");
+            for name in names {
+                if common::workspace().join(name).exists() {
+                    let page = Page::read(name)?;
+                    summary += &page.entry("- ")?;
+                    pages.push(page);
+                }
+            }
+        }
+        let paths: BTreeSet<_> = pages.iter().map(|page| page.path.clone()).collect();
+        let mut files = BTreeSet::new();
+        for page in &mut pages {
+            files.extend(page.adapt(&paths)?);
+        }
+        Ok(Book { pages, summary, files })
+    }
+
+    /// Writes the book as mdBook reads it.
+    fn write(&self, dir: &Path) -> Result<()> {
+        for page in &self.pages {
+            write(&dir.join(&page.path), &page.text)?;
+        }
+        for file in &self.files {
+            let from = common::workspace().join(file);
+            let text =
+                fs::read_to_string(&from).with_context(|| format!("read {}", from.display()))?;
+            write(&dir.join(page::in_book(file)), &text)?;
+        }
+        write(&dir.join("SUMMARY.md"), &self.summary)
+    }
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    let doing = || format!("write {}", file.display());
+    let dir = file.parent().with_context(doing)?;
+    fs::create_dir_all(dir).with_context(doing)?;
+    fs::write(file, text).with_context(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_its_place() {
+        let placed: Vec<_> = AFTER.iter().flat_map(|(_, names)| *names).collect();
+        let docs = common::workspace().join("docs");
+        for entry in fs::read_dir(docs).expect("docs").flatten() {
+            let name = format!("docs/{}", entry.file_name().display());
+            assert!(
+                !name.ends_with(".md") || placed.iter().any(|place| **place == name),
+                "{name} is nowhere"
+            );
+        }
+    }
+
+    #[test]
+    fn every_link_and_picture_of_every_page_is_there() {
+        let book = Book::lay_out().expect("a book");
+        for file in &book.files {
+            assert!(common::workspace().join(file).is_file(), "{}", file.display());
+        }
+        assert!(book.files.contains(Path::new("LICENSE")));
+        assert!(book.files.contains(Path::new("docs/isolation.svg")));
+    }
+}
