@@ -1,0 +1,502 @@
+// Opens the built book in Chromium, as its readers do.
+//
+// BOOK         the book [default: ../out]
+// CHROMIUM     the browser [default: /usr/bin/chromium]
+// SCREENSHOTS  a folder for a picture of every page, size and theme
+
+import assert from "node:assert/strict";
+import { mkdtemp, mkdir, readFile, readdir, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { extname, join, normalize, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { after, before, describe, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const here = import.meta.dirname;
+const book = resolve(process.env.BOOK ?? join(here, "../out"));
+const workspace = join(here, "../..");
+const shots = process.env.SCREENSHOTS;
+
+const SIZES = {
+    phone: { width: 360, height: 740 },
+    laptop: { width: 1366, height: 768 },
+    projector: { width: 1920, height: 1080 },
+};
+const THEMES = ["light", "navy"];
+const MIME = {
+    ".css": "text/css",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+};
+const PICTURE = "main .checkbox-label > img";
+// Below a folder, as on GitHub Pages.
+const BASE = "/course/";
+
+let server, browser, profile, root, pages;
+
+before(async () => {
+    server = createServer(async (request, response) => {
+        const path = decodeURIComponent(new URL(request.url, "http://x").pathname);
+        // A browser asks for it on its own when it shows a picture alone.
+        if (path === "/favicon.ico") {
+            response.writeHead(204).end();
+            return;
+        }
+        let file = path.startsWith(BASE) && join(book, normalize(path.slice(BASE.length - 1)));
+        if (file && path.endsWith("/")) {
+            file = join(file, "index.html");
+        }
+        const body = file && (await readFile(file).catch(() => null));
+        response.writeHead(body ? 200 : 404, { "content-type": MIME[extname(file || "")] ?? "" });
+        response.end(body || "not there");
+    });
+    await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+    root = `http://127.0.0.1:${server.address().port}${BASE}`;
+
+    profile = await mkdtemp(join(tmpdir(), "book-test-"));
+    browser = await chromium.launchPersistentContext(profile, {
+        executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+        args: [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+        permissions: ["clipboard-read", "clipboard-write"],
+    });
+
+    const toc = await readFile(join(book, "toc.html"), "utf8");
+    const linked = [...toc.matchAll(/href="([^"]+)"/g)].map((match) => match[1]);
+    pages = linked.filter((link) => link.endsWith(".html"));
+    if (shots) {
+        await mkdir(shots, { recursive: true });
+    }
+});
+
+after(async () => {
+    await browser?.close();
+    server?.close();
+    if (profile) {
+        await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+    }
+});
+
+/// A tab with a size and a theme, in which everything that goes wrong is kept.
+async function tab(size = "laptop", theme = "light") {
+    const page = await browser.newPage();
+    await page.setViewportSize(SIZES[size]);
+    await page.addInitScript((theme) => localStorage.setItem("mdbook-theme", theme), theme);
+    const wrong = [];
+    page.on("console", (message) => {
+        if (["error", "warning"].includes(message.type())) {
+            wrong.push(`console: ${message.text()}`);
+        }
+    });
+    page.on("pageerror", (error) => wrong.push(`script: ${error.message}`));
+    page.on("requestfailed", (request) => {
+        const why = request.failure()?.errorText;
+        // Not wanted any more: the tab is on its way to the next page.
+        if (why !== "net::ERR_ABORTED") {
+            wrong.push(`${why}: ${request.url()}`);
+        }
+    });
+    page.on("response", (response) => {
+        if (response.status() >= 400) {
+            wrong.push(`${response.status()}: ${response.url()}`);
+        }
+    });
+    page.on("request", (request) => {
+        if (!request.url().startsWith(root) && !request.url().startsWith("data:")) {
+            wrong.push(`asks the network: ${request.url()}`);
+        }
+    });
+    return { page, wrong };
+}
+
+/// Runs `check` on every page of the book in one tab.
+async function onEveryPage(size, theme, check) {
+    const { page, wrong } = await tab(size, theme);
+    const found = [];
+    for (const name of pages) {
+        await page.goto(root + name, { waitUntil: "load" });
+        const told = await check(page, name);
+        found.push(...[told ?? []].flat().map((line) => `${name}: ${line}`));
+    }
+    await page.close();
+    assert.deepEqual([...found, ...wrong], []);
+}
+
+/// What runs in the page: the ratio of contrast of two colours, as WCAG 2 has
+/// it, and the colour behind an element.
+const colours = () => {
+    const canvas = document.createElementNS("http://www.w3.org/1999/xhtml", "canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = (colour) => {
+        const [r, g, b] = rgba(colour).map((value) => {
+            const share = value / 255;
+            return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    window.contrast = (a, b) => {
+        const [dark, bright] = [light(a), light(b)].sort((x, y) => x - y);
+        return (bright + 0.05) / (dark + 0.05);
+    };
+    window.behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor;
+            if (rgba(colour)[3] > 0) {
+                return colour;
+            }
+        }
+        return "white";
+    };
+};
+
+describe("every page", () => {
+    test("is in the table of contents", async () => {
+        const made = (await readdir(book, { recursive: true }))
+            .filter((name) => name.endsWith(".html"))
+            .filter((name) => !["404.html", "print.html", "toc.html"].includes(name));
+        assert.deepEqual([...pages].sort(), made.sort());
+        const lessons = pages.filter((name) => /^step\d+-\w+\/index\.html$/.test(name));
+        assert.equal(lessons.length, 8);
+    });
+
+    test("loads without an error, and asks nothing of the network", async () => {
+        await onEveryPage("laptop", "light", async (page) => {
+            const heading = await page.locator("main h1").count();
+            return heading === 1 ? [] : `${heading} first headings`;
+        });
+    });
+
+    test("has links and pictures that are there", async () => {
+        const known = new Map();
+        const ids = async (path) => {
+            if (!known.has(path)) {
+                const text = await readFile(join(book, path), "utf8").catch(() => null);
+                const named = text?.matchAll(/ id="([^"]+)"/g) ?? [];
+                known.set(path, text === null ? null : [...named].map((match) => match[1]));
+            }
+            return known.get(path);
+        };
+        let links = 0;
+        await onEveryPage("laptop", "light", async (page, name) => {
+            const own = await ids(name);
+            const found = own.filter((id, at) => own.indexOf(id) < at).map((id) => `#${id} twice`);
+            const targets = await page.$$eval("a[href]", (all) => all.map((a) => a.href));
+            for (const target of new Set(targets)) {
+                const url = new URL(target);
+                if (!target.startsWith(root)) {
+                    if (url.protocol !== "https:") {
+                        found.push(`leads to ${target}`);
+                    }
+                    continue;
+                }
+                links += 1;
+                let path = decodeURIComponent(url.pathname.slice(BASE.length));
+                path = path === "" || path.endsWith("/") ? `${path}index.html` : path;
+                const inside = await ids(path);
+                const id = decodeURIComponent(url.hash.slice(1));
+                if (inside === null) {
+                    found.push(`leads to ${path}, which is not there`);
+                } else if (id && !inside.includes(id)) {
+                    found.push(`leads to ${path}#${id}, which is not there`);
+                }
+            }
+            const blank = await page.$$eval("main img, main svg", (all) => all
+                .filter((it) => (it.naturalWidth ?? it.getBoundingClientRect().width) === 0)
+                .map((it) => `an empty picture: ${it.outerHTML.slice(0, 80)}`));
+            return [...found, ...blank];
+        });
+        assert.ok(links > 100, `${links} links`);
+    });
+
+    for (const size of Object.keys(SIZES)) {
+        for (const theme of THEMES) {
+            test(`fits a ${size}, ${theme}`, async () => {
+                await onEveryPage(size, theme, async (page, name) => {
+                    if (shots) {
+                        const file = `${name.replaceAll("/", "-").replace(".html", "")}`;
+                        await page.screenshot({
+                            path: join(shots, `${file}-${size}-${theme}.png`),
+                            fullPage: true,
+                        });
+                    }
+                    return page.evaluate(() => {
+                        // What lies in a box that scrolls by itself is fine.
+                        const scrolls = (element) => {
+                            for (let at = element; at !== document.body; at = at.parentElement) {
+                                if (getComputedStyle(at).overflowX !== "visible") {
+                                    return true;
+                                }
+                            }
+                            return false;
+                        };
+                        const wide = [...document.querySelectorAll("main *")]
+                            .filter((it) => it.getBoundingClientRect().right > innerWidth + 1)
+                            .filter((it) => !scrolls(it));
+                        return wide.map((it) => `too wide: ${it.outerHTML.slice(0, 80)}`);
+                    });
+                });
+            });
+        }
+    }
+});
+
+describe("contrast", () => {
+    for (const theme of ["light", "rust", "coal", "navy", "ayu"]) {
+        test(`of what a diff adds and takes out, ${theme}`, async () => {
+            let seen = 0;
+            await onEveryPage("projector", theme, async (page) => {
+                await page.evaluate(colours);
+                const [count, faint] = await page.evaluate(() => {
+                    const lines = [...document.querySelectorAll(".diff :is(ins, del)")];
+                    const ratio = (line) => contrast(getComputedStyle(line).color, behind(line));
+                    const faint = lines.filter((line) => ratio(line) < 7);
+                    return [lines.length, faint.map((line) => line.textContent)];
+                });
+                seen += count;
+                return faint;
+            });
+            assert.ok(seen > 50, `${seen} lines`);
+        });
+    }
+
+    for (const scheme of ["light", "dark"]) {
+        test(`of the words in the pictures, ${scheme}`, async () => {
+            const { page, wrong } = await tab();
+            await page.emulateMedia({ colorScheme: scheme });
+            const files = (await readdir(book, { recursive: true }))
+                .filter((name) => name.startsWith("docs/") && name.endsWith(".svg"));
+            assert.ok(files.length >= 5, files.join());
+            for (const file of files) {
+                await page.goto(root + file);
+                await page.evaluate(colours);
+                const faint = await page.evaluate(() => {
+                    // The box drawn last below the word's middle.
+                    const ground = (word) => {
+                        const { left, right, top, bottom } = word.getBoundingClientRect();
+                        const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+                        const under = [...document.querySelectorAll("rect")].filter((box) => {
+                            const area = box.getBoundingClientRect();
+                            const inside = area.left < x && x < area.right
+                                && area.top < y && y < area.bottom;
+                            const before = box.compareDocumentPosition(word)
+                                & Node.DOCUMENT_POSITION_FOLLOWING;
+                            return inside && before && getComputedStyle(box).fill !== "none";
+                        });
+                        return under.length ? getComputedStyle(under.at(-1)).fill : "gray";
+                    };
+                    const ratio = (word) => contrast(getComputedStyle(word).fill, ground(word));
+                    return [...document.querySelectorAll("text")]
+                        .filter((word) => !word.closest(".faint") && ratio(word) < 4.5)
+                        .map((word) => `${ratio(word).toFixed(1)}: ${word.textContent}`);
+                });
+                assert.deepEqual(faint, [], file);
+            }
+            assert.deepEqual(wrong, []);
+            await page.close();
+        });
+    }
+});
+
+describe("the search", () => {
+    for (const from of ["http", "file"]) {
+        test(`finds "whiteout", over ${from}`, async () => {
+            const { page } = await tab();
+            const start = from === "http" ? root : pathToFileURL(`${book}/`).href;
+            await page.goto(`${start}index.html`);
+            await page.keyboard.press("s");
+            await page.locator("#mdbook-searchbar").pressSequentially("whiteout");
+            const first = page.locator("#mdbook-searchresults a").first();
+            await first.waitFor();
+            const found = await page.$$eval("#mdbook-searchresults a", (all) => all.map((a) => a.href));
+            assert.ok(found.some((href) => href.includes("step08-overlay/")), found.join("\n"));
+            await first.click();
+            await page.locator("main mark", { hasText: /whiteout/i }).first().waitFor();
+            await page.close();
+        });
+    }
+});
+
+describe("a diff", () => {
+    const diffs = () => pages.filter((name) => /^step0[2-9].*\/program\.html$/.test(name));
+
+    test("shows every line that is added, and the program as it is", async () => {
+        const { page, wrong } = await tab("projector");
+        assert.equal(diffs().length, 7);
+        for (const name of diffs()) {
+            await page.goto(root + name);
+            const step = name.split("/")[0];
+            const source = await readFile(join(workspace, step, "src/main.rs"), "utf8");
+            const shown = await page.locator("main pre code.language-rust").textContent();
+            assert.equal(shown.trimEnd(), source.trimEnd());
+
+            const said = await page.locator("main p").first().textContent();
+            const [, added] = said.match(/: (\d+)\..*: (\d+)\./);
+            const lines = await page.locator(".diff ins").allTextContents();
+            assert.equal(lines.length, Number(added), name);
+            assert.ok(lines.length > 0, name);
+            for (const line of lines) {
+                assert.ok(source.includes(`${line}\n`), `${name}: ${line}`);
+            }
+            for (const line of await page.locator(".diff ins").all()) {
+                assert.ok(await line.isVisible(), name);
+            }
+        }
+        assert.deepEqual(wrong, []);
+        await page.close();
+    });
+
+    test("is side by side on a projector, in large letters", async () => {
+        const { page } = await tab("projector");
+        for (const name of diffs()) {
+            await page.goto(root + name);
+            const [old, added] = ["del, .diff .old", "ins"].map((what) =>
+                page.locator(`.diff ${what}`).first().boundingBox());
+            const [left, right] = [await old, await added];
+            assert.ok(left.x + left.width <= right.x + 1, name);
+            const size = await page.locator(".diff ins").first()
+                .evaluate((line) => parseFloat(getComputedStyle(line).fontSize));
+            assert.ok(size >= 20, `${name}: ${size} pixels`);
+        }
+        await page.close();
+    });
+
+    test("is one column on a phone, with every line once", async () => {
+        const { page } = await tab("phone");
+        for (const name of diffs()) {
+            await page.goto(root + name);
+            const twins = await page.locator(".diff .new").all();
+            for (const twin of twins) {
+                assert.ok(!(await twin.isVisible()), name);
+            }
+            const [old, added] = [".old", "ins"].map((what) =>
+                page.locator(`.diff ${what}`).first().boundingBox());
+            assert.equal((await old).x, (await added).x, name);
+        }
+        await page.close();
+    });
+});
+
+describe("code can be copied", () => {
+    async function copied(name, block) {
+        const { page, wrong } = await tab();
+        await page.goto(root + name);
+        const pre = page.locator("main pre", { has: page.locator(block) }).first();
+        await pre.hover();
+        await pre.locator(".clip-button").click();
+        await page.locator(".clip-button.tooltipped").waitFor();
+        const text = await page.evaluate(() => navigator.clipboard.readText());
+        await page.close();
+        assert.deepEqual(wrong, []);
+        return text;
+    }
+
+    test("a program as it is", async () => {
+        const source = await readFile(join(workspace, "step08-overlay/src/main.rs"), "utf8");
+        const text = await copied("step08-overlay/program.html", "code.language-rust");
+        assert.equal(text.trimEnd(), source.trimEnd());
+    });
+
+    test("the commands of a console block alone", async () => {
+        const text = await copied("step01-run/index.html", "code.language-console");
+        assert.equal(text, "cargo run -q -p step01-run -- echo hello-world");
+    });
+});
+
+describe("a theme", () => {
+    test("is the reader's choice, and stays", async () => {
+        const page = await browser.newPage();
+        await page.emulateMedia({ colorScheme: "dark" });
+        await page.goto(root);
+        await page.evaluate(() => localStorage.clear());
+        await page.goto(`${root}step08-overlay/index.html`);
+        // The brightness of the picture's ground.
+        const ground = async () => {
+            const png = await page.locator(PICTURE).first().screenshot();
+            return page.evaluate(async (url) => {
+                const image = new Image();
+                image.src = url;
+                await image.decode();
+                const canvas = document.createElement("canvas").getContext("2d");
+                canvas.drawImage(image, -12, -12);
+                return canvas.getImageData(0, 0, 1, 1).data[0];
+            }, `data:image/png;base64,${png.toString("base64")}`);
+        };
+        assert.ok((await ground()) < 64, "a dark picture on a dark page");
+        await page.locator("#mdbook-theme-toggle").click();
+        await page.locator("#mdbook-theme-light").click();
+        assert.ok((await ground()) > 192, "a light picture on a light page");
+        await page.reload();
+        assert.ok((await ground()) > 192, "the choice stays");
+        await page.close();
+    });
+});
+
+describe("a picture", () => {
+    test("fills the screen with a click, and goes with another", async () => {
+        const { page, wrong } = await tab("projector");
+        await page.goto(`${root}step08-overlay/index.html`);
+        await page.locator(PICTURE).first().click();
+        const large = page.locator("main .img-wrapper > img").first();
+        assert.ok((await large.boundingBox()).width > 1800);
+        await large.click();
+        assert.ok(!(await large.isVisible()));
+        assert.deepEqual(wrong, []);
+        await page.close();
+    });
+
+    test("is one that a phone scrolls, and no smaller than one can read", async () => {
+        const { page } = await tab("phone");
+        await page.goto(`${root}step08-overlay/index.html`);
+        assert.ok((await page.locator(PICTURE).first().boundingBox()).width >= 600);
+        await page.close();
+    });
+});
+
+describe("on paper", () => {
+    test("a page is light, and without what one clicks on", async () => {
+        const { page } = await tab("laptop", "navy");
+        await page.goto(`${root}step08-overlay/program.html`);
+        await page.evaluate(colours);
+        await page.emulateMedia({ media: "print" });
+        await page.waitForFunction(() => document.documentElement.classList.contains("light"));
+        for (const part of ["#mdbook-sidebar", "#mdbook-menu-bar", ".nav-chapters"]) {
+            assert.ok(!(await page.locator(part).first().isVisible()), part);
+        }
+        const ratio = await page.evaluate(() =>
+            contrast(getComputedStyle(document.querySelector("main p")).color, "white"));
+        assert.ok(ratio > 7, `${ratio}`);
+        assert.ok(await page.locator(".diff ins").first().isVisible());
+        await page.emulateMedia({ media: "screen" });
+        await page.waitForFunction(() => document.documentElement.classList.contains("navy"));
+        await page.close();
+    });
+
+    test("the whole book prints", async () => {
+        const { page, wrong } = await tab();
+        await page.goto(`${root}print.html`);
+        const headings = await page.locator("main h1").count();
+        assert.equal(headings, pages.length);
+        const pdf = await page.pdf({ format: "A4", path: shots && join(shots, "book.pdf") });
+        const sheets = pdf.toString("latin1").match(/\/Type\s*\/Page\b/g) ?? [];
+        assert.ok(sheets.length >= pages.length, `${sheets.length} sheets`);
+        assert.deepEqual(wrong, []);
+        await page.close();
+    });
+});
