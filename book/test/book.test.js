@@ -488,9 +488,17 @@ describe("on paper", () => {
         await page.close();
     });
 
-    test("the whole book prints", async () => {
+    test("the whole book prints, and nothing is cut off", async () => {
         const { page, wrong } = await tab();
         await page.goto(`${root}print.html`);
+        // A4 without its margins, at 96 dots an inch.
+        await page.setViewportSize({ width: 720, height: 1040 });
+        await page.emulateMedia({ media: "print" });
+        const cut = await page.$$eval("main *", (all) => all
+            .filter((it) => getComputedStyle(it).overflowX !== "visible")
+            .filter((it) => it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 1)
+            .map((it) => it.outerHTML.slice(0, 80)));
+        assert.deepEqual(cut, []);
         const headings = await page.locator("main h1").count();
         assert.equal(headings, pages.length);
         const pdf = await page.pdf({ format: "A4", path: shots && join(shots, "book.pdf") });

@@ -1,8 +1,10 @@
 //! The page of a lesson's program: what it adds to the one before, and the
 //! whole.
 
+use std::ops::Range;
+
 use anyhow::Result;
-use similar::{ChangeTag, TextDiff};
+use similar::TextDiff;
 
 use super::page::{Page, escape};
 use crate::lessons::Lesson;
@@ -32,7 +34,7 @@ pub(super) fn page(before: Option<&Lesson>, lesson: &Lesson) -> Result<Page> {
     };
     Ok(Page {
         path: format!("{}/program.md", lesson.name).into(),
-        text: format!("{head}```rust\n{source}```\n"),
+        text: format!("{head}<div class=\"program\">\n\n```rust\n{source}```\n\n</div>\n"),
     })
 }
 
@@ -56,47 +58,52 @@ impl Diff {
                 diff.html += "<div class=\"gap\">⋮</div>\n";
             }
             diff.html += "<div class=\"hunk\">\n";
-            let mut start = 1;
+            let mut row = 1;
             for op in hunk {
-                let (mut left, mut right) = (start, start);
+                let (old, new) = (op.old_range(), op.new_range());
                 for change in text.iter_changes(op) {
                     let line = change.value();
-                    let number = change.new_index().or(change.old_index()).unwrap_or_default() + 1;
-                    match change.tag() {
-                        ChangeTag::Equal => {
-                            let old = change.old_index().unwrap_or_default() + 1;
-                            diff.line("span class=\"old\"", left, old, line);
-                            diff.line(
-                                "span class=\"new\" aria-hidden=\"true\"",
-                                right,
-                                number,
-                                line,
-                            );
-                            (left, right) = (left + 1, right + 1);
+                    // Numbers count from 0 here.
+                    match (change.old_index(), change.new_index()) {
+                        (Some(a), Some(b)) => {
+                            let row = row + a - old.start;
+                            diff.line("span class=\"old\"", row, 1, a, line);
+                            diff.line("span class=\"new\" aria-hidden=\"true\"", row, 1, b, line);
                         }
-                        ChangeTag::Delete => {
-                            diff.line("del", left, number, line);
-                            (left, diff.removed) = (left + 1, diff.removed + 1);
+                        (Some(a), None) => {
+                            let rows = rows(a, &old, &new);
+                            diff.line("del", row + a - old.start, rows, a, line);
+                            diff.removed += 1;
                         }
-                        ChangeTag::Insert => {
-                            diff.line("ins", right, number, line);
-                            (right, diff.added) = (right + 1, diff.added + 1);
+                        (None, Some(b)) => {
+                            let rows = rows(b, &new, &old);
+                            diff.line("ins", row + b - new.start, rows, b, line);
+                            diff.added += 1;
                         }
+                        (None, None) => {}
                     }
                 }
-                start = left.max(right);
+                row += old.len().max(new.len());
             }
             diff.html += "</div>\n";
         }
         diff
     }
 
-    fn line(&mut self, tag: &str, row: usize, number: usize, line: &str) {
+    fn line(&mut self, tag: &str, row: usize, rows: usize, number: usize, line: &str) {
         let name = tag.split(' ').next().unwrap_or(tag);
-        let line = escape(line.trim_end());
-        self.html +=
-            &format!("<{tag} style=\"--row:{row}\" data-line=\"{number}\">{line}</{name}>\n");
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        let (number, line) = (number + 1, escape(line.trim_end()));
+        self.html += &format!(
+            "<{tag} style=\"--row:{row}/span {rows};--indent:{indent}\" data-line=\"{number}\">{line}</{name}>\n"
+        );
     }
+}
+
+/// How many rows a line takes: the last of the shorter side makes up for what
+/// the other side has more.
+fn rows(line: usize, side: &Range<usize>, other: &Range<usize>) -> usize {
+    if line + 1 == side.end { other.len().saturating_sub(side.len()) + 1 } else { 1 }
 }
 
 #[cfg(test)]
@@ -105,22 +112,25 @@ mod tests {
 
     #[test]
     fn a_difference_is_in_unified_order_and_knows_its_rows() {
-        let diff = Diff::new("a\nb\nc\n", "a\n<x>\ny\nc\n");
+        let diff = Diff::new("a\nb\nc\n", "a\n<x>\n  y\nc\n");
         assert_eq!((diff.added, diff.removed), (2, 1));
-        let lines: Vec<_> = diff.html.lines().collect();
-        assert_eq!(
-            lines,
-            [
-                "<div class=\"hunk\">",
-                "<span class=\"old\" style=\"--row:1\" data-line=\"1\">a</span>",
-                "<span class=\"new\" aria-hidden=\"true\" style=\"--row:1\" data-line=\"1\">a</span>",
-                "<del style=\"--row:2\" data-line=\"2\">b</del>",
-                "<ins style=\"--row:2\" data-line=\"2\">&lt;x&gt;</ins>",
-                "<ins style=\"--row:3\" data-line=\"3\">y</ins>",
-                "<span class=\"old\" style=\"--row:4\" data-line=\"3\">c</span>",
-                "<span class=\"new\" aria-hidden=\"true\" style=\"--row:4\" data-line=\"4\">c</span>",
-                "</div>",
-            ]
-        );
+        let line = |tag: &str, row: usize, rows: usize, number: usize, text: &str| {
+            let name = tag.split(' ').next().unwrap_or(tag);
+            let indent = if text.starts_with(' ') { 2 } else { 0 };
+            format!(
+                "<{tag} style=\"--row:{row}/span {rows};--indent:{indent}\" data-line=\"{number}\">{text}</{name}>\n"
+            )
+        };
+        let twin = "span class=\"new\" aria-hidden=\"true\"";
+        let expected = [
+            line("span class=\"old\"", 1, 1, 1, "a"),
+            line(twin, 1, 1, 1, "a"),
+            line("del", 2, 2, 2, "b"),
+            line("ins", 2, 1, 2, "&lt;x&gt;"),
+            line("ins", 3, 1, 3, "  y"),
+            line("span class=\"old\"", 4, 1, 3, "c"),
+            line(twin, 4, 1, 4, "c"),
+        ];
+        assert_eq!(diff.html, format!("<div class=\"hunk\">\n{}</div>\n", expected.concat()));
     }
 }

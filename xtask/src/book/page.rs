@@ -40,6 +40,10 @@ impl Page {
         let mut in_code = false;
         for line in self.text.split_inclusive('\n') {
             let fence = line.starts_with("```");
+            if in_code && fence && text.ends_with("\n\n") {
+                // It ends the block for the test that runs it.
+                text.pop();
+            }
             in_code ^= fence;
             if in_code || fence || line.starts_with('<') {
                 text += line;
