@@ -121,18 +121,21 @@ async function tab(size = "laptop", theme = "light") {
     return { page, wrong };
 }
 
-/// Runs `check` on every page of the book in one tab.
-async function onEveryPage(size, theme, check) {
+/// Runs `check` on pages of the book, one after the other in one tab.
+async function onPages(names, size, theme, check) {
     const { page, wrong } = await tab(size, theme);
     const found = [];
-    for (const name of pages) {
-        await page.goto(root + name, { waitUntil: "load" });
+    for (const name of names) {
+        await page.goto(root + name);
         const told = await check(page, name);
         found.push(...[told ?? []].flat().map((line) => `${name}: ${line}`));
     }
     await page.close();
     assert.deepEqual([...found, ...wrong], []);
 }
+
+/// The pages with a diff.
+const diffs = () => pages.filter((name) => /^step0[2-9].*\/program\.html$/.test(name));
 
 /// What runs in the page: the ratio of contrast of two colours, as WCAG 2 has
 /// it, and the colour behind an element.
@@ -166,7 +169,7 @@ const colours = () => {
     };
 };
 
-describe("every page", () => {
+describe("every page", { concurrency: 2 }, () => {
     test("is in the table of contents", async () => {
         const made = (await readdir(book, { recursive: true }))
             .filter((name) => name.endsWith(".html"))
@@ -177,7 +180,7 @@ describe("every page", () => {
     });
 
     test("loads without an error, and asks nothing of the network", async () => {
-        await onEveryPage("laptop", "light", async (page) => {
+        await onPages(pages, "laptop", "light", async (page) => {
             const heading = await page.locator("main h1").count();
             return heading === 1 ? [] : `${heading} first headings`;
         });
@@ -194,7 +197,7 @@ describe("every page", () => {
             return known.get(path);
         };
         let links = 0;
-        await onEveryPage("laptop", "light", async (page, name) => {
+        await onPages(pages, "laptop", "light", async (page, name) => {
             const own = await ids(name);
             const found = own.filter((id, at) => own.indexOf(id) < at).map((id) => `#${id} twice`);
             const targets = await page.$$eval("a[href]", (all) => all.map((a) => a.href));
@@ -228,7 +231,7 @@ describe("every page", () => {
     for (const size of Object.keys(SIZES)) {
         for (const theme of THEMES) {
             test(`fits a ${size}, ${theme}`, async () => {
-                await onEveryPage(size, theme, async (page, name) => {
+                await onPages(pages, size, theme, async (page, name) => {
                     if (shots) {
                         const file = `${name.replaceAll("/", "-").replace(".html", "")}`;
                         await page.screenshot({
@@ -257,11 +260,11 @@ describe("every page", () => {
     }
 });
 
-describe("contrast", () => {
+describe("contrast", { concurrency: 2 }, () => {
     for (const theme of ["light", "rust", "coal", "navy", "ayu"]) {
         test(`of what a diff adds and takes out, ${theme}`, async () => {
             let seen = 0;
-            await onEveryPage("projector", theme, async (page) => {
+            await onPages(diffs(), "projector", theme, async (page) => {
                 await page.evaluate(colours);
                 const [count, faint] = await page.evaluate(() => {
                     const lines = [...document.querySelectorAll(".diff :is(ins, del)")];
@@ -334,8 +337,6 @@ describe("the search", () => {
 });
 
 describe("a diff", () => {
-    const diffs = () => pages.filter((name) => /^step0[2-9].*\/program\.html$/.test(name));
-
     test("shows every line that is added, and the program as it is", async () => {
         const { page, wrong } = await tab("projector");
         assert.equal(diffs().length, 7);
