@@ -242,7 +242,7 @@ describe("every page", { concurrency: 2 }, () => {
                     return page.evaluate(() => {
                         // What lies in a box that scrolls by itself is fine.
                         const scrolls = (element) => {
-                            for (let at = element; at !== document.body; at = at.parentElement) {
+                            for (let at = element; !at.matches("main"); at = at.parentElement) {
                                 if (getComputedStyle(at).overflowX !== "visible") {
                                     return true;
                                 }
