@@ -57,15 +57,17 @@ pub fn end_of(child: &mut Child) -> ExitStatus {
 /// The processes with `token` on their command line, zombies left out, in the
 /// order of their IDs.
 pub fn having(token: &str) -> Vec<Proc> {
-    let mut found: Vec<Proc> = fs::read_dir("/proc")
-        .expect("read /proc")
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .map(Proc)
-        .filter(|proc| proc.words().iter().any(|word| word.contains(token)))
-        .collect();
-    found.sort_by_key(|proc| proc.0);
-    found
+    let has = |proc: &Proc| proc.words().iter().any(|word| word.contains(token));
+    every().into_iter().filter(has).collect()
+}
+
+/// Every process, in the order of their IDs.
+fn every() -> Vec<Proc> {
+    let entries = fs::read_dir("/proc").expect("read /proc").flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut all: Vec<Proc> = ids.map(Proc).collect();
+    all.sort_by_key(|proc| proc.0);
+    all
 }
 
 /// The one process with `token` on its command line that runs `program`, once
@@ -133,6 +135,11 @@ impl Proc {
     /// Its parent.
     pub fn parent(self) -> Option<Proc> {
         self.numbers().first().map(|&id| Proc(id as i32))
+    }
+
+    /// Its children, zombies as well.
+    pub fn children(self) -> Vec<Proc> {
+        every().into_iter().filter(|proc| proc.parent() == Some(self)).collect()
     }
 
     /// Its process group.
