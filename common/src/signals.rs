@@ -27,14 +27,28 @@ const FAULTS: [Signal; 7] = [
 /// Any other that the caller ignores, the command ignores as well, as after
 /// nohup(1): that is the caller's wish, and execve(2) keeps it.
 pub(crate) fn reset() -> Result<()> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {
-        #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
-        // SAFETY: the default action runs no code of ours.
-        unsafe { sigaction(signal, &default) }
-            .with_context(|| format!("reset the action of {signal}"))?;
+        act(signal, SigHandler::SigDfl).with_context(|| format!("reset the action of {signal}"))?;
     }
     Ok(())
+}
+
+/// Ignores signals that can be ignored.
+pub(crate) fn ignore(signals: [Signal; 2]) {
+    for signal in signals {
+        // Refused for SIGKILL and SIGSTOP alone; sigaction(2).
+        let _ = act(signal, SigHandler::SigIgn);
+    }
+}
+
+fn act(signal: Signal, handler: SigHandler) -> nix::Result<SigAction> {
+    debug_assert!(matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn));
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
+    // SAFETY: neither of the two actions runs code of ours.
+    unsafe {
+        sigaction(signal, &action)
+    }
 }
 
 /// Lets a program that only prints end quietly when its reader has left, as in
