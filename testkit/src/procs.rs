@@ -20,6 +20,12 @@ pub fn token() -> String {
     format!("token-{}-{count}-", std::process::id())
 }
 
+/// A time in seconds that no other process sleeps for.
+pub fn naptime() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(1000);
+    format!("{}{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Waits until `done` gives something.
 ///
 /// # Panics
@@ -90,6 +96,17 @@ pub fn running(program: &str, token: &str) -> Proc {
 /// As [`wait_for`].
 pub fn gone(token: &str) {
     wait_until(&format!("the end of {:?}", having(token)), || having(token).is_empty());
+}
+
+/// Whether whoever runs the tests ignores a signal, as nohup(1) and the `&` of
+/// a script do; no shell can change that.
+///
+/// # Panics
+///
+/// Without a `/proc`.
+pub fn ignored(number: i32) -> bool {
+    let set = Proc(std::process::id() as i32).status("SigIgn").expect("a process");
+    u64::from_str_radix(&set, 16).expect("a number") >> (number - 1) & 1 == 1
 }
 
 /// A process, by its ID.

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use testkit::procs::{Proc, end_of, gone, having, running, token, wait_until};
+use testkit::procs::{Proc, end_of, gone, having, ignored, running, token, wait_until};
 use testkit::pty::Terminal;
 use testkit::{bin, containers_work, has_init, has_pid_namespace, stderr, stdout, step, steps};
 
@@ -43,13 +43,6 @@ fn line(from: &mut impl BufRead) -> String {
 fn send(to: Proc, number: i32) {
     let status = Command::new("sh").args(["-c", &format!("kill -{number} {}", to.0)]).status();
     assert!(status.expect("start a shell").success(), "send {number}");
-}
-
-/// Whether whoever runs the tests ignores a signal, as nohup(1) and the `&` of
-/// a script do; no shell can change that.
-fn ignored(number: i32) -> bool {
-    let set = Proc(std::process::id() as i32).status("SigIgn").expect("a process");
-    u64::from_str_radix(&set, 16).expect("a number") >> (number - 1) & 1 == 1
 }
 
 #[test]
