@@ -18,11 +18,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpgrp, getpid, setpgid};
+use nix::unistd::{Pid, setsid};
 
 use crate::Exit;
 use crate::error::report;
-use crate::signals::{self, Signals};
+use crate::signals::{self, Received, Signals};
 use crate::terminal::Terminal;
 
 /// In the child: its end of the line to the runner.
@@ -40,6 +40,8 @@ pub struct Child {
 struct Runner {
     child: Pid,
     terminal: Option<Terminal>,
+    /// Whether the child leads a process group of its own.
+    leads: bool,
     /// A byte on it is the signal that stopped the command. Its end, the
     /// child's knowledge that the runner is gone.
     line: UnixStream,
@@ -55,7 +57,8 @@ struct Runner {
 ///
 /// The child dies with the runner, whatever ends it. When standard input and
 /// output are a terminal, it leads a process group of its own in the
-/// foreground.
+/// foreground. Otherwise, with a PID namespace, it leads a session of its own,
+/// so that `kill 0` in the container does not reach the caller.
 ///
 /// # Errors
 ///
@@ -63,6 +66,7 @@ struct Runner {
 /// namespaces(7).
 pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     let terminal = Terminal::of_streams();
+    let session = terminal.is_none() && namespaces.contains(CloneFlags::CLONE_NEWPID);
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
@@ -75,17 +79,17 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
             if let Some(terminal) = &terminal {
                 terminal.lead();
             }
+            if session {
+                setsid().context("begin a session")?;
+            }
             // The first and only value: `clone` is called once a process.
             let _ = LINE.set(theirs);
             child()
         });
     }
-    if terminal.is_some() {
-        // The child does so as well: whoever comes first, from here on it has
-        // a group to send to. Refused only once the child has done it.
-        let _ = setpgid(pid, pid);
-    }
-    let runner = Runner { child: pid, terminal, line: ours, _their_line: theirs, hung_up: false };
+    let leads = terminal.is_some() || session;
+    let line = ours;
+    let runner = Runner { child: pid, terminal, leads, line, _their_line: theirs, hung_up: false };
     Ok(Child { pid, runner: Some(runner) })
 }
 
@@ -160,8 +164,6 @@ impl Child {
             // to wait for it.
             line.set_nonblocking(true).context("open a line to the runner")?;
         }
-        // At the head of a group, the command gets SIGCONT as the group does.
-        let leads = getpgrp() == getpid();
         let mut signals = Signals::new()?;
         loop {
             match wait_for(ANY)? {
@@ -169,10 +171,12 @@ impl Child {
                     let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
                     poll_on(&mut fds)?;
                     while let Some(signal) = signals.next()? {
-                        // What the command sends to its group comes here, too.
-                        let had = signal.to_group
-                            || signal.sender == self.pid
-                            || leads && signal.number == libc::SIGCONT;
+                        // Process 1 leads the group that the runner and the
+                        // terminal send to, and the command is in it. What the
+                        // command itself sends there comes here, too.
+                        let outside = signal.sender.as_raw() == 0;
+                        let had = outside && signal.is_for_group() && !signal.early
+                            || signal.sender == self.pid;
                         if !had && signal.number != libc::SIGCHLD {
                             signals::send(self.pid, signal.number);
                         }
@@ -216,30 +220,44 @@ impl Runner {
     fn hand_on(&mut self, signals: &mut Signals) -> Result<bool> {
         let mut continued = false;
         while let Some(signal) = signals.next()? {
-            let stops = matches!(
-                signal.signal(),
-                Some(Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU)
-            );
             continued |= signal.number == libc::SIGCONT;
-            match (signal.number, &self.terminal) {
+            match (signal.number, signal.stop()) {
                 (libc::SIGCHLD, _) => {}
-                (libc::SIGCONT, Some(_)) => self.resume(),
-                // The command is in a group of its own. That the terminal took
-                // ours for the one in the foreground is a shell's doing, which
-                // moves a running job there without a word.
-                (number, Some(_)) if signal.to_group => signals::send(group(self.child), number),
+                (_, Some(stop)) if self.terminal.is_none() => self.stop(&signal, stop)?,
+                (libc::SIGCONT, _) if self.leads => self.resume(),
+                (number, _) if self.leads && signal.is_for_group() => {
+                    send_group(self.child, number);
+                }
                 (number, _) => {
-                    if !signal.to_group {
+                    if !self.has_had(&signal) {
                         signals::send(self.child, number);
-                    }
-                    // With a terminal, it stops when the command has.
-                    if stops && self.terminal.is_none() {
-                        signals::suffer(signal.signal().unwrap_or(Signal::SIGTSTP))?;
                     }
                 }
             }
         }
         Ok(continued)
+    }
+
+    /// Whether the child got the signal by itself, being in our group.
+    fn has_had(&self, signal: &Received) -> bool {
+        let by_terminal = signal.by_kernel && signal.is_for_group() && !signal.early;
+        !self.leads && (by_terminal || signal.sender == self.child)
+    }
+
+    /// Without a terminal of its own to be stopped by: stops the command and
+    /// the runner, until somebody continues the runner.
+    fn stop(&mut self, signal: &Received, stop: Signal) -> Result<()> {
+        if self.leads {
+            // In a session of its own, the kernel heeds no other.
+            send_group(self.child, libc::SIGSTOP);
+        } else if !self.has_had(signal) {
+            signals::send(self.child, signal.number);
+        }
+        signals::suffer(stop)?;
+        if self.leads {
+            self.resume();
+        }
+        Ok(())
     }
 
     /// Stops the runner after its command was stopped, and goes on when
@@ -274,7 +292,7 @@ impl Runner {
             Signal::SIGTTIN | Signal::SIGTTOU => {
                 let end = if self.hung_up { Signal::SIGKILL } else { Signal::SIGHUP };
                 self.hung_up = true;
-                signals::send(group(self.child), end as c_int);
+                send_group(self.child, end as c_int);
                 self.resume();
             }
             _ => self.resume(),
@@ -287,13 +305,16 @@ impl Runner {
         if let Some(terminal) = &mut self.terminal {
             terminal.lend(self.child);
         }
-        signals::send(group(self.child), libc::SIGCONT);
+        send_group(self.child, libc::SIGCONT);
     }
 }
 
-/// The process group that `child` leads, in the words of kill(2).
-fn group(child: Pid) -> Pid {
-    Pid::from_raw(-child.as_raw())
+/// Sends a signal to the process group that `child` leads, or to `child` as
+/// long as it has not come to lead it.
+fn send_group(child: Pid, number: c_int) {
+    if !signals::send(Pid::from_raw(-child.as_raw()), number) {
+        signals::send(child, number);
+    }
 }
 
 /// Any child, in the words of waitpid(2).

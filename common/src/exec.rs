@@ -1,11 +1,11 @@
 //! The last step of every container: the command itself.
 
-use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::{env, process};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -14,6 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, execv};
 
 use crate::error::Failure;
+use crate::terminal::Terminal;
 use crate::{Exit, signals};
 
 /// Where a root has its programs.
@@ -53,6 +54,9 @@ pub fn fresh_environment() {
 /// file or directory" for a missing interpreter or loader, too.
 pub fn exec(command: &[CString]) -> Result<Exit> {
     let name = command.first().map_or(c"", CString::as_c_str);
+    if process::id() == 1 {
+        Terminal::fail_in_background();
+    }
     signals::unblock_all()?;
     let searched = !name.to_bytes().contains(&b'/');
     let mut failure = (Errno::ENOENT, None);

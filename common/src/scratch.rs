@@ -165,19 +165,31 @@ fn make_new() -> Result<Scratch> {
     }
 }
 
+/// How many directories [`sweep`] looks into whose runner seems to be alive.
+const LOOKS: usize = 16;
+
 /// Removes the scratch directories of runners that were killed.
 ///
-/// The lock decides. It is tried only where no process has the ID in the name,
-/// so that a start next to a thousand containers stays cheap.
+/// The lock decides. A process with the ID in the name is likely the runner,
+/// but the ID may also have gone to another one since, or mean another one in
+/// our PID namespace: of those, a few are tried, so that a start next to a
+/// thousand containers stays cheap.
 fn sweep(home: &Path) {
     let Ok(entries) = fs::read_dir(home) else {
         return;
     };
+    let mut looks = LOOKS;
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.split('.').next()?.parse().ok());
-        let gone = pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH));
-        if gone && let Ok(Some(_lock)) = lock(&entry.path()) {
+        let Some(pid) = name.to_str().and_then(|name| name.split('.').next()?.parse().ok()) else {
+            continue;
+        };
+        let gone = kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
+        if !gone && looks == 0 {
+            continue;
+        }
+        looks -= usize::from(!gone);
+        if let Ok(Some(_lock)) = lock(&entry.path()) {
             // Two runners that end up here remove it together.
             let _ = remove_tree(&entry.path());
         }

@@ -6,18 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use anyhow::{Context, Result};
 use libc::c_int;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
-
-/// What a terminal sends to every process of a group.
-const TERMINALS: [Signal; 6] = [
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTSTP,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-    Signal::SIGWINCH,
-];
 
 /// What a fault of the process itself raises: there is nothing to hand on, and
 /// the kernel ends a process that blocks them.
@@ -37,14 +27,28 @@ const FAULTS: [Signal; 7] = [
 /// Any other that the caller ignores, the command ignores as well, as after
 /// nohup(1): that is the caller's wish, and execve(2) keeps it.
 pub(crate) fn reset() -> Result<()> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {
-        #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
-        // SAFETY: the default action runs no code of ours.
-        unsafe { sigaction(signal, &default) }
-            .with_context(|| format!("reset the action of {signal}"))?;
+        act(signal, SigHandler::SigDfl).with_context(|| format!("reset the action of {signal}"))?;
     }
     Ok(())
+}
+
+/// Ignores signals that can be ignored.
+pub(crate) fn ignore(signals: [Signal; 2]) {
+    for signal in signals {
+        // Refused for SIGKILL and SIGSTOP alone; sigaction(2).
+        let _ = act(signal, SigHandler::SigIgn);
+    }
+}
+
+fn act(signal: Signal, handler: SigHandler) -> nix::Result<SigAction> {
+    debug_assert!(matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn));
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
+    // SAFETY: neither of the two actions runs code of ours.
+    unsafe {
+        sigaction(signal, &action)
+    }
 }
 
 /// Lets a program that only prints end quietly when its reader has left, as in
@@ -98,12 +102,20 @@ impl Signals {
         let Some(info) = self.fd.read_signal().context("read a signal")? else {
             return Ok(None);
         };
-        let received = Received::new(&info, &self.early);
-        // There is no standing for two in line, so this was that one.
-        if let Some(signal) = received.signal() {
-            self.early.remove(signal);
+        let number = info.ssi_signo as c_int;
+        let named = Signal::try_from(number).ok();
+        let early = named.is_some_and(|named| self.early.contains(named));
+        if let Some(named) = named {
+            // Of each, only one is kept until it is read: this was that one.
+            self.early.remove(named);
         }
-        Ok(Some(received))
+        Ok(Some(Received {
+            number,
+            sender: Pid::from_raw(info.ssi_pid as libc::pid_t),
+            // sigaction(2): a positive code is the kernel's own.
+            by_kernel: info.ssi_code > 0,
+            early,
+        }))
     }
 }
 
@@ -117,37 +129,36 @@ impl AsFd for Signals {
 pub(crate) struct Received {
     /// Its number; a real-time signal has no name in nix.
     pub(crate) number: c_int,
-    /// Who sent it, in this process's PID namespace.
+    /// Who sent it: 0 for the kernel and for whoever is outside of our PID
+    /// namespace.
     pub(crate) sender: Pid,
-    /// Whether every process of our process group has got it: the kernel sent
-    /// it because of the terminal.
-    pub(crate) to_group: bool,
+    /// Whether the kernel sent it, as it does for the terminal.
+    pub(crate) by_kernel: bool,
+    /// Whether it came before or while the command was started.
+    pub(crate) early: bool,
 }
 
 impl Received {
-    fn new(info: &siginfo, early: &SigSet) -> Received {
-        let number = info.ssi_signo as c_int;
-        let named = Signal::try_from(number).ok();
-        // A positive code is the kernel's own; sigaction(2).
-        let to_group = info.ssi_code > 0
-            && named.is_some_and(|named| TERMINALS.contains(&named) && !early.contains(named));
-        Received { number, sender: Pid::from_raw(info.ssi_pid as libc::pid_t), to_group }
+    /// Whether it is one that a terminal or a shell sends to a whole group.
+    pub(crate) fn is_for_group(&self) -> bool {
+        let others = [libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCONT];
+        self.stop().is_some() || others.contains(&self.number)
     }
 
-    /// Its name, unless it is a real-time signal.
-    pub(crate) fn signal(&self) -> Option<Signal> {
-        Signal::try_from(self.number).ok()
+    /// Its name, when it is one that stops a job and can be blocked.
+    pub(crate) fn stop(&self) -> Option<Signal> {
+        let stops = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+        stops.into_iter().find(|stop| *stop as c_int == self.number)
     }
 }
 
-/// Sends a signal. A process that has just ended needs none, so that a failure
-/// is no news.
-pub(crate) fn send(to: Pid, number: c_int) {
+/// Sends a signal; says whether anybody was there to get it. A process that
+/// has just ended needs none, so that nobody there is no error.
+pub(crate) fn send(to: Pid, number: c_int) -> bool {
     #[allow(unsafe_code, reason = "nix's kill has no real-time signals")]
     // SAFETY: kill(2) takes two numbers and touches no memory.
-    unsafe {
-        libc::kill(to.as_raw(), number);
-    }
+    let sent = unsafe { libc::kill(to.as_raw(), number) };
+    sent == 0
 }
 
 /// Lets a signal take effect on this process alone, as if it were not blocked.

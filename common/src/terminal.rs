@@ -2,8 +2,11 @@
 
 use std::io::{self, IsTerminal, Stdin};
 
+use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
+
+use crate::signals;
 
 /// The terminal on standard input, when it is the controlling one.
 ///
@@ -47,6 +50,17 @@ impl Terminal {
         let _ = setpgid(own, own);
         if self.lent {
             let _ = tcsetpgrp(&self.stdin, own);
+        }
+    }
+
+    /// In a command that is process 1 and not in the foreground: lets it fail
+    /// to read from the terminal.
+    ///
+    /// Otherwise the kernel would stop it, which process 1 is immune to, and
+    /// have it try again for ever.
+    pub(crate) fn fail_in_background() {
+        if tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
+            signals::ignore([Signal::SIGTTIN, Signal::SIGTTOU]);
         }
     }
 

@@ -20,6 +20,12 @@ pub fn token() -> String {
     format!("token-{}-{count}-", std::process::id())
 }
 
+/// A time in seconds that no other process sleeps for.
+pub fn naptime() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(1000);
+    format!("{}{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Waits until `done` gives something.
 ///
 /// # Panics
@@ -57,15 +63,17 @@ pub fn end_of(child: &mut Child) -> ExitStatus {
 /// The processes with `token` on their command line, zombies left out, in the
 /// order of their IDs.
 pub fn having(token: &str) -> Vec<Proc> {
-    let mut found: Vec<Proc> = fs::read_dir("/proc")
-        .expect("read /proc")
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .map(Proc)
-        .filter(|proc| proc.words().iter().any(|word| word.contains(token)))
-        .collect();
-    found.sort_by_key(|proc| proc.0);
-    found
+    let has = |proc: &Proc| proc.words().iter().any(|word| word.contains(token));
+    every().into_iter().filter(has).collect()
+}
+
+/// Every process, in the order of their IDs.
+fn every() -> Vec<Proc> {
+    let entries = fs::read_dir("/proc").expect("read /proc").flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut all: Vec<Proc> = ids.map(Proc).collect();
+    all.sort_by_key(|proc| proc.0);
+    all
 }
 
 /// The one process with `token` on its command line that runs `program`, once
@@ -88,6 +96,17 @@ pub fn running(program: &str, token: &str) -> Proc {
 /// As [`wait_for`].
 pub fn gone(token: &str) {
     wait_until(&format!("the end of {:?}", having(token)), || having(token).is_empty());
+}
+
+/// Whether whoever runs the tests ignores a signal, as nohup(1) and the `&` of
+/// a script do; no shell can change that.
+///
+/// # Panics
+///
+/// Without a `/proc`.
+pub fn ignored(number: i32) -> bool {
+    let set = Proc(std::process::id() as i32).status("SigIgn").expect("a process");
+    u64::from_str_radix(&set, 16).expect("a number") >> (number - 1) & 1 == 1
 }
 
 /// A process, by its ID.
@@ -133,6 +152,11 @@ impl Proc {
     /// Its parent.
     pub fn parent(self) -> Option<Proc> {
         self.numbers().first().map(|&id| Proc(id as i32))
+    }
+
+    /// Its children, zombies as well.
+    pub fn children(self) -> Vec<Proc> {
+        every().into_iter().filter(|proc| proc.parent() == Some(self)).collect()
     }
 
     /// Its process group.

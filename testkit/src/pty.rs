@@ -40,14 +40,21 @@ impl Terminal {
     }
 
     /// An interactive shell of the host's, with a prompt that is easily told
-    /// from its echo.
+    /// from its echo, at which the steps can be called by their names.
     ///
     /// # Panics
     ///
-    /// When there is none.
-    pub fn shell() -> Terminal {
-        let mut shell = Command::new("/bin/sh");
-        shell.arg("-i").env("PS1", "host> ").env("HISTFILE", "/dev/null").env_remove("ENV");
+    /// When it is missing.
+    pub fn shell(program: &str) -> Terminal {
+        let mut shell = Command::new(program);
+        if program.ends_with("bash") {
+            shell.args(["--norc", "--noprofile"]);
+        }
+        let steps = crate::bin(crate::STEPS[0]);
+        let steps = steps.parent().expect("a directory").to_str().expect("UTF-8");
+        let path = std::env::var("PATH").unwrap_or_default();
+        shell.arg("-i").env("PS1", "host> ").env("HISTFILE", "/dev/null").env("TERM", "dumb");
+        shell.env("PATH", format!("{steps}:{path}")).env_remove("ENV");
         shell.env("CONTAINER_ROOTFS", crate::rootfs());
         let mut terminal = Terminal::start(shell);
         terminal.see("host> ");

@@ -1,0 +1,376 @@
+//! Signals reach the command, and whoever ends the runner ends the container.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use testkit::procs::{Proc, end_of, gone, having, ignored, running, token, wait_until};
+use testkit::pty::Terminal;
+use testkit::{bin, containers_work, has_init, has_pid_namespace, stderr, stdout, step, steps};
+
+/// Waits for its own end, whatever it is: its standard input stays open.
+fn waiting(name: &str, token: &str) -> Child {
+    let mut command = step(name);
+    // In a group of its own, and not an orphaned one, which cannot be stopped.
+    command.args(["cat", "-", token]).process_group(0).stdin(Stdio::piped());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("start a step")
+}
+
+/// A step that runs a script, whose output can be read line by line and whose
+/// input stays open.
+///
+/// For the first process of a pipeline in the background, busybox's shell
+/// wants a /dev/null, which the container has not: hence `: | … &`.
+fn scripted(name: &str, script: &str, token: &str) -> (Child, BufReader<ChildStdout>) {
+    let mut command = step(name);
+    command.args(["/bin/sh", "-c", script, token]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("start a step");
+    let output = BufReader::new(child.stdout.take().expect("a pipe"));
+    (child, output)
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("read a line");
+    line.trim_end().to_owned()
+}
+
+/// Sends a signal by its number: nix has no names for the real-time ones.
+fn send(to: Proc, number: i32) {
+    let status = Command::new("sh").args(["-c", &format!("kill -{number} {}", to.0)]).status();
+    assert!(status.expect("start a shell").success(), "send {number}");
+}
+
+#[test]
+fn every_signal_to_the_runner_reaches_the_command() {
+    if !containers_work() {
+        return;
+    }
+    // HUP, INT, QUIT, USR1, USR2, ALRM, TERM, WINCH, and two of the real-time
+    // signals.
+    for number in [1, 2, 3, 10, 12, 14, 15, 28, 40, 64].into_iter().filter(|n| !ignored(*n)) {
+        for name in steps() {
+            let token = token();
+            let script = format!("trap 'echo got; exit 9' {number}; echo ready; read a; read b");
+            let (mut child, mut output) = scripted(name, &script, &token);
+            assert_eq!(line(&mut output), "ready", "{name}");
+            send(Proc::of(&child), number);
+            assert_eq!(line(&mut output), "got", "{name}: signal {number}");
+            assert_eq!(end_of(&mut child).code(), Some(9), "{name}: signal {number}");
+        }
+    }
+}
+
+#[test]
+fn a_command_that_a_signal_ends_ends_the_runner() {
+    if !containers_work() {
+        return;
+    }
+    for number in [1, 2, 3, 10, 12, 14, 15, 40].into_iter().filter(|n| !ignored(*n)) {
+        // Process 1 ignores what it has no handler for.
+        for name in steps().filter(|name| *name != "step05-pid") {
+            let token = token();
+            let mut child = waiting(name, &token);
+            running("cat", &token);
+            send(Proc::of(&child), number);
+            assert_eq!(end_of(&mut child).code(), Some(128 + number), "{name}: {number}");
+            gone(&token);
+        }
+    }
+}
+
+#[test]
+fn a_command_that_is_process_1_ignores_what_it_does_not_handle() {
+    if !containers_work() {
+        return;
+    }
+    let token = token();
+    let mut child = waiting("step05-pid", &token);
+    let command = running("cat", &token);
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+        assert!(Proc::of(&child).kill(signal));
+    }
+    // It is there and reads.
+    drop(child.stdin.take());
+    assert_eq!(end_of(&mut child).code(), Some(1));
+
+    let mut child = waiting("step05-pid", &token);
+    assert_ne!(running("cat", &token), command);
+    assert!(running("cat", &token).kill(Signal::SIGKILL));
+    assert_eq!(end_of(&mut child).code(), Some(137));
+}
+
+#[test]
+fn no_signal_is_lost_while_a_container_starts() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps().filter(|name| *name != "step05-pid") {
+        for delay in 0..40 {
+            let token = token();
+            let mut child = waiting(name, &token);
+            let until = Instant::now() + Duration::from_micros(delay * 150);
+            while Instant::now() < until {}
+            assert!(Proc::of(&child).kill(Signal::SIGTERM));
+            let status = end_of(&mut child);
+            // Of the signal itself before it is blocked.
+            let ended = status.code() == Some(143) || status.code().is_none();
+            assert!(ended, "{name} after {delay}: {status}");
+            gone(&token);
+        }
+    }
+}
+
+#[test]
+fn stopped_and_continued_it_goes_on() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps() {
+        let token = token();
+        let mut child = waiting(name, &token);
+        let command = running("cat", &token);
+        let runner = Proc::of(&child);
+        let in_state = |proc: Proc, wanted: &str| {
+            wait_until(&format!("{name}: {proc:?} in {wanted}"), || {
+                proc.state().is_some_and(|state| wanted.contains(state))
+            });
+        };
+
+        runner.kill(Signal::SIGSTOP);
+        in_state(runner, "T");
+        runner.kill(Signal::SIGCONT);
+        in_state(runner, "S");
+
+        // Stopped from outside, the command stays so until it is continued.
+        command.kill(Signal::SIGSTOP);
+        in_state(command, "T");
+        runner.kill(Signal::SIGCONT);
+        in_state(command, "S");
+
+        // This one the runner can hand on.
+        runner.kill(Signal::SIGTSTP);
+        in_state(runner, "T");
+        if name != "step05-pid" {
+            in_state(command, "T");
+        }
+        runner.kill(Signal::SIGCONT);
+        in_state(command, "S");
+        in_state(runner, "S");
+
+        drop(child.stdin.take());
+        assert_eq!(end_of(&mut child).code(), Some(1), "{name}");
+    }
+}
+
+#[test]
+fn a_command_that_ignores_everything_can_be_killed() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps() {
+        let token = token();
+        let script = "trap '' HUP INT QUIT TERM USR1; echo ready; cat - \"$0\"";
+        let (mut child, mut output) = scripted(name, script, &token);
+        assert_eq!(line(&mut output), "ready", "{name}");
+        let cat = running("cat", &token);
+        let runner = Proc::of(&child);
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+            runner.kill(signal);
+        }
+        assert!(child.try_wait().expect("wait").is_none(), "{name}");
+        runner.kill(Signal::SIGKILL);
+        assert_eq!(end_of(&mut child).code(), None, "{name}");
+        if !has_pid_namespace(name) {
+            // A grandchild is nobody's before there is a PID namespace.
+            wait_until("the shell's end", || having(&token) == [cat]);
+            drop(child.stdin.take());
+        }
+        gone(&token);
+    }
+}
+
+#[test]
+fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
+    if !containers_work() {
+        return;
+    }
+    let scratch = tempfile::tempdir().expect("a directory");
+    for name in steps() {
+        let several = r#"exec 3<&0; : | cat - "$0" <&3 & : | cat - "$0" <&3 & exec cat - "$0""#;
+        for delay in 0..60 {
+            let token = token();
+            let mut command = step(name);
+            if has_pid_namespace(name) {
+                command.args(["/bin/sh", "-c", several, &token]);
+            } else {
+                command.args(["cat", "-", &token]);
+            }
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            command.env("TMPDIR", scratch.path());
+            let mut child = command.spawn().expect("start a step");
+            let until = Instant::now() + Duration::from_micros(delay * 150);
+            while Instant::now() < until {}
+            child.kill().expect("kill the runner");
+            let killed = Instant::now();
+            end_of(&mut child);
+            // Its standard input is still open: nothing ends by itself.
+            gone(&token);
+            let took = killed.elapsed();
+            assert!(took < Duration::from_secs(1), "{name} after {delay}: {took:?}");
+        }
+    }
+    // Their scratch directories go with the next start.
+    let output = step("step08-overlay").arg("true").env("TMPDIR", scratch.path()).output();
+    assert_eq!(stderr(&output.expect("start a step")), "");
+    assert_eq!(scratch.path().read_dir().expect("a directory").count(), 0);
+}
+
+#[test]
+fn process_1_reaps_a_thousand_orphans() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps().filter(|name| has_init(name)) {
+        let token = token();
+        let script = "i=0; while [ $i -lt 1000 ]; do (: | true &); i=$((i+1)); done; \
+            (: | sh -c 'kill -40 $$' &); echo done; read line";
+        let (mut child, mut output) = scripted(name, script, &token);
+        assert_eq!(line(&mut output), "done", "{name}");
+        let shell = running("/bin/sh", &token);
+        let init = shell.parent().expect("process 1");
+        wait_until("the end of all zombies", || init.children() == [shell]);
+        drop(child.stdin.take());
+        assert_eq!(end_of(&mut child).code(), Some(1), "{name}");
+    }
+}
+
+#[test]
+fn what_the_command_leaves_in_the_background_ends_with_it() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps().filter(|name| has_pid_namespace(name)) {
+        let token = token();
+        // It holds the pipes that `output` reads to the end, and ignores what
+        // can be ignored.
+        let script = "trap '' HUP INT TERM; exec 3<&0; \
+            : | sh -c 'while :; do sleep 1000; done' \"$0\" <&3 & exit 3";
+        let output = step(name).args(["/bin/sh", "-c", script, &token]).output();
+        let output = output.expect("start a step");
+        assert_eq!(output.status.code(), Some(3), "{name}: {}", stderr(&output));
+        assert_eq!(having(&token), [], "{name}");
+    }
+    // Without a PID namespace it stays, and the runner does not wait for it.
+    for name in steps().filter(|name| !has_pid_namespace(name)) {
+        let token = token();
+        let script = "exec 3<&0; : | cat - \"$0\" <&3 & exit 3";
+        let (mut child, _output) = scripted(name, script, &token);
+        assert_eq!(end_of(&mut child).code(), Some(3), "{name}");
+        running("cat", &token);
+        drop(child.stdin.take());
+        gone(&token);
+    }
+}
+
+#[test]
+fn an_interrupt_to_the_whole_group_reaches_the_command_once() {
+    if !containers_work() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in steps() {
+        let token = token();
+        let script = "trap 'n=$((n+1)); echo got $n' INT; trap 'echo end $n; exit 4' TERM; \
+            echo ready; while :; do read line; done";
+        let mut leader = Command::new("sh");
+        // The terminal is there, but standard input is a pipe without an end.
+        leader.args(["-c", r#"mkfifo "$0" && exec "$@" <>"$0""#]).arg(dir.path().join(name));
+        leader.arg(bin(name)).args(["/bin/sh", "-c", script, &token]);
+        leader.env("CONTAINER_ROOTFS", testkit::rootfs());
+        let mut terminal = Terminal::start(leader);
+        terminal.see("ready");
+        terminal.keys("\x03");
+        terminal.see("got 1");
+        Proc::of(&terminal.leader).kill(Signal::SIGTERM);
+        assert!(!terminal.see("end 1").contains("got"), "{name}");
+        assert_eq!(terminal.end().0.code(), Some(4), "{name}");
+    }
+}
+
+#[test]
+fn what_the_command_sends_to_its_group_comes_once_and_stays_inside() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps() {
+        // The caller counts as well; with a session of its own, or this test
+        // would be told, too.
+        let script = r#"trap 'm=$((m+1))' USR1; "$@"; echo caller $m"#;
+        let inside = "trap 'n=$((n+1))' USR1; kill -USR1 0; sleep 0.1; sleep 0.1; echo inside $n";
+        let mut session = Command::new("setsid");
+        session.args(["-w", "sh", "-c", script, "sh"]).arg(bin(name));
+        session.args(["/bin/sh", "-c", inside]).env("CONTAINER_ROOTFS", testkit::rootfs());
+        let output = session.stdin(Stdio::null()).output().expect("start setsid");
+        let caller = if has_pid_namespace(name) { "caller" } else { "caller 1" };
+        assert_eq!(stdout(&output), format!("inside 1\n{caller}"), "{name}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_runner_that_has_handed_on_thousands_of_signals_has_not_grown() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps() {
+        let token = token();
+        let script =
+            "trap 'echo got' USR1; trap 'exit 6' TERM; echo ready; while :; do read line; done";
+        let (mut child, mut output) = scripted(name, script, &token);
+        assert_eq!(line(&mut output), "ready", "{name}");
+        let runner = Proc::of(&child);
+        let size = || {
+            let memory = runner.status("VmRSS").expect("it is running");
+            let memory: u64 = memory.trim_end_matches(" kB").parse().expect("a number");
+            (runner.descriptors().len(), memory)
+        };
+        // Once it has handed one on, it has all that it will ever need.
+        runner.kill(Signal::SIGUSR1);
+        assert_eq!(line(&mut output), "got", "{name}");
+        let (descriptors, memory) = size();
+        for _ in 0..2000 {
+            runner.kill(Signal::SIGUSR1);
+        }
+        let (descriptors_then, memory_then) = size();
+        assert_eq!(descriptors, descriptors_then, "{name}");
+        // The kernel counts in pages, and not to the last one.
+        assert!(memory_then <= memory + 256, "{name}: {memory} kB, then {memory_then} kB");
+        runner.kill(Signal::SIGTERM);
+        assert_eq!(end_of(&mut child).code(), Some(6), "{name}");
+    }
+}
+
+#[test]
+fn an_idle_container_uses_no_processor() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps() {
+        let token = token();
+        let mut child = waiting(name, &token);
+        running("cat", &token);
+        wait_until("a runner at rest", || {
+            let all = having(&token);
+            let ticks = || all.iter().map(|proc| proc.ticks()).sum::<i64>();
+            let before = ticks();
+            std::thread::sleep(Duration::from_millis(50));
+            all.iter().all(|proc| proc.state() == Some('S')) && ticks() == before
+        });
+        drop(child.stdin.take());
+        end_of(&mut child);
+    }
+}

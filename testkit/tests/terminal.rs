@@ -1,0 +1,448 @@
+//! A container on a terminal: keys, jobs, the window, and the terminal's state
+//! afterwards.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use testkit::procs::{Proc, end_of, gone, having, ignored, naptime, running, token, wait_until};
+use testkit::pty::Terminal;
+use testkit::{bin, containers_work, has_init, skip, steps};
+
+const INTERRUPT: &str = "\x03";
+const QUIT: &str = "\x1c";
+const SUSPEND: &str = "\x1a";
+const END: &str = "\x04";
+
+/// The shells of this host to call the steps from.
+fn shells() -> impl Iterator<Item = &'static str> {
+    ["/bin/sh", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists())
+}
+
+/// The steps whose command is not process 1, which Ctrl-C and Ctrl-Z mean
+/// nothing to unless it handles them.
+fn ordinary() -> impl Iterator<Item = &'static str> {
+    steps().filter(|name| *name != "step05-pid")
+}
+
+/// Whether containers work, and keys as well: who ignores the signals of a key,
+/// as the `&` of a script does, starts shells that ignore them.
+fn can_be_tested() -> bool {
+    let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP];
+    let work = !keys.into_iter().any(|signal| ignored(signal as i32));
+    containers_work() && (work || skip("the caller of the tests ignores Ctrl-C or its kin"))
+}
+
+/// Waits until a process has the terminal.
+fn in_foreground(terminal: &Terminal, proc: Proc) {
+    wait_until("the foreground", || Some(terminal.foreground()) == proc.group());
+}
+
+fn in_state(proc: Proc, states: &str) {
+    wait_until(&format!("{proc:?} in {states}"), || {
+        proc.state().is_some_and(|state| states.contains(state))
+    });
+}
+
+/// Waits until a step's sleep has the terminal; returns it and the runner.
+fn asleep(terminal: &Terminal, name: &str, time: &str) -> (Proc, Proc) {
+    let sleep = running("sleep", time);
+    in_foreground(terminal, sleep);
+    (sleep, running(name, time))
+}
+
+#[test]
+fn a_shell_inside_has_job_control() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in steps() {
+        let inside = if has_init(name) { &["/bin/sh"][..] } else { &["/bin/sh", "/bin/bash"] };
+        for shell in inside.iter().filter(|shell| Path::new(shell).exists()) {
+            let mut terminal = Terminal::shell("/bin/sh");
+            let norc = if shell.ends_with("bash") { "--norc" } else { "" };
+            terminal.line(&format!("{name} {shell} {norc}"));
+            terminal.line(r#"PS1="in""> ""#);
+            let said = terminal.see("in> ");
+            assert!(!said.contains("tty") && !said.contains("job control"), "{name}: {said}");
+
+            let time = naptime();
+            for (key, status) in [(INTERRUPT, "130"), (QUIT, "131")] {
+                terminal.line(&format!("ulimit -c 0; sleep {time}"));
+                in_foreground(&terminal, running("sleep", &time));
+                terminal.keys(key);
+                terminal.see("in> ");
+                terminal.line("echo =$?");
+                terminal.see(&format!("\n={status}"));
+                terminal.see("in> ");
+            }
+            terminal.line(&format!("sleep {time}"));
+            let asleep = running("sleep", &time);
+            in_foreground(&terminal, asleep);
+            terminal.keys(SUSPEND);
+            in_state(asleep, "T");
+            terminal.see("in> ");
+            terminal.line("jobs");
+            terminal.see("Stopped");
+            terminal.line("fg");
+            in_state(asleep, "S");
+            in_foreground(&terminal, asleep);
+            terminal.keys(INTERRUPT);
+            terminal.see("in> ");
+            terminal.line("exit 5");
+            terminal.see("host> ");
+            assert_eq!(terminal.run("echo =$?"), "=5\n", "{name} {shell}");
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_command_and_the_runner_says_so() {
+    if !can_be_tested() {
+        return;
+    }
+    for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let mut terminal = Terminal::shell(shell);
+        for (key, status) in [(INTERRUPT, 130), (QUIT, 131)] {
+            let time = naptime();
+            terminal.line(&format!("ulimit -c 0; {name} sleep {time}"));
+            asleep(&terminal, name, &time);
+            terminal.keys(key);
+            terminal.see("host> ");
+            assert_eq!(terminal.run("echo =$?"), format!("={status}\n"), "{name} {shell}");
+        }
+    }
+}
+
+#[test]
+fn the_runner_is_a_job_of_the_callers_shell() {
+    if !can_be_tested() {
+        return;
+    }
+    for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let mut terminal = Terminal::shell(shell);
+        let caller = Proc::of(&terminal.leader);
+        let time = naptime();
+        terminal.line(&format!("{name} sleep {time}"));
+        let (sleep, runner) = asleep(&terminal, name, &time);
+
+        for _ in 0..3 {
+            terminal.keys(SUSPEND);
+            terminal.see("host> ");
+            in_state(sleep, "T");
+            in_state(runner, "T");
+            in_foreground(&terminal, caller);
+            assert!(terminal.run("jobs").contains("Stopped"), "{name} {shell}");
+            terminal.line("fg");
+            in_state(sleep, "S");
+            in_foreground(&terminal, sleep);
+        }
+
+        terminal.keys(SUSPEND);
+        terminal.see("host> ");
+        terminal.run("bg");
+        in_state(sleep, "S");
+        in_state(runner, "S");
+        in_foreground(&terminal, caller);
+        assert!(terminal.run("jobs").contains("Running"), "{name} {shell}");
+
+        // From bash without a SIGCONT: the runner has the terminal, then.
+        terminal.line("fg");
+        wait_until("fg", || terminal.foreground() != caller.group().unwrap_or_default());
+        terminal.keys(INTERRUPT);
+        terminal.see("host> ");
+        assert_eq!(terminal.run("echo =$?"), "=130\n", "{name} {shell}");
+        gone(&time);
+    }
+}
+
+#[test]
+fn a_job_in_the_background_waits_for_the_terminal() {
+    if !can_be_tested() {
+        return;
+    }
+    for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let mut terminal = Terminal::shell(shell);
+        let token = token();
+        // Not `read`, which in busybox waits for a key before it tries to read.
+        terminal.run(&format!("{name} sh -c 'echo =$(head -n 1); exit 6' {token} &"));
+        let reader = running("sh", &token);
+        let runner = running(name, &token);
+        in_state(reader, "T");
+        in_state(runner, "T");
+        terminal.line("fg");
+        in_state(reader, "S");
+        in_foreground(&terminal, reader);
+        terminal.line("words");
+        terminal.see("=words");
+        terminal.see("host> ");
+        assert_eq!(terminal.run("echo =$?"), "=6\n", "{name} {shell}");
+    }
+}
+
+#[test]
+fn a_runner_that_is_stopped_itself_goes_on() {
+    if !can_be_tested() {
+        return;
+    }
+    for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let mut terminal = Terminal::shell(shell);
+        let time = naptime();
+        terminal.line(&format!("{name} sleep {time}"));
+        let (sleep, runner) = asleep(&terminal, name, &time);
+        for signal in [Signal::SIGTSTP, Signal::SIGSTOP] {
+            runner.kill(signal);
+            in_state(runner, "T");
+            terminal.see("host> ");
+            terminal.line("fg");
+            in_state(runner, "S");
+            in_state(sleep, "S");
+            in_foreground(&terminal, sleep);
+        }
+        // And with a command that somebody else stops.
+        sleep.kill(Signal::SIGSTOP);
+        in_state(runner, "T");
+        terminal.see("host> ");
+        terminal.line("fg");
+        in_state(sleep, "S");
+        in_foreground(&terminal, sleep);
+        terminal.keys(INTERRUPT);
+        terminal.see("host> ");
+        assert_eq!(terminal.run("echo =$?"), "=130\n", "{name} {shell}");
+    }
+}
+
+#[test]
+fn without_a_shell_outside_nothing_is_stopped_for_good() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in ordinary() {
+        let mut command = Command::new(bin(name));
+        let time = naptime();
+        command.args(["sleep", &time]).env("CONTAINER_ROOTFS", testkit::rootfs());
+        let terminal = &mut Terminal::start(command);
+        let runner = Proc::of(&terminal.leader);
+        let sleep = running("sleep", &time);
+        in_foreground(terminal, sleep);
+
+        // Nobody could ever say `fg`.
+        terminal.keys(SUSPEND);
+        terminal.see("^Z");
+        in_state(sleep, "S");
+        in_state(runner, "S");
+        in_foreground(terminal, sleep);
+
+        // Somebody else stopped it and will continue it.
+        sleep.kill(Signal::SIGSTOP);
+        in_state(sleep, "T");
+        in_state(runner, "S");
+        sleep.kill(Signal::SIGCONT);
+        in_state(sleep, "S");
+
+        runner.kill(Signal::SIGINT);
+        assert_eq!(end_of(&mut terminal.leader).code(), Some(130), "{name}");
+    }
+}
+
+#[test]
+fn a_reader_that_will_never_have_the_terminal_ends() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in ordinary() {
+        let token = token();
+        // A job in the background, begun when its shell has ended: nobody is
+        // left that could move it.
+        let orphaned = r#"(while [ -d /proc/$$ ]; do :; done; exec "$@") <&3 3<&- &"#;
+        let script = format!(r#"set -m; sh -c '{orphaned}' sh "$@" 3<&0 & sleep 1000"#);
+        for trap in ["", "trap '' HUP; "] {
+            let mut leader = Command::new("sh");
+            leader.args(["-c", &script, "sh"]).arg(bin(name));
+            leader.args(["sh", "-c", &format!("{trap}echo begun; cat; cat"), &token]);
+            leader.env("CONTAINER_ROOTFS", testkit::rootfs());
+            let terminal = &mut Terminal::start(leader);
+            terminal.see("begun");
+            // The leader has it on its command line as well.
+            wait_until("the runner's end", || having(&token) == [Proc::of(&terminal.leader)]);
+            Proc::of(&terminal.leader).kill(Signal::SIGKILL);
+            end_of(&mut terminal.leader);
+        }
+    }
+}
+
+#[test]
+fn the_terminal_is_as_it_was() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in steps() {
+        let mut terminal = Terminal::shell("/bin/sh");
+        let (before, caller) = (terminal.modes(), terminal.foreground());
+        let token = token();
+        let script = "stty raw -echo; echo rea\"\"dy; read a";
+        terminal.line(&format!("{name} /bin/sh -c '{script}' {token}"));
+        terminal.see("ready");
+        assert_ne!(terminal.modes(), before, "{name}");
+        running("/bin/sh", &token).kill(Signal::SIGKILL);
+        terminal.see("host> ");
+        assert_eq!(terminal.modes(), before, "{name}");
+        assert_eq!(terminal.foreground(), caller, "{name}");
+        assert_eq!(terminal.run("echo =$?"), "=137\n", "{name}");
+
+        // Before the command is there, too.
+        terminal.run(&format!("{name} /no/such/command"));
+        assert_eq!(terminal.foreground(), caller, "{name}");
+        assert_eq!(terminal.run("echo =$?"), "=127\n", "{name}");
+    }
+}
+
+#[test]
+fn the_command_learns_of_the_windows_size() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in steps() {
+        let mut terminal = Terminal::shell("/bin/sh");
+        let script = "trap \"stty size; exit 3\" WINCH; stty size; echo rea\"\"dy; read a; read b";
+        terminal.line(&format!("{name} /bin/sh -c '{script}'"));
+        assert!(terminal.see("ready").contains("24 80"), "{name}");
+        terminal.resize(50, 132);
+        terminal.see("50 132");
+        terminal.see("host> ");
+        assert_eq!(terminal.run("echo =$?"), "=3\n", "{name}");
+    }
+}
+
+#[test]
+fn a_pipeline_shares_the_terminal() {
+    if !can_be_tested() {
+        return;
+    }
+    for (name, shell) in steps().flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let mut terminal = Terminal::shell(shell);
+        assert_eq!(
+            terminal.run(&format!("{name} echo one 2>/dev/null | cat")),
+            "one\n",
+            "{name} {shell}"
+        );
+        assert_eq!(
+            terminal.run(&format!("echo two | {name} cat 2>/dev/null")),
+            "two\n",
+            "{name} {shell}"
+        );
+        assert_eq!(
+            terminal.run(&format!("echo three | {name} cat 2>/dev/null | cat")),
+            "three\n",
+            "{name}"
+        );
+
+        // As less(1) does: it reads the keys while the step still writes.
+        let time = naptime();
+        let pager = "cat <&0 >/dev/null & read a </dev/tty; echo =$a; read a </dev/tty";
+        terminal.line(&format!("{name} sh -c 'echo; sleep {time}; :' | sh -c '{pager}'"));
+        running("sleep", &time);
+        terminal.line("words");
+        terminal.see("=words");
+        terminal.keys(INTERRUPT);
+        terminal.see("host> ");
+        gone(&time);
+
+        if name != "step05-pid" {
+            let time = naptime();
+            terminal.line(&format!("{name} sleep {time} | cat"));
+            let asleep = running("sleep", &time);
+            // Until it is there, the shell's own child would ignore the key.
+            let shell = Proc::of(&terminal.leader);
+            wait_until("cat", || shell.children().iter().any(|child| child.words() == ["cat"]));
+            terminal.keys(SUSPEND);
+            terminal.see("host> ");
+            in_state(asleep, "T");
+            terminal.line("fg");
+            in_state(asleep, "S");
+            terminal.keys(INTERRUPT);
+            terminal.see("host> ");
+            gone(&time);
+        }
+        assert_eq!(terminal.run("echo =$?").len(), "=130\n".len(), "{name} {shell}");
+    }
+}
+
+#[test]
+fn when_the_terminal_hangs_up_everything_ends() {
+    if !can_be_tested() {
+        return;
+    }
+    for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let token = token();
+        let jobs: [&[&str]; 4] = [
+            &["sleep TIME"],
+            &["/bin/sh -c \"read a; sleep TIME\" TOKEN"],
+            &["/bin/sh", "sleep TIME"],
+            &["sleep TIME", SUSPEND],
+        ];
+        for job in jobs {
+            let mut terminal = Terminal::shell(shell);
+            let time = naptime();
+            let said = |line: &str| line.replace("TIME", &time).replace("TOKEN", &token);
+            terminal.line(&format!("{name} {}", said(job[0])));
+            if job.len() == 1 || job[1] == SUSPEND {
+                let what = if job[0].contains("TOKEN") { "/bin/sh" } else { "sleep" };
+                let command = running(what, if what == "sleep" { &time } else { &token });
+                in_foreground(&terminal, command);
+                if job.len() == 2 {
+                    terminal.keys(SUSPEND);
+                    in_state(command, "T");
+                    terminal.see("host> ");
+                }
+            } else {
+                terminal.line(&said(job[1]));
+                in_foreground(&terminal, running("sleep", &time));
+            }
+            let mut leader = terminal.hang_up();
+            end_of(&mut leader);
+            gone(&time);
+            gone(&token);
+        }
+    }
+}
+
+#[test]
+fn at_the_end_of_the_input_a_shell_ends() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in steps() {
+        let mut command = Command::new(bin(name));
+        command.arg("/bin/sh").env("CONTAINER_ROOTFS", testkit::rootfs());
+        let mut terminal = Terminal::start(command);
+        terminal.line(r#"PS1="in""> ""#);
+        terminal.see("in> ");
+        terminal.keys(END);
+        assert_eq!(terminal.end().0.code(), Some(0), "{name}");
+    }
+}
+
+#[test]
+fn a_command_in_the_background_uses_no_processor_to_wait_for_the_terminal() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in steps() {
+        let mut terminal = Terminal::shell("/bin/sh");
+        let token = token();
+        terminal.line(&format!("{name} sh -c 'echo beg\"\"un; exec cat - {token}' &"));
+        terminal.see("begun");
+        // It is stopped, or as process 1 it has failed: it must not go on
+        // asking.
+        wait_until("rest", || {
+            let all = having(&token);
+            let ticks = || all.iter().map(|proc| proc.ticks()).sum::<i64>();
+            let before = ticks();
+            sleep(Duration::from_millis(100));
+            ticks() == before
+        });
+    }
+}
