@@ -11,9 +11,16 @@ use anyhow::{Context, Result, ensure};
 
 use crate::note;
 
-/// The options of mount(2) are one page, in bytes; half of it is for the lower
-/// layers, a quarter for the others.
-const ROOM: usize = 2048;
+/// What the options of mount(2) may take together, in bytes: one page.
+const PAGE: usize = 4096;
+
+/// What plain names of the lower layers may take of it together, and of the
+/// upper and the work directory each. More goes by descriptors.
+const LOWER: usize = PAGE / 2;
+const OTHER: usize = PAGE / 8;
+
+/// What the words of the options take, such as `upperdir=`.
+const WORDS: usize = 100;
 
 /// The value of overlay's option `lowerdir=`: the layers, topmost first, with
 /// `:` between them.
@@ -31,7 +38,7 @@ const ROOM: usize = 2048;
 /// When a layer is missing, is no directory or cannot be opened.
 pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     ensure!(!layers.is_empty(), "mount an overlay: no lower layer is named");
-    let room = ROOM / layers.len();
+    let room = LOWER / layers.len();
     let mut names = Vec::with_capacity(layers.len());
     for layer in layers {
         let dir = open(layer)?;
@@ -41,7 +48,7 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     let names = names.join(":");
     // The kernel would cut it off without a word.
     ensure!(
-        names.len() < 2 * ROOM - 1024 - 100,
+        names.len() < PAGE - 2 * OTHER - WORDS,
         "mount an overlay: the names of {} layers are too long for mount(2); name fewer",
         layers.len()
     );
@@ -55,7 +62,7 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
 ///
 /// When the directory is missing, is no directory or cannot be opened.
 pub fn option(dir: &Path) -> Result<String> {
-    Ok(name(dir, open(dir)?, ROOM / 4))
+    Ok(name(dir, open(dir)?, OTHER))
 }
 
 /// The directory in words that the option string can hold.
