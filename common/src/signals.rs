@@ -54,12 +54,8 @@ fn act(signal: Signal, handler: SigHandler) -> nix::Result<SigAction> {
 /// Lets a program that only prints end quietly when its reader has left, as in
 /// `cargo xtask diff 5 | head`. Rust ignores SIGPIPE, and printing then panics.
 pub fn end_on_closed_pipe() {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
-    // SAFETY: the default action runs no code of ours.
-    let set = unsafe { sigaction(Signal::SIGPIPE, &default) };
-    // It can only fail for a number that is no signal.
-    debug_assert!(set.is_ok());
+    // Refused for SIGKILL and SIGSTOP alone; sigaction(2).
+    let _ = act(Signal::SIGPIPE, SigHandler::SigDfl);
 }
 
 /// Blocks what [`Signals`] hands out, from now until [`unblock_all`].
