@@ -79,9 +79,9 @@ fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))
 }
 
-/// The text with control characters written out, so that a path with a
-/// newline cannot forge a second line nor an escape sequence reach a terminal.
-fn printable(text: &str) -> String {
+/// The text with control characters written out, so that a name with a newline
+/// cannot forge a second line nor an escape sequence reach a terminal.
+pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -111,6 +111,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_written_out() {
-        assert_eq!(printable("a\nb\u{1b}[1m é"), "a\\nb\\u{1b}[1m é");
+        assert_eq!(printable("a\nb\u{1b}[1m\u{9b}é"), "a\\nb\\u{1b}[1m\\u{9b}é");
     }
 }

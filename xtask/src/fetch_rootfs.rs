@@ -17,7 +17,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 
-use crate::say::printable;
 use archive::Archive;
 use download::{Mirror, Unreachable};
 pub(crate) use from_host::FromHost;
@@ -90,7 +89,7 @@ impl Args {
     }
 
     pub(crate) fn run(self) -> Result<ExitCode> {
-        println!("{}", printable(&fetch(&self)?.to_string()));
+        println!("{}", common::printable(&fetch(&self)?.to_string()));
         Ok(ExitCode::SUCCESS)
     }
 
