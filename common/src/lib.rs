@@ -29,4 +29,4 @@ pub use overlay::{lowerdir, option};
 pub use remove::remove_tree;
 pub use scratch::Scratch;
 pub use signals::end_on_closed_pipe;
-pub use step::{Args, Step, workspace};
+pub use step::{Args, Step, named_rootfs, workspace};

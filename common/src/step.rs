@@ -1,7 +1,7 @@
 //! The command line of a step.
 
 use std::env;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,12 @@ use crate::{Exit, Scratch, child};
 pub fn workspace() -> &'static Path {
     let common = Path::new(env!("CARGO_MANIFEST_DIR"));
     common.parent().unwrap_or(common)
+}
+
+/// The root that `$CONTAINER_ROOTFS` names, unless it is empty.
+pub fn named_rootfs() -> Option<PathBuf> {
+    let named = env::var_os("CONTAINER_ROOTFS").filter(|name| !name.is_empty());
+    named.map(PathBuf::from)
 }
 
 /// A step, as the command line and its usage know it. Made by [`step!`].
@@ -180,8 +186,7 @@ impl Args {
     /// The root of the container: `--rootfs`, else `$CONTAINER_ROOTFS`, else
     /// `rootfs/` in the workspace.
     pub fn rootfs(&self) -> PathBuf {
-        let named = || env::var_os("CONTAINER_ROOTFS").filter(|name| name != OsStr::new(""));
-        let rootfs = self.rootfs.clone().or_else(|| named().map(PathBuf::from));
+        let rootfs = self.rootfs.clone().or_else(named_rootfs);
         rootfs.unwrap_or_else(|| workspace().join("rootfs"))
     }
 

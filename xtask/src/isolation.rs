@@ -2,8 +2,6 @@
 
 mod svg;
 
-use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -12,9 +10,9 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::getuid;
-use tempfile::TempDir;
 
 use crate::lessons::{self, Lesson};
+use crate::rootfs::Root;
 use crate::style::{Style, colour};
 
 /// Start every step, read from the host's /proc what its container really
@@ -100,13 +98,13 @@ struct Row {
 }
 
 fn measure_all() -> Result<Vec<Row>> {
-    let root = Rootfs::find()?;
+    let root = Root::find(None)?;
     let mut rows = Vec::new();
     for lesson in lessons::all()? {
         let cells = if lesson.number == LESSON_FOR_ROOT && !getuid().is_root() {
             None
         } else {
-            let container = Container::start(&lesson, root.path())?;
+            let container = Container::start(&lesson, root.dir())?;
             Some(measure(container.command()?)?)
         };
         rows.push(Row { step: lesson.name, cells });
@@ -170,43 +168,6 @@ fn upper_layer(theirs: &str, ours: &str) -> Cell {
     }
 }
 
-/// The root that the containers get.
-enum Rootfs {
-    Named(PathBuf),
-    Made(TempDir),
-}
-
-impl Rootfs {
-    /// `$CONTAINER_ROOTFS`, else `rootfs/` in the workspace, else one made from
-    /// the host for as long as this lives.
-    fn find() -> Result<Rootfs> {
-        if let Some(named) = env::var_os("CONTAINER_ROOTFS").filter(|dir| !dir.is_empty()) {
-            return Ok(Rootfs::Named(named.into()));
-        }
-        let fetched = common::workspace().join("rootfs");
-        if fetched.exists() {
-            return Ok(Rootfs::Named(fetched));
-        }
-        let made = Rootfs::Made(tempfile::tempdir().context("make a temporary directory")?);
-        let this = env::current_exe().context("find this program")?;
-        let fetch = Command::new(this)
-            .args(["fetch-rootfs", "--from-host", "--dest"].map(OsStr::new))
-            .arg(made.path())
-            .output()
-            .context("start `cargo xtask fetch-rootfs`")?;
-        let said = String::from_utf8_lossy(&fetch.stderr);
-        ensure!(fetch.status.success(), "make a root from the host: {}", said.trim_end());
-        Ok(made)
-    }
-
-    fn path(&self) -> PathBuf {
-        match self {
-            Rootfs::Named(dir) => dir.clone(),
-            Rootfs::Made(dir) => dir.path().join("rootfs"),
-        }
-    }
-}
-
 /// A step's container while it runs. The command reads from us: when this is
 /// dropped, or this program ends, it reads the end and exits.
 struct Container {
@@ -216,7 +177,7 @@ struct Container {
 
 impl Container {
     /// Starts a step and waits until its command runs.
-    fn start(lesson: &Lesson, rootfs: PathBuf) -> Result<Container> {
+    fn start(lesson: &Lesson, rootfs: &Path) -> Result<Container> {
         let binary = lesson.binary()?;
         let runner = Command::new(&binary)
             .args(["/bin/sh", "-c", "echo ready; read x"])

@@ -9,6 +9,7 @@ mod exercise;
 mod fetch_rootfs;
 mod isolation;
 mod lessons;
+mod rootfs;
 mod run;
 mod say;
 mod style;

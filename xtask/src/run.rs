@@ -1,6 +1,5 @@
 //! `cargo xtask run`: into a container with one command.
 
-use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -48,7 +47,7 @@ impl Args {
 fn get_rootfs() -> Result<()> {
     let fetched = match fetch(&Fetch::default()) {
         Err(error) if unreachable(&error) => {
-            note(&format!("{:#}", error));
+            note(&common::one_line(&error));
             note("Alpine cannot be reached, so a root of this machine's own programs must do");
             fetch(&Fetch::from_host(FromHost::Any))
         }
@@ -60,6 +59,5 @@ fn get_rootfs() -> Result<()> {
 
 /// Whether there is a root already, fetched or named.
 fn has_rootfs() -> bool {
-    let named = env::var_os("CONTAINER_ROOTFS").is_some_and(|dir| !dir.is_empty());
-    named || common::workspace().join("rootfs").exists()
+    common::named_rootfs().is_some() || common::workspace().join("rootfs").exists()
 }

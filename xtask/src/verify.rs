@@ -1,17 +1,15 @@
 //! Checks what the lessons claim, with each lesson's own `verify.sh`.
 
-use std::env;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{self, Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::getuid;
 
 use crate::lessons::{self, Lesson};
+use crate::rootfs::Root;
 use crate::style::{Style, colour};
 
 /// The first lesson that an ordinary user can run, other than the very first.
@@ -47,7 +45,12 @@ impl Args {
         let binaries = lessons.iter().map(Lesson::binary).collect::<Result<Vec<_>>>()?;
         let needs_root = lessons.iter().any(Lesson::has_rootfs);
         let root = needs_root.then(|| Root::find(self.rootfs)).transpose()?;
-        let root = root.as_ref().map(|root| root.dir.as_path());
+        let canonical = |root: &Root| {
+            let dir = root.dir();
+            dir.canonicalize().with_context(|| format!("use the root {}", dir.display()))
+        };
+        let dir = root.as_ref().map(canonical).transpose()?;
+        let root = dir.as_deref();
 
         let mut total = Counts::default();
         for (lesson, binary) in lessons.iter().zip(&binaries) {
@@ -168,62 +171,5 @@ impl fmt::Display for Counts {
             write!(f, ", {} skipped", self.skipped)?;
         }
         Ok(())
-    }
-}
-
-/// The root of the containers.
-struct Root {
-    dir: PathBuf,
-    /// Removes a root that was made for this run.
-    remover: Option<Child>,
-}
-
-impl Root {
-    /// The root `named`, else `$CONTAINER_ROOTFS`, else the workspace's when it
-    /// is this user's own, else one made from this machine's programs.
-    fn find(named: Option<PathBuf>) -> Result<Root> {
-        let from_env = || env::var_os("CONTAINER_ROOTFS").filter(|dir| !dir.is_empty());
-        if let Some(dir) = named.or_else(|| from_env().map(PathBuf::from)) {
-            let doing = || format!("use the root {}", dir.display());
-            let dir = dir.canonicalize().with_context(doing)?;
-            return Ok(Root { dir, remover: None });
-        }
-        let fetched = common::workspace().join("rootfs");
-        if fetched.metadata().is_ok_and(|dir| dir.uid() == getuid().as_raw()) {
-            return Ok(Root { dir: fetched, remover: None });
-        }
-        Root::from_host()
-    }
-
-    fn from_host() -> Result<Root> {
-        let dir = tempfile::tempdir().context("make a directory for a root")?.keep();
-        // It sees the end of its standard input when this program is gone,
-        // however it went, and Ctrl-C does not reach its process group.
-        let remover = Command::new("sh")
-            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .context("start a shell")?;
-        let root = Root { dir: dir.join("rootfs"), remover: Some(remover) };
-        let made = Command::new(env::current_exe().context("find this program")?)
-            .args(["fetch-rootfs", "--from-host", "--dest"])
-            .arg(&root.dir)
-            .stdout(io::stderr())
-            .status()
-            .context("make a root")?;
-        ensure!(made.success(), "make a root from this machine's programs: see above");
-        Ok(root)
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        if let Some(remover) = &mut self.remover {
-            drop(remover.stdin.take());
-            // It says itself what it could not remove.
-            let _ = remover.wait();
-        }
     }
 }

@@ -1,0 +1,70 @@
+//! The root that a task's containers run on.
+
+use std::env;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::getuid;
+
+/// A root, and its end when it was made for this run alone.
+pub(crate) struct Root {
+    dir: PathBuf,
+    /// Removes a root that was made for this run.
+    remover: Option<Child>,
+}
+
+impl Root {
+    /// The root `named`, else `$CONTAINER_ROOTFS`, else the workspace's when it
+    /// is this user's own, else one made from this machine's programs.
+    pub(crate) fn find(named: Option<PathBuf>) -> Result<Root> {
+        if let Some(dir) = named.or_else(common::named_rootfs) {
+            return Ok(Root { dir, remover: None });
+        }
+        let fetched = common::workspace().join("rootfs");
+        if fetched.metadata().is_ok_and(|dir| dir.uid() == getuid().as_raw()) {
+            return Ok(Root { dir: fetched, remover: None });
+        }
+        Root::from_host()
+    }
+
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn from_host() -> Result<Root> {
+        let dir = tempfile::tempdir().context("make a directory for a root")?.keep();
+        // It sees the end of its standard input when this program is gone,
+        // however it went, and Ctrl-C does not reach its process group.
+        let remover = Command::new("sh")
+            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("start a shell")?;
+        let root = Root { dir: dir.join("rootfs"), remover: Some(remover) };
+        let made = Command::new(env::current_exe().context("find this program")?)
+            .args(["fetch-rootfs", "--from-host", "--dest"])
+            .arg(&root.dir)
+            .stdout(io::stderr())
+            .status()
+            .context("make a root")?;
+        ensure!(made.success(), "make a root from this machine's programs: see above");
+        Ok(root)
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(remover) = &mut self.remover {
+            drop(remover.stdin.take());
+            // It says itself what it could not remove.
+            let _ = remover.wait();
+        }
+    }
+}
