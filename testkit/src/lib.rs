@@ -7,6 +7,7 @@ pub mod pty;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -131,11 +132,12 @@ fn dir_of_this_process() -> &'static Path {
     let (dir, _remover) = DIR.get_or_init(|| {
         let dir = tempfile::tempdir().expect("make a temporary directory").keep();
         // Statics are never dropped. This child sees the end of its standard
-        // input when we are gone.
+        // input when we are gone, and Ctrl-C does not reach its process group.
         let remover = Command::new("/bin/sh")
             .args(["-c", r#"cat && chmod -R u+w "$0" && rm -rf "$0""#])
             .arg(&dir)
             .stdin(Stdio::piped())
+            .process_group(0)
             .spawn()
             .expect("start a shell");
         (dir, remover)
