@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{self, OFlag};
+use nix::sys::stat::Mode;
 
 use crate::note;
 
@@ -74,13 +76,13 @@ fn name(path: &Path, dir: File, room: usize) -> String {
     }
 }
 
-/// Opens a directory for its name alone.
+/// Opens a directory for its name alone. Not with std, which drops `O_PATH`
+/// where the C library is musl, and then wants the right to list it.
 fn open(dir: &Path) -> Result<File> {
-    File::options()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(dir)
-        .with_context(|| format!("use {} as a layer", dir.display()))
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let opened = fcntl::open(dir, flags, Mode::empty());
+    let opened = opened.with_context(|| format!("use {} as a layer", dir.display()))?;
+    Ok(File::from(opened))
 }
 
 /// Says so when nothing of a lower layer can be changed: copying a file up
