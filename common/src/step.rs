@@ -206,7 +206,7 @@ impl Args {
     /// As [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
         let scratch = Scratch::new(self.scratch.as_deref())?;
-        if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        if io::stderr().is_terminal() && io::stdin().is_terminal() {
             note(&format!("changes land in {}", scratch.upper().display()));
         }
         Ok(scratch)

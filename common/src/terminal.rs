@@ -1,6 +1,7 @@
 //! The terminal: lent to the command, and taken back as it was.
 
-use std::io::{self, IsTerminal, Stdin};
+use std::io::{self, IsTerminal};
+use std::os::fd::BorrowedFd;
 
 use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
@@ -18,7 +19,7 @@ use crate::signals;
 /// Every change of the foreground below is made with SIGTTOU blocked, so that
 /// the kernel allows it from the background, too.
 pub(crate) struct Terminal {
-    stdin: Stdin,
+    stdin: BorrowedFd<'static>,
     modes: Termios,
     lent: bool,
 }
@@ -27,9 +28,9 @@ impl Terminal {
     /// The terminal on standard input, or nothing when that is a file, a pipe
     /// or somebody else's terminal.
     pub(crate) fn of_streams() -> Option<Terminal> {
-        let stdin = io::stdin();
-        let modes = tcgetattr(&stdin).ok()?;
-        let foreground = tcgetpgrp(&stdin).ok()?;
+        let stdin = standard_input();
+        let modes = tcgetattr(stdin).ok()?;
+        let foreground = tcgetpgrp(stdin).ok()?;
         // In `step | less`, both need the foreground.
         if !io::stdout().is_terminal() {
             return None;
@@ -49,7 +50,7 @@ impl Terminal {
         let own = getpid();
         let _ = setpgid(own, own);
         if self.lent {
-            let _ = tcsetpgrp(&self.stdin, own);
+            let _ = tcsetpgrp(self.stdin, own);
         }
     }
 
@@ -59,20 +60,20 @@ impl Terminal {
     /// Otherwise the kernel would stop it, which process 1 is immune to, and
     /// have it try again for ever.
     pub(crate) fn fail_in_background() {
-        if tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
+        if tcgetpgrp(standard_input()).is_ok_and(|foreground| foreground != getpgrp()) {
             signals::ignore([Signal::SIGTTIN, Signal::SIGTTOU]);
         }
     }
 
     /// Whether the runner is in the foreground right now.
     fn ours(&self) -> bool {
-        tcgetpgrp(&self.stdin) == Ok(getpgrp())
+        tcgetpgrp(self.stdin) == Ok(getpgrp())
     }
 
     /// Gives the terminal to the process group `group`, when it is ours to
     /// give; says whether it was.
     pub(crate) fn lend(&mut self, group: Pid) -> bool {
-        let given = self.ours() && tcsetpgrp(&self.stdin, group).is_ok();
+        let given = self.ours() && tcsetpgrp(self.stdin, group).is_ok();
         self.lent |= given;
         given
     }
@@ -81,7 +82,7 @@ impl Terminal {
     pub(crate) fn take_back(&mut self) {
         if self.lent {
             // Fails only when the terminal is gone, and then nobody needs it.
-            let _ = tcsetpgrp(&self.stdin, getpgrp());
+            let _ = tcsetpgrp(self.stdin, getpgrp());
             self.lent = false;
         }
     }
@@ -90,7 +91,17 @@ impl Terminal {
     /// killed may have left it without echo.
     pub(crate) fn restore_modes(&self) {
         if self.ours() {
-            let _ = tcsetattr(&self.stdin, SetArg::TCSADRAIN, &self.modes);
+            let _ = tcsetattr(self.stdin, SetArg::TCSADRAIN, &self.modes);
         }
+    }
+}
+
+/// Standard input, without the buffer that std would make for it.
+fn standard_input() -> BorrowedFd<'static> {
+    #[allow(unsafe_code, reason = "std has no bare descriptor 0")]
+    // SAFETY: nothing in a step closes it, and std opens it on something when
+    // the caller had closed it.
+    unsafe {
+        BorrowedFd::borrow_raw(libc::STDIN_FILENO)
     }
 }
