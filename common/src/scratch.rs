@@ -82,6 +82,11 @@ impl Drop for Scratch {
         if self.stays {
             return;
         }
+        // All there is after a container that wrote nothing. What is not empty
+        // is left to the thorough way.
+        for dir in [self.merged(), self.upper(), self.work().join("work"), self.work()] {
+            let _ = fs::remove_dir(dir);
+        }
         match remove_tree(&self.dir) {
             // Fails while other runners have theirs beside it.
             Ok(()) => drop(self.dir.parent().map(fs::remove_dir)),
@@ -90,15 +95,22 @@ impl Drop for Scratch {
     }
 }
 
-/// Where this user's scratch directories are made: below `$TMPDIR`, else
-/// [`MEMORY`] or `/tmp`, in a directory that nobody else can write to.
-fn home() -> Result<PathBuf> {
+/// The directory that this user's scratch directories are made in, and that
+/// nobody else can write to.
+struct Home {
+    dir: PathBuf,
+    /// Whether it was missing, so that there is nothing in it to look at.
+    new: bool,
+}
+
+/// Finds or makes the home: below `$TMPDIR`, else [`MEMORY`] or `/tmp`.
+fn home() -> Result<Home> {
     let name = format!("containers-{}", getuid());
     if let Some(dir) = env::var_os("TMPDIR").filter(|dir| !dir.is_empty()) {
         return private(Path::new(&dir).join(name));
     }
     match private(Path::new(MEMORY).join(&name)) {
-        Ok(home) if has_user_attributes(&home) => Ok(home),
+        Ok(home) if has_user_attributes(&home.dir) => Ok(home),
         _ => private(Path::new("/tmp").join(name)),
     }
 }
@@ -109,8 +121,10 @@ const MEMORY: &str = "/dev/shm";
 
 /// Makes a directory for this user alone, and refuses one that somebody else
 /// has laid there.
-fn private(dir: PathBuf) -> Result<PathBuf> {
-    make(&dir)?;
+fn private(dir: PathBuf) -> Result<Home> {
+    if make(&dir)? {
+        return Ok(Home { dir, new: true });
+    }
     let found = fs::symlink_metadata(&dir);
     let found = found.with_context(|| format!("look at {}", dir.display()))?;
     let private = found.is_dir() && found.uid() == getuid().as_raw() && found.mode() & 0o022 == 0;
@@ -119,7 +133,7 @@ fn private(dir: PathBuf) -> Result<PathBuf> {
         "make scratch directories in {}: it is not a directory of this user alone; remove it, or set TMPDIR",
         dir.display()
     );
-    Ok(dir)
+    Ok(Home { dir, new: false })
 }
 
 /// Whether files here can have extended attributes of the user's, in which an
@@ -143,8 +157,10 @@ fn make_new() -> Result<Scratch> {
     let mut attempt = 0;
     loop {
         let home = home()?;
-        sweep(&home);
-        let dir = home.join(format!("{}.{attempt}", process::id()));
+        if !home.new {
+            sweep(&home.dir);
+        }
+        let dir = home.dir.join(format!("{}.{attempt}", process::id()));
         match DirBuilder::new().mode(0o700).create(&dir) {
             // Left behind by a process with this ID, or in use by one in
             // another PID namespace.
@@ -211,11 +227,12 @@ fn lock(dir: &Path) -> Result<Option<Flock<File>>> {
     Ok(Some(held))
 }
 
-/// Makes a directory for this user alone, unless it is there.
-fn make(dir: &Path) -> Result<()> {
+/// Makes a directory for this user alone, unless it is there; says whether it
+/// was missing.
+fn make(dir: &Path) -> Result<bool> {
     match DirBuilder::new().mode(0o755).create(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        made => made.with_context(|| format!("make {}", dir.display())),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        made => made.map(|()| true).with_context(|| format!("make {}", dir.display())),
     }
 }
 
