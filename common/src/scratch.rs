@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, io, process};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -99,6 +100,9 @@ impl Drop for Scratch {
 /// nobody else can write to.
 struct Home {
     dir: PathBuf,
+    /// How many directories it holds; 0 also where the file system does not
+    /// tell, as Btrfs.
+    directories: usize,
     /// Whether it was missing, so that there is nothing in it to look at.
     new: bool,
 }
@@ -123,7 +127,7 @@ const MEMORY: &str = "/dev/shm";
 /// has laid there.
 fn private(dir: PathBuf) -> Result<Home> {
     if make(&dir)? {
-        return Ok(Home { dir, new: true });
+        return Ok(Home { dir, directories: 0, new: true });
     }
     let found = fs::symlink_metadata(&dir);
     let found = found.with_context(|| format!("look at {}", dir.display()))?;
@@ -133,7 +137,9 @@ fn private(dir: PathBuf) -> Result<Home> {
         "make scratch directories in {}: it is not a directory of this user alone; remove it, or set TMPDIR",
         dir.display()
     );
-    Ok(Home { dir, new: false })
+    // A directory is linked to by its name, by itself and by those in it.
+    let directories = found.nlink().saturating_sub(2) as usize;
+    Ok(Home { dir, directories, new: false })
 }
 
 /// Whether files here can have extended attributes of the user's, in which an
@@ -158,7 +164,7 @@ fn make_new() -> Result<Scratch> {
     loop {
         let home = home()?;
         if !home.new {
-            sweep(&home.dir);
+            sweep(&home);
         }
         let dir = home.dir.join(format!("{}.{attempt}", process::id()));
         match DirBuilder::new().mode(0o700).create(&dir) {
@@ -181,30 +187,39 @@ fn make_new() -> Result<Scratch> {
     }
 }
 
-/// How many directories [`sweep`] looks into whose runner seems to be alive.
-const LOOKS: usize = 16;
+/// With more directories than this, only some starts look through them.
+const MANY: usize = 128;
+
+/// How many directories a start looks into whose runner seems to be alive.
+const LOOKS: usize = 8;
 
 /// Removes the scratch directories of runners that were killed.
 ///
 /// The lock decides. A process with the ID in the name is likely the runner,
 /// but the ID may also have gone to another one since, or mean another one in
-/// our PID namespace: of those, a few are tried, so that a start next to a
-/// thousand containers stays cheap.
-fn sweep(home: &Path) {
-    let Ok(entries) = fs::read_dir(home) else {
+/// our PID namespace: of those, a few are tried.
+///
+/// A start next to a thousand containers must stay cheap. So chance picks the
+/// starts that look through many directories, and the few that are tried.
+fn sweep(home: &Home) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let chance = now.subsec_micros() as usize;
+    let one_in = |share: usize| home.directories / share + 1;
+    if !chance.is_multiple_of(one_in(MANY)) {
+        return;
+    }
+    let Ok(entries) = fs::read_dir(&home.dir) else {
         return;
     };
-    let mut looks = LOOKS;
-    for entry in entries.flatten() {
+    for (index, entry) in entries.flatten().enumerate() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.split('.').next()?.parse().ok()) else {
             continue;
         };
         let gone = kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
-        if !gone && looks == 0 {
+        if !gone && !(index + chance).is_multiple_of(one_in(LOOKS)) {
             continue;
         }
-        looks -= usize::from(!gone);
         if let Ok(Some(_lock)) = lock(&entry.path()) {
             // Two runners that end up here remove it together.
             let _ = remove_tree(&entry.path());
