@@ -15,6 +15,9 @@ fn main() -> ExitCode {
 fn container(args: &Args) -> Result<Exit> {
     let namespaces = CloneFlags::empty();
 
-    let child = common::clone(namespaces, || common::exec(&args.command))?;
+    let child = common::clone(namespaces, || {
+        // This copy of the program becomes the command.
+        common::exec(&args.command)
+    })?;
     child.wait()
 }

@@ -26,6 +26,7 @@ fn container(args: &Args) -> Result<Exit> {
         mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
             .context("make the mounts private")?;
 
+        // This copy of the program becomes the command.
         common::exec(&args.command)
     })?;
     child.wait()

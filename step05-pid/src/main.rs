@@ -37,6 +37,7 @@ fn container(args: &Args) -> Result<Exit> {
         fs::write("/proc/self/uid_map", &uid_map).context("write /proc/self/uid_map")?;
         fs::write("/proc/self/gid_map", &gid_map).context("write /proc/self/gid_map")?;
 
+        // This copy of the program becomes the command.
         common::exec(&args.command)
     })?;
     child.wait()
