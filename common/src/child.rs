@@ -94,11 +94,7 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
 }
 
 /// Forks a child that runs `child` and exits with what that returns; an error
-/// is reported and becomes the exit status.
-///
-/// Nothing is copied for it: as with vfork(2), the child borrows the memory of
-/// this process, which sleeps until the child has executed the command or has
-/// ended.
+/// is reported and becomes the exit status. fork(2).
 ///
 /// From here on this process is the one that the container sees in `/proc/1`:
 /// what the runner had open and the caller had in its environment is gone
@@ -110,24 +106,12 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
 pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
-    // What is not touched of it takes no memory.
-    let mut stack = vec![0; STACK];
-    let mut child = Some(child);
-    let run = Box::new(|| child.take().map_or(1, |child| -> isize { leave(child) }));
-    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    #[allow(unsafe_code, reason = "two processes share the memory")]
-    // SAFETY: CLONE_VFORK lets only one of them run at a time. The child has a
-    // stack of its own and never returns, so that it changes none of our
-    // frames. Killed while it allocates, it leaves a heap that `reap` needs
-    // nothing of but the room for an error line.
-    let pid = unsafe { nix::sched::clone(run, &mut stack, flags, Some(libc::SIGCHLD)) };
-    let pid = pid.context("fork the command")?;
+    let pid = raw_clone(CloneFlags::empty()).context("fork the command")?;
+    if pid.as_raw() == 0 {
+        leave(child);
+    }
     Ok(Child { pid, runner: None })
 }
-
-/// The stack of a child until it executes the command, in bytes: enough to say
-/// why it could not.
-const STACK: usize = 256 * 1024;
 
 impl Child {
     /// Waits in the runner until the child ends, and says how.
