@@ -117,6 +117,27 @@ fn ctrl_c_ends_the_command_and_the_runner_says_so() {
 }
 
 #[test]
+fn ctrl_z_stops_it_at_any_moment_of_its_start() {
+    if !can_be_tested() {
+        return;
+    }
+    for name in ordinary() {
+        let mut terminal = Terminal::shell("/bin/sh");
+        for delay in 0..30 {
+            let time = naptime();
+            terminal.line(&format!("{name} sleep {time}"));
+            let runner = running(name, &time);
+            sleep(Duration::from_micros(delay * 150));
+            terminal.keys(SUSPEND);
+            let stopped = terminal.see_within(Duration::from_secs(5), "host> ").is_some();
+            assert!(stopped, "{name} after {delay}");
+            runner.kill(Signal::SIGKILL);
+            gone(&time);
+        }
+    }
+}
+
+#[test]
 fn the_runner_is_a_job_of_the_callers_shell() {
     if !can_be_tested() {
         return;
