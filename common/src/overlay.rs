@@ -80,7 +80,7 @@ fn open(dir: &Path) -> Result<File> {
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
         .open(dir)
-        .with_context(|| format!("use {} as a layer", dir.display()))
+        .with_context(|| format!("open the layer {}", dir.display()))
 }
 
 /// Says so when nothing of a lower layer can be changed: copying a file up
