@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use nix::unistd::getuid;
+use tempfile::TempDir;
 
 /// The eight steps, in order.
 pub const STEPS: [&str; 8] = [
@@ -84,6 +85,25 @@ pub fn stdout(output: &Output) -> String {
 /// What a process wrote to standard error, as text without the last newline.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim_end().to_owned()
+}
+
+/// Whether a text is a line that a step may say: one, with its name before it,
+/// for people.
+pub fn is_one_line(name: &str, text: &str) -> bool {
+    text.starts_with(&format!("{name}: "))
+        && !text.contains("os error")
+        && !text.contains(char::is_control)
+}
+
+/// A directory that can hold an overlay, in memory where there is a place for
+/// that: not every `/tmp` can.
+///
+/// # Panics
+///
+/// When it cannot be made.
+pub fn scratch_place() -> TempDir {
+    let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    place.expect("make a directory")
 }
 
 /// Whether the tests run as root.
