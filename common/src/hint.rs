@@ -173,7 +173,7 @@ const ROWS: &[Row] = &[
         doing: OVERLAY,
         errno: Errno::EINVAL,
         seen: |doing| upper_is_on(doing, GOOD),
-        remedy: "likely a layer has mounts below it, as / has; name one without, or a directory in it",
+        remedy: "likely a layer has mounts below it, as / has, or is no place for files, as /proc; name another",
     },
     Row {
         doing: OVERLAY,
@@ -185,7 +185,7 @@ const ROWS: &[Row] = &[
         doing: OVERLAY,
         errno: Errno::ELOOP,
         seen: always,
-        remedy: "layers lie inside each other; name a directory elsewhere with --scratch or TMPDIR",
+        remedy: "a layer is named twice, or one lies inside another; name each once, and the scratch directory outside of them all",
     },
     Row {
         doing: OVERLAY,

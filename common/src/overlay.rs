@@ -92,7 +92,8 @@ fn warn_of_owner(layer: &Path, dir: &File) -> Result<()> {
     if metadata.uid() != 0 || metadata.gid() != 0 {
         note(&format!(
             "{} belongs to another user: its files can be read, but changing one fails with \
-             \"Value too large\"; unpack it as the user who runs the container",
+             \"Permission denied\" or \"Value too large\"; unpack it as the user who runs the \
+             container",
             layer.display()
         ));
     }
