@@ -60,6 +60,11 @@ struct Runner {
 /// foreground. Otherwise, with a PID namespace, it leads a session of its own,
 /// so that `kill 0` in the container does not reach the caller.
 ///
+/// To be called from a process with one thread, such as every step is. The
+/// kernel would not mind others, but the child has none of them, and waits for
+/// ever when one held a lock of the allocator. A program with threads starts a
+/// step.
+///
 /// # Errors
 ///
 /// When the kernel refuses the process or one of its namespaces; clone(2),

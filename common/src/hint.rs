@@ -109,6 +109,12 @@ const ROWS: &[Row] = &[
         remedy: "a limit on processes is reached: ulimit -u, or pids.max of the control group",
     },
     // Mapping the IDs.
+    Row {
+        doing: IDS,
+        errno: Errno::ENOENT,
+        seen: always,
+        remedy: "the caller has no /proc mounted; mount one",
+    },
     Row { doing: IDS, errno: Errno::EPERM, seen: apparmor, remedy: APPARMOR },
     Row { doing: IDS, errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
     Row { doing: IDS, errno: Errno::EACCES, seen: always, remedy: SELINUX },

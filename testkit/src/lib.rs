@@ -77,6 +77,21 @@ pub fn sh(name: &str, script: &str) -> Output {
     step(name).args(["/bin/sh", "-c", script]).output().expect("start a step")
 }
 
+/// A program of the workspace, started by the script `setup` in the container
+/// of lesson 4: as root of a namespace with mounts of its own, which go with
+/// it.
+///
+/// The script finds the root in `$ROOT`, the workspace's programs in `$BIN`,
+/// and what it is to start, with its arguments, in `$@`.
+pub fn within(setup: &str, program: &str) -> Command {
+    let program = bin(program);
+    let mut command = step("step04-uidmap");
+    command.args(["/bin/sh", "-c", &format!("set -e\n{setup}\nexec \"$@\""), "sh"]);
+    command.arg(&program).env("ROOT", rootfs());
+    command.env("BIN", program.parent().expect("a program lies in a directory"));
+    command
+}
+
 /// What a process wrote to standard output, as text without the last newline.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()

@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
 use testkit::{
     STEPS, bin, containers_work, has_init, is_one_line, is_root, rootfs, scratch_place, skip,
-    stderr, stdout, step, steps,
+    stderr, stdout, step, steps, within,
 };
 
 const OVERLAY: &str = "step08-overlay";
@@ -42,16 +42,6 @@ impl Place {
     fn step(&self, name: &str) -> Command {
         let mut command = step(name);
         command.current_dir(self.path());
-        command
-    }
-
-    /// A step started by a script in the container of lesson 4: as root of a
-    /// namespace with mounts of its own.
-    fn within(&self, setup: &str, name: &str) -> Command {
-        let mut command = self.step("step04-uidmap");
-        let script = format!("set -e\n{setup}\nexec \"$@\"");
-        command.args(["/bin/sh", "-c", &script, "sh"]).arg(bin(name));
-        command.env("ROOT", rootfs());
         command
     }
 }
@@ -474,7 +464,9 @@ fn a_file_system_that_is_odd_does_no_harm_or_is_named() {
         ),
     ];
     for (what, name, setup, words, status, said) in rows {
-        let output = place.within(setup, name).args(words).output().expect("start a step");
+        let mut command = within(setup, name);
+        let output = command.args(words).current_dir(place.path()).output();
+        let output = output.expect("start a step");
         ends(&output, name, what, status, &said);
     }
     assert_eq!(place.path().join("m").read_dir().expect("a directory").count(), 0);
