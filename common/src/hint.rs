@@ -41,6 +41,8 @@ const CHROOT: &str =
     "this process is in a chroot, and the kernel makes no user namespace there; start it outside";
 const LIMIT: &str = "a limit on namespaces is reached; as root: sysctl user.max_user_namespaces=10000, and likewise the other user.max_*_namespaces";
 const SECCOMP: &str = "a seccomp filter is in force, as in a Docker container, and likely refuses this; there: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
+const PROCESSES: &str =
+    "a limit on processes is reached: ulimit -u, or pids.max of the control group";
 const SELINUX: &str = "a security module refuses it, likely SELinux; use an unconfined login";
 const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`";
 const DIRECTORY: &str = "name a directory";
@@ -102,12 +104,8 @@ const ROWS: &[Row] = &[
         seen: user,
         remedy: "likely a kernel without user namespaces, such as WSL 1's; use WSL 2 or another kernel",
     },
-    Row {
-        doing: CLONE,
-        errno: Errno::EAGAIN,
-        seen: always,
-        remedy: "a limit on processes is reached: ulimit -u, or pids.max of the control group",
-    },
+    Row { doing: CLONE, errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
+    Row { doing: "fork the command", errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
     // Mapping the IDs.
     Row {
         doing: IDS,
@@ -234,6 +232,12 @@ const ROWS: &[Row] = &[
         errno: Errno::ENOSPC,
         seen: always,
         remedy: "the file system is full; free some room, or name a directory elsewhere with --scratch or TMPDIR",
+    },
+    Row {
+        doing: "",
+        errno: Errno::EMFILE,
+        seen: always,
+        remedy: "a limit on open files is reached; raise it with ulimit -n",
     },
     Row {
         doing: "",

@@ -12,8 +12,8 @@ use seccompiler::{
     SeccompRule,
 };
 use testkit::{
-    STEPS, bin, containers_work, is_one_line, scratch_place, skip, stderr, stdout, step, steps,
-    within,
+    STEPS, bin, containers_work, is_one_line, is_root, rootfs, scratch_place, skip, stderr, stdout,
+    step, steps, within,
 };
 
 const CHROOT: &str = "Operation not permitted; this process is in a chroot, \
@@ -232,6 +232,56 @@ fn containers_can_be_nested_where_there_is_no_chroot() {
         let doctor = within(setup, "xtask").arg("doctor").output().expect("start xtask");
         assert_eq!(doctor.status.code(), Some(0), "{setup}: {}", stdout(&doctor));
     }
+}
+
+#[test]
+fn a_limit_on_open_files_is_named() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps() {
+        let mut refused = 0;
+        // The program's own loader takes one beside the three streams.
+        for limit in 5..12 {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "ulimit -n $0 && exec \"$@\"", &limit.to_string()]);
+            shell.arg(bin(name)).args(["/bin/sh", "-c", "exit 7"]);
+            let output = shell.env("CONTAINER_ROOTFS", rootfs()).output().expect("start a shell");
+            if output.status.code() == Some(7) {
+                continue;
+            }
+            refused += 1;
+            let error = stderr(&output);
+            assert_eq!(output.status.code(), Some(125), "{name}, {limit}: {error}");
+            assert!(is_one_line(name, &error), "{name}, {limit}: {error}");
+            let why = ": Too many open files; \
+                a limit on open files is reached; raise it with ulimit -n";
+            assert!(error.ends_with(why), "{name}, {limit}: {error}");
+        }
+        assert!((1..7).contains(&refused), "{name}: {refused}");
+    }
+}
+
+#[test]
+fn a_limit_on_processes_is_named() {
+    if !containers_work() {
+        return;
+    }
+    if is_root() {
+        skip("the limit is not for root");
+        return;
+    }
+    let why = "Try again; \
+        a limit on processes is reached: ulimit -u, or pids.max of the control group";
+    let limited = |program: &str, argument: &str| {
+        let mut command = Command::new("prlimit");
+        command.arg("--nproc=1").arg(bin(program)).arg(argument);
+        command.env("CONTAINER_ROOTFS", rootfs()).output().expect("start prlimit")
+    };
+    for name in steps() {
+        refused(&limited(name, "true"), name, "processes", "clone a child", why);
+    }
+    diagnosed(&limited("xtask", "doctor"), "processes", why);
 }
 
 /// Starts a program with seccomp filters in force, and waits for its end.
