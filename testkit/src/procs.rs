@@ -178,13 +178,14 @@ impl Proc {
         after.split(' ').skip(1).map_while(|word| word.trim().parse().ok()).collect()
     }
 
-    /// The memory it takes, in kB.
+    /// The memory of its own, in kB: not what it shares with its file, which
+    /// comes and goes with what else the machine does.
     ///
     /// # Panics
     ///
     /// When it has ended.
     pub fn memory(self) -> u64 {
-        let memory = self.status("VmRSS").expect("it is running");
+        let memory = self.status("RssAnon").expect("it is running");
         memory.trim_end_matches(" kB").parse().expect("a number")
     }
 

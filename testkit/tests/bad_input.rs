@@ -671,7 +671,9 @@ fn every_way_to_a_directory_will_do() {
             common::remove_tree(&made).expect("remove it");
         }
     }
-    for way in ["root", "root/", "./root/.", "empty/../root", "root/etc/.."] {
+    symlink(rootfs(), format!("{deep}/root")).expect("make a link");
+    let deep = format!("{deep}/root");
+    for way in ["root", "root/", "./root/.", "empty/../root", "root/etc/..", &deep] {
         for name in with_root() {
             let output = place.step(name).args(["--rootfs", way, "true"]).output();
             ends(&output.expect("start a step"), name, way, 0, "");
