@@ -177,7 +177,7 @@ const ROWS: &[Row] = &[
         doing: OVERLAY,
         errno: Errno::EINVAL,
         seen: |doing| upper_is_on(doing, GOOD),
-        remedy: "likely a layer has mounts below it, as / has, or is no place for files, as /proc; name another",
+        remedy: "likely a layer has mounts below it, as / has, is no place for files, as /proc, or lies on an overlay on an overlay; name another",
     },
     Row {
         doing: OVERLAY,
