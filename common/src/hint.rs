@@ -254,8 +254,8 @@ const ROWS: &[Row] = &[
 
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
 
-/// File systems that can hold an upper directory.
-/// XFS goes by its number: nix has its name for glibc alone.
+/// File systems that can hold an upper directory; XFS by its number, since nix
+/// has its name for glibc alone.
 const GOOD: &[FsType] = &[BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, FsType(0x5846_5342)];
 
 fn always(_doing: &str) -> bool {
