@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 
 use crate::Exit;
@@ -60,6 +61,11 @@ struct Runner {
 /// foreground. Otherwise, with a PID namespace, it leads a session of its own,
 /// so that `kill 0` in the container does not reach the caller.
 ///
+/// To be called from a process with one thread, such as every step is. The
+/// kernel would not mind others, but the child has none of them, and waits for
+/// ever when one held a lock of the allocator. A program with threads starts a
+/// step.
+///
 /// # Errors
 ///
 /// When the kernel refuses the process or one of its namespaces; clone(2),
@@ -75,7 +81,10 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
     if pid.as_raw() == 0 {
         leave(|| {
             drop(ours);
-            die_with_runner(&theirs)?;
+            if !die_with_runner(&theirs)? {
+                // It has said why itself, or was killed.
+                return Ok(Exit::SETUP);
+            }
             if let Some(terminal) = &terminal {
                 terminal.lead();
             }
@@ -127,24 +136,19 @@ impl Child {
         let Some(mut runner) = self.runner.take() else {
             return self.reap();
         };
-        let mut signals = Signals::new()?;
-        let exit = loop {
-            match wait_for(self.pid)? {
-                Waited::Ended(_, exit) => break exit,
-                Waited::Stopped(_, signal) => runner.suspend(signal, &mut signals)?,
-                Waited::Nothing => {
-                    if let Some(signal) = runner.idle(&signals)? {
-                        runner.suspend(signal, &mut signals)?;
-                    }
-                    runner.hand_on(&mut signals)?;
-                }
-            }
-        };
+        let exit = runner.watch();
+        // Nothing goes on in a container that nobody watches: its directories
+        // are about to be removed.
+        if exit.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
+        {
+            signals::send(self.pid, libc::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
         if let Some(terminal) = &mut runner.terminal {
             terminal.take_back();
             terminal.restore_modes();
         }
-        Ok(exit)
+        exit
     }
 
     /// Waits as process 1 of a PID namespace until the child ends, and says
@@ -196,6 +200,23 @@ impl Child {
 }
 
 impl Runner {
+    /// Sleeps and hands on signals until the child ends, and says how.
+    fn watch(&mut self) -> Result<Exit> {
+        let mut signals = Signals::new()?;
+        loop {
+            match wait_for(self.child)? {
+                Waited::Ended(_, exit) => return Ok(exit),
+                Waited::Stopped(_, signal) => self.suspend(signal, &mut signals)?,
+                Waited::Nothing => {
+                    if let Some(signal) = self.idle(&signals)? {
+                        self.suspend(signal, &mut signals)?;
+                    }
+                    self.hand_on(&mut signals)?;
+                }
+            }
+        }
+    }
+
     /// Sleeps until a signal arrives or process 1 tells of one that stopped
     /// the command.
     fn idle(&mut self, signals: &Signals) -> Result<Option<Signal>> {
@@ -345,16 +366,16 @@ fn wait_for(child: Pid) -> Result<Waited> {
     })
 }
 
-/// Makes the kernel kill this process when its parent ends; prctl(2).
-fn die_with_runner(line: &UnixStream) -> Result<()> {
+/// Makes the kernel kill this process when its parent ends, prctl(2); says
+/// whether the parent is still there.
+fn die_with_runner(line: &UnixStream) -> Result<bool> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
     // It may have ended before the line above. getppid(2) is no help: a parent
     // outside of the PID namespace reads as 0, dead or alive.
     let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
     let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-    anyhow::ensure!(!gone, "the runner ended before its child had begun");
-    Ok(())
+    Ok(!gone)
 }
 
 /// Sleeps until one of the descriptors has something; poll(2).

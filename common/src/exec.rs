@@ -129,7 +129,16 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
             "Permission denied; it is not executable for this user (chmod +x makes it so)"
                 .to_owned()
         }
+        Errno::ELOOP if path.exists() => {
+            "its #! line leads from one script to the next without an end".to_owned()
+        }
         Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELIBBAD => match needs(path) {
+            Some(Needs::Interpreter(file)) if file.as_os_str().is_empty() => {
+                "its #! line names no interpreter".to_owned()
+            }
+            Some(Needs::Interpreter(file)) if file.as_os_str().as_bytes().ends_with(b"\r") => {
+                "its #! line ends as on Windows, with a carriage return; save it without".to_owned()
+            }
             Some(Needs::Interpreter(file)) => format!(
                 "its interpreter {} cannot be executed here; install that, or run another program",
                 file.display()
@@ -175,21 +184,26 @@ fn interpreter(head: &[u8]) -> Option<Needs> {
     Some(Needs::Interpreter(os_path(word)))
 }
 
-/// The loader of a 64-bit little-endian program: its PT_INTERP segment; elf(5).
+/// The loader of a little-endian program: its PT_INTERP segment; elf(5).
 fn loader(head: &[u8]) -> Option<Needs> {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, len: usize| -> Option<u64> {
         let bytes = head.get(at..at.checked_add(len)?)?;
         Some(bytes.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)))
     };
-    if !head.starts_with(b"\x7fELF\x02\x01") {
-        return None;
-    }
-    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    // How long an address is, and where the header has the table of segments,
+    // the size and the number of its entries, and an entry offset and size.
+    let (word, [table, size, count, offset, length]) = match head.get(..6)? {
+        b"\x7fELF\x01\x01" => (4, [28, 42, 44, 4, 16]),
+        b"\x7fELF\x02\x01" => (8, [32, 54, 56, 8, 32]),
+        _ => return None,
+    };
+    let (table, size, count) = (number(table, word)?, number(size, 2)?, number(count, 2)?);
     for entry in 0..count {
         let at = usize::try_from(table.checked_add(entry * size)?).ok()?;
         if number(at, 4)? == PT_INTERP {
-            let (start, len) = (number(at.checked_add(8)?, 8)?, number(at.checked_add(32)?, 8)?);
+            let start = number(at.checked_add(offset)?, word)?;
+            let len = number(at.checked_add(length)?, word)?;
             let start = usize::try_from(start).ok()?;
             let end = start.checked_add(usize::try_from(len).ok()?)?;
             let name = head.get(start..end)?.split(|&b| b == 0).next()?;
@@ -243,6 +257,18 @@ mod tests {
         }
         elf[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
         assert_eq!(loader(&elf), None);
+
+        // Of 32 bits.
+        let mut elf = vec![0; 52 + 32 + 11];
+        elf[..6].copy_from_slice(b"\x7fELF\x01\x01");
+        elf[28] = 52;
+        elf[42] = 32;
+        elf[44] = 1;
+        elf[52] = 3;
+        elf[56] = 84;
+        elf[68] = 11;
+        elf[84..].copy_from_slice(b"/lib/ld.so\0");
+        assert_eq!(loader(&elf), Some(Needs::Loader("/lib/ld.so".into())));
     }
 
     #[test]

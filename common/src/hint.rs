@@ -1,15 +1,26 @@
 //! What to do about a system call that a host refuses.
 
-use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::{env, fs, io};
 
+use anyhow::Result;
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs,
+};
+use nix::unistd::{chdir, chroot};
 
-/// A failure that is known: a piece of what was being done, the error, and
-/// what else must be seen on this host for the remedy to be the right one.
+use crate::Exit;
+
+/// A failure that is known: how the words for what was being done begin, the
+/// error, and what else must be seen on this host for the remedy to be the
+/// right one.
 struct Row {
     doing: &'static str,
     errno: Errno,
-    seen: fn() -> bool,
+    /// Gets the words for what was being done.
+    seen: fn(&str) -> bool,
     remedy: &'static str,
 }
 
@@ -19,7 +30,8 @@ struct Row {
 /// /proc`. The first row that fits is taken. A remedy that could not be tried
 /// says "likely".
 pub fn hint(doing: &str, errno: Errno) -> Option<String> {
-    let fits = |row: &&Row| doing.contains(row.doing) && row.errno == errno && (row.seen)();
+    // Not anywhere in it: it ends with a name that may hold any words.
+    let fits = |row: &&Row| doing.starts_with(row.doing) && row.errno == errno && (row.seen)(doing);
     ROWS.iter().find(fits).map(|row| row.remedy.to_owned())
 }
 
@@ -28,166 +40,236 @@ const CHROOT: &str =
     "this process is in a chroot, and the kernel makes no user namespace there; start it outside";
 const LIMIT: &str = "a limit on namespaces is reached; as root: sysctl user.max_user_namespaces=10000, and likewise the other user.max_*_namespaces";
 const SECCOMP: &str = "a seccomp filter is in force, as in a Docker container, and likely refuses this; there: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
+const PROCESSES: &str =
+    "a limit on processes is reached: ulimit -u, or pids.max of the control group";
 const SELINUX: &str = "a security module refuses it, likely SELinux; use an unconfined login";
 const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`";
+const DIRECTORY: &str = "name a directory";
+const WAY: &str = "the directories down to it must let this user through";
+const SCRATCH: &str =
+    "name a directory in which this user can make others, with --scratch or TMPDIR";
+const TAKEN: &str = "something else has that name; name another directory with --scratch or TMPDIR";
+const GONE: &str = "the current directory was removed; go to one that is there";
+
+const CLONE: &str = "clone a child";
+const IDS: &str = "write /proc/self/";
+const PRIVATE: &str = "make the mounts private";
+const PROC: &str = "mount proc";
+const OVERLAY: &str = "mount the overlay on ";
+const ROOT: &str = "chroot to ";
+const LAYER: &str = "open the layer ";
+const MAKE_SCRATCH: &str = "make the scratch directory ";
+const LOCK_SCRATCH: &str = "lock the scratch directory ";
 
 const ROWS: &[Row] = &[
     // Cloning into namespaces.
-    Row { doing: "CLONE_NEWUSER", errno: Errno::EPERM, seen: in_chroot, remedy: CHROOT },
     Row {
-        doing: "CLONE_NEWUSER",
+        doing: CLONE,
         errno: Errno::EPERM,
-        seen: || is(USERNS_CLONE, "0"),
+        seen: |doing| user(doing) && in_chroot(),
+        remedy: CHROOT,
+    },
+    Row {
+        doing: CLONE,
+        errno: Errno::EPERM,
+        seen: |doing| user(doing) && unmapped(),
+        remedy: "this process has no ID in its user namespace, as in lesson 3's container, and the kernel makes no other there; start it outside",
+    },
+    Row {
+        doing: CLONE,
+        errno: Errno::EPERM,
+        seen: |doing| user(doing) && is(USERNS_CLONE, "0"),
         remedy: "this kernel keeps user namespaces to root; as root: sysctl kernel.unprivileged_userns_clone=1",
     },
-    Row { doing: "CLONE_NEWUSER", errno: Errno::EPERM, seen: filtered, remedy: SECCOMP },
+    Row { doing: CLONE, errno: Errno::EPERM, seen: |_| filtered(), remedy: SECCOMP },
     Row {
-        doing: "CLONE_NEWUSER",
+        doing: CLONE,
         errno: Errno::EPERM,
-        seen: always,
+        seen: user,
         remedy: "likely a security module or a policy of this host forbids user namespaces",
     },
-    Row { doing: "CLONE_NEWUSER", errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
-    Row { doing: "CLONE_NEWUSER", errno: Errno::EUSERS, seen: always, remedy: LIMIT },
-    Row { doing: "CLONE_NEWUSER", errno: Errno::EACCES, seen: always, remedy: SELINUX },
     Row {
-        doing: "CLONE_NEWUSER",
-        errno: Errno::EINVAL,
-        seen: always,
-        remedy: "likely a kernel without user namespaces, such as WSL 1's; use WSL 2 or another kernel",
-    },
-    Row { doing: "clone a child with", errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
-    Row { doing: "clone a child with", errno: Errno::EPERM, seen: filtered, remedy: SECCOMP },
-    Row {
-        doing: "clone a child with",
+        doing: CLONE,
         errno: Errno::EPERM,
         seen: always,
         remedy: "only root may make these namespaces by themselves; use sudo, or step 3, which makes them in a user namespace",
     },
+    Row { doing: CLONE, errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
+    Row { doing: CLONE, errno: Errno::EUSERS, seen: always, remedy: LIMIT },
+    Row { doing: CLONE, errno: Errno::EACCES, seen: user, remedy: SELINUX },
     Row {
-        doing: "clone a child",
-        errno: Errno::EAGAIN,
-        seen: always,
-        remedy: "a limit on processes is reached: ulimit -u, or pids.max of the control group",
+        doing: CLONE,
+        errno: Errno::EINVAL,
+        seen: user,
+        remedy: "likely a kernel without user namespaces, such as WSL 1's; use WSL 2 or another kernel",
     },
+    Row { doing: CLONE, errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
+    Row { doing: "fork the command", errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
     // Mapping the IDs.
-    Row { doing: "/proc/self/", errno: Errno::EPERM, seen: apparmor, remedy: APPARMOR },
-    Row { doing: "/proc/self/", errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
-    Row { doing: "/proc/self/", errno: Errno::EACCES, seen: always, remedy: SELINUX },
     Row {
-        doing: "/proc/self/",
+        doing: IDS,
+        errno: Errno::ENOENT,
+        seen: always,
+        remedy: "the caller has no /proc mounted; mount one",
+    },
+    Row { doing: IDS, errno: Errno::EPERM, seen: apparmor, remedy: APPARMOR },
+    Row { doing: IDS, errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
+    Row { doing: IDS, errno: Errno::EACCES, seen: always, remedy: SELINUX },
+    Row {
+        doing: IDS,
         errno: Errno::EPERM,
         seen: always,
         remedy: "a map is written once, for the caller's own ID, and gid_map after setgroups says deny",
     },
     // Mounts.
-    Row { doing: "mounts private", errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
+    Row { doing: PRIVATE, errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
     Row {
-        doing: "mounts private",
+        doing: PRIVATE,
         errno: Errno::EACCES,
         seen: always,
         remedy: "likely an AppArmor profile such as Docker's; there: --security-opt apparmor=unconfined",
     },
     Row {
-        doing: "mounts private",
+        doing: PRIVATE,
         errno: Errno::EINVAL,
         seen: always,
         remedy: "the root of this process is no mount point, so it is in a chroot; start it outside",
     },
-    Row { doing: "mount", errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
+    Row { doing: "mount ", errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
     Row {
-        doing: "mount proc",
+        doing: PROC,
         errno: Errno::EPERM,
         seen: always,
         remedy: "parts of this host's /proc are hidden, as in a Docker container; there: --security-opt systempaths=unconfined",
     },
     Row {
-        doing: "mount proc",
+        doing: PROC,
         errno: Errno::ENOENT,
         seen: always,
         remedy: "the root has no directory /proc; make one in it",
     },
     Row {
-        doing: "mount proc",
+        doing: PROC,
         errno: Errno::ENOTDIR,
         seen: always,
         remedy: "/proc in the root is no directory; make it one",
     },
     Row {
-        doing: "mount the overlay",
+        doing: OVERLAY,
         errno: Errno::EPERM,
         seen: always,
         remedy: "likely a kernel before 5.11, which mounts overlays for root alone; use a newer one",
     },
     Row {
-        doing: "mount the overlay",
+        doing: OVERLAY,
         errno: Errno::ENODEV,
         seen: always,
         remedy: "the kernel has no overlay file system loaded; as root: modprobe overlay",
     },
     Row {
-        doing: "mount the overlay",
+        doing: OVERLAY,
+        errno: Errno::EINVAL,
+        seen: |doing| upper_is_on(doing, &[OVERLAYFS_SUPER_MAGIC]),
+        remedy: "the scratch directory is on an overlay itself, as in a container; name one that is not, with --scratch or TMPDIR",
+    },
+    Row {
+        doing: OVERLAY,
+        errno: Errno::EINVAL,
+        seen: |doing| upper_is_on(doing, GOOD),
+        remedy: "likely a layer has mounts below it, as / has, is no place for files, as /proc, or lies on an overlay on an overlay; name another",
+    },
+    Row {
+        doing: OVERLAY,
         errno: Errno::EINVAL,
         seen: always,
-        remedy: "likely upper and work are on a file system that cannot hold them (overlayfs, eCryptfs, NFS), or a layer has mounts below it, as / has; name another directory with --scratch or TMPDIR",
+        remedy: "likely the scratch directory is on a file system that cannot hold upper and work, such as eCryptfs, NFS or FUSE; name another directory with --scratch or TMPDIR",
     },
     Row {
-        doing: "mount the overlay",
+        doing: OVERLAY,
         errno: Errno::ELOOP,
         seen: always,
-        remedy: "layers lie inside each other; name a directory elsewhere with --scratch or TMPDIR",
+        remedy: "a layer is named twice, or one lies inside another; name each once, and the scratch directory outside of them all",
     },
     Row {
-        doing: "mount the overlay",
+        doing: OVERLAY,
         errno: Errno::EROFS,
         seen: always,
         remedy: "the scratch directory is on a file system that is read-only; name another with --scratch or TMPDIR",
     },
+    Row { doing: OVERLAY, errno: Errno::ENOTDIR, seen: always, remedy: TAKEN },
+    Row {
+        doing: "mount ",
+        errno: Errno::ENOSPC,
+        seen: always,
+        remedy: "likely the limit on mounts in a namespace is reached; as root: sysctl fs.mount-max",
+    },
     // The root and the directories around it.
-    Row { doing: "chroot to", errno: Errno::ENOENT, seen: always, remedy: FETCH },
-    Row { doing: "as a layer", errno: Errno::ENOENT, seen: always, remedy: FETCH },
+    Row { doing: ROOT, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
+    Row { doing: LAYER, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
+    Row { doing: MAKE_SCRATCH, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
+    Row { doing: ROOT, errno: Errno::ENOENT, seen: always, remedy: FETCH },
     Row {
-        doing: "chroot to",
-        errno: Errno::ENOTDIR,
+        doing: LAYER,
+        errno: Errno::ENOENT,
         seen: always,
-        remedy: "a root is a directory",
+        remedy: "name a directory that is there; `cargo xtask fetch-rootfs` brings a root",
     },
+    Row { doing: ROOT, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
+    Row { doing: LAYER, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
+    Row { doing: ROOT, errno: Errno::EACCES, seen: always, remedy: WAY },
+    Row { doing: LAYER, errno: Errno::EACCES, seen: always, remedy: WAY },
     Row {
-        doing: "as a layer",
-        errno: Errno::ENOTDIR,
-        seen: always,
-        remedy: "a layer is a directory",
-    },
-    Row {
-        doing: "chroot to",
-        errno: Errno::EACCES,
-        seen: always,
-        remedy: "the directories down to it must let this user through",
-    },
-    Row {
-        doing: "chroot to",
+        doing: ROOT,
         errno: Errno::EPERM,
         seen: always,
         remedy: "chroot needs CAP_SYS_CHROOT, which root of the user namespace has once its ID is mapped",
     },
-    Row {
-        doing: "as a layer",
-        errno: Errno::EACCES,
-        seen: always,
-        remedy: "the directories down to it must let this user through",
-    },
+    Row { doing: MAKE_SCRATCH, errno: Errno::ENOENT, seen: always, remedy: SCRATCH },
+    Row { doing: MAKE_SCRATCH, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
+    Row { doing: MAKE_SCRATCH, errno: Errno::EPERM, seen: always, remedy: SCRATCH },
+    Row { doing: MAKE_SCRATCH, errno: Errno::EROFS, seen: always, remedy: SCRATCH },
+    Row { doing: LOCK_SCRATCH, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
+    Row { doing: MAKE_SCRATCH, errno: Errno::EEXIST, seen: always, remedy: TAKEN },
+    Row { doing: MAKE_SCRATCH, errno: Errno::ENOTDIR, seen: always, remedy: SCRATCH },
     Row {
         doing: "",
         errno: Errno::ENOSPC,
         seen: always,
         remedy: "the file system is full; free some room, or name a directory elsewhere with --scratch or TMPDIR",
     },
+    Row {
+        doing: "",
+        errno: Errno::EMFILE,
+        seen: always,
+        remedy: "a limit on open files is reached; raise it with ulimit -n",
+    },
+    Row {
+        doing: "",
+        errno: Errno::ELOOP,
+        seen: always,
+        remedy: "a symbolic link on the way leads back to itself",
+    },
+    Row {
+        doing: "",
+        errno: Errno::ENAMETOOLONG,
+        seen: always,
+        remedy: "a name can have 255 bytes, a path 4095",
+    },
 ];
 
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
 
-fn always() -> bool {
+/// File systems that can hold an upper directory; XFS by its number, since nix
+/// has its name for glibc alone.
+const GOOD: &[FsType] = &[BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, FsType(0x5846_5342)];
+
+fn always(_doing: &str) -> bool {
     true
+}
+
+/// Whether a user namespace was asked for.
+fn user(doing: &str) -> bool {
+    doing.contains("CLONE_NEWUSER")
 }
 
 /// Whether a file of the kernel says `value`.
@@ -196,8 +278,13 @@ fn is(file: &str, value: &str) -> bool {
 }
 
 /// Ubuntu's restriction since 23.10.
-fn apparmor() -> bool {
+fn apparmor(_doing: &str) -> bool {
     is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")
+}
+
+/// Whether the maps of this process's user namespace were never written.
+fn unmapped() -> bool {
+    is("/proc/self/uid_map", "")
 }
 
 /// Whether a seccomp filter is in force for this process; proc_pid_status(5).
@@ -206,15 +293,49 @@ fn filtered() -> bool {
     status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
-/// Whether the root of this process is not that of its mount namespace: then
-/// mountinfo, which lists what lies below the root, has no mount at `/`;
-/// proc_pid_mountinfo(5).
-pub fn in_chroot() -> bool {
-    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+/// Whether a name that is not absolute was looked up where nothing is left.
+fn here_is_gone(doing: &str) -> bool {
+    let gone = env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    gone && !doing.contains(" /")
+}
+
+/// Whether the directory for an overlay is on a file system of one of `kinds`.
+/// What is mounted where lies beside what is written to.
+fn upper_is_on(doing: &str, kinds: &[FsType]) -> bool {
+    let dir = doing.strip_prefix(OVERLAY).and_then(|rest| rest.rsplit_once(": "));
+    let Some(Ok(found)) = dir.map(|(dir, _why)| statfs(dir)) else {
         return false;
     };
-    !mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"))
+    kinds.contains(&found.filesystem_type())
 }
+
+/// Whether the root of this process is not that of its mount namespace.
+fn in_chroot() -> bool {
+    // Mountinfo lists what lies below the root: in a chroot to a directory
+    // that nothing is mounted on, it has no mount at `/`;
+    // proc_pid_mountinfo(5).
+    let mounts = fs::read_to_string("/proc/self/mountinfo");
+    let at_root = |mounts: &str| mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
+    mounts.is_ok_and(|mounts| !mounts.is_empty() && !at_root(&mounts)) || way_out()
+}
+
+/// Whether there is something above the root of this process. Only root can
+/// look, by walking out of a chroot; chroot(2).
+fn way_out() -> bool {
+    let walk = || -> Result<Exit> {
+        let place = |path| fs::metadata(path).map(|dir| (dir.dev(), dir.ino()));
+        chdir("/")?;
+        let root = place(".")?;
+        chroot("proc")?;
+        Ok(if place("..")? == root { Exit::SUCCESS } else { OUT })
+    };
+    // A child's walk changes nothing here.
+    let walked = crate::clone(CloneFlags::empty(), || Ok(walk().unwrap_or(Exit::SUCCESS)));
+    walked.and_then(crate::Child::wait).is_ok_and(|exit| exit == OUT)
+}
+
+/// How the child of [`way_out`] ends when it is out.
+const OUT: Exit = Exit::SETUP;
 
 #[cfg(test)]
 mod tests {
@@ -231,5 +352,8 @@ mod tests {
         );
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
         assert_eq!(hint("chdir to /", Errno::EIO), None);
+        // A name is no cause.
+        assert_eq!(of("chroot to /proc/self/fd/9", Errno::EACCES), WAY);
+        assert_eq!(of("chroot to /mount proc", Errno::ENOENT), FETCH);
     }
 }

@@ -24,7 +24,7 @@ pub use child::{Child, clone, fork};
 pub use error::{note, one_line, printable};
 pub use exec::{exec, fresh_environment};
 pub use exit::Exit;
-pub use hint::{hint, in_chroot};
+pub use hint::hint;
 pub use overlay::{lowerdir, option};
 pub use remove::remove_tree;
 pub use scratch::Scratch;

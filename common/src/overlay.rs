@@ -81,7 +81,7 @@ fn name(path: &Path, dir: File, room: usize) -> String {
 fn open(dir: &Path) -> Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = fcntl::open(dir, flags, Mode::empty());
-    let opened = opened.with_context(|| format!("use {} as a layer", dir.display()))?;
+    let opened = opened.with_context(|| format!("open the layer {}", dir.display()))?;
     Ok(File::from(opened))
 }
 
@@ -94,7 +94,8 @@ fn warn_of_owner(layer: &Path, dir: &File) -> Result<()> {
     if metadata.uid() != 0 || metadata.gid() != 0 {
         note(&format!(
             "{} belongs to another user: its files can be read, but changing one fails with \
-             \"Value too large\"; unpack it as the user who runs the container",
+             \"Permission denied\" or \"Value too large\"; unpack it as the user who runs the \
+             container",
             layer.display()
         ));
     }

@@ -174,7 +174,7 @@ fn make_new() -> Result<Scratch> {
             // The last runner to end has just removed the home.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             made => {
-                made.with_context(|| format!("make {}", dir.display()))?;
+                made.with_context(|| making(&dir))?;
                 match lock(&dir) {
                     Ok(Some(lock)) => return Ok(Scratch { dir, stays: false, _lock: lock }),
                     // Another runner took it for an abandoned one.
@@ -230,7 +230,7 @@ fn sweep(home: &Home) {
 /// Locks a directory, unless somebody else has; flock(2). The kernel drops the
 /// lock with the process.
 fn lock(dir: &Path) -> Result<Option<Flock<File>>> {
-    let doing = || format!("lock {}", dir.display());
+    let doing = || format!("lock the scratch directory {}", dir.display());
     let file = File::open(dir).with_context(doing)?;
     let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
@@ -238,8 +238,12 @@ fn lock(dir: &Path) -> Result<Option<Flock<File>>> {
     };
     // Removed between the two calls: that lock holds nothing.
     let links = held.metadata().with_context(doing)?.nlink();
-    ensure!(links > 0, "lock {}: it was removed meanwhile", dir.display());
+    ensure!(links > 0, "{}: it was removed meanwhile", doing());
     Ok(Some(held))
+}
+
+fn making(dir: &Path) -> String {
+    format!("make the scratch directory {}", dir.display())
 }
 
 /// Makes a directory for this user alone, unless it is there; says whether it
@@ -247,12 +251,12 @@ fn lock(dir: &Path) -> Result<Option<Flock<File>>> {
 fn make(dir: &Path) -> Result<bool> {
     match DirBuilder::new().mode(0o755).create(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        made => made.map(|()| true).with_context(|| format!("make {}", dir.display())),
+        made => made.map(|()| true).with_context(|| making(dir)),
     }
 }
 
 /// Makes a directory and those above it, unless they are there.
 fn make_all(dir: &Path) -> Result<()> {
     let made: io::Result<()> = DirBuilder::new().recursive(true).create(dir);
-    made.with_context(|| format!("make {}", dir.display()))
+    made.with_context(|| making(dir))
 }

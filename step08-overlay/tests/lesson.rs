@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 
 use tempfile::TempDir;
-use testkit::{containers_work, rootfs, sh, stdout, step};
+use testkit::{containers_work, rootfs, scratch_place, sh, stdout, step};
 
 const STEP: &str = "step08-overlay";
 
@@ -69,10 +69,7 @@ fn a_scratch_directory_that_was_named_stays() {
     if !containers_work() {
         return;
     }
-    // Beside the one that the step would choose: not every /tmp can hold it.
-    let shm = Path::new("/dev/shm");
-    let dir = tempfile::tempdir_in(shm).or_else(|_| tempfile::tempdir());
-    let dir = dir.expect("make a directory");
+    let dir = scratch_place();
     let top = layer(&["delete"]);
     let run = |script: &str| {
         let mut command = step(STEP);

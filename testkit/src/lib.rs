@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use nix::unistd::getuid;
+use tempfile::TempDir;
 
 /// The eight steps, in order.
 pub const STEPS: [&str; 8] = [
@@ -76,6 +77,21 @@ pub fn sh(name: &str, script: &str) -> Output {
     step(name).args(["/bin/sh", "-c", script]).output().expect("start a step")
 }
 
+/// A program of the workspace, started by the script `setup` in the container
+/// of lesson 4: as root of a namespace with mounts of its own, which go with
+/// it.
+///
+/// The script finds the root in `$ROOT`, the workspace's programs in `$BIN`,
+/// and what it is to start, with its arguments, in `$@`.
+pub fn within(setup: &str, program: &str) -> Command {
+    let program = bin(program);
+    let mut command = step("step04-uidmap");
+    command.args(["/bin/sh", "-c", &format!("set -e\n{setup}\nexec \"$@\""), "sh"]);
+    command.arg(&program).env("ROOT", rootfs());
+    command.env("BIN", program.parent().expect("a program lies in a directory"));
+    command
+}
+
 /// What a process wrote to standard output, as text without the last newline.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
@@ -84,6 +100,25 @@ pub fn stdout(output: &Output) -> String {
 /// What a process wrote to standard error, as text without the last newline.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim_end().to_owned()
+}
+
+/// Whether a text is a line that a step may say: one, with its name before it,
+/// for people.
+pub fn is_one_line(name: &str, text: &str) -> bool {
+    text.starts_with(&format!("{name}: "))
+        && !text.contains("os error")
+        && !text.contains(char::is_control)
+}
+
+/// A directory that can hold an overlay, in memory where there is a place for
+/// that: not every `/tmp` can.
+///
+/// # Panics
+///
+/// When it cannot be made.
+pub fn scratch_place() -> TempDir {
+    let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    place.expect("make a directory")
 }
 
 /// Whether the tests run as root.

@@ -1,8 +1,9 @@
 //! Looking at processes from outside, by what stands on their command lines.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -58,6 +59,34 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 /// As [`wait_for`].
 pub fn end_of(child: &mut Child) -> ExitStatus {
     wait_for("a child's end", || child.try_wait().expect("wait"))
+}
+
+/// Starts a step that runs a script, whose output can be read line by line and
+/// whose input stays open.
+///
+/// For the first process of a pipeline in the background, busybox's shell
+/// wants a /dev/null, which the container has not: hence `: | … &`.
+///
+/// # Panics
+///
+/// When the step cannot be started.
+pub fn scripted(mut step: Command, script: &str, token: &str) -> (Child, BufReader<ChildStdout>) {
+    step.args(["/bin/sh", "-c", script, token]);
+    step.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = step.spawn().expect("start a step");
+    let output = BufReader::new(child.stdout.take().expect("a pipe"));
+    (child, output)
+}
+
+/// The next line of a step's output, or nothing at its end.
+///
+/// # Panics
+///
+/// When it cannot be read.
+pub fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("read a line");
+    line.trim_end().to_owned()
 }
 
 /// The processes with `token` on their command line, zombies left out, in the
@@ -147,6 +176,17 @@ impl Proc {
         let stat = fs::read_to_string(self.file("stat")).unwrap_or_default();
         let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
         after.split(' ').skip(1).map_while(|word| word.trim().parse().ok()).collect()
+    }
+
+    /// The memory of its own, in kB: not what it shares with its file, which
+    /// comes and goes with what else the machine does.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn memory(self) -> u64 {
+        let memory = self.status("RssAnon").expect("it is running");
+        memory.trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Its parent.

@@ -12,15 +12,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use testkit::procs::{end_of, having, ignored, running, token, wait_until};
 use testkit::{
-    STEPS, bin, containers_work, has_init, has_pid_namespace, sh, stderr, stdout, step, steps,
+    STEPS, bin, containers_work, has_init, has_pid_namespace, is_one_line, sh, stderr, stdout,
+    step, steps,
 };
-
-/// A line that a step may say: one, with its name before it, for people.
-fn is_one_line(name: &str, text: &str) -> bool {
-    text.starts_with(&format!("{name}: "))
-        && !text.contains("os error")
-        && !text.contains(char::is_control)
-}
 
 #[test]
 fn help_and_version_go_to_standard_output() {

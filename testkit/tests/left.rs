@@ -1,0 +1,313 @@
+//! Nothing is left of a container: no process, no mount and no directory, and
+//! a directory in use is left alone.
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::unistd::getuid;
+use tempfile::TempDir;
+use testkit::procs::{Proc, end_of, gone, having, line, running, scripted, token, wait_until};
+use testkit::{
+    bin, containers_work, is_one_line, is_root, scratch_place, skip, stderr, stdout, step,
+};
+
+const STEP: &str = "step08-overlay";
+
+/// Writes what it is told, and says what it has written so far.
+const WRITER: &str = r#"while read word; do echo "$word" >>/log && echo $(cat /log); done"#;
+
+/// Where the containers of one test have their scratch directories.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(scratch_place())
+    }
+
+    fn step(&self) -> Command {
+        let mut command = step(STEP);
+        command.env("TMPDIR", self.0.path());
+        command
+    }
+
+    /// What the step makes its directories in.
+    fn home(&self) -> PathBuf {
+        self.0.path().join(format!("containers-{}", getuid()))
+    }
+
+    /// The scratch directories that are there.
+    fn scratches(&self) -> Vec<PathBuf> {
+        let entries = self.home().read_dir().into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
+    /// The mounts of a process that have to do with a container of this place.
+    fn mounts(&self, of: &str) -> Vec<String> {
+        let mounts = fs::read_to_string(format!("/proc/{of}/mountinfo")).expect("its mounts");
+        let place = self.0.path().to_str().expect("UTF-8");
+        mounts.lines().filter(|line| line.contains(place)).map(str::to_owned).collect()
+    }
+
+    /// Fails unless nothing is left of this place's containers, all of which
+    /// had `token` on their command line.
+    fn is_clean(&self, token: &str) {
+        assert_eq!(having(token), []);
+        assert_eq!(self.mounts("self"), [""; 0]);
+        let left: Vec<_> = self.0.path().read_dir().expect("a directory").flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Tells a [`WRITER`] a word, and hears what it has written.
+fn write(child: &mut Child, output: &mut impl BufRead, word: &str) -> String {
+    let stdin = child.stdin.as_mut().expect("a pipe");
+    writeln!(stdin, "{word}").expect("write a word");
+    line(output)
+}
+
+/// The runner's descriptors and its memory in kB.
+fn size(child: &Child) -> (usize, u64) {
+    let runner = Proc::of(child);
+    (runner.descriptors().len(), runner.memory())
+}
+
+#[test]
+fn a_thousand_in_a_row_leave_nothing() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::new();
+    let token = token();
+    // One stays all the while.
+    let (mut first, mut output) = scripted(place.step(), WRITER, &token);
+    assert_eq!(write(&mut first, &mut output, "before"), "before");
+    let before = size(&first);
+    for count in 0..1000 {
+        let mut command = place.step();
+        let output = command.args(["/bin/sh", "-c", "echo x >/x; exit 7", &token]).output();
+        let output = output.expect("start a step");
+        assert_eq!(output.status.code(), Some(7), "{count}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "", "{count}");
+    }
+    assert_eq!(place.scratches().len(), 1);
+    let then = size(&first);
+    assert_eq!(then.0, before.0);
+    assert!(then.1 <= before.1, "{before:?}, then {then:?}");
+    assert_eq!(write(&mut first, &mut output, "after"), "before after");
+
+    // Another takes what the first took, give or take a few pages.
+    let (mut last, mut of_last) = scripted(place.step(), WRITER, &token);
+    assert_eq!(write(&mut last, &mut of_last, "last"), "last");
+    let after = size(&last);
+    assert_eq!(after.0, before.0);
+    assert!(after.1 <= before.1 + 64, "{before:?}, then {after:?}");
+
+    // What is looked for below is there as long as a container is.
+    let inside = running("/bin/sh", &token);
+    assert!(!place.mounts(&inside.0.to_string()).is_empty());
+    for mut child in [first, last] {
+        drop(child.stdin.take());
+        assert_eq!(end_of(&mut child).code(), Some(0));
+    }
+    place.is_clean(&token);
+}
+
+#[test]
+fn two_hundred_at_once_leave_nothing() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::new();
+    let token = token();
+    let start = |_| {
+        let mut command = place.step();
+        command.args(["cat", "-", &token]).stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start a step")
+    };
+    let mut children: Vec<Child> = (0..200).map(start).collect();
+    let run = |proc: &Proc| proc.words().first().is_some_and(|word| word == "cat");
+    wait_until("two hundred commands", || {
+        having(&token).into_iter().filter(run).count() == children.len()
+    });
+    // Main, process 1 and the command of each.
+    assert_eq!(having(&token).len(), 3 * children.len());
+    assert_eq!(place.scratches().len(), children.len());
+    let sizes: Vec<_> = children.iter().map(size).collect();
+    let (descriptors, memory): (Vec<_>, Vec<_>) = sizes.into_iter().unzip();
+    assert!(descriptors.iter().all(|&count| count == descriptors[0]), "{descriptors:?}");
+    let (least, most) = (memory.iter().min(), memory.iter().max());
+    assert!(most <= least.map(|&least| least + 64).as_ref(), "{memory:?}");
+
+    for child in &mut children {
+        drop(child.stdin.take());
+    }
+    for child in &mut children {
+        assert_eq!(end_of(child).code(), Some(1));
+    }
+    place.is_clean(&token);
+}
+
+#[test]
+fn a_directory_in_use_is_never_touched() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::new();
+    let token = token();
+    let (mut child, mut output) = scripted(place.step(), WRITER, &token);
+    assert_eq!(write(&mut child, &mut output, "one"), "one");
+    let [used] = &place.scratches()[..] else {
+        panic!("{:?}", place.scratches());
+    };
+
+    // Others are killed at every moment of their start, and the next ones look
+    // for what those have left.
+    for delay in 0..40 {
+        let mut command = place.step();
+        command.args(["cat", "-", &token]).stdin(Stdio::piped());
+        let mut other = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let other = other.as_mut().expect("start a step");
+        let until = Instant::now() + Duration::from_micros(delay * 200);
+        while Instant::now() < until {}
+        other.kill().expect("kill the runner");
+        end_of(other);
+    }
+    // Where the ID of a process means another or none, the lock decides.
+    let mut inside = step("step05-pid");
+    inside.env("TMPDIR", place.0.path()).args(["/bin/sh", "-c", r#""$0" true && "$0" true"#]);
+    let inside = inside.arg(bin(STEP)).output().expect("start a step");
+    assert_eq!((inside.status.code(), stderr(&inside)), (Some(0), String::new()));
+
+    assert_eq!(write(&mut child, &mut output, "two"), "one two");
+    assert_eq!(fs::read(used.join("upper/log")).expect("read it"), b"one\ntwo\n");
+    drop(child.stdin.take());
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    gone(&token);
+    wait_until("the end of those that were killed", || {
+        let output = place.step().arg("true").output().expect("start a step");
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+        place.scratches().is_empty()
+    });
+    place.is_clean(&token);
+}
+
+#[test]
+fn a_scratch_directory_is_for_one_container_and_stays() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::new();
+    let token = token();
+    let kept = place.0.path().join("kept");
+    let on_kept = || {
+        let mut command = place.step();
+        command.arg("--scratch").arg(&kept);
+        command
+    };
+    let (mut child, mut output) = scripted(on_kept(), WRITER, &token);
+    assert_eq!(write(&mut child, &mut output, "one"), "one");
+    let second = on_kept().args(["cat", "/log"]).output().expect("start a step");
+    assert_eq!((second.status.code(), stdout(&second)), (Some(125), String::new()));
+    assert_eq!(
+        stderr(&second),
+        format!(
+            "{STEP}: use the scratch directory {}: another container is using it; \
+             wait for its end, or name another one",
+            kept.display()
+        )
+    );
+    assert_eq!(write(&mut child, &mut output, "two"), "one two");
+    // Neither an end of its own nor a violent one takes it away.
+    child.kill().expect("kill the runner");
+    end_of(&mut child);
+    gone(&token);
+    for _ in 0..2 {
+        // The lock of a process goes after its command line.
+        wait_until("the end of a lock", || {
+            let next = on_kept().args(["cat", "/log"]).output().expect("start a step");
+            stdout(&next) == "one\ntwo"
+        });
+    }
+    common::remove_tree(&kept).expect("remove it");
+    place.is_clean(&token);
+}
+
+#[test]
+fn what_may_not_be_read_or_written_is_removed_as_well() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::new();
+    let outside = tempfile::tempdir().expect("a directory");
+    fs::write(outside.path().join("file"), "mine").expect("write a file");
+    let token = token();
+    let script = r#"
+        mkdir -p /a/b/c /full /locked /etc/x && echo x >/a/b/c/file && mkfifo /fifo &&
+        for i in 1 2 3 4 5 6 7 8 9; do for j in 1 2 3 4 5 6 7 8 9; do : >/full/$i$j; done; done &&
+        deep=/deep; for i in 1 2 3 4 5 6 7 8 9; do deep=$deep/0123456789; done; mkdir -p $deep &&
+        : >"/a b$(printf '\n\t\377\\')c" && ln -s "$1" /link && ln -s / /etc/x/root &&
+        rm /etc/passwd &&
+        chmod 000 /a/b/c/file /a/b/c /a/b /locked $deep && chmod 555 /a /full /etc && echo done
+        read word"#;
+    let mut command = place.step();
+    command.args(["/bin/sh", "-c", script, &token]).arg(outside.path());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let child = child.as_mut().expect("start a step");
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    assert_eq!(line(&mut output), "done");
+    let [scratch] = &place.scratches()[..] else {
+        panic!("{:?}", place.scratches());
+    };
+    for (dir, mode) in [("work/work", 0), ("upper/locked", 0), ("upper/full", 0o555)] {
+        let found = fs::metadata(scratch.join(dir)).expect("look at it");
+        assert_eq!(found.mode() & 0o777, mode, "{dir}");
+    }
+    drop(child.stdin.take());
+    assert_eq!(end_of(child).code(), Some(1));
+    place.is_clean(&token);
+    assert_eq!(fs::read(outside.path().join("file")).expect("read it"), b"mine");
+}
+
+#[test]
+fn a_home_that_others_could_change_is_refused() {
+    if !containers_work() {
+        return;
+    }
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let make = |what: &str, home: &Path| match what {
+        "a symbolic link" => symlink(elsewhere.path(), home),
+        "a file" => fs::write(home, ""),
+        _ => {
+            fs::create_dir(home)?;
+            match what {
+                "for its group" => fs::set_permissions(home, Permissions::from_mode(0o770)),
+                "for all" => fs::set_permissions(home, Permissions::from_mode(0o1777)),
+                _ => chown(home, Some(65534), Some(65534)),
+            }
+        }
+    };
+    for what in ["a symbolic link", "a file", "for its group", "for all", "another user's"] {
+        if what == "another user's" && !is_root() {
+            skip("only root can make a directory of another user's");
+            continue;
+        }
+        let place = Place::new();
+        make(what, &place.home()).expect("make a home");
+        let output = place.step().arg("true").output().expect("start a step");
+        assert_eq!(output.status.code(), Some(125), "{what}: {}", stderr(&output));
+        assert_eq!(
+            stderr(&output),
+            format!(
+                "{STEP}: make scratch directories in {}: it is not a directory of this user \
+                 alone; remove it, or set TMPDIR",
+                place.home().display()
+            )
+        );
+        assert!(is_one_line(STEP, &stderr(&output)), "{what}");
+        assert_eq!(elsewhere.path().read_dir().expect("a directory").count(), 0, "{what}");
+    }
+}

@@ -1,0 +1,412 @@
+//! What hosts refuse: each refusal is brought about, and the step must name
+//! the cause and the remedy. The doctor, called in the same place, must find
+//! the same.
+
+use std::hint::black_box;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use testkit::{
+    STEPS, bin, containers_work, is_one_line, is_root, rootfs, scratch_place, skip, stderr, stdout,
+    step, steps, within,
+};
+
+const CHROOT: &str = "Operation not permitted; this process is in a chroot, \
+    and the kernel makes no user namespace there; start it outside";
+const UNMAPPED: &str = "Operation not permitted; this process has no ID in its user namespace, \
+    as in lesson 3's container, and the kernel makes no other there; start it outside";
+const LIMIT: &str = "No space left on device; a limit on namespaces is reached; \
+    as root: sysctl user.max_user_namespaces=10000, and likewise the other user.max_*_namespaces";
+const SECCOMP: &str = "Operation not permitted; a seccomp filter is in force, \
+    as in a Docker container, and likely refuses this; there: --security-opt seccomp=unconfined \
+    --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
+const MASKED: &str = "Operation not permitted; parts of this host's /proc are hidden, \
+    as in a Docker container; there: --security-opt systempaths=unconfined";
+const NO_PROC: &str = "No such file or directory; the caller has no /proc mounted; mount one";
+const ON_OVERLAY: &str = "Invalid argument; the scratch directory is on an overlay itself, \
+    as in a container; name one that is not, with --scratch or TMPDIR";
+
+/// Fails unless a step was refused `doing` something, for the reason `why`.
+fn refused(output: &Output, name: &str, what: &str, doing: &str, why: &str) {
+    let error = stderr(output);
+    assert_eq!(output.status.code(), Some(125), "{name}, {what}: {error}");
+    assert!(is_one_line(name, &error), "{name}, {what}: {error}");
+    let begins = error.starts_with(&format!("{name}: {doing}"));
+    assert!(begins && error.ends_with(&format!(": {why}")), "{name}, {what}: {error}");
+    assert_eq!(stdout(output), "", "{name}, {what}");
+}
+
+/// Fails unless the doctor found one thing that fails, for the reason `why`.
+fn diagnosed(output: &Output, what: &str, why: &str) {
+    let found = stdout(output);
+    assert_eq!(output.status.code(), Some(1), "{what}: {found}{}", stderr(output));
+    let mut lines = found.lines().skip_while(|line| !line.starts_with("FAIL  "));
+    let cause = lines.nth(1).unwrap_or_default();
+    assert!(cause.ends_with(&format!(": {why}")), "{what}: {found}");
+    assert_eq!(found.matches("FAIL").count(), 1, "{what}: {found}");
+}
+
+/// What is refused, to the steps from which on, what is set up before, what
+/// the step was doing, and why it failed.
+type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+/// The first step to be refused goes by its number.
+const ROWS: [Row; 14] = [
+    (
+        "no user namespaces",
+        "step03",
+        "echo 0 >/proc/sys/user/max_user_namespaces",
+        "clone a child with CLONE_NEW",
+        LIMIT,
+    ),
+    (
+        "no UTS namespaces",
+        "step03",
+        "echo 0 >/proc/sys/user/max_uts_namespaces",
+        "clone a child with CLONE_NEW",
+        LIMIT,
+    ),
+    (
+        "no mount namespaces",
+        "step03",
+        "echo 0 >/proc/sys/user/max_mnt_namespaces",
+        "clone a child with CLONE_NEW",
+        LIMIT,
+    ),
+    (
+        "no PID namespaces",
+        "step05",
+        "echo 0 >/proc/sys/user/max_pid_namespaces",
+        "clone a child with CLONE_NEW",
+        LIMIT,
+    ),
+    (
+        "in a chroot",
+        "step03",
+        r#"mount --rbind / m && set -- "$BIN/step06-chroot" --rootfs m "$@""#,
+        "clone a child with CLONE_NEW",
+        CHROOT,
+    ),
+    (
+        "in a chroot without /proc",
+        "step03",
+        r#"mount --rbind / m && mount -t tmpfs tmpfs m/proc
+        set -- "$BIN/step06-chroot" --rootfs m "$@""#,
+        "clone a child with CLONE_NEW",
+        CHROOT,
+    ),
+    (
+        "in a chroot with its own /proc",
+        "step03",
+        r#"mount --rbind / m && set -- "$BIN/step07-proc" --rootfs m "$@""#,
+        "clone a child with CLONE_NEW",
+        CHROOT,
+    ),
+    (
+        "without an ID",
+        "step03",
+        r#"set -- "$BIN/step03-userns" "$@""#,
+        "clone a child with CLONE_NEW",
+        UNMAPPED,
+    ),
+    (
+        "a file of /proc hidden",
+        "step07",
+        "mount --bind /dev/null /proc/version",
+        "mount proc on /proc",
+        MASKED,
+    ),
+    (
+        "a directory of /proc hidden",
+        "step07",
+        "mount -t tmpfs tmpfs /proc/sys",
+        "mount proc on /proc",
+        MASKED,
+    ),
+    ("/proc hidden", "step04", "mount -t tmpfs tmpfs /proc", "write /proc/self/setgroups", NO_PROC),
+    (
+        "a file system that is an overlay",
+        "step08",
+        r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top
+        mount -t overlay -o "lowerdir=$ROOT,upperdir=m/upper,workdir=m/work,userxattr" overlay m/top
+        export TMPDIR="$PWD/m/top""#,
+        "mount the overlay on ",
+        ON_OVERLAY,
+    ),
+    (
+        "a directory of an overlay",
+        "step08",
+        r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top
+        mount -t overlay -o "lowerdir=$ROOT,upperdir=m/upper,workdir=m/work,userxattr" overlay m/top
+        mkdir "m/top/a b: c" && export TMPDIR="m/top/a b: c""#,
+        "mount the overlay on ",
+        ON_OVERLAY,
+    ),
+    (
+        "a directory that is not there",
+        "step08",
+        "export TMPDIR=gone",
+        "make the scratch directory gone/containers-0",
+        "No such file or directory; \
+            name a directory in which this user can make others, with --scratch or TMPDIR",
+    ),
+];
+
+#[test]
+fn the_step_and_the_doctor_name_the_same_cause() {
+    if !containers_work() {
+        return;
+    }
+    let place = scratch_place();
+    std::fs::create_dir(place.path().join("m")).expect("make a directory");
+    for (what, from, setup, doing, why) in ROWS {
+        let output = |mut command: Command| {
+            command.current_dir(place.path()).output().expect("start a program")
+        };
+        for name in STEPS {
+            // Lesson 2 is for root and has no user namespace to be refused.
+            if name < from || name == "step02-namespaces" {
+                continue;
+            }
+            let mut command = within(setup, name);
+            command.arg("true");
+            refused(&output(command), name, what, doing, why);
+        }
+        let mut doctor = within(setup, "xtask");
+        doctor.arg("doctor");
+        diagnosed(&output(doctor), what, why);
+    }
+}
+
+#[test]
+fn what_is_refused_to_a_later_lesson_does_not_hinder_an_earlier_one() {
+    if !containers_work() {
+        return;
+    }
+    let place = scratch_place();
+    std::fs::create_dir(place.path().join("m")).expect("make a directory");
+    for (what, from, setup, ..) in ROWS {
+        for name in STEPS.into_iter().filter(|name| *name < from && *name != "step02-namespaces") {
+            let mut command = within(setup, name);
+            let output = command.arg("true").current_dir(place.path()).output();
+            let output = output.expect("start a step");
+            assert_eq!(output.status.code(), Some(0), "{name}, {what}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn a_named_scratch_directory_on_an_overlay_is_refused() {
+    if !containers_work() {
+        return;
+    }
+    let place = scratch_place();
+    std::fs::create_dir(place.path().join("m")).expect("make a directory");
+    let overlay = r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top
+        mount -t overlay -o "lowerdir=$ROOT,upperdir=m/upper,workdir=m/work,userxattr" overlay m/top"#;
+    let mut command = within(overlay, "step08-overlay");
+    command.args(["--scratch", "m/top/scratch", "true"]).current_dir(place.path());
+    let doing = "mount the overlay on m/top/scratch/merged";
+    let output = command.output().expect("start a step");
+    refused(&output, "step08-overlay", "an overlay", doing, ON_OVERLAY);
+}
+
+#[test]
+fn containers_can_be_nested_where_there_is_no_chroot() {
+    if !containers_work() {
+        return;
+    }
+    let deep = r#"for _ in 1 2 3 4 5 6 7 8; do set -- "$BIN/step04-uidmap" "$@"; done"#;
+    for setup in [":", r#"set -- "$BIN/step05-pid" "$@""#, deep] {
+        for name in STEPS {
+            let output = within(setup, name).args(["/bin/sh", "-c", "exit 7"]).output();
+            let output = output.expect("start a step");
+            assert_eq!(output.status.code(), Some(7), "{name}, {setup}: {}", stderr(&output));
+            assert_eq!(stderr(&output), "", "{name}, {setup}");
+        }
+        let doctor = within(setup, "xtask").arg("doctor").output().expect("start xtask");
+        assert_eq!(doctor.status.code(), Some(0), "{setup}: {}", stdout(&doctor));
+    }
+}
+
+#[test]
+fn a_limit_on_open_files_is_named() {
+    if !containers_work() {
+        return;
+    }
+    for name in steps() {
+        let mut refused = 0;
+        // The program's own loader takes one beside the three streams.
+        for limit in 5..12 {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "ulimit -n $0 && exec \"$@\"", &limit.to_string()]);
+            shell.arg(bin(name)).args(["/bin/sh", "-c", "exit 7"]);
+            let output = shell.env("CONTAINER_ROOTFS", rootfs()).output().expect("start a shell");
+            if output.status.code() == Some(7) {
+                continue;
+            }
+            refused += 1;
+            let error = stderr(&output);
+            assert_eq!(output.status.code(), Some(125), "{name}, {limit}: {error}");
+            assert!(is_one_line(name, &error), "{name}, {limit}: {error}");
+            let why = ": Too many open files; \
+                a limit on open files is reached; raise it with ulimit -n";
+            assert!(error.ends_with(why), "{name}, {limit}: {error}");
+        }
+        assert!((1..7).contains(&refused), "{name}: {refused}");
+    }
+}
+
+#[test]
+fn a_limit_on_processes_is_named() {
+    if !containers_work() {
+        return;
+    }
+    if is_root() {
+        skip("the limit is not for root");
+        return;
+    }
+    let why = "Try again; \
+        a limit on processes is reached: ulimit -u, or pids.max of the control group";
+    let limited = |program: &str, argument: &str| {
+        let mut command = Command::new("prlimit");
+        command.arg("--nproc=1").arg(bin(program)).arg(argument);
+        command.env("CONTAINER_ROOTFS", rootfs()).output().expect("start prlimit")
+    };
+    for name in steps() {
+        refused(&limited(name, "true"), name, "processes", "clone a child", why);
+    }
+    diagnosed(&limited("xtask", "doctor"), "processes", why);
+}
+
+/// Starts a program with seccomp filters in force, and waits for its end.
+fn filtered(filters: &[BpfProgram], mut command: Command) -> Output {
+    thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            // For this thread, and with it for what it starts.
+            for filter in filters {
+                seccompiler::apply_filter(filter).expect("apply a filter");
+            }
+            command.output().expect("start a program")
+        });
+        run.join().expect("join")
+    })
+}
+
+/// A filter that answers these calls with an error, or nothing where the
+/// filters have no names for this machine.
+fn filter(calls: &[(i64, Vec<SeccompRule>)], errno: i32) -> Option<BpfProgram> {
+    let machine = std::env::consts::ARCH.try_into().ok()?;
+    let (allow, fail) = (SeccompAction::Allow, SeccompAction::Errno(errno as u32));
+    let calls = calls.iter().cloned().collect();
+    let filter = SeccompFilter::new(calls, allow, fail, machine).expect("a filter");
+    Some(filter.try_into().expect("a program"))
+}
+
+/// What Docker's filter does to processes without CAP_SYS_ADMIN: namespaces
+/// are refused, and clone3(2), whose flags no filter can read, is said not to
+/// be there.
+fn docker() -> Option<[BpfProgram; 2]> {
+    let namespaces = libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET;
+    let bits = (0..32).map(|bit| 1u64 << bit).filter(|bit| namespaces as u64 & bit != 0);
+    let has = |bit| {
+        let (long, same) = (SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(bit));
+        let condition = SeccompCondition::new(0, long, same, bit).expect("a condition");
+        SeccompRule::new(vec![condition]).expect("a rule")
+    };
+    let refuse = [
+        (libc::SYS_clone, bits.map(has).collect()),
+        (libc::SYS_unshare, Vec::new()),
+        (libc::SYS_setns, Vec::new()),
+        (libc::SYS_mount, Vec::new()),
+        (libc::SYS_umount2, Vec::new()),
+        (libc::SYS_pivot_root, Vec::new()),
+    ];
+    let hide = [(libc::SYS_clone3, Vec::new())];
+    Some([filter(&refuse, libc::EPERM)?, filter(&hide, libc::ENOSYS)?])
+}
+
+#[test]
+fn a_seccomp_filter_is_named() {
+    if !containers_work() {
+        return;
+    }
+    let Some(docker) = docker() else {
+        skip("no filters for this machine");
+        return;
+    };
+    for name in steps().filter(|name| *name != "step01-run") {
+        let mut command = step(name);
+        command.arg("true");
+        let output = filtered(&docker, command);
+        refused(&output, name, "a filter", "clone a child with CLONE_NEW", SECCOMP);
+    }
+    let mut doctor = Command::new(bin("xtask"));
+    doctor.arg("doctor");
+    diagnosed(&filtered(&docker, doctor), "a filter", SECCOMP);
+
+    // Lesson 1 asks for no namespace.
+    let mut command = step("step01-run");
+    command.args(["/bin/sh", "-c", "exit 7"]);
+    assert_eq!(filtered(&docker, command).status.code(), Some(7));
+}
+
+#[test]
+fn a_filter_that_hides_clone3_hinders_nobody() {
+    if !containers_work() {
+        return;
+    }
+    let Some([_, clone3]) = docker() else {
+        skip("no filters for this machine");
+        return;
+    };
+    for name in steps() {
+        let mut command = step(name);
+        command.args([
+            "/bin/sh",
+            "-c",
+            "if test -e /proc/self; then grep Seccomp: /proc/self/status; fi",
+        ]);
+        let output = filtered(std::slice::from_ref(&clone3), command);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", stderr(&output));
+        // In lesson 6 there is no /proc to see it in.
+        let expected = if name == "step06-chroot" { "" } else { "Seccomp:\t2" };
+        assert_eq!(stdout(&output), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_caller_with_busy_threads_hinders_nobody() {
+    if !containers_work() {
+        return;
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    black_box(vec![0u8; 5000]);
+                }
+            });
+        }
+        let run = |name| step(name).args(["/bin/sh", "-c", "exit 7"]).output();
+        let all = steps().flat_map(|name| [name; 5]);
+        let ended: Vec<_> = all.map(|name| (name, run(name))).collect();
+        over.store(true, Ordering::Relaxed);
+        for (name, output) in ended {
+            let output = output.expect("start a step");
+            assert_eq!(output.status.code(), Some(7), "{name}: {}", stderr(&output));
+        }
+    });
+}
