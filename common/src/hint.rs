@@ -43,7 +43,7 @@ const SECCOMP: &str = "a seccomp filter is in force, as in a Docker container, a
 const PROCESSES: &str =
     "a limit on processes is reached: ulimit -u, or pids.max of the control group";
 const SELINUX: &str = "a security module refuses it, likely SELinux; use an unconfined login";
-const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`";
+const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`, or name a directory that is there";
 const DIRECTORY: &str = "name a directory";
 const WAY: &str = "the directories down to it must let this user through";
 const SCRATCH: &str =
@@ -208,12 +208,7 @@ const ROWS: &[Row] = &[
     Row { doing: LAYER, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
     Row { doing: MAKE_SCRATCH, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
     Row { doing: ROOT, errno: Errno::ENOENT, seen: always, remedy: FETCH },
-    Row {
-        doing: LAYER,
-        errno: Errno::ENOENT,
-        seen: always,
-        remedy: "name a directory that is there; `cargo xtask fetch-rootfs` brings a root",
-    },
+    Row { doing: LAYER, errno: Errno::ENOENT, seen: always, remedy: FETCH },
     Row { doing: ROOT, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
     Row { doing: LAYER, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
     Row { doing: ROOT, errno: Errno::EACCES, seen: always, remedy: WAY },

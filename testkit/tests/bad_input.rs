@@ -65,7 +65,8 @@ fn standing_in(name: &str, dir: &str) -> String {
     if name == OVERLAY { format!("open the layer {dir}") } else { format!("chroot to {dir}") }
 }
 
-const MISSING: &str = "No such file or directory; fetch one with `cargo xtask fetch-rootfs`";
+const MISSING: &str = "No such file or directory; fetch one with `cargo xtask fetch-rootfs`, \
+    or name a directory that is there";
 const NO_DIRECTORY: &str = "Not a directory; name a directory";
 const LOOP: &str =
     "Too many symbolic links encountered; a symbolic link on the way leads back to itself";
