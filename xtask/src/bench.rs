@@ -372,6 +372,17 @@ mod tests {
     }
 
     #[test]
+    fn the_page_has_the_words_of_the_lessons() {
+        let page = common::workspace().join("docs/time.md");
+        let page = fs::read_to_string(page).expect("read the page");
+        for lesson in lessons::all().expect("lessons") {
+            let start = format!("| {} |", lesson.name);
+            let row = page.lines().find(|line| line.starts_with(&start)).expect(&lesson.name);
+            assert!(row.ends_with(&format!("| {} |", lesson.adds)), "{row}");
+        }
+    }
+
+    #[test]
     fn a_median_is_in_the_middle() {
         assert_eq!(median(&[1.0]), 1.0);
         assert_eq!(median(&[1.0, 2.0]), 1.5);
