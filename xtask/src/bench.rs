@@ -106,7 +106,7 @@ impl Args {
             }
         }
         contenders.extend(peers::find(&root, &program, place.dir())?);
-        let rows = measure(&contenders, self.runs)?;
+        let rows = measure(&contenders, self.runs, &place.dir().join("measured"))?;
         drop(place);
 
         let first = rows.iter().find(|row| row.name == last.name).context("find the last step")?;
@@ -248,14 +248,14 @@ fn works(command: &str) -> Result<(), String> {
 }
 
 /// Measures all commands by turns, so that what disturbs disturbs them alike.
-fn measure(contenders: &[Contender], runs: u32) -> Result<Vec<Row>> {
+fn measure(contenders: &[Contender], runs: u32, export: &Path) -> Result<Vec<Row>> {
     let mut times = vec![Vec::new(); contenders.len()];
     // Shows on a terminal alone.
     let bar = ProgressBar::new(runs.into());
     let mut left = runs;
     while left > 0 {
         let turn = left.min(TURN);
-        take_turns(contenders, turn, &mut times)?;
+        take_turns(contenders, turn, export, &mut times)?;
         left -= turn;
         bar.inc(turn.into());
     }
@@ -289,20 +289,24 @@ fn median(sorted: &[f64]) -> f64 {
 }
 
 /// Has hyperfine run each command `runs` times, without a shell, and adds the
-/// times to those that there are.
-fn take_turns(contenders: &[Contender], runs: u32, times: &mut [Vec<f64>]) -> Result<()> {
+/// times to those that there are. It writes them to the file `export`.
+fn take_turns(
+    contenders: &[Contender],
+    runs: u32,
+    export: &Path,
+    times: &mut [Vec<f64>],
+) -> Result<()> {
     const DOING: &str = "read what hyperfine measured";
-    let export = tempfile::NamedTempFile::new().context("make a temporary file")?;
     let mut hyperfine = Command::new("hyperfine");
     hyperfine.args(["--shell=none", "--warmup=1", "--style=none", "--ignore-failure"]);
-    hyperfine.arg(format!("--runs={runs}")).arg("--export-json").arg(export.path());
+    hyperfine.arg(format!("--runs={runs}")).arg("--export-json").arg(export);
     hyperfine.args(contenders.iter().map(|contender| &contender.command));
     let output = hyperfine.stdin(Stdio::null()).output().context("start hyperfine")?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
         bail!("measure: hyperfine says: {}", why.trim().replace('\n', " "));
     }
-    let text = fs::read(export.path()).context(DOING)?;
+    let text = fs::read(export).context(DOING)?;
     let measured: Value = serde_json::from_slice(&text).context(DOING)?;
     let list = |value: &Value| value.as_array().cloned().context(DOING);
     let results = list(&measured["results"])?;
