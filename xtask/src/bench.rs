@@ -72,8 +72,9 @@ struct Row {
 /// How often a command is run before it is the next one's turn.
 const TURN: u32 = 5;
 
-/// From this ratio of the median to the fastest run on, others disturb.
-const DISTURBED: f64 = 1.5;
+/// From this ratio of the median to the fastest run on, others disturb. On a
+/// quiet virtual machine it was seen below 1.5.
+const DISTURBED: f64 = 1.8;
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
