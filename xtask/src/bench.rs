@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: the start-up of a container, next to its peers.
 
+mod chart;
+mod peers;
+
 use std::env;
 use std::fs;
 use std::io;
@@ -8,24 +11,33 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use indicatif::ProgressBar;
+use serde_json::Value;
 
-use crate::dist;
+use crate::dist::{self, Dist};
+use crate::fetch_rootfs;
 use crate::lessons::{self, Lesson};
+use crate::rootfs::Temporary;
+use crate::say::note;
 use crate::style::{Style, colour};
 
 /// Measure how long a container takes to start and end, next to bubblewrap,
 /// crun, runc and unshare, whichever are installed.
 ///
-/// Builds what `dist` builds. Without a step named there is a second table:
-/// what each step adds to the cost of a start.
+/// Needs hyperfine. Builds what `dist` builds, and has every contender start
+/// the same program on the same small root. Without a step named there is a
+/// second table: what each step adds to the cost of a start.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The steps to measure, by name or number [default: the last]
+    /// Steps to measure beside the last, by name or number [default: all]
     steps: Vec<String>,
     /// How often each command is run
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Measure the steps in DIR, as `dist` leaves them, instead of building
+    /// them
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
     /// How the tables are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -41,192 +53,186 @@ enum Format {
     Svg,
 }
 
-/// A command to measure, and what it does more or less than lesson 8.
+/// A command to measure.
 struct Contender {
     name: String,
+    /// What it does; of a peer, more or less than the last lesson.
+    remark: String,
     command: String,
-    remark: &'static str,
 }
 
-/// One line of a table: times in milliseconds.
+/// A contender and what was measured, in milliseconds.
 struct Row {
     name: String,
+    remark: String,
     median: f64,
-    min: f64,
-    remark: &'static str,
+    fastest: f64,
 }
 
-/// The tools that start containers, and the Debian packages they are in.
-const PEERS: [(&str, &str, &str); 4] = [
-    ("bwrap", "bubblewrap", "no overlay; a cgroup namespace more"),
-    ("unshare", "util-linux", "no overlay, no init"),
-    ("crun", "crun", "no overlay; an OCI bundle"),
-    ("runc", "runc", "no overlay; an OCI bundle, written in Go"),
-];
+/// How often a command is run before it is the next one's turn.
+const TURN: u32 = 5;
+
+/// From this ratio of the median to the fastest run on, others disturb. On a
+/// quiet virtual machine it was seen below 1.5.
+const DISTURBED: f64 = 1.8;
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        let last = lessons::last()?;
+        let steps = self.steps(&last)?;
         let asked = Command::new("hyperfine").arg("--version").stdout(Stdio::null()).status();
         ensure!(
             asked.is_ok_and(|status| status.success()),
             "measure: hyperfine is not installed; `cargo install hyperfine` or a package of that name brings it"
         );
-        let rootfs = rootfs()?;
-        let built = dist::build()?;
-        let temporary = tempfile::tempdir().context("make a temporary directory")?;
-
-        let steps = match self.steps.as_slice() {
-            [] => vec![lessons::last()?],
-            words => words.iter().map(|word| lessons::find(word)).collect::<Result<_>>()?,
+        let built = match &self.dir {
+            Some(dir) => Dist::at(dir)?,
+            None => dist::build()?,
         };
-        let mut contenders: Vec<_> =
-            steps.iter().map(|step| contender(step, &built.dir, &rootfs, "/bin/true")).collect();
-        contenders.extend(peers(&rootfs, temporary.path())?);
-        let rows = measure(&contenders, self.runs)?;
+        let place = Temporary::new()?;
+        let root = place.dir().join("root");
+        fs::create_dir_all(root.join("proc")).context("make a root")?;
+        // It ends at once, and has the same path in this root and outside.
+        let program = built.dir.join(&lessons::all()?[0].name);
+        fetch_rootfs::bring(&program, &root)?;
+        let command = format!("{} --version", quote(&program));
 
-        if self.format == Format::Svg {
-            print!("{}", chart(&rows));
-            return Ok(ExitCode::SUCCESS);
+        let mut contenders = Vec::new();
+        for step in steps {
+            let contender = contender(&step, &built.dir, &root, &command);
+            match works(&contender.command) {
+                Ok(()) => contenders.push(contender),
+                Err(why) if step.number == last.number => bail!("start {why}"),
+                Err(why) => note(&format!("left out: {why}")),
+            }
         }
-        println!("{}\n", circumstances(built.libc));
-        self.print(&rows, "times it", |row| rows[0].median / row.median);
-        if self.steps.is_empty() {
-            println!();
-            self.staircase(&built.dir, temporary.path())?;
+        contenders.extend(peers::find(&root, &program, place.dir())?);
+        let rows = measure(&contenders, self.runs, &place.dir().join("measured"))?;
+        drop(place);
+
+        let first = rows.iter().find(|row| row.name == last.name).context("find the last step")?;
+        if first.median > DISTURBED * first.fastest {
+            note(&format!(
+                "other programs disturb: {} takes {:.1} times its fastest run; measure again on a quiet machine",
+                first.name,
+                first.median / first.fastest
+            ));
         }
+        print!("{}", self.render(&rows, first, circumstances(self.runs, built.libc))?);
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The second table: each step with the same static command, in a root
-    /// that holds nothing else.
-    fn staircase(&self, dir: &Path, temporary: &Path) -> Result<()> {
-        let root = temporary.join("root");
-        let command = root.join("step01-run");
-        fs::create_dir_all(root.join("proc")).context("make a root")?;
-        fs::copy(dir.join("step01-run"), &command).context("fill a root")?;
-        let mut contenders = Vec::new();
-        for step in lessons::all()? {
-            let word = if step.has_rootfs() { Path::new("/step01-run") } else { &command };
-            let contender = contender(&step, dir, &root, &format!("{} --version", quote(word)));
-            match works(&contender.command) {
-                Ok(()) => contenders.push(contender),
-                Err(why) => eprintln!("note: {} is left out: {why}", step.name),
-            }
-        }
-        let rows = measure(&contenders, self.runs)?;
-        let before = |row: &Row| rows.iter().take_while(|other| other.name != row.name).last();
-        self.print(&rows, "added ms", |row| {
-            row.median - before(row).map_or(0.0, |before| before.median)
-        });
-        Ok(())
+    /// The steps to measure, in order.
+    fn steps(&self, last: &Lesson) -> Result<Vec<Lesson>> {
+        let mut steps = match self.steps.as_slice() {
+            [] if self.format == Format::Svg => Vec::new(),
+            [] => lessons::all()?,
+            words => words.iter().map(|word| lessons::find(word)).collect::<Result<_>>()?,
+        };
+        steps.push(last.clone());
+        steps.sort_by_key(|step| step.number);
+        steps.dedup_by_key(|step| step.number);
+        Ok(steps)
     }
 
-    /// Prints a table whose last figure is worked out by `last`.
-    fn print(&self, rows: &[Row], title: &str, last: impl Fn(&Row) -> f64) {
-        if self.format == Format::Markdown {
-            println!("| command | median ms | fastest ms | {title} | what it does more or less |");
-            println!("| --- | --- | --- | --- | --- |");
-            for row in rows {
-                let Row { name, median, min, remark } = row;
-                println!("| {name} | {median:.2} | {min:.2} | {:.2} | {remark} |", last(row));
-            }
-            return;
+    /// What was measured, as it is printed. `first` is the row that the others
+    /// are compared with.
+    fn render(&self, rows: &[Row], first: &Row, circumstances: [String; 2]) -> Result<String> {
+        let (steps, peers): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_step(row));
+        let all = self.steps.is_empty();
+        let compared = if all { vec![first] } else { steps.clone() };
+        let compared: Vec<_> = compared.into_iter().chain(peers).collect();
+        let table: fn(&[&str; 5], &[[String; 5]]) -> String = match self.format {
+            Format::Svg => return Ok(chart::draw(&compared, &circumstances)),
+            Format::Markdown => markdown,
+            Format::Text => text,
+        };
+        let against = format!("times {}", first.name);
+        let mut out = circumstances.join(" ") + "\n\n";
+        let cells = compared
+            .iter()
+            .map(|row| row.cells(format!("{:.2}", row.median / first.median), row.remark.clone()));
+        let cells: Vec<_> = cells.collect();
+        out += &table(
+            &["command", "median ms", "fastest ms", &against, "what it does (peers: more or less)"],
+            &cells,
+        );
+        if all {
+            let cells = added(&steps, &lessons::all()?);
+            out.push('\n');
+            out += &table(&["step", "median ms", "fastest ms", "adds ms", "what it adds"], &cells);
         }
-        let style = Style::new(colour(&io::stdout()));
-        let head = format!("{:18} {:>9} {:>10} {title:>9}", "", "median ms", "fastest ms");
-        println!("{}", style.bold(&head));
-        for row in rows {
-            let Row { name, median, min, remark } = row;
-            println!("{name:18} {median:9.2} {min:10.2} {:9.2}  {remark}", last(row));
-        }
+        Ok(out)
     }
 }
 
-/// The root to start containers on.
-fn rootfs() -> Result<PathBuf> {
-    let rootfs = common::Args::default().rootfs();
-    ensure!(
-        rootfs.join("bin").exists(),
-        "measure on {}: there is no root; fetch one with `cargo xtask fetch-rootfs`",
-        rootfs.display()
-    );
-    rootfs.canonicalize().with_context(|| format!("find {}", rootfs.display()))
+impl Row {
+    fn cells(&self, figure: String, words: String) -> [String; 5] {
+        let time = |time: f64| format!("{time:.2}");
+        [self.name.clone(), time(self.median), time(self.fastest), figure, words]
+    }
+}
+
+fn is_step(row: &Row) -> bool {
+    row.name.starts_with("step")
+}
+
+/// The second table: what each step adds to the one before that was measured.
+/// What a step between them adds is added, too.
+fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<[String; 5]> {
+    let mut before = 0.0;
+    let mut words = Vec::new();
+    let mut cells = Vec::new();
+    for lesson in lessons {
+        words.push(lesson.adds.as_str());
+        if let Some(row) = steps.iter().find(|row| row.name == lesson.name) {
+            let figure = format!("{:+.2}", row.median - before);
+            cells.push(row.cells(figure, words.join("; ")));
+            before = row.median;
+            words.clear();
+        }
+    }
+    cells
+}
+
+/// A table for a terminal.
+fn text(head: &[&str; 5], rows: &[[String; 5]]) -> String {
+    let style = Style::new(colour(&io::stdout()));
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].len());
+        cells.chain([head[column].len()]).max().unwrap_or_default()
+    };
+    let widths: [usize; 4] = std::array::from_fn(width);
+    let line = |cells: &[&str; 5]| {
+        let [name, a, b, c, words] = cells;
+        let [w, wa, wb, wc] = widths;
+        format!("{name:w$}  {a:>wa$}  {b:>wb$}  {c:>wc$}  {words}")
+    };
+    let mut out = format!("{}\n", style.bold(&line(head)));
+    for row in rows {
+        out += &format!("{}\n", line(&row.each_ref().map(String::as_str)));
+    }
+    out
+}
+
+/// A table for a page.
+fn markdown(head: &[&str; 5], rows: &[[String; 5]]) -> String {
+    let mut out = format!("| {} |\n| --- | ---: | ---: | ---: | --- |\n", head.join(" | "));
+    for row in rows {
+        out += &format!("| {} |\n", row.join(" | "));
+    }
+    out
 }
 
 /// A step as a contender.
-fn contender(step: &Lesson, dir: &Path, rootfs: &Path, command: &str) -> Contender {
+fn contender(step: &Lesson, dir: &Path, root: &Path, command: &str) -> Contender {
     let binary = quote(&dir.join(&step.name));
-    let root =
-        if step.has_rootfs() { format!("--rootfs {}", quote(rootfs)) } else { String::new() };
+    let root = if step.has_rootfs() { format!("--rootfs {}", quote(root)) } else { String::new() };
     Contender {
         name: step.name.clone(),
+        remark: step.goal.clone(),
         command: format!("{binary} {root} -- {command}"),
-        remark: "",
     }
-}
-
-/// The peers that are installed and run on this host; the others are named.
-fn peers(rootfs: &Path, temporary: &Path) -> Result<Vec<Contender>> {
-    // A copy: some of them write what they lack into the root.
-    let copy = temporary.join("copy");
-    let copied = Command::new("cp").arg("-a").args([rootfs, &copy]).status();
-    ensure!(copied.context("start cp")?.success(), "copy {}: cp failed", rootfs.display());
-    let rootfs = copy.as_path();
-    let bundle = temporary.join("bundle");
-    fs::create_dir(&bundle).context("make a bundle")?;
-    let config = serde_json::to_vec(&oci_config(rootfs)).context("describe a container")?;
-    fs::write(bundle.join("config.json"), config).context("write a bundle")?;
-    let (root, bundle, state) = (quote(rootfs), quote(&bundle), quote(&temporary.join("state")));
-
-    let mut found = Vec::new();
-    for (name, package, remark) in PEERS {
-        let command = match name {
-            "bwrap" => {
-                format!("bwrap --unshare-all --bind {root} / --proc /proc /bin/true")
-            }
-            "unshare" => format!(
-                "unshare -Ur --mount --uts --ipc --net --pid --fork --root={root} --mount-proc /bin/true"
-            ),
-            "crun" => {
-                format!("crun --cgroup-manager=disabled --root {state} run -b {bundle} crun-bench")
-            }
-            _ => format!("runc --root {state} run -b {bundle} runc-bench"),
-        };
-        let installed = Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok();
-        if !installed {
-            eprintln!("note: {name} is not installed; Debian's package {package} has it");
-            continue;
-        }
-        match works(&command) {
-            Ok(()) => found.push(Contender { name: name.to_owned(), command, remark }),
-            Err(why) => eprintln!("note: {name} is left out, it does not run here: {why}"),
-        }
-    }
-    Ok(found)
-}
-
-/// The container of lesson 7 in the words of the OCI runtime specification.
-fn oci_config(rootfs: &Path) -> Value {
-    let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-    let namespaces = ["pid", "network", "ipc", "uts", "user", "mount"];
-    let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
-    let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
-    json!({
-        "ociVersion": "1.0.2",
-        "root": { "path": rootfs },
-        "process": {
-            "cwd": "/",
-            "args": ["/bin/true"],
-            "env": ["PATH=/bin"],
-            "user": { "uid": 0, "gid": 0 },
-        },
-        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
-        "linux": {
-            "namespaces": namespaces,
-            "uidMappings": map(uid),
-            "gidMappings": map(gid),
-        },
-    })
 }
 
 /// Runs a command once; why it fails, when it does.
@@ -242,79 +248,154 @@ fn works(command: &str) -> Result<(), String> {
     }
 }
 
-/// Measures all commands in one run of hyperfine, in turn, without a shell.
-fn measure(contenders: &[Contender], runs: u32) -> Result<Vec<Row>> {
-    let export = tempfile::NamedTempFile::new().context("make a temporary file")?;
-    let mut hyperfine = Command::new("hyperfine");
-    hyperfine.args(["--shell=none", "--warmup=5", "--style=none"]).arg(format!("--runs={runs}"));
-    hyperfine.arg("--export-json").arg(export.path());
-    for contender in contenders {
-        hyperfine.args(["--command-name", &contender.name, &contender.command]);
+/// Measures all commands by turns, so that what disturbs disturbs them alike.
+fn measure(contenders: &[Contender], runs: u32, export: &Path) -> Result<Vec<Row>> {
+    let mut times = vec![Vec::new(); contenders.len()];
+    // Shows on a terminal alone.
+    let bar = ProgressBar::new(runs.into());
+    let mut left = runs;
+    while left > 0 {
+        let turn = left.min(TURN);
+        take_turns(contenders, turn, export, &mut times)?;
+        left -= turn;
+        bar.inc(turn.into());
     }
+    bar.finish_and_clear();
+    let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
+        times.sort_by(f64::total_cmp);
+        Row {
+            name: contender.name.clone(),
+            remark: contender.remark.clone(),
+            median: milliseconds(median(&times)),
+            fastest: milliseconds(times[0]),
+        }
+    });
+    Ok(rows.collect())
+}
+
+/// Seconds in milliseconds, to the hundredth: what is worked out from a figure
+/// fits what is shown of it.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1e5).round() / 1e2
+}
+
+/// The median of sorted figures.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    } else {
+        sorted[middle]
+    }
+}
+
+/// Has hyperfine run each command `runs` times, without a shell, and adds the
+/// times to those that there are. It writes them to the file `export`.
+fn take_turns(
+    contenders: &[Contender],
+    runs: u32,
+    export: &Path,
+    times: &mut [Vec<f64>],
+) -> Result<()> {
+    const DOING: &str = "read what hyperfine measured";
+    let mut hyperfine = Command::new("hyperfine");
+    hyperfine.args(["--shell=none", "--warmup=1", "--style=none", "--ignore-failure"]);
+    hyperfine.arg(format!("--runs={runs}")).arg("--export-json").arg(export);
+    hyperfine.args(contenders.iter().map(|contender| &contender.command));
     let output = hyperfine.stdin(Stdio::null()).output().context("start hyperfine")?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
         bail!("measure: hyperfine says: {}", why.trim().replace('\n', " "));
     }
-    let text = fs::read(export.path()).context("read what hyperfine measured")?;
-    let measured: Value = serde_json::from_slice(&text).context("read what hyperfine measured")?;
-    let results = measured["results"].as_array().context("read what hyperfine measured")?;
-    let time = |result: &Value, of: &str| result[of].as_f64().unwrap_or(f64::NAN) * 1e3;
-    let row = |(contender, result): (&Contender, &Value)| Row {
-        name: contender.name.clone(),
-        median: time(result, "median"),
-        min: time(result, "min"),
-        remark: contender.remark,
-    };
-    Ok(contenders.iter().zip(results).map(row).collect())
+    let text = fs::read(export).context(DOING)?;
+    let measured: Value = serde_json::from_slice(&text).context(DOING)?;
+    let list = |value: &Value| value.as_array().cloned().context(DOING);
+    let results = list(&measured["results"])?;
+    ensure!(results.len() == contenders.len(), "{DOING}: it is not all there");
+    for ((contender, result), times) in contenders.iter().zip(&results).zip(times) {
+        for status in list(&result["exit_codes"])? {
+            ensure!(
+                status == 0,
+                "measure {}: it exited with {status} after it had worked; try it: {}",
+                contender.name,
+                contender.command
+            );
+        }
+        times.extend(list(&result["times"])?.iter().filter_map(Value::as_f64));
+        ensure!(!times.is_empty(), "{DOING}: {} has no times", contender.name);
+    }
+    Ok(())
 }
 
-/// Where the figures come from, in one line.
-fn circumstances(libc: &str) -> String {
+/// How and where the figures came about, in two sentences.
+fn circumstances(runs: u32, libc: &str) -> [String; 2] {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().split('-').next().unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, |count| count.get());
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let virt = cpuinfo.split_whitespace().any(|word| word == "hypervisor");
-    let machine = if virt { "a virtual machine" } else { "no virtual machine" };
-    format!(
-        "Linux {}, {}, {cpus} processors, {machine}; the steps are {libc}, the peers as installed.",
-        release.trim(),
-        env::consts::ARCH
-    )
-}
-
-/// The medians as horizontal bars, in the colours of the page around it.
-fn chart(rows: &[Row]) -> String {
-    let longest = rows.iter().map(|row| row.median).fold(0.0, f64::max);
-    let height = 36 * rows.len() + 48;
-    let mut bars = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        let y = 36 * index + 40;
-        let width = (row.median / longest * 400.0).max(2.0);
-        let class = if row.name.starts_with("step") { "ours" } else { "peer" };
-        bars += &format!(
-            "  <text x=\"150\" y=\"{}\" text-anchor=\"end\">{}</text>\n  \
-             <rect class=\"{class}\" x=\"160\" y=\"{y}\" width=\"{width:.0}\" height=\"24\"/>\n  \
-             <text x=\"{:.0}\" y=\"{}\">{:.1} ms</text>\n",
-            y + 17,
-            row.name,
-            width + 168.0,
-            y + 17,
-            row.median
-        );
-    }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 660 {height}\" role=\"img\">\n  \
-         <title>Start and end of a container, median in milliseconds; shorter is better</title>\n  \
-         <style>\n    text {{ font: 16px sans-serif; fill: #1f2328 }}\n    \
-         .ours {{ fill: #1a7f37 }}\n    .peer {{ fill: #8c959f }}\n    \
-         @media (prefers-color-scheme: dark) {{\n      text {{ fill: #e6edf3 }}\n      \
-         .ours {{ fill: #3fb950 }}\n      .peer {{ fill: #6e7681 }}\n    }}\n  </style>\n  \
-         <text x=\"160\" y=\"22\">start and end of a container, median</text>\n{bars}</svg>\n"
-    )
+    let named = |key: &str| {
+        let line = cpuinfo.lines().find(|line| line.starts_with(key))?;
+        line.split_once(": ").map(|(_, value)| value)
+    };
+    let model = named("model name").map(|model| format!(" ({model})")).unwrap_or_default();
+    // Only processors of this family tell.
+    let machine = named("flags").map_or("", |flags| {
+        let guest = flags.split(' ').any(|flag| flag == "hypervisor");
+        if guest { ", a virtual machine" } else { ", no virtual machine" }
+    });
+    [
+        format!(
+            "Medians of {runs} runs each, by turns; the steps are {libc}, the peers as installed."
+        ),
+        format!("Linux {release}, {}, processors: {cpus}{model}{machine}.", env::consts::ARCH),
+    ]
 }
 
 /// A path as one word of a command.
 fn quote(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn row(name: &str, median: f64, remark: &str) -> Row {
+        Row { name: name.to_owned(), remark: remark.to_owned(), median, fastest: median / 2.0 }
+    }
+
+    #[test]
+    fn a_step_that_was_not_measured_counts_to_the_next() {
+        let mut lessons = lessons::all().expect("lessons");
+        lessons.truncate(3);
+        let rows = [row(&lessons[0].name, 1.0, ""), row(&lessons[2].name, 3.5, "")];
+        let cells = added(&rows.each_ref(), &lessons);
+        assert_eq!(cells.len(), 2);
+        assert_eq!(cells[0][3], "+1.00");
+        assert_eq!(cells[1][1..4], ["3.50", "1.75", "+2.50"]);
+        assert_eq!(cells[1][4], format!("{}; {}", lessons[1].adds, lessons[2].adds));
+    }
+
+    #[test]
+    fn the_page_has_the_words_of_the_lessons() {
+        let page = common::workspace().join("docs/time.md");
+        let page = fs::read_to_string(page).expect("read the page");
+        for lesson in lessons::all().expect("lessons") {
+            let start = format!("| {} |", lesson.name);
+            let row = page.lines().find(|line| line.starts_with(&start)).expect(&lesson.name);
+            assert!(row.ends_with(&format!("| {} |", lesson.adds)), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!(median(&[1.0]), 1.0);
+        assert_eq!(median(&[1.0, 2.0]), 1.5);
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+    }
+
+    #[test]
+    fn a_quoted_path_is_one_word() {
+        assert_eq!(quote(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
 }

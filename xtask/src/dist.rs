@@ -8,7 +8,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::fetch_rootfs::is_static;
 use crate::lessons;
+use crate::say::note;
 
 /// Build the steps as static programs, in one folder.
 ///
@@ -27,6 +29,27 @@ pub(crate) struct Dist {
     pub(crate) dir: PathBuf,
     /// The C library they are linked with, in words.
     pub(crate) libc: &'static str,
+}
+
+impl Dist {
+    /// The steps in a folder that this task has filled.
+    pub(crate) fn at(dir: &Path) -> Result<Dist> {
+        let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
+        for lesson in lessons::all()? {
+            ensure!(
+                dir.join(&lesson.name).is_file(),
+                "find {} in {}: it is not there; `cargo xtask dist --dest {1}` puts it there",
+                lesson.name,
+                dir.display()
+            );
+        }
+        // Nothing but musl is linked statically here.
+        let libc = match is_static(&dir.join(lessons::last()?.name)) {
+            true => "static, with musl",
+            false => "dynamic, with the host's C library",
+        };
+        Ok(Dist { dir, libc })
+    }
 }
 
 impl Args {
@@ -58,18 +81,16 @@ pub(crate) fn build() -> Result<Dist> {
     if installed {
         command.args(["--target", &musl]);
     } else {
-        eprintln!(
-            "note: without the target {musl} these are not static; `rustup target add {musl}` brings it"
-        );
+        note(&format!(
+            "without the target {musl} the steps are not static; `rustup target add {musl}` brings it"
+        ));
     }
     let target = target_dir()?;
     command.arg("--target-dir").arg(&target);
     let status = command.status().context("start cargo")?;
     ensure!(status.success(), "build the steps: cargo failed");
-    Ok(match installed {
-        true => Dist { dir: target.join(musl).join("release"), libc: "static, with musl" },
-        false => Dist { dir: target.join("release"), libc: "dynamic, with the host's C library" },
-    })
+    let target = if installed { target.join(musl) } else { target };
+    Dist::at(&target.join("release"))
 }
 
 /// The cargo that runs this task, else the one in `PATH`.

@@ -19,7 +19,7 @@ use nix::errno::Errno;
 
 use archive::Archive;
 use download::{Mirror, Unreachable};
-pub(crate) use from_host::FromHost;
+pub(crate) use from_host::{FromHost, bring, is_static};
 use releases::Release;
 use store::{Root, Store, There, refuse_to_replace};
 

@@ -15,6 +15,9 @@ pub(crate) struct Lesson {
     pub(crate) name: String,
     /// The lesson's goal in one line, from the manifest's `description`.
     pub(crate) goal: String,
+    /// What its container asks of the kernel besides, in a few words, from the
+    /// manifest's `package.metadata`.
+    pub(crate) adds: String,
     /// What a learner is to write, in the order of the places in the program,
     /// from the manifest's `package.metadata.exercise`.
     pub(crate) exercise: Vec<String>,
@@ -83,13 +86,16 @@ pub(crate) fn all() -> Result<Vec<Lesson>> {
         let manifest: toml::Table = text.parse().with_context(doing)?;
         let package = &manifest["package"];
         let goal = package["description"].as_str().unwrap_or_default();
-        let exercise = package.get("metadata").and_then(|metadata| metadata.get("exercise"));
+        let metadata = package.get("metadata");
+        let adds = metadata.and_then(|metadata| metadata.get("adds")?.as_str());
+        let exercise = metadata.and_then(|metadata| metadata.get("exercise"));
         let goals = exercise.and_then(|exercise| exercise.get("goals")?.as_array());
         let goals = goals.into_iter().flatten().filter_map(|goal| goal.as_str());
         lessons.push(Lesson {
             number,
             name: name.to_owned(),
             goal: goal.to_owned(),
+            adds: adds.unwrap_or_default().to_owned(),
             exercise: goals.map(str::to_owned).collect(),
         });
     }
@@ -131,5 +137,12 @@ mod tests {
     fn lessons_are_numbered_from_one_without_a_gap() {
         let numbers: Vec<_> = all().expect("lessons").iter().map(|lesson| lesson.number).collect();
         assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_lesson_says_what_it_adds() {
+        for lesson in all().expect("lessons") {
+            assert!(!lesson.goal.is_empty() && !lesson.adds.is_empty(), "{}", lesson.name);
+        }
     }
 }

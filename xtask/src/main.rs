@@ -9,6 +9,7 @@ mod exercise;
 mod fetch_rootfs;
 mod isolation;
 mod lessons;
+mod picture;
 mod rootfs;
 mod run;
 mod say;

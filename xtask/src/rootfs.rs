@@ -13,8 +13,7 @@ use nix::unistd::getuid;
 /// A root, and its end when it was made for this run alone.
 pub(crate) struct Root {
     dir: PathBuf,
-    /// Removes a root that was made for this run.
-    remover: Option<Child>,
+    _made: Option<Temporary>,
 }
 
 impl Root {
@@ -22,11 +21,11 @@ impl Root {
     /// is this user's own, else one made from this machine's programs.
     pub(crate) fn find(named: Option<PathBuf>) -> Result<Root> {
         if let Some(dir) = named.or_else(common::named_rootfs) {
-            return Ok(Root { dir, remover: None });
+            return Ok(Root { dir, _made: None });
         }
         let fetched = common::workspace().join("rootfs");
         if fetched.metadata().is_ok_and(|dir| dir.uid() == getuid().as_raw()) {
-            return Ok(Root { dir: fetched, remover: None });
+            return Ok(Root { dir: fetched, _made: None });
         }
         Root::from_host()
     }
@@ -37,17 +36,8 @@ impl Root {
     }
 
     fn from_host() -> Result<Root> {
-        let dir = tempfile::tempdir().context("make a directory for a root")?.keep();
-        // It sees the end of its standard input when this program is gone,
-        // however it went, and Ctrl-C does not reach its process group.
-        let remover = Command::new("sh")
-            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .context("start a shell")?;
-        let root = Root { dir: dir.join("rootfs"), remover: Some(remover) };
+        let place = Temporary::new()?;
+        let root = Root { dir: place.dir().join("rootfs"), _made: Some(place) };
         let made = Command::new(env::current_exe().context("find this program")?)
             .args(["fetch-rootfs", "--from-host", "--dest"])
             .arg(&root.dir)
@@ -59,12 +49,36 @@ impl Root {
     }
 }
 
-impl Drop for Root {
+/// A temporary directory that goes with this program, however that ends.
+pub(crate) struct Temporary {
+    dir: PathBuf,
+    remover: Child,
+}
+
+impl Temporary {
+    pub(crate) fn new() -> Result<Temporary> {
+        let dir = tempfile::tempdir().context("make a temporary directory")?.keep();
+        // It sees the end of its standard input when this program is gone,
+        // however it went, and Ctrl-C does not reach its process group.
+        let remover = Command::new("sh")
+            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("start a shell")?;
+        Ok(Temporary { dir, remover })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(remover) = &mut self.remover {
-            drop(remover.stdin.take());
-            // It says itself what it could not remove.
-            let _ = remover.wait();
-        }
+        drop(self.remover.stdin.take());
+        // It says itself what it could not remove.
+        let _ = self.remover.wait();
     }
 }

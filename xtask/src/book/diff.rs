@@ -6,8 +6,9 @@ use std::ops::Range;
 use anyhow::Result;
 use similar::TextDiff;
 
-use super::page::{Page, escape};
+use super::page::Page;
 use crate::lessons::Lesson;
+use crate::picture::escape;
 
 /// How many unchanged lines stand around a change.
 const CONTEXT: usize = 3;

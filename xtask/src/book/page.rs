@@ -123,11 +123,6 @@ pub(super) fn in_book(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Text as HTML shows it.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 /// A line in which `mount(2)` leads to the manual page, where it is neither
 /// code nor part of a link.
 fn link_manuals(line: &str) -> String {

@@ -66,13 +66,24 @@ pub(crate) fn make(root: &Path, which: FromHost) -> Result<Made> {
     Ok(Made { libraries: busybox.is_none(), programs })
 }
 
+/// Copies one program, with all that it needs, to the same paths in a root.
+pub(crate) fn bring(program: &Path, root: &Path) -> Result<()> {
+    let mut copier = Copier { root, brought: BTreeSet::new() };
+    needed_by(program)?.iter().try_for_each(|file| copier.bring(file))
+}
+
+/// Whether a program needs no libraries.
+pub(crate) fn is_static(program: &Path) -> bool {
+    matches!(Program::of(program), Ok(Program::Static))
+}
+
 /// The first busybox that needs no libraries.
 fn static_busybox() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let dirs = env::split_paths(&path).chain(DIRS.map(PathBuf::from));
     let names = ["busybox", "busybox.static", "busybox-static"];
     let mut found = dirs.flat_map(|dir| names.map(|name| dir.join(name)));
-    found.find(|file| matches!(Program::of(file), Ok(Program::Static)))
+    found.find(|file| is_static(file))
 }
 
 /// Copies busybox and makes a symbolic link for each of its applets; returns

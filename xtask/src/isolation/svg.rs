@@ -1,9 +1,8 @@
 //! The table as a picture.
 
 use super::{COLUMNS, Cell, LEGEND, NEEDS_ROOT, Row};
+use crate::picture::{MARGIN, head, line, text};
 
-const WIDTH: usize = 880;
-const MARGIN: usize = 24;
 /// Where the rows begin.
 const TOP: usize = 120;
 const ROW: usize = 38;
@@ -14,34 +13,14 @@ const COLUMN: usize = 81;
 const BOX: (usize, usize) = (71, 26);
 const GAP: usize = 10;
 
-const STYLE: &str = include_str!("style.css");
-
 /// Draws the table. What a row measured stands in its own group and in its own
 /// line of the description, and nowhere else.
 pub(super) fn draw(rows: &[Row]) -> String {
     let bottom = TOP + rows.len() * ROW;
-    let height = bottom + 44;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"title desc\">\n  \
-         <title id=\"title\">What each step's container shares with the host</title>\n  \
-         <desc id=\"desc\">\n"
-    );
-    for row in rows {
-        out += &format!("    {}\n", describe(row));
-    }
-    out += &format!("  </desc>\n  <style>\n{STYLE}  </style>\n");
-    out += &format!(
-        "  <rect class=\"panel\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\"/>\n",
-        WIDTH - 1,
-        height - 1
-    );
-    out += &text(
-        "title",
-        MARGIN,
-        38,
-        "What each step's container shares with the host, as the host's /proc tells",
-    );
+    let described: Vec<String> = rows.iter().map(describe).collect();
+    let title = "What each step's container shares with the host";
+    let mut out = head(bottom + 44, title, &described);
+    out += &text("title", MARGIN, 38, &format!("{title}, as the host's /proc tells"));
     for (index, (column, about)) in COLUMNS.into_iter().enumerate() {
         out += &text("column", middle(index), 82, column);
         out += &text("about", middle(index), 102, about);
@@ -92,15 +71,4 @@ fn describe(row: &Row) -> String {
 /// The middle of a column.
 fn middle(column: usize) -> usize {
     MARGIN + STEP + column * COLUMN + GAP / 2 + BOX.0 / 2
-}
-
-fn text(class: &str, x: usize, y: usize, text: &str) -> String {
-    format!("  <text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>\n")
-}
-
-fn line(y: usize) -> String {
-    format!(
-        "  <line class=\"line\" x1=\"{MARGIN}\" y1=\"{y}.5\" x2=\"{}\" y2=\"{y}.5\"/>\n",
-        WIDTH - MARGIN
-    )
 }

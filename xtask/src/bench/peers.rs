@@ -1,0 +1,114 @@
+//! The other programs that start containers.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{Contender, quote, works};
+use crate::say::note;
+
+/// A program, the Debian package it is in, and what it does more or less than
+/// the last lesson.
+pub(super) struct Peer {
+    pub(super) program: &'static str,
+    package: &'static str,
+    pub(super) remark: &'static str,
+}
+
+pub(super) const PEERS: [Peer; 4] = [
+    Peer {
+        program: "bwrap",
+        package: "bubblewrap",
+        remark: "no overlay; pivot_root(2), a cgroup namespace, parts of proc read-only, loopback up",
+    },
+    Peer {
+        program: "unshare",
+        package: "util-linux",
+        remark: "no overlay; the command is process 1 itself",
+    },
+    Peer {
+        program: "crun",
+        package: "crun",
+        remark: "no overlay; an OCI bundle, pivot_root(2), devices",
+    },
+    Peer {
+        program: "runc",
+        package: "runc",
+        remark: "no overlay; an OCI bundle, pivot_root(2), devices, as root control groups; in Go",
+    },
+];
+
+/// The peers that are installed and run on this host. The others are named on
+/// standard error.
+pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Contender>> {
+    let bundle = place.join("bundle");
+    fs::create_dir(&bundle).context("make a bundle")?;
+    let config = serde_json::to_vec(&oci_config(root, program)).context("describe a container")?;
+    fs::write(bundle.join("config.json"), config).context("write a bundle")?;
+    let (root, bundle, state) = (quote(root), quote(&bundle), quote(&place.join("state")));
+    let program = quote(program);
+
+    let mut found = Vec::new();
+    for Peer { program: name, package, remark } in PEERS {
+        let Some(version) = version(name) else {
+            note(&format!("{name} is not installed; Debian's package {package} has it"));
+            continue;
+        };
+        let command = match name {
+            "bwrap" => {
+                format!("bwrap --unshare-all --bind {root} / --proc /proc {program} --version")
+            }
+            "unshare" => format!(
+                "unshare -Ur --mount --uts --ipc --net --pid --fork --root={root} --mount-proc {program} --version"
+            ),
+            "crun" => {
+                format!("crun --cgroup-manager=disabled --root {state} run -b {bundle} crun-bench")
+            }
+            _ => format!("{name} --root {state} run -b {bundle} {name}-bench"),
+        };
+        match works(&command) {
+            Ok(()) => found.push(Contender {
+                name: format!("{name} {version}"),
+                remark: remark.to_owned(),
+                command,
+            }),
+            Err(why) => note(&format!("left out: {name} does not run here: {why}")),
+        }
+    }
+    Ok(found)
+}
+
+/// The last word of the first line in which a program tells its version.
+fn version(name: &str) -> Option<String> {
+    let output = Command::new(name).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(text.lines().next()?.split(' ').next_back()?.to_owned())
+}
+
+/// The container of the last lesson, save for the overlay, in the words of the
+/// OCI runtime specification.
+fn oci_config(root: &Path, program: &Path) -> Value {
+    let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let namespaces = ["pid", "network", "ipc", "uts", "user", "mount"];
+    let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
+    let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+    json!({
+        "ociVersion": "1.0.2",
+        "root": { "path": root },
+        "process": {
+            "cwd": "/",
+            "args": [program, "--version"],
+            "env": ["PATH=/bin"],
+            "user": { "uid": 0, "gid": 0 },
+        },
+        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "linux": {
+            "namespaces": namespaces,
+            "uidMappings": map(uid),
+            "gidMappings": map(gid),
+        },
+    })
+}

@@ -1,0 +1,46 @@
+//! What the pictures that tasks draw have in common.
+
+const WIDTH: usize = 880;
+pub(crate) const MARGIN: usize = 24;
+
+const STYLE: &str = include_str!("picture.css");
+
+/// The beginning of a picture: its size, its title, its description in lines,
+/// the colours, and the ground.
+pub(crate) fn head(height: usize, title: &str, described: &[String]) -> String {
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"title desc\">\n  \
+         <title id=\"title\">{title}</title>\n  \
+         <desc id=\"desc\">\n"
+    );
+    for line in described {
+        out += &format!("    {}\n", escape(line));
+    }
+    out += &format!("  </desc>\n  <style>\n{STYLE}  </style>\n");
+    out += &format!(
+        "  <rect class=\"panel\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\"/>\n",
+        WIDTH - 1,
+        height - 1
+    );
+    out
+}
+
+/// Text with its base line at `y`.
+pub(crate) fn text(class: &str, x: usize, y: usize, text: &str) -> String {
+    let text = escape(text);
+    format!("  <text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>\n")
+}
+
+/// A line across the picture.
+pub(crate) fn line(y: usize) -> String {
+    format!(
+        "  <line class=\"line\" x1=\"{MARGIN}\" y1=\"{y}.5\" x2=\"{}\" y2=\"{y}.5\"/>\n",
+        WIDTH - MARGIN
+    )
+}
+
+/// Text as HTML and SVG show it.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
