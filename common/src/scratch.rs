@@ -126,11 +126,16 @@ const MEMORY: &str = "/dev/shm";
 /// Makes a directory for this user alone, and refuses one that somebody else
 /// has laid there.
 fn private(dir: PathBuf) -> Result<Home> {
-    if make(&dir)? {
-        return Ok(Home { dir, directories: 0, new: true });
-    }
-    let found = fs::symlink_metadata(&dir);
-    let found = found.with_context(|| format!("look at {}", dir.display()))?;
+    let found = loop {
+        if make(&dir)? {
+            return Ok(Home { dir, directories: 0, new: true });
+        }
+        match fs::symlink_metadata(&dir) {
+            // The last runner to end has just removed it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => break found.with_context(|| format!("look at {}", dir.display()))?,
+        }
+    };
     let private = found.is_dir() && found.uid() == getuid().as_raw() && found.mode() & 0o022 == 0;
     ensure!(
         private,
