@@ -102,6 +102,7 @@ needs() {
         root) [ "$uid" = 0 ] || why_not='only root can do this' ;;
         user) [ "$uid" != 0 ] || why_not='root is not refused' ;;
         nothing) ;;
+        getfattr) command -v getfattr >/dev/null || why_not='there is no getfattr here; the package attr brings it' ;;
         *) command -v "$word" >/dev/null || why_not="there is no $word here" ;;
         esac
     done
