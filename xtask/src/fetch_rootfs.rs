@@ -36,7 +36,8 @@ pub(crate) struct Args {
     /// The architecture, by Alpine's name for it [default: this machine's]
     #[arg(long)]
     arch: Option<String>,
-    /// Where to fetch it from, over http or https [default: Alpine's own mirror]
+    /// Where to fetch it from, over http or https [default:
+    /// https://dl-cdn.alpinelinux.org/alpine]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
     /// Unpack this archive (.tar.gz) and fetch none
@@ -56,10 +57,10 @@ pub(crate) struct Args {
     /// Where the root goes [default: rootfs/ in the workspace]
     #[arg(long, value_name = "DIR")]
     dest: Option<PathBuf>,
-    /// Replace what is there, by default with the same, pristine, for which no
-    /// network is needed: an archive is kept beside the root. In the place of
-    /// this machine's own programs Alpine comes, if it can be reached, else
-    /// they come anew
+    /// Replace what is there. Unless another root is asked for, the same comes
+    /// back pristine and without a network, from the archive that is kept beside
+    /// it; in the place of one of this machine's own programs Alpine's comes, if
+    /// it can be reached, else another of them
     #[arg(long)]
     force: bool,
     /// How long to wait for the mirror, all tries together, and how long it may

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::fetch_rootfs::{Args as Fetch, FromHost, fetch, unreachable};
 use crate::lessons;
-use crate::say::note;
+use crate::say::{note, quoted};
 
 /// Run a step, the newest and /bin/sh when nothing is named; fetch a rootfs
 /// first when there is none.
@@ -77,16 +77,6 @@ fn after_dashes<'a>(step: &str, words: impl Iterator<Item = &'a OsStr>) -> Strin
         "the command, and the step's own options, go after `--`: `cargo xtask run {}`",
         words.join(" ")
     )
-}
-
-/// A word as one has to type it for a shell.
-fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Fetches a root, or makes one of this machine's own programs where Alpine
