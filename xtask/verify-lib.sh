@@ -70,11 +70,9 @@ indented() {
 tried() {
     if ! [ "$why_not" ]; then
         [ -s lost.1 ] || [ -s lost.2 ] || return 0
-        lost "$1" "$2"
-        return 1
-    fi
-    if [ "$refused" ] && [ "${CONTAINERS_MUST_WORK:-}" = 1 ]; then
-        fail "$1" 'a container' "$refused"
+        lost "$1" "$2" "$(cat lost.*)"
+    elif [ "$refused" ] && [ "${CONTAINERS_MUST_WORK:-}" = 1 ]; then
+        lost "$1" "$2" "no container: $refused"
     else
         say "skip $1 ($why_not)"
         skipped=$((skipped + 1))
@@ -84,13 +82,12 @@ tried() {
 
 # The check of a container that could not be started. Why, is said once.
 lost() {
-    why=$(cat lost.*)
-    if [ "$why" = "$lost" ]; then
+    if [ "$3" = "$lost" ]; then
         say "FAIL $1 (no container)"
         failed=$((failed + 1))
     else
-        lost=$why
-        fail "$1" "$2" "$why"
+        lost=$3
+        fail "$1" "$2" "$3"
     fi
 }
 
@@ -197,8 +194,10 @@ start() {
     if [ "$(talk 'echo ready' | tail -n 1)" != ready ]; then
         [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
         stop
+        why="the program ended with status $ended"
+        [ ! -e hung ] || why="the program did not answer within $limit seconds"
         {
-            echo "no container: the program ended with status $ended"
+            echo "no container: $why"
             cat "err.$n"
         } >"lost.$n"
         return 0
