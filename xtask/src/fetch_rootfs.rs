@@ -36,8 +36,8 @@ pub(crate) struct Args {
     /// The architecture, by Alpine's name for it [default: this machine's]
     #[arg(long)]
     arch: Option<String>,
-    /// Where to fetch it from, over http or https [default:
-    /// https://dl-cdn.alpinelinux.org/alpine]
+    /// Where to fetch it from, over http or https [default: Alpine's own, on
+    /// dl-cdn.alpinelinux.org]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
     /// Unpack this archive (.tar.gz) and fetch none
