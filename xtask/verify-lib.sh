@@ -27,12 +27,12 @@
 # --- The verdict -----------------------------------------------------------
 
 is() {
-    tried "$1" || return 0
-    if [ "$3" = "$2" ]; then ok "$1"; else fail "$1" "${2:-nothing}" "$3"; fi
+    tried "$1" "$2" || return 0
+    if [ "$3" = "$2" ]; then ok "$1"; else fail "$1" "$2" "$3"; fi
 }
 
 has() {
-    tried "$1" || return 0
+    tried "$1" "... $2 ..." || return 0
     case $3 in
     *"$2"*) ok "$1" ;;
     *) fail "$1" "... $2 ..." "$3" ;;
@@ -47,9 +47,10 @@ ok() {
 
 fail() {
     say "FAIL $1"
-    indented expected "$2"
-    indented got "${3:-nothing}"
-    # Why there was nothing, if the program said so.
+    # "nothing" is a word that a check may wait for.
+    indented expected "${2:-(no output)}"
+    indented got "${3:-(no output)}"
+    # Why there was none, if the program said so.
     [ "$3" ] || ! [ -s err ] || indented said "$(cat err)"
     failed=$((failed + 1))
     : >err
@@ -64,16 +65,30 @@ indented() {
     printf '%s\n' "$2" | sed "s/^/                 /; 1s/^ */$(printf '       %-10s' "$1:")/"
 }
 
-# Whether a check can be made; otherwise says why not.
+# Whether a check, of which this is expected, can be made; otherwise says why
+# not.
 tried() {
-    [ "$why_not" ] || return 0
-    if [ "$refused" ] && [ "${CONTAINERS_MUST_WORK:-}" = 1 ]; then
-        fail "$1" 'a container' "$refused"
+    if ! [ "$why_not" ]; then
+        [ -s lost.1 ] || [ -s lost.2 ] || return 0
+        lost "$1" "$2" "$(cat lost.*)"
+    elif [ "$refused" ] && [ "${CONTAINERS_MUST_WORK:-}" = 1 ]; then
+        lost "$1" "$2" "no container: $refused"
     else
         say "skip $1 ($why_not)"
         skipped=$((skipped + 1))
     fi
     return 1
+}
+
+# The check of a container that could not be started. Why, is said once.
+lost() {
+    if [ "$3" = "$lost" ]; then
+        say "FAIL $1 (no container)"
+        failed=$((failed + 1))
+    else
+        lost=$3
+        fail "$1" "$2" "$3"
+    fi
 }
 
 needs() {
@@ -84,6 +99,7 @@ needs() {
         root) [ "$uid" = 0 ] || why_not='only root can do this' ;;
         user) [ "$uid" != 0 ] || why_not='root is not refused' ;;
         nothing) ;;
+        getfattr) command -v getfattr >/dev/null || why_not='there is no getfattr here; the package attr brings it' ;;
         *) command -v "$word" >/dev/null || why_not="there is no $word here" ;;
         esac
     done
@@ -157,6 +173,7 @@ start() {
     main='' pid='' tree='' ended='' apart=''
     : >"pid.$n"
     : >"err.$n"
+    rm -f "lost.$n"
     hold_off && return
     started=$(date +%s)
     to=$((5 + 2 * n)) from=$((4 + 2 * n))
@@ -165,14 +182,24 @@ start() {
     # Descriptor 5 is one that the caller happens to have open.
     # shellcheck disable=SC2016 # for the shell that becomes the program
     {
-        timeout -s KILL "$limit" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh
-        exit
-    } <"to.$n" >"from.$n" 2>told 5</ 6>&- 7>&- 8>&- 9>&- &
+        timeout -s KILL "$limit" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
+            <"to.$n" >"from.$n" 5</
+        status=$?
+        end_all "$n"
+        exit "$status"
+    } 2>told 6>&- 7>&- 8>&- 9>&- &
     echo $! >"job.$n"
     # The container ends when these close, whatever has become of this script.
     eval "exec $to>to.$n $from<from.$n"
     if [ "$(talk 'echo ready' | tail -n 1)" != ready ]; then
         [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
+        stop
+        why="the program ended with status $ended"
+        [ ! -e hung ] || why="the program did not answer within $limit seconds"
+        {
+            echo "no container: $why"
+            cat "err.$n"
+        } >"lost.$n"
         return 0
     fi
     main=$(cat "main.$n")
@@ -197,8 +224,6 @@ ask() {
         echo "$hands_off"
     elif [ -s "pid.$n" ]; then
         talk "$1"
-    else
-        echo "no container: $(cat "err.$n")"
     fi
 }
 
@@ -215,12 +240,28 @@ talk() (
 )
 
 stop() {
+    rm -f "lost.$n"
     [ -e "job.$n" ] || return
     eval "exec $((5 + 2 * n))>&-"
     wait "$(cat "job.$n")"
     ended=$?
     eval "exec $((4 + 2 * n))<&-"
     rm -f "job.$n" "pid.$n"
+}
+
+# Ends what a program that has ended leaves of its container: a command that
+# nobody hands a signal on to may never stop by itself, and the answer that is
+# waited for would never come.
+end_all() {
+    tries=30
+    while left=$(running_now "$1") && [ "$left" ]; do
+        [ "$((tries -= 1))" -gt 0 ] || {
+            echo "$left" >>outlived
+            # shellcheck disable=SC2086 # one word a process
+            kill -KILL $left
+        }
+        sleep 0.1
+    done
 }
 
 # Kills the program, and says what becomes of its command.
@@ -345,20 +386,24 @@ zombies() {
     done | or_nothing
 }
 
-# Processes of containers: their standard error is a file of ours. A busy
-# machine takes a moment to end them.
+# Processes of containers that are left, or had to be killed. A busy machine
+# takes a moment to end them.
 running() {
     tries=30
     while [ -n "$(running_now)" ] && [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
         sleep 0.1
     done
+    cat outlived
     running_now
 }
 
+# running_now [N]: those of all containers or one. They have a file of ours as
+# standard error, or answer to us: then it is the same as standard output.
 running_now() {
     # shellcheck disable=SC2010,SC2012 # names in /proc are numbers
-    ls -l /proc/[0-9]*/fd/2 2>/dev/null | grep -F -e "-> $tmp/err" | sed 's|.* /proc/\([0-9]*\)/.*|\1|'
+    ls -l /proc/[0-9]*/fd/[12] 2>/dev/null | grep -F -e "-> $tmp/err${1:+.$1}" -e "-> $tmp/from${1:+.$1}" |
+        sed 's|.* /proc/\([0-9]*\)/.*|\1|' | sort -u
 }
 
 # What is mounted on the host and was not when the script began.
@@ -404,10 +449,11 @@ clean() {
     [ "$tmp" ] || return
     exec 6>&- 7>&- 8>&- 9>&-
     for _ in 1 2 3 4 5 6 7 8 9 10; do
-        left=$(running)
+        left=$(running_now)
         [ "$left" ] || break
         # shellcheck disable=SC2086 # one word a process
         kill -KILL $left 2>/dev/null
+        sleep 0.1
     done
     cd /
     new_mounts | grep -F -e "$tmp/" -e "$mem/" | sort -r | while read -r mount; do
@@ -443,7 +489,7 @@ limit=10
 refused=${VERIFY_REFUSED:-}
 why_not=$refused
 passed=0 failed=0 skipped=0
-n=1 main='' pid='' tree='' ended='' apart='' hands_off=''
+n=1 main='' pid='' tree='' ended='' apart='' hands_off='' lost=''
 
 tmp='' mem=''
 trap clean EXIT
@@ -463,5 +509,6 @@ fi
 export TMPDIR="$mem"
 cd "$tmp" || exit
 exec </dev/null
+: >outlived
 cat /proc/self/mountinfo >host-mounts
 host_name=$(uname -n)

@@ -14,6 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, execv};
 
 use crate::error::Failure;
+use crate::hint::{NO_ROOT, in_no_root};
 use crate::terminal::Terminal;
 use crate::{Exit, signals};
 
@@ -107,13 +108,13 @@ fn not_found(name: &CStr) -> String {
     if shown.is_empty() {
         return "execute the command: its name is empty".to_owned();
     }
-    if shown.contains('/') {
-        return format!("execute {shown}: No such file or directory");
-    }
-    match env::var_os("PATH") {
-        Some(path) => format!("execute {shown}: not found in PATH, which is {}", path.display()),
-        None => format!("execute {shown}: not found in {DEFAULT_PATH}, and PATH is not set"),
-    }
+    let why = match env::var_os("PATH") {
+        _ if shown.contains('/') => "No such file or directory".to_owned(),
+        Some(path) => format!("not found in PATH, which is {}", path.display()),
+        None => format!("not found in {DEFAULT_PATH}, and PATH is not set"),
+    };
+    let remedy = if in_no_root() { format!("; {NO_ROOT}") } else { String::new() };
+    format!("execute {shown}: {why}{remedy}")
 }
 
 /// Why a file that is there cannot be executed, in one line.

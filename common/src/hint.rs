@@ -1,6 +1,7 @@
 //! What to do about a system call that a host refuses.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::{env, fs, io};
 
 use anyhow::Result;
@@ -44,6 +45,7 @@ const PROCESSES: &str =
     "a limit on processes is reached: ulimit -u, or pids.max of the control group";
 const SELINUX: &str = "a security module refuses it, likely SELinux; use an unconfined login";
 const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`, or name a directory that is there";
+pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely no root at all; fetch one with `cargo xtask fetch-rootfs --force`, or name another directory";
 const DIRECTORY: &str = "name a directory";
 const WAY: &str = "the directories down to it must let this user through";
 const SCRATCH: &str =
@@ -142,6 +144,7 @@ const ROWS: &[Row] = &[
         seen: always,
         remedy: "parts of this host's /proc are hidden, as in a Docker container; there: --security-opt systempaths=unconfined",
     },
+    Row { doing: PROC, errno: Errno::ENOENT, seen: |_| in_no_root(), remedy: NO_ROOT },
     Row {
         doing: PROC,
         errno: Errno::ENOENT,
@@ -286,6 +289,12 @@ fn unmapped() -> bool {
 fn filtered() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
+}
+
+/// Whether there are no programs where this process stands, as after a chroot
+/// to a directory that is no root.
+pub(crate) fn in_no_root() -> bool {
+    !["/bin", "/usr/bin"].iter().any(|dir| Path::new(dir).is_dir())
 }
 
 /// Whether a name that is not absolute was looked up where nothing is left.

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -13,11 +14,30 @@ use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::{Exit, Scratch, child};
 
-/// The workspace that this was built in; `rootfs/` lies there.
+/// The course's workspace; `rootfs/` lies there.
+///
+/// It is the one above the running program, else above the current directory,
+/// else the one that this was built in: that may have been moved or copied
+/// since, with all that is built, and cargo builds nothing anew for it.
 pub fn workspace() -> &'static Path {
-    let common = Path::new(env!("CARGO_MANIFEST_DIR"));
-    common.parent().unwrap_or(common)
+    static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
+    WORKSPACE.get_or_init(|| {
+        // Not by its name or manifest: an exercise has one, too.
+        let above = |start: io::Result<PathBuf>| {
+            let start = start.ok()?;
+            start.ancestors().find(|dir| dir.join(LESSON).is_file()).map(Path::to_owned)
+        };
+        let built_in = || {
+            let common = Path::new(env!("CARGO_MANIFEST_DIR"));
+            common.parent().unwrap_or(common).to_owned()
+        };
+        let found = above(env::current_exe()).or_else(|| above(env::current_dir()));
+        found.unwrap_or_else(built_in)
+    })
 }
+
+/// What a workspace of the course has, and nothing else.
+const LESSON: &str = "step01-run/Cargo.toml";
 
 /// The root that `$CONTAINER_ROOTFS` names, unless it is empty.
 pub fn named_rootfs() -> Option<PathBuf> {

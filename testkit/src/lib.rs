@@ -45,7 +45,7 @@ pub fn has_pid_namespace(step: &str) -> bool {
 
 /// The workspace's directory.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("testkit lies in the workspace")
+    common::workspace()
 }
 
 /// The path of a binary of the workspace, beside the test that runs.

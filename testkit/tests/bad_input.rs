@@ -161,15 +161,24 @@ fn a_root_that_lacks_something_says_what() {
     let place = Place::new();
     let nowhere = "mount proc on /proc: No such file or directory; \
         the root has no directory /proc; make one in it";
-    for name in with_root() {
-        let output = place.step(name).args(["--rootfs", "empty", "sh"]).output();
-        let (status, said) = if name == "step06-chroot" {
-            let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-            (127, format!("execute sh: not found in PATH, which is {path}"))
-        } else {
-            (125, nowhere.to_owned())
-        };
-        ends(&output.expect("start a step"), name, "an empty root", status, &said);
+    let no_root = "the root has neither /bin nor /usr/bin, so it is likely no root at all; \
+        fetch one with `cargo xtask fetch-rootfs --force`, or name another directory";
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    for (dir, command, why) in [
+        ("empty", "sh", format!("not found in PATH, which is {path}; {no_root}")),
+        ("empty", "/bin/sh", format!("No such file or directory; {no_root}")),
+        ("root", "no-such", format!("not found in PATH, which is {path}")),
+        ("root", "/no-such", "No such file or directory".to_owned()),
+    ] {
+        for name in with_root() {
+            let output = place.step(name).args(["--rootfs", dir, command]).output();
+            let (status, said) = if dir == "empty" && name != "step06-chroot" {
+                (125, format!("mount proc on /proc: No such file or directory; {no_root}"))
+            } else {
+                (127, format!("execute {command}: {why}"))
+            };
+            ends(&output.expect("start a step"), name, dir, status, &said);
+        }
     }
 
     // Its own, since /proc in it will change.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
 
 use crate::lessons::{self, Lesson};
@@ -36,6 +36,11 @@ impl Args {
                     format!("{} is the last lesson; name two, as in `cargo xtask diff 7 8`", a.name)
                 })?,
         };
+        ensure!(
+            a.number != b.number,
+            "compare {} with itself: name two lessons, as in `cargo xtask diff 7 8`",
+            a.name
+        );
         let stdout = io::stdout();
         let diff = render(&a, &b, self.context, colour(&stdout))?;
         if stdout.is_terminal() {

@@ -1,8 +1,8 @@
 //! `cargo xtask dist`: the steps as programs that can be copied anywhere.
 
 use std::env::{self, consts::ARCH};
-use std::ffi::OsString;
 use std::fs;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -73,8 +73,8 @@ impl Args {
 pub(crate) fn build() -> Result<Dist> {
     let musl = format!("{ARCH}-unknown-linux-musl");
     let installed = has_target(&musl);
-    let mut command = Command::new(cargo());
-    command.current_dir(common::workspace()).args(["build", "--quiet", "--release"]);
+    let mut command = cargo_build();
+    command.current_dir(common::workspace()).arg("--release");
     for lesson in lessons::all()? {
         command.args(["--package", &lesson.name]);
     }
@@ -93,9 +93,17 @@ pub(crate) fn build() -> Result<Dist> {
     Dist::at(&target.join("release"))
 }
 
-/// The cargo that runs this task, else the one in `PATH`.
-pub(crate) fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this task, else the one in `PATH`, about to build: all
+/// that it says on a terminal, unless something is wrong, is a bar while it
+/// compiles.
+pub(crate) fn cargo_build() -> Command {
+    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet"]);
+    if io::stderr().is_terminal() {
+        // As the alias `cargo xtask` has it.
+        build.args(["--config=term.progress.when='always'", "--config=term.progress.width=80"]);
+    }
+    build
 }
 
 /// Whether the standard library for a target is installed.

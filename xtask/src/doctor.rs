@@ -97,14 +97,16 @@ impl Ladder {
 
     /// Prints how a rung held, and returns whether it did.
     fn rung(self, lessons: &str, what: &str, tried: Result<()>) -> bool {
+        let word = if lessons.contains(' ') { "lessons" } else { "lesson" };
+        let what = format!("{what} ({word} {lessons})");
         match tried {
             Ok(()) => {
-                say(&format!("{}  {what} (lesson {lessons})", self.style.green("ok  ")));
+                say(&format!("{}  {what}", self.style.green("ok  ")));
                 true
             }
             Err(error) => {
                 let why = common::one_line(&error);
-                say(&format!("{}  {what} (lesson {lessons})\n      {why}", self.style.red("FAIL")));
+                say(&format!("{}  {what}\n      {why}", self.style.red("FAIL")));
                 false
             }
         }

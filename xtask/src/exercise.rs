@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
 use toml::{Table, Value};
 
-use crate::dist::{cargo, target_dir};
+use crate::dist::{cargo_build, target_dir};
 use crate::lessons::{self, Lesson};
+use crate::say::quoted;
 
 /// Lay out lesson N for you to write: the program of the lesson before it, with
 /// the goals as comments where the new code goes.
@@ -55,6 +56,9 @@ fn container(args: &Args) -> Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 ";
+
+/// Where cargo finds its aliases.
+const CONFIG: &str = ".cargo/config.toml";
 
 /// A lesson as a crate of its own, outside the workspace.
 struct Exercise {
@@ -103,10 +107,11 @@ impl Exercise {
             (self.manifest(), self.manifest_text()?),
             (self.dir.join("Cargo.lock"), lock),
             (self.main(), with_goals(&self.lesson)?),
+            (self.dir.join(CONFIG), self.config_text()?),
         ];
-        let src = self.dir.join("src");
-        fs::create_dir_all(&src).with_context(|| format!("make {}", src.display()))?;
         for (file, text) in files {
+            let dir = file.parent().unwrap_or(&self.dir);
+            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
             fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         }
         Ok(())
@@ -151,6 +156,28 @@ impl Exercise {
         ))
     }
 
+    /// Lets `cargo xtask` work in the crate's directory, too, where cargo looks
+    /// for it in the crate: the course's alias, with the way to the course.
+    fn config_text(&self) -> Result<String> {
+        let file = common::workspace().join(CONFIG);
+        let config = manifest(&file)?;
+        let alias = config.get("alias").and_then(|alias| alias.get("xtask")?.as_str());
+        let alias = alias.with_context(|| format!("find xtask in {}", file.display()))?;
+        let course = self.common.with_file_name("Cargo.toml").display().to_string();
+        let option = format!("--manifest-path={course}");
+        let (run, rest) = alias.split_once(' ').unwrap_or((alias, ""));
+        // A text takes the place of the course's own where both are found, as
+        // a list would not; but it is split at every blank.
+        let alias = if course.contains(char::is_whitespace) {
+            let words = [run, &option].into_iter().chain(rest.split(' '));
+            Value::from(words.map(Value::from).collect::<Vec<_>>())
+        } else {
+            Value::from(format!("{run} {option} {rest}"))
+        };
+        let alias = Table::from_iter([("xtask".to_owned(), alias)]);
+        Ok(Table::from_iter([("alias".to_owned(), Value::from(alias))]).to_string())
+    }
+
     /// Builds the learner's program and verifies it in the place of the step's.
     fn check(&self) -> Result<ExitCode> {
         ensure!(
@@ -161,8 +188,8 @@ impl Exercise {
         );
         // There the dependencies are built already.
         let target = target_dir()?;
-        let built = Command::new(cargo())
-            .args(["build", "--quiet", "--manifest-path"])
+        let built = cargo_build()
+            .arg("--manifest-path")
             .arg(self.manifest())
             .arg("--target-dir")
             .arg(&target)
@@ -179,13 +206,14 @@ impl Exercise {
 
     fn say_what_to_do(&self, exercises: Option<&Path>) {
         let here = env::current_dir().unwrap_or_default();
-        let near = |path: &Path| path.strip_prefix(&here).unwrap_or(path).display().to_string();
+        let near = |path: &Path| quoted(path.strip_prefix(&here).unwrap_or(path).as_os_str());
         let Lesson { number, goal, .. } = &self.lesson;
         println!("Lesson {number}: {goal}\n");
         println!("read   {}", near(&self.lesson.dir().join("README.md")));
         println!("edit   {}, where it says TODO", near(&self.main()));
         println!("run    cargo run --manifest-path {} -- /bin/sh", near(&self.manifest()));
-        let dir = exercises.map(|dir| format!(" --dir {}", dir.display())).unwrap_or_default();
+        let dir = exercises.map(|dir| format!(" --dir {}", quoted(dir.as_os_str())));
+        let dir = dir.unwrap_or_default();
         println!("check  cargo xtask exercise {number} --check{dir}");
     }
 }

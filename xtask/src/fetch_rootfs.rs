@@ -23,6 +23,8 @@ pub(crate) use from_host::{FromHost, bring, is_static};
 use releases::Release;
 use store::{Root, Store, There, refuse_to_replace};
 
+use crate::say::note;
+
 /// Put a root for the containers in its place: Alpine's, fetched and checked,
 /// or one of this machine's own programs.
 #[derive(clap::Args)]
@@ -34,9 +36,10 @@ pub(crate) struct Args {
     /// The architecture, by Alpine's name for it [default: this machine's]
     #[arg(long)]
     arch: Option<String>,
-    /// Where to fetch it from, over http or https
-    #[arg(long, value_name = "URL", default_value = releases::MIRROR)]
-    mirror: String,
+    /// Where to fetch it from, over http or https [default: Alpine's own, on
+    /// dl-cdn.alpinelinux.org]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
     /// Unpack this archive (.tar.gz) and fetch none
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
@@ -54,7 +57,10 @@ pub(crate) struct Args {
     /// Where the root goes [default: rootfs/ in the workspace]
     #[arg(long, value_name = "DIR")]
     dest: Option<PathBuf>,
-    /// Replace what is there
+    /// Replace what is there. Unless another root is asked for, the same comes
+    /// back pristine and without a network, from the archive that is kept beside
+    /// it; in the place of one of this machine's own programs Alpine's comes, if
+    /// it can be reached, else another of them
     #[arg(long)]
     force: bool,
     /// How long to wait for the mirror, all tries together, and how long it may
@@ -72,7 +78,7 @@ impl Default for Args {
         Args {
             release: None,
             arch: None,
-            mirror: releases::MIRROR.to_owned(),
+            mirror: None,
             archive: None,
             from_host: None,
             dest: None,
@@ -94,7 +100,7 @@ impl Args {
     }
 
     fn mirror(&self) -> Result<Mirror<'_>> {
-        let url = &self.mirror;
+        let url = self.mirror.as_deref().unwrap_or(releases::MIRROR);
         let (scheme, host) = url.split_once("://").unwrap_or_default();
         let is_web = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
         ensure!(is_web, "ask the mirror {url}: it begins neither with http:// nor with https://");
@@ -120,6 +126,12 @@ impl Args {
         let version = self.release.as_deref().or(of_name.map(Release::version));
         let arch = self.arch.as_deref().or(of_name.map(Release::arch));
         Release::new(version.unwrap_or(releases::DEFAULT), arch).map(Some)
+    }
+
+    /// Whether nothing says what root to put in the place of the one there.
+    fn asks_for_the_same(&self) -> bool {
+        let said = [&self.release, &self.arch, &self.mirror];
+        self.archive.is_none() && self.from_host.is_none() && said.iter().all(|it| it.is_none())
     }
 
     /// Whether a release that is asked for by name is the one that is there.
@@ -184,6 +196,7 @@ fn place(args: &Args) -> Result<Fetched> {
     let dest = args.dest.clone().unwrap_or_else(|| common::workspace().join("rootfs"));
     let store = Store::open(&dest)?;
     let dest = store.dest().to_owned();
+    let mut instead = None;
     match store.there()? {
         There::Nothing => {}
         There::Root(root) if !args.force => {
@@ -200,14 +213,22 @@ fn place(args: &Args) -> Result<Fetched> {
             );
             return Ok(Fetched { root, dest, how: "there already".to_owned() });
         }
-        There::Root(root) => {
-            if let (Source::Mirror(release), Root::Alpine(there)) = (&mut source, root)
-                && args.release.is_none()
-                && args.arch.is_none()
+        There::Root(root) => match (&mut source, root) {
+            (Source::Mirror(release), Root::Alpine(there))
+                if args.release.is_none() && args.arch.is_none() =>
             {
                 *release = there;
             }
-        }
+            (Source::Mirror(_), Root::Archive(digest)) if args.asks_for_the_same() => {
+                if let Some(kept) = Archive::of_unknown(&digest, &store)? {
+                    source = Source::Archive(kept);
+                }
+            }
+            (Source::Mirror(_), Root::Host { libraries }) if args.asks_for_the_same() => {
+                instead = Some(if libraries { FromHost::Libraries } else { FromHost::Any });
+            }
+            _ => {}
+        },
         There::Other => {
             ensure!(
                 args.force,
@@ -218,20 +239,36 @@ fn place(args: &Args) -> Result<Fetched> {
         }
     }
     let mut archive = match source {
-        Source::Mirror(release) => Archive::of_release(&release, &store, &mirror)?,
-        Source::Archive(archive) => archive,
-        Source::Host(which) => {
-            let new = store.new_root()?;
-            let made = from_host::make(new.path(), which)?;
-            let root = Root::Host { libraries: made.libraries };
-            new.put(&root)?;
-            return Ok(Fetched { root, dest, how: format!("{} programs", made.programs) });
+        Source::Mirror(release) => {
+            match (Archive::of_release(&release, &store, &mirror), instead) {
+                (Err(error), Some(which)) if unreachable(&error) => {
+                    note(&common::one_line(&error));
+                    note(
+                        "Alpine cannot be reached, so the root of this machine's own programs is made anew",
+                    );
+                    return place_from_host(&store, which);
+                }
+                (archive, _) => archive?,
+            }
         }
+        Source::Archive(archive) => archive,
+        Source::Host(which) => return place_from_host(&store, which),
     };
     let new = store.new_root()?;
     archive.unpack(new.path())?;
+    archive.keep(&store)?;
     new.put(&archive.root)?;
     Ok(Fetched { root: archive.root, dest, how: archive.how })
+}
+
+/// Puts a root of this machine's own programs in its place.
+fn place_from_host(store: &Store, which: FromHost) -> Result<Fetched> {
+    let new = store.new_root()?;
+    let made = from_host::make(new.path(), which)?;
+    let root = Root::Host { libraries: made.libraries };
+    new.put(&root)?;
+    let dest = store.dest().to_owned();
+    Ok(Fetched { root, dest, how: format!("{} programs", made.programs) })
 }
 
 /// Adds the remedy that fits this task to an error about a full file system.

@@ -3,9 +3,10 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::dist::cargo_build;
 
 /// One lesson: a crate `stepNN-name` of the workspace.
 #[derive(Clone, Debug)]
@@ -48,10 +49,9 @@ impl Lesson {
     pub(crate) fn binary(&self) -> Result<PathBuf> {
         let exe = env::current_exe().context("find this program")?;
         let dir = exe.parent().context("find the directory of this program")?;
-        if let Some(cargo) = env::var_os("CARGO") {
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--package", &self.name]);
-            build.current_dir(common::workspace());
+        if env::var_os("CARGO").is_some() {
+            let mut build = cargo_build();
+            build.args(["--package", &self.name]).current_dir(common::workspace());
             if dir.ends_with("release") {
                 build.arg("--release");
             }

@@ -1,5 +1,6 @@
-//! Lines for the user, on standard error.
+//! Lines for the user, on standard error, and what is to be typed.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 
 /// Writes one line with the program's name before it. A standard error that is
@@ -7,4 +8,14 @@ use std::io::{self, Write};
 pub(crate) fn note(text: &str) {
     let line = format!("xtask: {}\n", common::printable(text));
     let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// A word as one has to type it for a shell.
+pub(crate) fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }

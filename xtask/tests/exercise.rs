@@ -44,6 +44,69 @@ fn an_exercise_fails_until_it_is_done() {
     }
 }
 
+/// Where cargo would look for it in the learner's own crate.
+#[test]
+fn the_tasks_work_in_an_exercises_own_directory() {
+    // The usual place, found from any checkout.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let course = dir.path().canonicalize().expect("name it").join("my course");
+    for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
+        copy(file, &course);
+    }
+    for step in STEPS {
+        copy(&format!("{step}/Cargo.toml"), &course);
+        copy(&format!("{step}/src/main.rs"), &course);
+    }
+    fs::create_dir_all(course.join("target/debug")).expect("make a directory");
+    let xtask = course.join("target/debug/xtask");
+    fs::copy(bin("xtask"), &xtask).expect("copy a program");
+    let lay_out = |args: &[&str]| {
+        let laid_out = Command::new(&xtask).args(["exercise", "3"]).args(args).output();
+        let laid_out = laid_out.expect("start xtask");
+        assert!(laid_out.status.success(), "{}", stderr(&laid_out));
+    };
+    lay_out(&[]);
+    let exercise_3 = course.join("exercises/step03-userns");
+    let found = alias(&exercise_3);
+    let words: Vec<_> = found.as_str().expect("a text").split(' ').collect();
+    assert_eq!(words[..2], ["run", "--manifest-path=../../Cargo.toml"]);
+    assert!(exercise_3.join("../../Cargo.toml").exists());
+
+    // Another, whence the way has a blank in it.
+    let elsewhere = dir.path().join("elsewhere");
+    lay_out(&["--dir", elsewhere.to_str().expect("UTF-8")]);
+    let found = alias(&elsewhere.join("step03-userns"));
+    let way = format!("--manifest-path={}/Cargo.toml", course.display());
+    assert_eq!(found[1].as_str(), Some(&*way));
+
+    // One with a blank in its own name.
+    if !cargo_works() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = dir.path().join("my exercises");
+    let laid_out = exercise(&dir, &["3"]);
+    let said = stdout(&laid_out);
+    assert!(said.contains(&format!("--dir '{}'", dir.display())), "{said}");
+    let mut cargo = Command::new(env::var_os("CARGO").expect("it works"));
+    cargo.args(["xtask", "diff", "3", "3"]).current_dir(dir.join("step03-userns"));
+    let output = cargo.env("CARGO_NET_OFFLINE", "true").output().expect("start cargo");
+    assert!(stderr(&output).contains("compare step03-userns with itself"), "{output:?}");
+}
+
+fn copy(file: &str, to: &Path) {
+    let to = to.join(file);
+    fs::create_dir_all(to.parent().expect("above")).expect("make a directory");
+    fs::copy(workspace().join(file), to).expect("copy a file");
+}
+
+/// What `cargo xtask` means in a directory.
+fn alias(dir: &Path) -> toml::Value {
+    let config = fs::read_to_string(dir.join(".cargo/config.toml")).expect("read");
+    let config: toml::Table = config.parse().expect("a configuration");
+    config["alias"]["xtask"].clone()
+}
+
 #[test]
 fn what_the_learner_wrote_stays_unless_forced() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,9 @@ const PLACE: &str = "/alpine/v3.99/releases/x86_64/alpine-minirootfs-3.99.1-x86_
 /// One that is.
 const PINNED: &str = "/alpine/v3.15/releases/x86_64/alpine-minirootfs-3.15.4-x86_64.tar.gz";
 const PINNED_SHA256: &str = "6abd0409ccd6b27cb5311e0d475af5a284515eb219626334b29b1c3141d47653";
+
+/// An address on loopback at which nobody listens.
+const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// A root in a few bytes, with files of a user that is nobody here.
 fn small(mark: &str) -> Vec<u8> {
@@ -239,6 +243,13 @@ impl Place {
         self.command(args).output().expect("start xtask")
     }
 
+    /// As [`Place::fetch`], where the way to every mirror is refused.
+    fn without_network(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        command.arg("--timeout=0.5").envs(["http_proxy", "https_proxy"].map(|it| (it, NOWHERE)));
+        command.output().expect("start xtask")
+    }
+
     /// Fetches [`RELEASE`] from a mirror that is not waited for long.
     fn fetch_from(&self, mirror: &Mirror, args: &[&str]) -> Output {
         let url = mirror.url();
@@ -270,7 +281,7 @@ impl Place {
 }
 
 fn xtask(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut command = Command::new(bin("xtask"));
     command.arg("fetch-rootfs").args(args).stdin(Stdio::null());
     for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
         command.env_remove(proxy).env_remove(proxy.to_uppercase());
@@ -604,6 +615,73 @@ fn an_archive_is_checked_when_something_is_known_about_it() {
 }
 
 #[test]
+fn an_archive_that_was_named_is_kept_like_one_that_was_fetched() {
+    let place = Place::new();
+    let archive = place.path("root.tar.gz");
+    let restored = |how: &str| {
+        fs::remove_file(&archive).expect("remove");
+        fs::write(place.root().join("mark"), "spoilt").expect("write");
+        let output = place.without_network(&["--force"]);
+        assert!(stdout(&output).ends_with(how), "{output:?}");
+        assert_eq!((stderr(&output), place.mark()), (String::new(), "one".to_owned()));
+    };
+    fs::write(&archive, small("two")).expect("write");
+    assert!(place.fetch(&["--archive", text(&archive)]).status.success());
+    fs::write(&archive, small("one")).expect("write");
+    assert!(place.fetch(&["--archive", text(&archive), "--force"]).status.success());
+    for _ in 0..2 {
+        fs::write(&archive, "").expect("write");
+        restored("(as it was kept)");
+    }
+    // Those of roots that are gone are not.
+    let kept = |bytes: &[u8]| place.cache(&format!("{}.tar.gz", sha256(bytes))).exists();
+    assert!(kept(&small("one")) && !kept(&small("two")));
+
+    // Of a release that is not pinned, with the mirror's digest.
+    let mirror = Mirror::with(&small("one"));
+    fs::write(&archive, small("one")).expect("write");
+    assert!(place.fetch_from(&mirror, &["--archive", text(&archive), "--force"]).status.success());
+    drop(mirror);
+    restored("(checked against the SHA-512 from the mirror)");
+    assert!(place.fetch(&[]).status.success() && !kept(&small("one")));
+
+    // One that is no longer what it was is not taken for it.
+    fs::write(&archive, small("one")).expect("write");
+    assert!(place.fetch(&["--archive", text(&archive), "--force"]).status.success());
+    fs::write(place.cache(&format!("{}.tar.gz", sha256(&small("one")))), "evil").expect("write");
+    let output = place.without_network(&["--force"]);
+    assert!(stderr(&output).contains("whose digest is wrong"), "{output:?}");
+    assert_eq!((output.status.code(), place.mark()), (Some(1), "one".to_owned()));
+    assert_eq!(place.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_root_of_this_machines_programs_is_restored_without_a_network() {
+    for which in ["--from-host", "--from-host=libraries"] {
+        let place = Place::new();
+        assert!(place.fetch(&[which]).status.success());
+        let before = stdout(&place.fetch(&[]));
+        fs::remove_file(place.root().join("etc/motd")).expect("remove");
+        let output = place.without_network(&["--force"]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(stderr(&output).contains("Alpine cannot be reached, so "), "{output:?}");
+        let same = |line: &str| line.split(" in ").next().map(str::to_owned);
+        assert_eq!(same(&stdout(&output)), same(&before));
+        assert!(place.root().join("etc/motd").exists());
+        // Not where something else was asked for.
+        for other in [&["--release", "3.15.4"][..], &["--arch", "x86_64"], &["--mirror", NOWHERE]] {
+            let output = place.without_network(&[other, &["--force"]].concat());
+            refusal(&output, &["at the last of 3 tries"]);
+        }
+    }
+    // Alpine comes where it can.
+    let place = Place::new();
+    assert!(place.fetch(&["--from-host"]).status.success());
+    assert!(place.fetch_from(&Mirror::with(&small("one")), &["--force"]).status.success());
+    assert_eq!(place.mark(), "one");
+}
+
+#[test]
 fn a_file_that_is_no_archive_is_refused() {
     let place = Place::with_root("old");
     let whole = small("one");
@@ -914,6 +992,29 @@ fn a_place_that_is_not_for_a_root_stays_as_it_is() {
 }
 
 #[test]
+fn a_root_of_another_user_is_told_apart() {
+    if !testkit::is_root() {
+        skip("only root can play another user");
+        return;
+    }
+    // Where that user may do as it likes, but for the root.
+    let place = Place::with_root("old");
+    let (dir, nobody) = (place.dir.path(), 65534);
+    chown(dir, Some(nobody), Some(nobody)).expect("chown");
+    fs::remove_dir_all(place.path(".rootfs-cache")).expect("remove");
+    let archive = place.path("old.tar.gz");
+    let args = ["--archive", text(&archive), "--force"];
+    let output = place.command(&args).uid(nobody).gid(nobody).output().expect("start xtask");
+    let remedy = format!(
+        "Permission denied; it belongs to another user: remove it as that user (sudo rm -r {}), \
+         or name another with --dest",
+        place.root().canonicalize().expect("a root").display()
+    );
+    sole_refusal(&output, &["put ", &remedy]);
+    assert_eq!(place.mark(), "old");
+}
+
+#[test]
 fn a_directory_that_may_not_be_written_to_stays_as_it_is() {
     if testkit::is_root() {
         skip("root may write to every directory");
@@ -943,10 +1044,11 @@ fn a_full_file_system_is_told_and_the_old_root_stays() {
         xtask=$1 small=$2 large=$3 && \
         $xtask fetch-rootfs --dest full/rootfs --archive $small >/dev/null && \
         if $xtask fetch-rootfs --dest full/rootfs --archive $large --force; then exit 7; else status=$?; fi && \
-        cat full/rootfs/mark >&3 && ls full/.rootfs-cache | grep -v ^root- >&3; exit $status";
+        cat full/rootfs/mark >&3 && ls full/.rootfs-cache | grep -v -e ^root- -e '^[0-9a-f]*\\.tar\\.gz' >&3; exit $status";
     let output = Command::new(bin("step04-uidmap"))
         .args(["/bin/sh", "-c", &format!("exec 3>said; {script}"), "sh"])
-        .args([env!("CARGO_BIN_EXE_xtask"), text(&small_one), text(&large_one)])
+        .arg(bin("xtask"))
+        .args([&small_one, &large_one])
         .current_dir(place.dir.path())
         .output()
         .expect("start a step");
@@ -1096,6 +1198,10 @@ fn a_root_of_this_machines_programs_can_be_stood_in() {
             assert!(output.status.success(), "{which}: {}", stderr(&output));
             assert!(stdout(&output).ends_with("\n0\n43\ncontainer"), "{}", stdout(&output));
         }
+        // A page about Alpine's root can be followed on this one.
+        let read = |name: &str| fs::read_to_string(root.join("etc").join(name)).expect(name);
+        assert_eq!(read("motd"), "A root of this machine's own programs.\n");
+        assert!(!read("container-root").is_empty());
         // Restored as well, whatever was done to it.
         fs::remove_dir_all(root.join("etc")).expect("remove");
         assert!(place.fetch(&[which, "--force"]).status.success());

@@ -2,6 +2,7 @@
 //! and fail on the step before and on programs that get one thing wrong.
 
 use std::fs::{self, Permissions};
+use std::io::BufReader;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
-use testkit::{STEPS, bin, containers_work, is_root, rootfs, skip, stderr, stdout, workspace};
+use testkit::procs::{line, wait_until};
+use testkit::{
+    STEPS, bin, containers_work, is_root, rootfs, scratch_place, skip, stderr, stdout, workspace,
+};
 
 /// `xtask verify`, as it runs without cargo.
 fn verify() -> Command {
@@ -275,6 +279,14 @@ fn wrong(fault: &str, dir: &Path) -> PathBuf {
     link
 }
 
+/// A shell script as a learner's program.
+fn script(dir: &Path, text: &str) -> PathBuf {
+    let program = dir.join("program.sh");
+    fs::write(&program, format!("#!/bin/sh\n{text}\n")).expect("write a program");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("make it executable");
+    program
+}
+
 #[test]
 fn every_script_passes_on_its_own_step() {
     if !containers_work() {
@@ -287,6 +299,9 @@ fn every_script_passes_on_its_own_step() {
         assert!(said.contains(&format!("{step}: ")), "{said}");
     }
     let last = said.lines().last().unwrap_or_default().to_owned();
+    // What this host lacks is one package away.
+    let opaque = said.lines().find(|line| line.starts_with("skip it is opaque"));
+    assert!(opaque.is_none_or(|line| line.contains("the package attr")), "{opaque:?}");
     let passed = checks(&output, "ok").len();
     assert!(last.starts_with(&format!("{passed} passed, 0 failed, ")), "{last}");
 }
@@ -370,7 +385,7 @@ fn a_host_that_refuses_is_a_reason_to_skip_unless_it_must_not() {
     let failed = run("1");
     assert_eq!(failed.status.code(), Some(1));
     assert_eq!(checks(&failed, "FAIL").len(), checks(&skipped, "skip").len());
-    assert!(stdout(&failed).contains("no namespaces here"));
+    assert_eq!(stdout(&failed).matches("no namespaces here").count(), 1);
 }
 
 #[test]
@@ -379,15 +394,89 @@ fn a_program_that_hangs_is_given_up() {
     // Nobody ever writes to it.
     let fifo = dir.path().join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU).expect("make a fifo");
-    let script = format!("#!/bin/sh\nexec cat {}\n", fifo.display());
-    let program = dir.path().join("hangs.sh");
-    fs::write(&program, script).expect("write a program");
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("make it executable");
+    let program = script(dir.path(), &format!("exec cat {}", fifo.display()));
     let begun = Instant::now();
     let output = on("step01-run", &program);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("did not end within"), "{}", stdout(&output));
+    if containers_work() {
+        let said = stdout(&on("step05-pid", &program));
+        assert!(said.contains("no container: the program did not answer within"), "{said}");
+    }
     assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+/// It neither becomes the command nor hands a signal on, so that the command
+/// lives on when a SIGTERM ends it.
+const DEAF: &str = r#""$@""#;
+
+#[test]
+fn a_command_that_outlives_the_program_is_given_up_too() {
+    if !containers_work() {
+        return;
+    }
+    for step in ["step01-run", "step06-chroot"] {
+        let (dir, left) = (tempfile::tempdir().expect("a directory"), scratch_place());
+        let left = left.path().canonicalize().expect("name it");
+        let mut running = verify();
+        running.arg(step).arg("--bin").arg(script(dir.path(), DEAF)).env("TMPDIR", &left);
+        let begun = Instant::now();
+        let output = running.output().expect("start xtask");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{step}");
+        must_fail(&output, &["the command is told of a SIGTERM", "no process is left behind"]);
+        let last = stdout(&output).lines().last().unwrap_or_default().to_owned();
+        assert!(last.contains(" passed, ") && last.contains(" failed"), "{last}");
+        assert_eq!(left_in(&left), [""; 0], "{step}");
+    }
+}
+
+#[test]
+fn a_command_that_spins_ends_with_an_interrupt() {
+    let (dir, left) = (tempfile::tempdir().expect("a directory"), scratch_place());
+    let left = left.path().canonicalize().expect("name it");
+    let mut running = verify();
+    running.arg("1").arg("--bin").arg(script(dir.path(), DEAF)).env("TMPDIR", &left);
+    running.process_group(0).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = running.spawn().expect("start xtask");
+    let mut said = BufReader::new(running.stdout.take().expect("a pipe"));
+    // The next thing that it does is to spin.
+    while !line(&mut said).ends_with("there is no such option") {}
+    thread::sleep(Duration::from_secs(1));
+    let group = Pid::from_raw(i32::try_from(running.id()).expect("a process ID"));
+    killpg(group, Signal::SIGINT).expect("it runs");
+    running.wait().expect("wait for xtask");
+    wait_until("the end of the command", || left_in(&left).is_empty());
+}
+
+#[test]
+fn why_there_is_no_container_is_said_once() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let output = on("step01-run", &script(dir.path(), "echo out of order >&2; exit 3"));
+    let said = stdout(&output);
+    let start = "\
+FAIL it has no namespace of its own
+       expected: nothing
+       got:      no container: the program ended with status 3
+                 out of order
+FAIL its mounts are the host's (no container)
+FAIL process tree: main -> run (no container)
+FAIL status 0: the command succeeded
+";
+    assert!(said.contains(start), "{said}");
+    assert_eq!(said.matches("no container: ").count(), 1, "{said}");
+    must_fail(
+        &output,
+        &["the command is told of a SIGTERM", "the command does not outlive the program"],
+    );
+    assert_eq!(stderr(&output), "");
+    let lines: Vec<_> = said.lines().map(str::trim_start).collect();
+    for pair in lines.windows(2) {
+        if let (Some(expected), Some(got)) =
+            (pair[0].strip_prefix("expected:"), pair[1].strip_prefix("got:"))
+        {
+            assert_ne!(expected.trim(), got.trim(), "{said}");
+        }
+    }
 }
 
 #[test]

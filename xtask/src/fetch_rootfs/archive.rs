@@ -1,7 +1,7 @@
 //! Archives that have been checked, whether they were kept, fetched or named.
 
 use std::fs::{self, File};
-use std::io::Seek;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -17,6 +17,8 @@ use crate::say::note;
 pub(crate) struct Archive {
     path: PathBuf,
     file: File,
+    /// The mirror's digest file, where that was asked.
+    digest_file: Option<(Algorithm, Vec<u8>)>,
     pub(crate) root: Root,
     /// What the digest was compared with.
     pub(crate) how: String,
@@ -36,7 +38,22 @@ impl Archive {
             None => fetch(release, store, mirror)?,
         };
         let how = compared(release, digest.algorithm);
-        Ok(Archive { path, file, root: Root::Alpine(release.clone()), how })
+        let root = Root::Alpine(release.clone());
+        Ok(Archive { path, file, digest_file: None, root, how })
+    }
+
+    /// The archive with a SHA-256 of which nothing else is known, if it was
+    /// kept beside the root and is what it was.
+    pub(crate) fn of_unknown(sha256: &str, store: &Store) -> Result<Option<Archive>> {
+        let root = Root::Archive(sha256.to_owned());
+        let Some(path) = root.archive().map(|name| store.file(&name)) else {
+            return Ok(None);
+        };
+        let Some((file, _)) = checked(&path, Digest::parse(sha256))? else {
+            return Ok(None);
+        };
+        let how = "as it was kept".to_owned();
+        Ok(Some(Archive { path, file, digest_file: None, root, how }))
     }
 
     /// The archive in a file. When it is known to be, or said to be, that of a
@@ -52,10 +69,15 @@ impl Archive {
         let found = file.metadata().with_context(doing)?;
         ensure!(found.is_file(), "{}: it is not a file; name one with --archive", doing());
         let path = path.to_owned();
+        let mut digest_file = None;
         let wanted = match release {
             Some(release) => match release.pinned() {
                 Some(digest) => Some((release, digest)),
-                None if said => Some((release, mirror.digest(release)?.0)),
+                None if said => {
+                    let (digest, text) = mirror.digest(release)?;
+                    digest_file = Some((digest.algorithm, text));
+                    Some((release, digest))
+                }
                 None => None,
             },
             None => None,
@@ -63,7 +85,8 @@ impl Archive {
         let Some((release, wanted)) = wanted else {
             let digest = Digest::of_file(&file, Algorithm::Sha256).with_context(doing)?;
             let how = "unchecked, as nothing is known to compare that with".to_owned();
-            return Ok(Archive { path, file, root: Root::Archive(digest.to_string()), how });
+            let root = Root::Archive(digest.to_string());
+            return Ok(Archive { path, file, digest_file, root, how });
         };
         let digest = Digest::of_file(&file, wanted.algorithm).with_context(doing)?;
         ensure!(
@@ -73,7 +96,29 @@ impl Archive {
             wanted.algorithm
         );
         let how = compared(release, wanted.algorithm);
-        Ok(Archive { path, file, root: Root::Alpine(release.clone()), how })
+        let root = Root::Alpine(release.clone());
+        Ok(Archive { path, file, digest_file, root, how })
+    }
+
+    /// Keeps it beside the root, like one that was downloaded, unless it lies
+    /// there already.
+    pub(crate) fn keep(&mut self, store: &Store) -> Result<()> {
+        let Some(name) = self.root.archive() else { return Ok(()) };
+        let path = store.file(&name);
+        if path == self.path {
+            return Ok(());
+        }
+        let part = store.file(&format!("{name}.part"));
+        let doing = || format!("keep {} as {}", self.path.display(), path.display());
+        self.file.rewind().with_context(doing)?;
+        let mut copy = File::create_new(&part).with_context(doing)?;
+        // What is left of a copy that fails, the next run clears away.
+        io::copy(&mut self.file, &mut copy).with_context(doing)?;
+        if let Some((algorithm, text)) = &self.digest_file {
+            let file = store.file(&format!("{name}{}", algorithm.suffix()));
+            fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        }
+        fs::rename(&part, &path).with_context(doing)
     }
 
     /// Unpacks it into an empty directory.
@@ -103,11 +148,16 @@ fn compared(release: &Release, algorithm: Algorithm) -> String {
 
 /// The archive that is kept beside the root, unless it is not what it was.
 fn kept(release: &Release, store: &Store) -> Result<Option<(File, Digest)>> {
-    let path = store.file(&release.archive());
-    let Ok(file) = File::open(&path) else {
+    let digest = release.pinned().or_else(|| kept_digest(release, store));
+    checked(&store.file(&release.archive()), digest)
+}
+
+/// A file that is kept beside the root, if it is there. When it has another
+/// digest, or none is known, it is removed.
+fn checked(path: &Path, digest: Option<Digest>) -> Result<Option<(File, Digest)>> {
+    let Ok(file) = File::open(path) else {
         return Ok(None);
     };
-    let digest = release.pinned().or_else(|| kept_digest(release, store));
     if let Some(digest) = digest {
         let found = Digest::of_file(&file, digest.algorithm);
         if found.with_context(|| format!("read {}", path.display()))? == digest {
@@ -115,7 +165,7 @@ fn kept(release: &Release, store: &Store) -> Result<Option<(File, Digest)>> {
         }
     }
     note(&format!("throw away {}, whose digest is wrong", path.display()));
-    fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+    fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
     Ok(None)
 }
 

@@ -380,6 +380,9 @@ fn furnish(root: &Path) -> Result<()> {
         ("group", "root:x:0:\nnogroup:x:65534:\n"),
         ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
         ("hostname", "container\n"),
+        ("motd", "A root of this machine's own programs.\n"),
+        // Tells it from Alpine's and from the machine's own.
+        ("container-root", "made from this machine's own programs\n"),
     ];
     for (name, text) in files {
         let file = root.join("etc").join(name);

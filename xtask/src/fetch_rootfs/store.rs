@@ -2,7 +2,7 @@
 //! step.
 //!
 //! Beside a root `rootfs` lies a directory `.rootfs-cache` with the archives
-//! that were downloaded, the record of what the root is, and whatever is in the
+//! that were downloaded or named, the record of what the root is, and whatever is in the
 //! making. Whoever holds its lock is alone with both.
 
 use std::env;
@@ -49,6 +49,15 @@ impl std::fmt::Display for Root {
 }
 
 impl Root {
+    /// The name under which its archive is kept, if it is of one.
+    pub(crate) fn archive(&self) -> Option<String> {
+        match self {
+            Root::Alpine(release) => Some(release.archive()),
+            Root::Archive(digest) => Some(format!("{digest}.tar.gz")),
+            Root::Host { .. } => None,
+        }
+    }
+
     fn of_record(record: &str) -> Option<Root> {
         match record {
             BUSYBOX => return Some(Root::Host { libraries: false }),
@@ -138,6 +147,22 @@ impl Store {
         Ok(NewRoot { store: self, dir: dir.keep() })
     }
 
+    /// Why the old root could not be moved, and what to do when it is because it
+    /// is another user's.
+    fn refused(&self, error: std::io::Error) -> anyhow::Error {
+        let theirs = fs::symlink_metadata(&self.dest).is_ok_and(|it| it.uid() != getuid().as_raw());
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(errno @ (Errno::EACCES | Errno::EPERM)) if theirs => {
+                anyhow!(
+                    "{}; it belongs to another user: remove it as that user (sudo rm -r {}), or name another with --dest",
+                    errno.desc(),
+                    self.dest.display()
+                )
+            }
+            _ => error.into(),
+        }
+    }
+
     /// Removes what nobody needs any more; nobody else is here.
     fn sweep(&self) -> Result<()> {
         let aside = self.dir.join(ASIDE);
@@ -146,12 +171,18 @@ impl Store {
             fs::rename(&aside, &self.dest).with_context(doing)?;
         }
         let record = record_name(&self.dest).ok();
+        // The archives of releases are of use to another root, too.
+        let archive = match self.there()? {
+            There::Root(root) => root.archive(),
+            _ => None,
+        };
         let doing = || format!("look into {}", self.dir.display());
         for entry in fs::read_dir(&self.dir).with_context(doing)? {
             let entry = entry.with_context(doing)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if !is_kept(&name) && Some(&*name) != record.as_deref() {
+            let of_root = [&record, &archive].iter().any(|kept| kept.as_deref() == Some(&*name));
+            if !is_kept(&name) && !of_root {
                 remove(&entry.path());
             }
         }
@@ -159,7 +190,7 @@ impl Store {
     }
 }
 
-/// Whether a file beside the root is an archive or its digest.
+/// Whether a file beside the root is the archive of a release or its digest.
 fn is_kept(name: &str) -> bool {
     let archive = name.strip_suffix(".sha512").or_else(|| name.strip_suffix(".sha256"));
     Release::of_archive(archive.unwrap_or(name)).is_some()
@@ -220,6 +251,7 @@ impl NewRoot<'_> {
             }
             exchanged => exchanged.map_err(Into::into),
         }
+        .map_err(|error| store.refused(error))
         .with_context(doing)?;
         remove(&aside);
         Ok(())

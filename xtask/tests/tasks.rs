@@ -1,0 +1,165 @@
+//! What the tasks say to one in a hurry, and where they look for the course.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use testkit::{STEPS, bin, containers_work, skip, stderr, stdout, workspace};
+
+fn xtask(words: &[&str]) -> Output {
+    Command::new(bin("xtask")).args(words).env_remove("CARGO").output().expect("start xtask")
+}
+
+#[test]
+fn one_who_leaves_out_the_dashes_is_told_where_they_go() {
+    for (words, start, remedy) in [
+        (&["6", "id"][..], "xtask: run step06-chroot: ", "6 -- id"),
+        (&["id"], "xtask: no lesson is called id; there are step01-run, ", "-- id"),
+        (&["8", "--scratch", "box", "--", "id"], "xtask: run ", "8 -- --scratch box -- id"),
+        (&["--scratch", "box"], "xtask: no lesson is called --scratch", "-- --scratch box"),
+        (&["step01", "sh", "-c", "it's a"], "xtask: run ", r"step01 -- sh -c 'it'\''s a'"),
+    ] {
+        let output = xtask(&[&["run"], words].concat());
+        let said = stderr(&output);
+        let remedy = format!(
+            "the command, and the step's own options, go after `--`: `cargo xtask run {remedy}`"
+        );
+        assert!(said.starts_with(start) && said.ends_with(&remedy), "{said}");
+        assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
+    }
+    // A lesson was meant, and nothing else.
+    for word in ["9", "step12", "step01x"] {
+        let said = stderr(&xtask(&["run", word, "id"]));
+        assert!(said.contains("no lesson is called") && !said.contains("--"), "{said}");
+    }
+}
+
+#[test]
+fn a_lesson_adds_nothing_to_itself() {
+    for words in [["5", "5"], ["5", "step05-pid"]] {
+        let output = xtask(&[&["diff"], &words[..]].concat());
+        assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
+        let why = "xtask: compare step05-pid with itself: name two lessons, as in ";
+        assert!(stderr(&output).starts_with(why), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_doctor_counts_lessons() {
+    if !containers_work() {
+        return;
+    }
+    let said = stdout(&xtask(&["doctor"]));
+    assert!(said.contains("(lessons 3 to 8)") && said.contains("(lesson 8)"), "{said}");
+    assert!(!said.contains("(lessons 8)") && !said.contains("(lesson 3 to 8)"), "{said}");
+}
+
+/// A checkout as it is after it was copied elsewhere with what is built, with
+/// no more in it than the tasks need here.
+struct Copy {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Copy {
+    fn new() -> Copy {
+        let dir = tempfile::tempdir().expect("make a directory");
+        let path = dir.path().canonicalize().expect("name it").join("a copy");
+        let built = path.join("target/debug");
+        fs::create_dir_all(&built).expect("make a directory");
+        for step in STEPS {
+            fs::create_dir(path.join(step)).expect("make a directory");
+            let manifest = Path::new(step).join("Cargo.toml");
+            fs::copy(workspace().join(&manifest), path.join(&manifest)).expect("copy a manifest");
+        }
+        for program in ["xtask", "step06-chroot", "step08-overlay"] {
+            fs::copy(bin(program), built.join(program)).expect("copy a program");
+        }
+        Copy { _dir: dir, path }
+    }
+
+    /// A program of the copy, without a network: the way to it is refused.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.path.join("target/debug").join(program));
+        command.current_dir("/").env("https_proxy", "http://127.0.0.1:9").stdin(Stdio::null());
+        command.env_remove("CARGO").env_remove("CONTAINER_ROOTFS");
+        command
+    }
+}
+
+#[test]
+fn a_copied_checkout_is_the_one_that_counts() {
+    let copy = Copy::new();
+    let rootfs = copy.path.join("rootfs");
+    let made = copy.command("xtask").args(["fetch-rootfs", "--from-host"]).output();
+    let said = stdout(&made.expect("start xtask"));
+    assert!(said.contains(&format!(" in {} (", rootfs.display())), "{said}");
+
+    if containers_work() {
+        let ran = copy.command("step06-chroot").args(["cat", "/etc/motd"]).output();
+        let ran = ran.expect("start a step");
+        assert_eq!(stdout(&ran), "A root of this machine's own programs.", "{}", stderr(&ran));
+    }
+
+    // A program that lies elsewhere looks around where it is called.
+    let elsewhere = tempfile::tempdir().expect("make a directory");
+    let xtask = elsewhere.path().join("xtask");
+    fs::copy(bin("xtask"), &xtask).expect("copy a program");
+    let mut command = Command::new(&xtask);
+    command.current_dir(copy.path.join("step05-pid")).args(["fetch-rootfs", "--from-host"]);
+    let said = stdout(&command.output().expect("start xtask"));
+    assert!(said.ends_with(&format!(" in {} (there already)", rootfs.display())), "{said}");
+    // And where there is nothing, it looks where it was built.
+    let listed = Command::new(&xtask).args(["diff", "8"]).current_dir("/").output();
+    let said = stderr(&listed.expect("start xtask"));
+    assert!(said.contains("step08-overlay is the last lesson"), "{said}");
+}
+
+#[test]
+fn without_a_network_a_first_run_says_how_to_get_alpine_later() {
+    if !containers_work() {
+        return;
+    }
+    let copy = Copy::new();
+    let ran = copy.command("xtask").args(["run", "--", "cat", "/etc/container-root"]).output();
+    let ran = ran.expect("start xtask");
+    assert!(ran.status.success() && !stdout(&ran).is_empty(), "{}", stderr(&ran));
+    assert!(
+        stderr(&ran).contains("`cargo xtask fetch-rootfs --force` gets Alpine later"),
+        "{ran:?}"
+    );
+}
+
+/// The bar is there while something is compiled, and nothing else ever is.
+#[test]
+fn compiling_shows_on_the_terminal() {
+    let config = workspace().join(".cargo/config.toml");
+    let config: toml::Table =
+        fs::read_to_string(config).expect("read").parse().expect("a configuration");
+    let Some(cargo) = std::env::var_os("CARGO") else {
+        skip("there is no cargo to build with");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("make a directory");
+    let write = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        fs::create_dir_all(file.parent().expect("above")).expect("make a directory");
+        fs::write(file, text).expect("write a file");
+    };
+    let alias = toml::Table::from_iter([("alias".to_owned(), config["alias"].clone())]);
+    write(".cargo/config.toml", &alias.to_string());
+    write("Cargo.toml", "[package]\nname = \"xtask\"\nedition = \"2024\"\nbuild = \"build.rs\"\n");
+    // Longer than what cargo thinks not worth a bar.
+    write("build.rs", "fn main() { std::thread::sleep(std::time::Duration::from_secs(2)) }");
+    write("src/main.rs", "fn main() { print!(\"{:?}\", std::env::args().nth(1)) }");
+    let run = || {
+        let mut command = Command::new(&cargo);
+        command.args(["xtask", "word"]).current_dir(dir.path()).env_remove("CARGO_TARGET_DIR");
+        command.output().expect("start cargo")
+    };
+    let first = run();
+    assert!(stderr(&first).contains("/3: xtask"), "{first:?}");
+    assert_eq!(stdout(&first), "Some(\"word\")");
+    let second = run();
+    assert_eq!((stdout(&second), stderr(&second)), (stdout(&first), String::new()));
+}
