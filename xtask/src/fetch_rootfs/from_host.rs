@@ -30,14 +30,15 @@ const DIRS: [&str; 6] =
 
 /// What the lessons use, and what one misses in a shell.
 #[rustfmt::skip]
-const PROGRAMS: [&str; 79] = [
+const PROGRAMS: [&str; 80] = [
     "sh", "[", "awk", "base64", "basename", "cat", "chgrp", "chmod", "chown", "chroot", "clear",
     "cmp", "comm", "cp", "cut", "date", "dd", "df", "diff", "dirname", "dmesg", "du", "echo",
     "env", "expr", "false", "find", "free", "getent", "grep", "head", "hostname", "id", "install",
     "ip", "kill", "less", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mknod", "mktemp", "mount",
-    "mv", "nl", "nproc", "od", "paste", "printenv", "printf", "ps", "pwd", "readlink", "realpath",
-    "rm", "rmdir", "sed", "seq", "setsid", "sha256sum", "sleep", "sort", "stat", "stty", "sync",
-    "tail", "tee", "test", "touch", "tr", "true", "tty", "umount", "uname", "uniq", "wc", "whoami",
+    "mv", "nl", "nproc", "nsenter", "od", "paste", "printenv", "printf", "ps", "pwd", "readlink",
+    "realpath", "rm", "rmdir", "sed", "seq", "setsid", "sha256sum", "sleep", "sort", "stat", "stty",
+    "sync", "tail", "tee", "test", "touch", "tr", "true", "tty", "umount", "uname", "uniq", "wc",
+    "whoami",
 ];
 
 /// What a root was made of.
