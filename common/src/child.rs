@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{Pid, getpgid, getpgrp, setsid};
 
 use crate::Exit;
 use crate::error::report;
@@ -176,10 +176,12 @@ impl Child {
                     poll_on(&mut fds)?;
                     while let Some(signal) = signals.next()? {
                         // Process 1 leads the group that the runner and the
-                        // terminal send to, and the command is in it. What the
-                        // command itself sends there comes here, too.
+                        // terminal send to, and the command is in it unless it
+                        // leads one of its own. What the command itself sends
+                        // there comes here, too.
                         let outside = signal.sender.as_raw() == 0;
-                        let had = outside && signal.is_for_group() && !signal.early
+                        let beside = getpgid(Some(self.pid)) == Ok(getpgrp());
+                        let had = outside && beside && signal.is_for_group() && !signal.early
                             || signal.sender == self.pid;
                         if !had && signal.number != libc::SIGCHLD {
                             signals::send(self.pid, signal.number);
@@ -283,7 +285,7 @@ impl Runner {
 
     /// Stops the runner after its command was stopped, and goes on when
     /// somebody continues it: the caller's shell, with `fg` or `bg`.
-    fn suspend(&mut self, signal: Signal, signals: &mut Signals) -> Result<()> {
+    fn suspend(&mut self, signal: Signal, queue: &mut Signals) -> Result<()> {
         let Some(terminal) = &mut self.terminal else {
             return Ok(());
         };
@@ -294,13 +296,17 @@ impl Runner {
             self.resume();
             return Ok(());
         }
+        // Continued already; the signal below would throw that SIGCONT away.
+        if signals::pending().contains(Signal::SIGCONT) {
+            return Ok(());
+        }
         terminal.take_back();
         // This whole job stops, so that its shell notices. SIGSTOP would stop
         // us even where no shell is there to continue us.
         let stop = if reads_or_writes { signal } else { Signal::SIGTSTP };
         kill(Pid::from_raw(0), stop).context("stop with the command")?;
         signals::suffer(stop)?;
-        if self.hand_on(signals)? {
+        if self.hand_on(queue)? {
             self.hung_up = false;
             return Ok(());
         }

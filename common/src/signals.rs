@@ -166,7 +166,7 @@ pub(crate) fn suffer(signal: Signal) -> Result<()> {
 }
 
 /// The blocked signals that have arrived.
-fn pending() -> SigSet {
+pub(crate) fn pending() -> SigSet {
     let mut set = *SigSet::empty().as_ref();
     #[allow(unsafe_code, reason = "nix has no sigpending(2)")]
     // SAFETY: the kernel writes to `set`, which is a whole set before and

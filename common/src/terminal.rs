@@ -22,11 +22,14 @@ pub(crate) struct Terminal {
     stdin: BorrowedFd<'static>,
     modes: Termios,
     lent: bool,
+    /// The group that had it when it was taken back: a shell in the container
+    /// leads one of its own.
+    last: Option<Pid>,
 }
 
 impl Terminal {
-    /// The terminal on standard input, or nothing when that is a file, a pipe
-    /// or somebody else's terminal.
+    /// The terminal on standard input and output, or nothing when one of them
+    /// is a file, a pipe or somebody else's terminal.
     pub(crate) fn of_streams() -> Option<Terminal> {
         let stdin = standard_input();
         let modes = tcgetattr(stdin).ok()?;
@@ -41,7 +44,7 @@ impl Terminal {
         if own.as_raw() == 0 {
             return None;
         }
-        Some(Terminal { stdin, modes, lent: foreground == own })
+        Some(Terminal { stdin, modes, lent: foreground == own, last: None })
     }
 
     /// In the child: leads a new process group, into the foreground when the
@@ -73,7 +76,8 @@ impl Terminal {
     /// Gives the terminal to the process group `group`, when it is ours to
     /// give; says whether it was.
     pub(crate) fn lend(&mut self, group: Pid) -> bool {
-        let given = self.ours() && tcsetpgrp(self.stdin, group).is_ok();
+        let to = |group| tcsetpgrp(self.stdin, group).is_ok();
+        let given = self.ours() && (self.last.take().is_some_and(to) || to(group));
         self.lent |= given;
         given
     }
@@ -81,6 +85,7 @@ impl Terminal {
     /// Takes back a terminal that was lent.
     pub(crate) fn take_back(&mut self) {
         if self.lent {
+            self.last = tcgetpgrp(self.stdin).ok().filter(|group| *group != getpgrp());
             // Fails only when the terminal is gone, and then nobody needs it.
             let _ = tcsetpgrp(self.stdin, getpgrp());
             self.lent = false;

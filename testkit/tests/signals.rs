@@ -278,6 +278,26 @@ fn what_the_command_leaves_in_the_background_ends_with_it() {
 }
 
 #[test]
+fn a_command_with_a_session_of_its_own_is_told_as_well() {
+    if !containers_work() {
+        return;
+    }
+    // INT, QUIT, TERM: the first two are those that a terminal sends.
+    for number in [2, 3, 15].into_iter().filter(|number| !ignored(*number)) {
+        for name in steps().filter(|name| has_init(name)) {
+            let token = token();
+            let mut command = step(name);
+            command.args(["setsid", "cat", "-", &token]).stdin(Stdio::piped());
+            let mut child = command.stdout(Stdio::null()).spawn().expect("start a step");
+            running("cat", &token);
+            send(Proc::of(&child), number);
+            assert_eq!(end_of(&mut child).code(), Some(128 + number), "{name}: {number}");
+            gone(&token);
+        }
+    }
+}
+
+#[test]
 fn an_interrupt_to_the_whole_group_reaches_the_command_once() {
     if !containers_work() {
         return;

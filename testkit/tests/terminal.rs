@@ -295,6 +295,31 @@ fn a_reader_that_will_never_have_the_terminal_ends() {
 }
 
 #[test]
+fn a_shell_that_stops_itself_goes_on_with_the_terminal() {
+    if !can_be_tested() {
+        return;
+    }
+    let inits = steps().filter(|name| has_init(name));
+    for (name, shell) in inits.flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let mut terminal = Terminal::shell(shell);
+        terminal.line(&format!("{name} /bin/sh"));
+        terminal.line(r#"PS1="in""> ""#);
+        terminal.see("in> ");
+        for _ in 0..2 {
+            terminal.line("kill -STOP $$");
+            terminal.see("host> ");
+            terminal.line("fg");
+            terminal.line(r#"echo he""re"#);
+            terminal.see("here");
+            terminal.see("in> ");
+        }
+        terminal.line("exit 5");
+        terminal.see("host> ");
+        assert_eq!(terminal.run("echo =$?"), "=5\n", "{name} {shell}");
+    }
+}
+
+#[test]
 fn the_terminal_is_as_it_was() {
     if !can_be_tested() {
         return;
@@ -387,7 +412,7 @@ fn a_pipeline_shares_the_terminal() {
             terminal.see("host> ");
             gone(&time);
         }
-        assert_eq!(terminal.run("echo =$?").len(), "=130\n".len(), "{name} {shell}");
+        assert_eq!(terminal.run("echo =$?"), "=130\n", "{name} {shell}");
     }
 }
 
