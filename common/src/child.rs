@@ -6,6 +6,7 @@
 //! ```
 
 use std::ffi::CStr;
+use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -19,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, getpgid, getpgrp, setsid};
+use nix::unistd::{Pid, close, getpgid, getpgrp, setsid};
 
 use crate::Exit;
 use crate::error::report;
@@ -413,17 +414,20 @@ fn leave(child: impl FnOnce() -> Result<Exit>) -> ! {
 ///
 /// Not clone3(2), which the seccomp filters of containers refuse.
 fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
+    const NONE: libc::c_long = 0;
     let flags = libc::c_long::from(flags.bits() | libc::SIGCHLD);
+    // One architecture has the stack before the flags; clone(2).
+    let (first, second) = if cfg!(target_arch = "s390x") { (NONE, flags) } else { (flags, NONE) };
     #[allow(unsafe_code, reason = "nix's clone wants a stack and a function")]
     // SAFETY: the child gets a copy of this process, as after fork(2). The
-    // process has one thread, so no lock is held by another. Zero for the
-    // stack and for the pointers that the flags do not ask for is valid in
-    // every order of the arguments that architectures have.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    // process has one thread, so no lock is held by another. Zero is valid for
+    // the stack and for the pointers that the flags do not ask for.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, NONE, NONE, NONE) };
     Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))
 }
 
-/// Closes every descriptor from 3 on, save `keep`; close_range(2).
+/// Closes every descriptor from 3 on, save `keep`; close_range(2), or one by one
+/// before Linux 5.9.
 pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
     let close = |first: RawFd, last: libc::c_uint| {
         #[allow(unsafe_code, reason = "nix has no close_range(2)")]
@@ -431,18 +435,36 @@ pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
         // use again: the runner calls this before it opens any, process 1 once
         // it needs none but `keep`.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        Errno::result(closed).context("close the descriptors of the caller")
+        Errno::result(closed).map(drop)
     };
-    if let Some(keep) = keep {
-        if keep > 3 {
-            close(3, keep as libc::c_uint - 1)?;
-        }
-        close(keep + 1, libc::c_uint::MAX)?;
-    } else {
-        close(3, libc::c_uint::MAX)?;
+    let closed = match keep {
+        Some(keep) if keep > 3 => close(3, keep as libc::c_uint - 1),
+        _ => Ok(()),
+    };
+    let first = keep.map_or(3, |keep| keep + 1);
+    match closed.and_then(|()| close(first, libc::c_uint::MAX)) {
+        // An older kernel, or a filter that does not know the call.
+        Err(Errno::ENOSYS | Errno::EPERM) => close_each_but(keep),
+        closed => closed.context("close the descriptors of the caller")?,
     }
     Ok(())
 }
+
+/// As [`close_all_but`], one by one: those that are listed, and the low numbers
+/// in any case. Process 1 may have no `/proc`; but the runner has closed all
+/// of the caller's, and the kernel gives away the lowest number first.
+fn close_each_but(keep: Option<RawFd>) {
+    let listed = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let listed = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers: Vec<RawFd> = listed.chain(3..LOW).collect();
+    for number in numbers.into_iter().filter(|&number| number >= 3 && Some(number) != keep) {
+        // Most of them are not open.
+        let _ = close(number);
+    }
+}
+
+/// More than a runner has open, which is a few and one for each layer.
+const LOW: RawFd = 1024;
 
 /// Overwrites every variable of the environment but TERM where it stands:
 /// proc_pid_environ(5) shows that place to whoever may look.

@@ -387,6 +387,28 @@ fn a_filter_that_hides_clone3_hinders_nobody() {
 }
 
 #[test]
+fn a_kernel_without_close_range_lets_nothing_in_either() {
+    if !containers_work() {
+        return;
+    }
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let Some(filter) = filter(&[(libc::SYS_close_range, Vec::new())], errno) else {
+            skip("no filters for this machine");
+            return;
+        };
+        for name in steps() {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", r#"exec 4</ 9</etc/passwd; exec "$@""#, "sh"]).arg(bin(name));
+            let look = "for n in 3 4 5 6 7 8 9; do (: <&$n) 2>&- && echo $n is open; done; exit 7";
+            shell.args(["/bin/sh", "-c", look]).env("CONTAINER_ROOTFS", rootfs());
+            let output = filtered(std::slice::from_ref(&filter), shell);
+            assert_eq!(output.status.code(), Some(7), "{name}: {}", stderr(&output));
+            assert_eq!(stdout(&output), "", "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_caller_with_busy_threads_hinders_nobody() {
     if !containers_work() {
         return;
