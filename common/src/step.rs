@@ -225,6 +225,8 @@ impl Args {
     ///
     /// As [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
+        // A signal from here on ends the command, and then the scratch directory.
+        crate::signals::block()?;
         let scratch = Scratch::new(self.scratch.as_deref())?;
         if io::stderr().is_terminal() && io::stdin().is_terminal() {
             note(&format!("changes land in {}", scratch.upper().display()));
