@@ -15,7 +15,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 /// that may not be read or written, such as the `work/work` of mode 000 that
 /// an overlay leaves behind. Symbolic links are removed, never followed.
 ///
-/// It holds one descriptor at a time, however deep the tree is. Nobody else
+/// It holds two descriptors at most, however deep the tree is. Nobody else
 /// may be at work in it.
 ///
 /// # Errors

@@ -57,7 +57,16 @@ impl Scratch {
             None => make_new()?,
         };
         for dir in [scratch.upper(), scratch.work(), scratch.merged()] {
-            make(&dir)?;
+            if !make(&dir)? {
+                let found = fs::metadata(&dir);
+                let found = found.with_context(|| format!("look at {}", dir.display()))?;
+                // The overlay would be read-only without a word.
+                ensure!(
+                    found.uid() == getuid().as_raw(),
+                    "use the scratch directory {}: it belongs to another user; name another one",
+                    dir.display()
+                );
+            }
         }
         Ok(scratch)
     }
@@ -113,10 +122,14 @@ fn home() -> Result<Home> {
     if let Some(dir) = env::var_os("TMPDIR").filter(|dir| !dir.is_empty()) {
         return private(Path::new(&dir).join(name));
     }
-    match private(Path::new(MEMORY).join(&name)) {
-        Ok(home) if has_user_attributes(&home.dir) => Ok(home),
-        _ => private(Path::new("/tmp").join(name)),
+    if let Ok(home) = private(Path::new(MEMORY).join(&name)) {
+        if has_user_attributes(&home.dir) {
+            return Ok(home);
+        }
+        // Made for nothing.
+        let _ = fs::remove_dir(home.dir);
     }
+    private(Path::new("/tmp").join(name))
 }
 
 /// A file system in memory, shm_overview(7): directories come and go there in
@@ -251,8 +264,8 @@ fn making(dir: &Path) -> String {
     format!("make the scratch directory {}", dir.display())
 }
 
-/// Makes a directory for this user alone, unless it is there; says whether it
-/// was missing.
+/// Makes a directory that this user alone may write to, unless it is there;
+/// says whether it was missing.
 fn make(dir: &Path) -> Result<bool> {
     match DirBuilder::new().mode(0o755).create(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),

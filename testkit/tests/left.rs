@@ -237,6 +237,33 @@ fn a_scratch_directory_is_for_one_container_and_stays() {
 }
 
 #[test]
+fn a_scratch_directory_of_another_user_is_refused() {
+    if !containers_work() {
+        return;
+    }
+    if !is_root() {
+        skip("only root can give a directory away");
+        return;
+    }
+    let place = Place::new();
+    let kept = place.0.path().join("kept");
+    let run = || {
+        let mut command = place.step();
+        command.arg("--scratch").arg(&kept).args(["/bin/sh", "-c", "echo x >/x"]);
+        command.output().expect("start a step")
+    };
+    assert_eq!(run().status.code(), Some(0));
+    let upper = kept.join("upper");
+    chown(&upper, Some(1), Some(1)).expect("give it away");
+    let output = run();
+    assert_eq!(output.status.code(), Some(125));
+    let why = "it belongs to another user; name another one";
+    let upper = upper.display();
+    assert_eq!(stderr(&output), format!("{STEP}: use the scratch directory {upper}: {why}"));
+    common::remove_tree(&kept).expect("remove it");
+}
+
+#[test]
 fn what_may_not_be_read_or_written_is_removed_as_well() {
     if !containers_work() {
         return;
