@@ -8,7 +8,7 @@ use anyhow::Result;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::statfs::{
-    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs,
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, Statfs, TMPFS_MAGIC, statfs,
 };
 use nix::unistd::{chdir, chroot};
 
@@ -51,6 +51,7 @@ const WAY: &str = "the directories down to it must let this user through";
 const SCRATCH: &str =
     "name a directory in which this user can make others, with --scratch or TMPDIR";
 const TAKEN: &str = "something else has that name; name another directory with --scratch or TMPDIR";
+const FULL: &str = "the file system is full; free some room, or name a directory elsewhere with --scratch or TMPDIR";
 const GONE: &str = "the current directory was removed; go to one that is there";
 
 const CLONE: &str = "clone a child";
@@ -200,6 +201,7 @@ const ROWS: &[Row] = &[
         remedy: "the scratch directory is on a file system that is read-only; name another with --scratch or TMPDIR",
     },
     Row { doing: OVERLAY, errno: Errno::ENOTDIR, seen: always, remedy: TAKEN },
+    Row { doing: OVERLAY, errno: Errno::ENOSPC, seen: upper_is_full, remedy: FULL },
     Row {
         doing: "mount ",
         errno: Errno::ENOSPC,
@@ -230,11 +232,12 @@ const ROWS: &[Row] = &[
     Row { doing: MAKE_SCRATCH, errno: Errno::EEXIST, seen: always, remedy: TAKEN },
     Row { doing: MAKE_SCRATCH, errno: Errno::ENOTDIR, seen: always, remedy: SCRATCH },
     Row {
-        doing: "",
+        doing: "write to standard output",
         errno: Errno::ENOSPC,
         seen: always,
-        remedy: "the file system is full; free some room, or name a directory elsewhere with --scratch or TMPDIR",
+        remedy: "the file system it goes to is full; free some room",
     },
+    Row { doing: "", errno: Errno::ENOSPC, seen: always, remedy: FULL },
     Row {
         doing: "",
         errno: Errno::EMFILE,
@@ -306,11 +309,20 @@ fn here_is_gone(doing: &str) -> bool {
 /// Whether the directory for an overlay is on a file system of one of `kinds`.
 /// What is mounted where lies beside what is written to.
 fn upper_is_on(doing: &str, kinds: &[FsType]) -> bool {
-    let dir = doing.strip_prefix(OVERLAY).and_then(|rest| rest.rsplit_once(": "));
-    let Some(Ok(found)) = dir.map(|(dir, _why)| statfs(dir)) else {
-        return false;
-    };
-    kinds.contains(&found.filesystem_type())
+    upper_fs(doing).is_some_and(|found| kinds.contains(&found.filesystem_type()))
+}
+
+/// Whether that has no block or no inode left.
+fn upper_is_full(doing: &str) -> bool {
+    // Btrfs counts no inodes.
+    let full = |of: Statfs| of.blocks_available() == 0 || of.files() > 0 && of.files_free() == 0;
+    upper_fs(doing).is_some_and(full)
+}
+
+/// What the directory of an overlay that could not be mounted lies on.
+fn upper_fs(doing: &str) -> Option<Statfs> {
+    let (dir, _why) = doing.strip_prefix(OVERLAY)?.rsplit_once(": ")?;
+    statfs(dir).ok()
 }
 
 /// Whether the root of this process is not that of its mount namespace.

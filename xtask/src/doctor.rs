@@ -117,7 +117,7 @@ impl Ladder {
         if !getuid().is_root() {
             say("note  lesson 2 without lesson 3 needs root; for this user it shows the refusal");
         }
-        let rootfs = common::workspace().join("rootfs");
+        let rootfs = common::Args::default().rootfs();
         match fs::metadata(&rootfs) {
             Err(_) => say("note  there is no rootfs yet; `cargo xtask fetch-rootfs` brings one"),
             Ok(found) if found.uid() != getuid().as_raw() => say(&format!(
