@@ -84,8 +84,9 @@ pub(crate) fn all() -> Result<Vec<Lesson>> {
         let doing = || format!("read {}", manifest.display());
         let text = fs::read_to_string(&manifest).with_context(doing)?;
         let manifest: toml::Table = text.parse().with_context(doing)?;
-        let package = &manifest["package"];
-        let goal = package["description"].as_str().unwrap_or_default();
+        let package = manifest.get("package").and_then(toml::Value::as_table);
+        let package = package.with_context(|| format!("{}: it has no [package]", doing()))?;
+        let goal = package.get("description").and_then(|text| text.as_str()).unwrap_or_default();
         let metadata = package.get("metadata");
         let adds = metadata.and_then(|metadata| metadata.get("adds")?.as_str());
         let exercise = metadata.and_then(|metadata| metadata.get("exercise"));
