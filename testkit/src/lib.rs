@@ -121,6 +121,34 @@ pub fn scratch_place() -> TempDir {
     place.expect("make a directory")
 }
 
+/// A place for scratch directories, removed with whatever runners that were
+/// killed have left in it.
+pub struct Scratches(TempDir);
+
+impl Scratches {
+    /// A new one, as [`scratch_place`].
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    #[expect(clippy::new_without_default, reason = "it makes a directory")]
+    pub fn new() -> Scratches {
+        Scratches(scratch_place())
+    }
+
+    /// The directory, for `TMPDIR`.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratches {
+    fn drop(&mut self) {
+        // Overlay's directories of mode 000 are too much for std.
+        let _ = common::remove_tree(self.path());
+    }
+}
+
 /// Whether the tests run as root.
 pub fn is_root() -> bool {
     getuid().is_root()
@@ -169,7 +197,7 @@ fn dir_of_this_process() -> &'static Path {
         // Statics are never dropped. This child sees the end of its standard
         // input when we are gone, and Ctrl-C does not reach its process group.
         let remover = Command::new("/bin/sh")
-            .args(["-c", r#"cat && chmod -R u+w "$0" && rm -rf "$0""#])
+            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
             .arg(&dir)
             .stdin(Stdio::piped())
             .process_group(0)

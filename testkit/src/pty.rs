@@ -13,10 +13,12 @@ use nix::unistd::tcgetpgrp;
 use pty_process::Size;
 use pty_process::blocking::{Pty, open};
 
+use crate::Scratches;
 use crate::procs::{PATIENCE, end_of};
 
 /// A pseudo-terminal and the process that leads its session.
 pub struct Terminal {
+    _scratches: Scratches,
     pty: Pty,
     seen: String,
     /// The process that leads the session.
@@ -30,13 +32,15 @@ impl Terminal {
     /// # Panics
     ///
     /// When the system has no terminal left or the command is missing.
-    pub fn start(command: Command) -> Terminal {
+    pub fn start(mut command: Command) -> Terminal {
+        let scratches = Scratches::new();
+        command.env("TMPDIR", scratches.path());
         let (pty, pts) = open().expect("open a terminal");
         pty.resize(Size::new(24, 80)).expect("resize a terminal");
         let leader = pty_process::blocking::Command::from(command).spawn(pts);
         let leader = leader.expect("start a command on a terminal");
         fcntl(&pty, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("do not block");
-        Terminal { pty, seen: String::new(), leader }
+        Terminal { _scratches: scratches, pty, seen: String::new(), leader }
     }
 
     /// An interactive shell of the host's, with a prompt that is easily told

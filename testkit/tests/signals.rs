@@ -13,7 +13,7 @@ use testkit::procs::{
 };
 use testkit::pty::Terminal;
 use testkit::{
-    bin, containers_work, has_init, has_pid_namespace, skip, stderr, stdout, step, steps,
+    Scratches, bin, containers_work, has_init, has_pid_namespace, skip, stderr, stdout, step, steps,
 };
 
 /// Keeps a shell busy for a minute. Not with `read`: a signal that comes just
@@ -165,7 +165,10 @@ fn a_command_that_ignores_everything_can_be_killed() {
     for name in steps() {
         let token = token();
         let script = "trap '' HUP INT QUIT TERM USR1; echo ready; cat - \"$0\"";
-        let (mut child, mut output) = scripted(step(name), script, &token);
+        let scratches = Scratches::new();
+        let mut command = step(name);
+        command.env("TMPDIR", scratches.path());
+        let (mut child, mut output) = scripted(command, script, &token);
         assert_eq!(line(&mut output), "ready", "{name}");
         let cat = running("cat", &token);
         let runner = Proc::of(&child);
