@@ -37,7 +37,7 @@ is 'a whiteout stands for it: character device 0/0'  'c 0, 0'         "$(ls -ln 
 is 'below, it is still there'                        'old'            "$(cat "$root/play/delete" 2>&1)"
 is 'a directory made anew is empty'                  'empty'          "$(ask 'rm -r /play/directory && mkdir /play/directory && ls -A /play/directory && echo empty')"
 needs getfattr
-is 'it is opaque: what lies below is hidden'         'y'              "$(getfattr -n user.overlay.opaque --only-values "$upper/play/directory" 2>&1)"
+is 'it is opaque: what lies below is hidden'         'y'              "$(getfattr --absolute-names -n user.overlay.opaque --only-values "$upper/play/directory" 2>&1)"
 needs nothing
 
 # All of the rest is as in the lessons before.
