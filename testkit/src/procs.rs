@@ -14,6 +14,10 @@ use nix::unistd::Pid;
 /// Long enough for a busy machine; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Keeps a shell busy for a minute. Not with `read`: a signal that comes just
+/// before it sleeps is trapped only when it has read something.
+pub const IDLE: &str = "i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done";
+
 /// A word that no other process has on its command line.
 pub fn token() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);

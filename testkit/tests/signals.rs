@@ -9,16 +9,12 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::unistd::getuid;
 use testkit::procs::{
-    Proc, end_of, gone, having, ignored, line, running, scripted, token, wait_until,
+    IDLE, Proc, end_of, gone, having, ignored, line, running, scripted, token, wait_until,
 };
 use testkit::pty::Terminal;
 use testkit::{
     Scratches, bin, containers_work, has_init, has_pid_namespace, skip, stderr, stdout, step, steps,
 };
-
-/// Keeps a shell busy for a minute. Not with `read`: a signal that comes just
-/// before it sleeps is trapped only when it has read something.
-const IDLE: &str = "i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done";
 
 /// Waits for its own end, whatever it is: its standard input stays open.
 fn waiting(name: &str, token: &str) -> Child {
@@ -357,8 +353,7 @@ fn a_runner_that_has_handed_on_thousands_of_signals_has_not_grown() {
     }
     for name in steps() {
         let token = token();
-        let script =
-            "trap 'echo got' USR1; trap 'exit 6' TERM; echo ready; while :; do read line; done";
+        let script = &format!("trap 'echo got' USR1; trap 'exit 6' TERM; echo ready; {IDLE}");
         let (mut child, mut output) = scripted(step(name), script, &token);
         assert_eq!(line(&mut output), "ready", "{name}");
         let runner = Proc::of(&child);

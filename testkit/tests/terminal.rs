@@ -7,7 +7,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use testkit::procs::{Proc, end_of, gone, having, ignored, naptime, running, token, wait_until};
+use testkit::procs::{
+    IDLE, Proc, end_of, gone, having, ignored, naptime, running, token, wait_until,
+};
 use testkit::pty::Terminal;
 use testkit::{bin, containers_work, has_init, skip, steps};
 
@@ -352,7 +354,7 @@ fn the_command_learns_of_the_windows_size() {
     }
     for name in steps() {
         let mut terminal = Terminal::shell("/bin/sh");
-        let script = "trap \"stty size; exit 3\" WINCH; stty size; echo rea\"\"dy; read a; read b";
+        let script = format!(r#"trap "stty size; exit 3" WINCH; stty size; echo rea""dy; {IDLE}"#);
         terminal.line(&format!("{name} /bin/sh -c '{script}'"));
         assert!(terminal.see("ready").contains("24 80"), "{name}");
         terminal.resize(50, 132);
