@@ -69,9 +69,14 @@ fn write(child: &mut Child, output: &mut impl BufRead, word: &str) -> String {
     line(output)
 }
 
-/// The runner's descriptors and its memory in kB.
+/// The runner's descriptors and its memory in kB, once it has all that it needs:
+/// its command may be there first.
 fn size(child: &Child) -> (usize, u64) {
     let runner = Proc::of(child);
+    let is_signals = |link: &Path| link.as_os_str().to_string_lossy().contains("signalfd");
+    wait_until("a runner that waits", || {
+        runner.descriptors().iter().any(|(_, link)| is_signals(link)) && runner.state() == Some('S')
+    });
     (runner.descriptors().len(), runner.memory())
 }
 
