@@ -18,7 +18,7 @@ use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
 use crate::lessons::{self, Lesson};
 use crate::rootfs::Temporary;
-use crate::say::note;
+use crate::say::{note, quoted};
 use crate::style::{Style, colour};
 
 /// Measure how long a container takes to start and end, next to bubblewrap,
@@ -95,7 +95,7 @@ impl Args {
         // It ends at once, and has the same path in this root and outside.
         let program = built.dir.join(&lessons::all()?[0].name);
         fetch_rootfs::bring(&program, &root)?;
-        let command = format!("{} --version", quote(&program));
+        let command = format!("{} --version", quoted(&program));
 
         let mut contenders = Vec::new();
         for step in steps {
@@ -226,8 +226,8 @@ fn markdown(head: &[&str; 5], rows: &[[String; 5]]) -> String {
 
 /// A step as a contender.
 fn contender(step: &Lesson, dir: &Path, root: &Path, command: &str) -> Contender {
-    let binary = quote(&dir.join(&step.name));
-    let root = if step.has_rootfs() { format!("--rootfs {}", quote(root)) } else { String::new() };
+    let binary = quoted(dir.join(&step.name));
+    let root = if step.has_rootfs() { format!("--rootfs {}", quoted(root)) } else { String::new() };
     Contender {
         name: step.name.clone(),
         remark: step.goal.clone(),
@@ -351,11 +351,6 @@ fn circumstances(runs: u32, libc: &str) -> [String; 2] {
     ]
 }
 
-/// A path as one word of a command.
-fn quote(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,10 +387,5 @@ mod tests {
         assert_eq!(median(&[1.0]), 1.0);
         assert_eq!(median(&[1.0, 2.0]), 1.5);
         assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-    }
-
-    #[test]
-    fn a_quoted_path_is_one_word() {
-        assert_eq!(quote(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }
 }

@@ -206,13 +206,13 @@ impl Exercise {
 
     fn say_what_to_do(&self, exercises: Option<&Path>) {
         let here = env::current_dir().unwrap_or_default();
-        let near = |path: &Path| quoted(path.strip_prefix(&here).unwrap_or(path).as_os_str());
+        let near = |path: &Path| quoted(path.strip_prefix(&here).unwrap_or(path));
         let Lesson { number, goal, .. } = &self.lesson;
         println!("Lesson {number}: {goal}\n");
         println!("read   {}", near(&self.lesson.dir().join("README.md")));
         println!("edit   {}, where it says TODO", near(&self.main()));
         println!("run    cargo run --manifest-path {} -- /bin/sh", near(&self.manifest()));
-        let dir = exercises.map(|dir| format!(" --dir {}", quoted(dir.as_os_str())));
+        let dir = exercises.map(|dir| format!(" --dir {}", quoted(dir)));
         let dir = dir.unwrap_or_default();
         println!("check  cargo xtask exercise {number} --check{dir}");
     }

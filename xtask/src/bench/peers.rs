@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Contender, quote, works};
-use crate::say::note;
+use super::{Contender, works};
+use crate::say::{note, quoted};
 
 /// A program, the Debian package it is in, and what it does more or less than
 /// the last lesson.
@@ -48,8 +48,8 @@ pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Cont
     fs::create_dir(&bundle).context("make a bundle")?;
     let config = serde_json::to_vec(&oci_config(root, program)).context("describe a container")?;
     fs::write(bundle.join("config.json"), config).context("write a bundle")?;
-    let (root, bundle, state) = (quote(root), quote(&bundle), quote(&place.join("state")));
-    let program = quote(program);
+    let (root, bundle, state) = (quoted(root), quoted(&bundle), quoted(place.join("state")));
+    let program = quoted(program);
 
     let mut found = Vec::new();
     for Peer { program: name, package, remark } in PEERS {
