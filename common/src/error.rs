@@ -73,7 +73,7 @@ pub fn one_line(error: &anyhow::Error) -> String {
 }
 
 /// The error number in a cause, whether it came by way of nix or of std.
-fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
+pub fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     let from_std = |error: &io::Error| error.raw_os_error().map(Errno::from_raw);
     let from_nix = cause.downcast_ref::<Errno>().copied();
     from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))

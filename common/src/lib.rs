@@ -21,7 +21,7 @@ mod step;
 mod terminal;
 
 pub use child::{Child, clone, fork};
-pub use error::{note, one_line, printable};
+pub use error::{errno_of, note, one_line, printable};
 pub use exec::{exec, fresh_environment};
 pub use exit::Exit;
 pub use hint::hint;

@@ -9,12 +9,12 @@ mod store;
 mod unpack;
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::errno_of;
 use nix::errno::Errno;
 
 use archive::Archive;
@@ -273,16 +273,11 @@ fn place_from_host(store: &Store, which: FromHost) -> Result<Fetched> {
 
 /// Adds the remedy that fits this task to an error about a full file system.
 fn explain(error: anyhow::Error) -> anyhow::Error {
-    let errno = |cause: &(dyn std::error::Error + 'static)| {
-        let from_std = |error: &io::Error| error.raw_os_error().map(Errno::from_raw);
-        let from_nix = cause.downcast_ref::<Errno>().copied();
-        from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))
-    };
     let is_full = |errno| matches!(errno, Errno::ENOSPC | Errno::EDQUOT);
-    if !error.chain().filter_map(errno).any(is_full) {
+    if !error.chain().filter_map(errno_of).any(is_full) {
         return error;
     }
-    let causes = error.chain().map(|cause| match errno(cause) {
+    let causes = error.chain().map(|cause| match errno_of(cause) {
         Some(errno) => errno.desc().to_owned(),
         None => cause.to_string(),
     });
