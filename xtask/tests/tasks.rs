@@ -116,6 +116,23 @@ fn a_copied_checkout_is_the_one_that_counts() {
 }
 
 #[test]
+fn a_lesson_of_ones_own_needs_no_description() {
+    let copy = Copy::new();
+    let mine = copy.path.join("step09-mine");
+    fs::create_dir(&mine).expect("make a directory");
+    let listed = |manifest: &str| {
+        fs::write(mine.join("Cargo.toml"), manifest).expect("write a manifest");
+        let output = copy.command("xtask").args(["diff", "none", "2"]).output();
+        stderr(&output.expect("start xtask"))
+    };
+    // As `cargo new` leaves it.
+    let said = listed("[package]\nname = \"step09-mine\"\n");
+    assert!(said.contains("step08-overlay, step09-mine"), "{said}");
+    let said = listed("[workspace]\n");
+    assert!(said.ends_with("step09-mine/Cargo.toml: it has no [package]"), "{said}");
+}
+
+#[test]
 fn without_a_network_a_first_run_says_how_to_get_alpine_later() {
     if !containers_work() {
         return;
