@@ -22,12 +22,16 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNET;
 
     let child = common::clone(namespaces, || {
-        // Nothing mounted from here on shows on the host.
-        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
-            .context("make the mounts private")?;
+        keep_mounts_private()?;
 
         // This copy of the program becomes the command.
         common::exec(&args.command)
     })?;
     child.wait()
+}
+
+/// Keeps later mounts in this namespace: the host does not see them.
+fn keep_mounts_private() -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NONE, "/", NONE, flags, NONE).context("make the mounts private")
 }

@@ -1,4 +1,4 @@
-//! Lesson 4: be root inside and oneself outside.
+//! Lesson 4: root inside, yourself outside.
 
 use std::fs;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use common::{Args, Exit};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
-use nix::unistd::{getgid, getuid};
+use nix::unistd::{Gid, Uid, getgid, getuid};
 
 const NONE: Option<&str> = None;
 
@@ -23,21 +23,27 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET;
-    let uid_map = format!("0 {} 1", getuid());
-    let gid_map = format!("0 {} 1", getgid());
+    let (uid, gid) = (getuid(), getgid());
 
     let child = common::clone(namespaces, || {
-        // Nothing mounted from here on shows on the host.
-        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
-            .context("make the mounts private")?;
-
-        // Root inside is the caller outside.
-        fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
-        fs::write("/proc/self/uid_map", &uid_map).context("write /proc/self/uid_map")?;
-        fs::write("/proc/self/gid_map", &gid_map).context("write /proc/self/gid_map")?;
+        keep_mounts_private()?;
+        map_ids(uid, gid)?;
 
         // This copy of the program becomes the command.
         common::exec(&args.command)
     })?;
     child.wait()
+}
+
+/// Keeps later mounts in this namespace: the host does not see them.
+fn keep_mounts_private() -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NONE, "/", NONE, flags, NONE).context("make the mounts private")
+}
+
+/// Maps root inside to the caller outside, the user `uid` and the group `gid`.
+fn map_ids(uid: Uid, gid: Gid) -> Result<()> {
+    fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("write /proc/self/uid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("write /proc/self/gid_map")
 }

@@ -1,4 +1,4 @@
-//! Lesson 4: root inside, oneself outside.
+//! Lesson 4: root inside, yourself outside.
 
 use nix::unistd::{getgid, getuid};
 use testkit::{containers_work, sh, stdout};

@@ -1,14 +1,15 @@
 //! Lesson 8: a fresh root every time.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use common::{Args, Exit};
+use common::{Args, Exit, Scratch};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid, getgid, getuid};
 use nix::unistd::{chdir, chroot};
-use nix::unistd::{getgid, getuid};
 
 const NONE: Option<&str> = None;
 
@@ -27,36 +28,16 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET;
-    let uid_map = format!("0 {} 1", getuid());
-    let gid_map = format!("0 {} 1", getgid());
-    let layers = args.lower();
+    let (uid, gid) = (getuid(), getgid());
     let scratch = args.scratch()?;
     let rootfs = scratch.merged();
 
     let child = common::clone(namespaces, || {
-        // Nothing mounted from here on shows on the host.
-        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
-            .context("make the mounts private")?;
-
-        // Root inside is the caller outside.
-        fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
-        fs::write("/proc/self/uid_map", &uid_map).context("write /proc/self/uid_map")?;
-        fs::write("/proc/self/gid_map", &gid_map).context("write /proc/self/gid_map")?;
-
-        // What the container writes lands in upper; the layers below stay as they are.
-        let lower = common::lowerdir(&layers)?;
-        let upper = common::option(&scratch.upper())?;
-        let work = common::option(&scratch.work())?;
-        let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
-        mount(Some("overlay"), &rootfs, Some("overlay"), MsFlags::empty(), Some(&*options))
-            .with_context(|| format!("mount the overlay on {}", rootfs.display()))?;
-
-        chroot(&rootfs).with_context(|| format!("chroot to {}", rootfs.display()))?;
-        chdir("/").context("chdir to the new root")?;
-
-        // ps and its kin read /proc.
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("proc"), "/proc", Some("proc"), flags, NONE).context("mount proc on /proc")?;
+        keep_mounts_private()?;
+        map_ids(uid, gid)?;
+        mount_overlay(&args.lower(), &scratch)?;
+        enter_root(&rootfs)?;
+        mount_proc()?;
 
         // This child stays as process 1; the command is its own child.
         let run = common::fork(|| {
@@ -66,4 +47,40 @@ fn container(args: &Args) -> Result<Exit> {
         run.reap()
     })?;
     child.wait()
+}
+
+/// Keeps later mounts in this namespace: the host does not see them.
+fn keep_mounts_private() -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NONE, "/", NONE, flags, NONE).context("make the mounts private")
+}
+
+/// Maps root inside to the caller outside, the user `uid` and the group `gid`.
+fn map_ids(uid: Uid, gid: Gid) -> Result<()> {
+    fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("write /proc/self/uid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("write /proc/self/gid_map")
+}
+
+/// Makes the directory `rootfs` the root, and goes there.
+fn enter_root(rootfs: &Path) -> Result<()> {
+    chroot(rootfs).with_context(|| format!("chroot to {}", rootfs.display()))?;
+    chdir("/").context("chdir to the new root")
+}
+
+/// Mounts a proc that shows the processes of this PID namespace; ps(1) reads it.
+fn mount_proc() -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, NONE).context("mount proc on /proc")
+}
+
+/// Mounts an overlay: changes land in upper, and the lower layers stay as they are.
+fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
+    let lower = common::lowerdir(layers)?;
+    let upper = common::option(&scratch.upper())?;
+    let work = common::option(&scratch.work())?;
+    let merged = scratch.merged();
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
+    mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
+        .with_context(|| format!("mount the overlay on {}", merged.display()))
 }

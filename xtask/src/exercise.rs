@@ -236,23 +236,28 @@ fn with_goals(lesson: &Lesson) -> Result<String> {
     let mut out = imports.to_owned();
     let mut added = String::new();
     let mut kept = String::new();
+    let mut goal_of = |added: &mut String, out: &mut String| -> Result<()> {
+        if !added.is_empty() {
+            let goal = goals.next().with_context(|| missing(lesson))?;
+            *out += &todo(lesson.number, goal, added);
+            added.clear();
+        }
+        Ok(())
+    };
     let diff = TextDiff::from_lines(before.as_str(), code);
     for change in diff.iter_all_changes() {
         match change.tag() {
             ChangeTag::Insert => added += change.value(),
             ChangeTag::Delete => kept += change.value(),
             ChangeTag::Equal => {
-                if !added.is_empty() {
-                    let goal = goals.next().with_context(|| missing(lesson))?;
-                    out += &todo(lesson.number, goal, &added);
-                    added.clear();
-                }
+                goal_of(&mut added, &mut out)?;
                 out += &kept;
                 kept.clear();
                 out += change.value();
             }
         }
     }
+    goal_of(&mut added, &mut out)?;
     ensure!(goals.next().is_none(), missing(lesson));
     Ok(out)
 }
