@@ -210,9 +210,9 @@ start() {
     done
     tree=${tree% -> child}
     tree="$tree -> run"
-    case "$(proc_link root) $(own) " in
-    '/ '* | ' '*) ;;
-    *' mnt '*) apart=1 ;;
+    # By device and inode: after pivot_root(2) its path is `/`, too.
+    case " $(own) " in
+    *' mnt '*) [ "$(stat -L -c %d:%i "/proc/$pid/root" 2>&1)" = "$(stat -L -c %d:%i /)" ] || apart=1 ;;
     esac
     echo "$pid" >"pid.$n"
 }

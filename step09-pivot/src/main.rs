@@ -1,0 +1,94 @@
+//! Lesson 9: a root without a way back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common::{Args, Exit, Scratch};
+use nix::mount::{MntFlags, umount2};
+use nix::mount::{MsFlags, mount};
+use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid, getgid, getuid};
+use nix::unistd::{chdir, pivot_root};
+
+const NONE: Option<&str> = None;
+
+fn main() -> ExitCode {
+    let step = common::step!();
+    let step = step.takes_rootfs();
+    let step = step.takes_layers();
+    step.run(container)
+}
+
+/// Runs the command in the container and exits as it did.
+fn container(args: &Args) -> Result<Exit> {
+    let namespaces = CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET;
+    let (uid, gid) = (getuid(), getgid());
+    let scratch = args.scratch()?;
+    let rootfs = scratch.merged();
+
+    let child = common::clone(namespaces, || {
+        keep_mounts_private()?;
+        map_ids(uid, gid)?;
+        mount_overlay(&args.lower(), &scratch)?;
+        enter_root(&rootfs)?;
+        mount_proc()?;
+        leave_old_root()?;
+
+        // This child stays as process 1; the command is its own child.
+        let run = common::fork(|| {
+            common::fresh_environment();
+            common::exec(&args.command)
+        })?;
+        run.reap()
+    })?;
+    child.wait()
+}
+
+/// Keeps later mounts in this namespace: the host does not see them.
+fn keep_mounts_private() -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NONE, "/", NONE, flags, NONE).context("make the mounts private")
+}
+
+/// Maps root inside to the caller outside, the user `uid` and the group `gid`.
+fn map_ids(uid: Uid, gid: Gid) -> Result<()> {
+    fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("write /proc/self/uid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("write /proc/self/gid_map")
+}
+
+/// Makes the directory `rootfs` the root, and goes there.
+fn enter_root(rootfs: &Path) -> Result<()> {
+    chdir(rootfs).with_context(|| format!("chdir to {}", rootfs.display()))?;
+    pivot_root(".", ".").context("pivot_root to the new root")
+}
+
+/// Mounts a proc that shows the processes of this PID namespace; ps(1) reads it.
+fn mount_proc() -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, NONE).context("mount proc on /proc")
+}
+
+/// Mounts an overlay: changes land in upper, and the lower layers stay as they are.
+fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
+    let lower = common::lowerdir(layers)?;
+    let upper = common::option(&scratch.upper())?;
+    let work = common::option(&scratch.work())?;
+    let merged = scratch.merged();
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
+    mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
+        .with_context(|| format!("mount the overlay on {}", merged.display()))
+}
+
+/// Unmounts the old root, which lies on top of the new one, with all mounts below it.
+fn leave_old_root() -> Result<()> {
+    umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
+    chdir("/").context("chdir to the new root")
+}

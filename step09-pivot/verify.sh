@@ -1,0 +1,53 @@
+#!/bin/sh
+# shellcheck disable=SC2016 # what stands in '' is for the shell inside
+# shellcheck disable=SC2119 # a start without options
+# shellcheck source=../xtask/verify-lib.sh
+. "$(dirname "$0")/../xtask/verify-lib.sh"
+
+copy_root
+root=$CONTAINER_ROOTFS
+before=$(digest "$root")
+
+start
+is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
+is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+is 'its root is an overlay'                          'overlay'        "$(proc mounts | sed -n 's|^[^ ]* / \([^ ]*\) .*|\1|p')"
+is 'lowerdir is the root'                            "$root"          "$(overlay lowerdir)"
+is 'ls / shows the files of the root'                "$(ls "$root")"  "$(ask 'ls /' | sort)"
+is 'its working directory is /'                      '/'              "$(ask 'pwd -P')"
+is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
+
+# The mount namespace has the container's mounts and no other.
+guard_host
+is 'from the host, nothing is above its root'        '/'              "$(proc_link root)"
+is 'its mounts are / and /proc'                      '/ /proc'        "$(mount_points "$pid" | joined)"
+needs_inside nsenter
+is 'the whole mount namespace has no others'         '/ /proc'        "$(ask 'nsenter -m/proc/1/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
+needs_inside umount
+is 'its root cannot be unmounted'                    'refused'        "$(inside 'umount -l / 2>&- || echo refused')"
+needs nothing
+is 'nothing is above /'                              "$(ls "$root")"  "$(ask 'ls /..' | sort)"
+is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
+is 'the host has no new mount'                       ''               "$(new_mounts)"
+stop
+
+# The ways out of lesson 6 lead nowhere.
+echo outside >marker
+up=../../../../../../../../../../../../../../../../../../../..
+needs_inside mount chroot
+is 'no way out: a chroot below an open directory'    'held'           "$(inside "
+    mkdir /x && mount --rbind / /x &&
+    chroot /x /bin/sh -c 'cd -P /proc/self/fd/9/$up && chroot . /bin/cat \"$tmp/marker\"' 9</ 2>&- || echo held
+")"
+needs_inside nsenter
+is 'no way out: enter the mount namespace again'     'held'           "$(inside "
+    nsenter -m/proc/1/ns/mnt cat '$tmp/marker' 2>&- || echo held
+")"
+needs nothing
+
+is 'a new container starts from scratch'             'empty'          "$(out sh -c 'echo x >/new'; inside 'test -e /new || echo empty')"
+is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
+is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+is 'the host has no new mount in the end'            ''               "$(new_mounts)"
+is 'no process is left behind'                       ''               "$(running)"
+finish
