@@ -8,7 +8,9 @@
 //! overlay ([`Scratch`]) and turns a failed system call into one line that says
 //! what to do about it ([`hint()`]).
 
+mod bind;
 mod child;
+mod console;
 mod error;
 mod exec;
 mod exit;
@@ -20,7 +22,9 @@ mod signals;
 mod step;
 mod terminal;
 
+pub use bind::{Bind, directory_in, link_in, set_read_only};
 pub use child::{Child, clone, fork};
+pub use console::{console, use_console};
 pub use error::{errno_of, note, one_line, printable};
 pub use exec::{exec, fresh_environment};
 pub use exit::Exit;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
-use crate::{Exit, Scratch, child};
+use crate::{Bind, Exit, Scratch, child};
 
 /// The course's workspace; `rootfs/` lies there.
 ///
@@ -73,23 +73,34 @@ macro_rules! step {
     };
 }
 
-/// An option that takes a directory.
+/// An option, which takes a value.
 #[derive(Debug)]
 pub struct Opt {
     name: &'static str,
+    value: &'static str,
     help: &'static str,
 }
 
 const ROOTFS: Opt = Opt {
     name: "--rootfs",
+    value: "DIR",
     help: "the root; else $CONTAINER_ROOTFS, else rootfs/ in the workspace",
 };
 const LOWER: Opt = Opt {
     name: "--lower",
+    value: "DIR",
     help: "a lower layer instead of the rootfs; several: the topmost first",
 };
-const SCRATCH: Opt =
-    Opt { name: "--scratch", help: "where upper, work and merged stay; else they go with the run" };
+const SCRATCH: Opt = Opt {
+    name: "--scratch",
+    value: "DIR",
+    help: "where upper, work and merged stay; else they go with the run",
+};
+const BIND: Opt = Opt {
+    name: "--bind",
+    value: "HOST:INSIDE[:ro]",
+    help: "a file or directory of the host, and where it shows inside; several times",
+};
 
 /// What the command line says.
 #[derive(Debug, Default)]
@@ -99,6 +110,8 @@ pub struct Args {
     rootfs: Option<PathBuf>,
     lower: Vec<PathBuf>,
     scratch: Option<PathBuf>,
+    /// Each `--bind`, in order.
+    pub binds: Vec<Bind>,
 }
 
 impl Step {
@@ -113,6 +126,13 @@ impl Step {
     #[must_use]
     pub fn takes_layers(mut self) -> Step {
         self.options.extend([&LOWER, &SCRATCH]);
+        self
+    }
+
+    /// Lets the step take `--bind HOST:INSIDE[:ro]`, several times.
+    #[must_use]
+    pub fn takes_binds(mut self) -> Step {
+        self.options.push(&BIND);
         self
     }
 
@@ -142,10 +162,14 @@ impl Step {
     fn usage(&self) -> String {
         let mut usage =
             format!("usage: {} [OPTIONS] [--] COMMAND [ARG...]\n\noptions:\n", self.name);
+        let width = self.options.iter().map(|it| it.name.len() + 1 + it.value.len()).max();
+        let width = width.unwrap_or_default().max("-V, --version".len());
         for option in &self.options {
-            usage += &format!("  {:<15}  {}\n", format!("{} DIR", option.name), option.help);
+            let words = format!("{} {}", option.name, option.value);
+            usage += &format!("  {words:<width$}  {}\n", option.help);
         }
-        usage + "  -h, --help       print this\n  -V, --version    print the version"
+        usage += &format!("  {:<width$}  print this\n", "-h, --help");
+        usage + &format!("  {:<width$}  print the version", "-V, --version")
     }
 
     fn parse(&self, words_left: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
@@ -175,10 +199,11 @@ impl Step {
             };
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
             let value = value.or_else(|| left.next()).filter(|value| !value.is_empty());
-            let value = value.with_context(|| format!("{} needs a directory", option.name))?;
+            let value = value.with_context(|| format!("{} needs {}", option.name, option.value))?;
             match option.name {
                 "--rootfs" => args.rootfs = Some(value.into()),
                 "--lower" => args.lower.push(value.into()),
+                "--bind" => args.binds.push(Bind::parse(&value)?),
                 _ => args.scratch = Some(value.into()),
             }
         };

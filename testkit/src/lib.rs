@@ -16,7 +16,7 @@ use nix::unistd::getuid;
 use tempfile::TempDir;
 
 /// The eight steps, in order.
-pub const STEPS: [&str; 8] = [
+pub const STEPS: [&str; 10] = [
     "step01-run",
     "step02-namespaces",
     "step03-userns",
@@ -25,6 +25,8 @@ pub const STEPS: [&str; 8] = [
     "step06-chroot",
     "step07-proc",
     "step08-overlay",
+    "step09-pivot",
+    "step10-dev",
 ];
 
 /// The steps that this user can run: step 2 needs root.

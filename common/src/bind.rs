@@ -1,0 +1,213 @@
+//! Files and directories of the host, and the places for them in a root.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{Mode, mkdirat};
+
+/// A file or directory of the host, and where it shows in the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The path on the host.
+    pub host: PathBuf,
+    /// The path in the root, which begins with `/`.
+    pub inside: PathBuf,
+    /// Whether nothing may be written to it inside.
+    pub read_only: bool,
+}
+
+impl Bind {
+    /// The file `path` of the host, at the same path in the root.
+    pub fn same(path: &str) -> Bind {
+        Bind { host: path.into(), inside: path.into(), read_only: false }
+    }
+
+    /// Reads `HOST:INSIDE[:ro]`. In a path `\:` stands for `:`, and `\\` for `\`.
+    pub(crate) fn parse(word: &OsStr) -> Result<Bind> {
+        let mut fields = vec![Vec::new()];
+        let mut bytes = word.as_bytes().iter().copied().peekable();
+        while let Some(byte) = bytes.next() {
+            let escaped = bytes.next_if(|next| byte == b'\\' && matches!(next, b':' | b'\\'));
+            match (byte, escaped, fields.last_mut()) {
+                (b':', _, _) => fields.push(Vec::new()),
+                (byte, escaped, Some(field)) => field.push(escaped.unwrap_or(byte)),
+                (_, _, None) => {}
+            }
+        }
+        let mut fields = fields.into_iter().map(std::ffi::OsString::from_vec);
+        let (host, inside) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let mode = fields.next();
+        ensure!(
+            !host.is_empty()
+                && fields.next().is_none()
+                && mode.as_deref().is_none_or(|it| it == "ro"),
+            "--bind needs HOST:INSIDE or HOST:INSIDE:ro; write `:` in a path as `\\:`"
+        );
+        let bind = Bind { host: host.into(), inside: inside.into(), read_only: mode.is_some() };
+        let mut parts = bind.inside.components();
+        ensure!(
+            parts.next() == Some(Component::RootDir)
+                && parts.next().is_some_and(|first| first != Component::Normal("proc".as_ref()))
+                && !bind.inside.components().any(|part| part == Component::ParentDir),
+            "--bind {}: the place inside must begin with `/`, must not be `/` or in /proc, and must have no `..`",
+            bind
+        );
+        Ok(bind)
+    }
+
+    /// The place for it in the root `rootfs`, made where it is missing: a
+    /// directory for a directory, else a file. See [`directory_in`].
+    ///
+    /// # Errors
+    ///
+    /// When the host has no such file, or a file is in the place of a
+    /// directory, or the other way round.
+    pub fn target(&self, rootfs: &Path) -> Result<PathBuf> {
+        let host = &self.host;
+        let found = fs::metadata(host).with_context(|| format!("bind {}", host.display()))?;
+        place(rootfs, &self.inside, found.is_dir())
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.host.display(), self.inside.display())
+    }
+}
+
+/// A directory in the root `rootfs` as a place for a mount, made where it is
+/// missing.
+///
+/// A symbolic link on the way leads to another place in the root, and never
+/// out of it: openat2(2), RESOLVE_IN_ROOT. The result is the name of an open
+/// descriptor, `/proc/self/fd/N`, so that nobody can move the place away
+/// before the mount. It stays open until [`fork`](crate::fork).
+///
+/// # Errors
+///
+/// When it cannot be made, or is no directory.
+pub fn directory_in(rootfs: &Path, path: &str) -> Result<PathBuf> {
+    place(rootfs, Path::new(path), true)
+}
+
+/// Makes a symbolic link to `target` in the root `rootfs`, whose directory is
+/// found as [`directory_in`] finds it; symlink(2).
+///
+/// # Errors
+///
+/// When it cannot be made, or something has its name already.
+pub fn link_in(rootfs: &Path, link: &str, target: &str) -> Result<()> {
+    let (above, name) = link.rsplit_once('/').unwrap_or(("", link));
+    let made = symlink(target, directory_in(rootfs, above)?.join(name));
+    made.with_context(|| format!("make the link {link} to {target}"))
+}
+
+fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<PathBuf> {
+    let doing = || format!("open {} in the root", path.display());
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let root = fcntl::open(rootfs, flags | OFlag::O_DIRECTORY, Mode::empty());
+    let root = root.with_context(|| format!("open the root {}", rootfs.display()))?;
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
+    let mut names = names.peekable();
+    let mut way = PathBuf::from("/");
+    let mut above = root.try_clone().with_context(doing)?;
+    while let Some(name) = names.next() {
+        way.push(name);
+        above = match openat2(&root, &way, how) {
+            Err(Errno::ENOENT) => {
+                let name = Path::new(name.as_os_str());
+                make(&above, name, directory || names.peek().is_some()).with_context(doing)?;
+                openat2(&root, &way, how).with_context(doing)?
+            }
+            opened => opened.with_context(doing)?,
+        };
+    }
+    let place = PathBuf::from(format!("/proc/self/fd/{}", above.as_raw_fd()));
+    let is_directory = fs::metadata(&place).with_context(doing)?.is_dir();
+    match (directory, is_directory) {
+        (true, false) => bail!("{}: it is a file, and the place for a directory", doing()),
+        (false, true) => bail!("{}: it is a directory, and the place for a file", doing()),
+        _ => {}
+    }
+    // The mount needs it; `fork` closes it.
+    let _ = above.into_raw_fd();
+    Ok(place)
+}
+
+/// Makes an empty file or directory, which is only a place for a mount.
+fn make(above: &OwnedFd, name: &Path, directory: bool) -> Result<()> {
+    let made = if directory {
+        mkdirat(above, name, Mode::from_bits_truncate(0o755))
+    } else {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        openat(above, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
+    };
+    match made {
+        Err(Errno::EEXIST) => Err(anyhow!("it is a symbolic link to nothing; remove the link")),
+        made => Ok(made?),
+    }
+}
+
+/// Makes a mount and all mounts below it read-only. All their other flags stay;
+/// mount_setattr(2), since Linux 5.12.
+///
+/// # Errors
+///
+/// When `mount` is not the root of a mount.
+pub fn set_read_only(mount: &Path) -> Result<()> {
+    let doing = || format!("make {} read-only", mount.display());
+    let path = std::ffi::CString::new(mount.as_os_str().as_bytes()).with_context(doing)?;
+    let attr_set = libc::MOUNT_ATTR_RDONLY;
+    let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    #[allow(unsafe_code, reason = "nix has no mount_setattr(2)")]
+    // SAFETY: `path` ends with a zero, and the kernel reads `attributes`, of
+    // which it is told the size.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    Errno::result(set).map(drop).with_context(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(word: &str) -> Option<Bind> {
+        Bind::parse(word.as_ref()).ok()
+    }
+
+    #[test]
+    fn a_bind_is_two_paths_and_perhaps_ro() {
+        let bind = |host: &str, inside: &str, read_only| Bind {
+            host: host.into(),
+            inside: inside.into(),
+            read_only,
+        };
+        assert_eq!(parse("/a:/b"), Some(bind("/a", "/b", false)));
+        assert_eq!(parse("a b:/b/c:ro"), Some(bind("a b", "/b/c", true)));
+        assert_eq!(parse(r"a\:b\\:/c\d"), Some(bind(r"a:b\", r"/c\d", false)));
+        for word in
+            ["", "a", "a:", ":/b", "a:b", "a:/", "a:/b:rw", "a:/b:ro:", "a:/b/../c", "a:/proc/x"]
+        {
+            assert_eq!(parse(word), None, "{word}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Lesson 10: devices, a terminal with a name, and directories of the host.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Output;
+
+use tempfile::TempDir;
+use testkit::pty::Terminal;
+use testkit::{bin, containers_work, rootfs, sh, stderr, stdout, step};
+
+const STEP: &str = "step10-dev";
+
+/// A directory of the host with a file in it.
+fn host_dir() -> TempDir {
+    let dir = tempfile::tempdir().expect("make a directory");
+    fs::write(dir.path().join("file"), "host").expect("write a file");
+    dir
+}
+
+/// Runs a script with `dir` bound to `inside`, over a layer `top`.
+fn bound(top: &Path, dir: &Path, inside: &str, script: &str) -> Output {
+    let mut command = step(STEP);
+    command.arg("--lower").arg(top).arg("--lower").arg(rootfs());
+    command.arg("--bind").arg(format!("{}:{inside}", dir.display()));
+    command.args(["/bin/sh", "-c", script]).output().expect("start the step")
+}
+
+#[test]
+fn a_terminal_has_a_name_and_the_container_makes_others() {
+    if !containers_work() {
+        return;
+    }
+    let mut terminal = Terminal::shell("/bin/sh");
+    terminal.line(&format!("{STEP} /bin/sh"));
+    terminal.line(r#"PS1="in""> ""#);
+    terminal.see("in> ");
+    terminal.line("for fd in 0 1 2; do readlink /proc/self/fd/$fd; done; echo end''ed");
+    let said = terminal.see("ended");
+    assert_eq!(said.matches("/dev/console").count(), 3, "{said}");
+    terminal.line("exec 3<>/dev/ptmx; echo /dev/pts/*; echo end''ed");
+    let said = terminal.see("ended");
+    assert!(said.contains("/dev/pts/0 /dev/pts/ptmx"), "{said}");
+    terminal.line("exit");
+    terminal.see("host> ");
+}
+
+#[test]
+fn what_is_not_the_terminal_stays_as_it_is() {
+    if !containers_work() {
+        return;
+    }
+    assert_eq!(stdout(&sh(STEP, "test -e /dev/console || echo none")), "none");
+    assert_eq!(stdout(&sh(STEP, "readlink /proc/self/fd/0")), "/dev/null");
+}
+
+#[test]
+fn a_bind_shows_the_host_and_may_be_read_only() {
+    if !containers_work() {
+        return;
+    }
+    let (top, dir) = (tempfile::tempdir().expect("a layer"), host_dir());
+    let output =
+        bound(top.path(), dir.path(), "/new/place", "cat /new/place/file; echo x >/new/place/made");
+    assert_eq!(stdout(&output), "host", "{}", stderr(&output));
+    assert!(dir.path().join("made").exists());
+    let output = bound(top.path(), dir.path(), "/new/place:ro", "echo x >/new/place/file");
+    assert!(stderr(&output).contains("Read-only file system"), "{}", stderr(&output));
+    assert_eq!(fs::read(dir.path().join("file")).expect("read it"), b"host");
+    assert!(!top.path().join("new").exists(), "the place was made in a lower layer");
+}
+
+/// The author of the root may have planted any link.
+#[test]
+fn no_link_in_the_root_leads_out_of_it() {
+    if !containers_work() {
+        return;
+    }
+    let (top, dir, outside) = (tempfile::tempdir().expect("a layer"), host_dir(), host_dir());
+    let up = format!("../../../../../../../../../../../..{}", outside.path().display());
+    fs::create_dir(top.path().join("elsewhere")).expect("make a directory");
+    for (link, target) in [
+        ("inside", "../../../elsewhere"),
+        ("up", &up),
+        ("over", outside.path().to_str().expect("UTF-8")),
+        ("magic", "/proc/self/cwd"),
+    ] {
+        symlink(target, top.path().join(link)).expect("make a link");
+    }
+    let output = bound(top.path(), dir.path(), "/inside/made", "cat /elsewhere/made/file");
+    assert_eq!(stdout(&output), "host", "{}", stderr(&output));
+    for link in ["up", "over", "magic"] {
+        let output = bound(top.path(), dir.path(), &format!("/{link}/made"), "true");
+        assert_eq!(output.status.code(), Some(125), "{link}: {}", stderr(&output));
+    }
+    symlink(outside.path(), top.path().join("dev")).expect("make a link");
+    let output = bound(top.path(), dir.path(), "/place", "true");
+    assert!(stderr(&output).contains("symbolic link to nothing"), "{}", stderr(&output));
+    let names: Vec<_> = fs::read_dir(outside.path()).expect("list it").flatten().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+/// A mount below what is bound is bound, and made read-only, with it.
+#[test]
+fn read_only_holds_for_what_is_mounted_below() {
+    if !containers_work() {
+        return;
+    }
+    let script = "mount -t tmpfs none /mnt && mkdir /mnt/below && mount -t tmpfs none /mnt/below && \
+         exec \"$0\" --bind /mnt:/x:ro /bin/sh -c 'echo x >/x/below/file || echo x >/x/file || echo refused'";
+    let mut command = step("step04-uidmap");
+    command.args(["/bin/sh", "-c", script]).arg(bin(STEP));
+    let output = command.output().expect("start the step");
+    assert_eq!(stdout(&output), "refused", "{}", stderr(&output));
+}
+
+#[test]
+fn a_place_of_the_wrong_kind_is_refused() {
+    if !containers_work() {
+        return;
+    }
+    let (top, dir) = (host_dir(), host_dir());
+    let output = bound(top.path(), dir.path(), "/file", "true");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("it is a file, and the place for a directory"),
+        "{}",
+        stderr(&output)
+    );
+    let output = bound(top.path(), &dir.path().join("file"), "/etc", "true");
+    assert!(
+        stderr(&output).contains("it is a directory, and the place for a file"),
+        "{}",
+        stderr(&output)
+    );
+}
