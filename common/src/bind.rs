@@ -112,37 +112,50 @@ pub fn link_in(rootfs: &Path, link: &str, target: &str) -> Result<()> {
 
 fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<PathBuf> {
     let doing = || format!("open {} in the root", path.display());
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let root = fcntl::open(rootfs, flags | OFlag::O_DIRECTORY, Mode::empty());
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = fcntl::open(rootfs, flags, Mode::empty());
     let root = root.with_context(|| format!("open the root {}", rootfs.display()))?;
-    let how = OpenHow::new()
-        .flags(flags)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
-    let mut names = names.peekable();
-    let mut way = PathBuf::from("/");
-    let mut above = root.try_clone().with_context(doing)?;
-    while let Some(name) = names.next() {
-        way.push(name);
-        above = match openat2(&root, &way, how) {
-            Err(Errno::ENOENT) => {
-                let name = Path::new(name.as_os_str());
-                make(&above, name, directory || names.peek().is_some()).with_context(doing)?;
-                openat2(&root, &way, how).with_context(doing)?
-            }
-            opened => opened.with_context(doing)?,
-        };
-    }
-    let place = PathBuf::from(format!("/proc/self/fd/{}", above.as_raw_fd()));
-    let is_directory = fs::metadata(&place).with_context(doing)?.is_dir();
-    match (directory, is_directory) {
+    let place = match open_in(&root, path) {
+        Err(Errno::ENOENT) => make_all(&root, path, directory).with_context(doing)?,
+        opened => opened.with_context(doing)?,
+    };
+    let name = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
+    match (directory, fs::metadata(&name).with_context(doing)?.is_dir()) {
         (true, false) => bail!("{}: it is a file, and the place for a directory", doing()),
         (false, true) => bail!("{}: it is a directory, and the place for a file", doing()),
         _ => {}
     }
     // The mount needs it; `fork` closes it.
-    let _ = above.into_raw_fd();
-    Ok(place)
+    let _ = place.into_raw_fd();
+    Ok(name)
+}
+
+/// Opens a path below `root` for its name alone.
+fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(root, path, how)
+}
+
+/// Makes what is missing of a path below `root`, and opens it.
+fn make_all(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
+    let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
+    let mut names = names.peekable();
+    let mut way = PathBuf::from("/");
+    let mut above = open_in(root, &way)?;
+    while let Some(name) = names.next() {
+        way.push(name);
+        above = match open_in(root, &way) {
+            Err(Errno::ENOENT) => {
+                let name = Path::new(name.as_os_str());
+                make(&above, name, directory || names.peek().is_some())?;
+                open_in(root, &way)?
+            }
+            opened => opened?,
+        };
+    }
+    Ok(above)
 }
 
 /// Makes an empty file or directory, which is only a place for a mount.
