@@ -45,11 +45,37 @@ fn the_table_of_lessons_says_what_cargo_metadata_says() {
     assert_eq!(told, lessons);
 }
 
+/// A learner at the end of a page knows the way on, and a teacher the answer.
+#[test]
+fn every_lesson_ends_with_the_way_on() {
+    let answers = fs::read_to_string(workspace().join("docs/teachers.md")).expect("a page");
+    for (at, step) in testkit::STEPS.into_iter().enumerate() {
+        let number = at + 1;
+        let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
+        let sections: Vec<_> = page.split("\n## ").filter_map(|it| it.split_once('\n')).collect();
+        let &[.., (check, checks), (challenge, challenges), _, (go, way)] = &*sections else {
+            panic!("{step} has few sections");
+        };
+        assert_eq!([check, challenge, go], ["Check yourself", "Challenges", "Go on"], "{step}");
+        assert!(checks.contains(&format!("cargo xtask verify {number}\n")), "{step}");
+        let count = challenges.lines().filter(|line| line.starts_with("- ")).count();
+        assert!((2..=3).contains(&count), "{step} has {count} challenges");
+        assert!(way.contains(&format!("`cargo xtask exercise {number}`")), "{step}");
+        if let Some(next) = testkit::STEPS.get(number) {
+            assert!(way.contains(&format!("](../{next}/README.md)")), "{step} leads to no {next}");
+        }
+        assert!(answers.contains(&format!("\n**Lesson {number}.** ")), "{step} has no answer");
+    }
+}
+
 /// Every relative link of every page leads somewhere.
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec![workspace().join("README.md")];
     pages.extend(testkit::STEPS.iter().map(|step| workspace().join(step).join("README.md")));
+    let docs = fs::read_dir(workspace().join("docs")).expect("a directory");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    pages.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     for page in pages {
         let text = fs::read_to_string(&page).unwrap_or_else(|_| panic!("no {}", page.display()));
         for rest in text.split("](").skip(1) {
