@@ -36,7 +36,7 @@ pub fn hint(doing: &str, errno: Errno) -> Option<String> {
     ROWS.iter().find(fits).map(|row| row.remedy.to_owned())
 }
 
-const APPARMOR: &str = "this host's AppArmor keeps capabilities from new user namespaces; as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
+const APPARMOR: &str = "this host's AppArmor keeps capabilities from new user namespaces; as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or better the profile of docs/hosts.md";
 const CHROOT: &str =
     "this process is in a chroot, and the kernel makes no user namespace there; start it outside";
 const LIMIT: &str = "a limit on namespaces is reached; as root: sysctl user.max_user_namespaces=10000, and likewise the other user.max_*_namespaces";

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Installs what the course uses, on Debian 13, Ubuntu 24.04 and later. Run it as
+# root. Where there is no Rust it installs rustup, and each user then gets Rust
+# with `rustup default stable`.
+set -eu
+
+export DEBIAN_FRONTEND=noninteractive
+set -- attr busybox-static gcc git hostname libc6-dev procps strace util-linux
+command -v cargo >/dev/null || set -- "$@" rustup
+apt-get update -qq
+apt-get install -qq -y "$@"
