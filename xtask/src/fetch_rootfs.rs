@@ -40,7 +40,8 @@ pub(crate) struct Args {
     /// dl-cdn.alpinelinux.org]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Unpack this archive (.tar.gz) and fetch none
+    /// Unpack this archive and fetch none: a tar archive, as it is or compressed
+    /// with gzip, xz or zstd
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
     /// Make a root of this machine's own programs, without a network: of a

@@ -45,11 +45,11 @@ fn small(mark: &str) -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sha512(bytes: &[u8]) -> String {
-    format!("{:x}", Sha512::digest(bytes))
+    Sha512::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How the mirror answers a request.
@@ -825,8 +825,8 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "unknown-kind",
-            "it is of a kind that has no place in a root: 86",
-            vec![Entry::new(b'V', "volume")],
+            "it is of a kind that has no place in a root: M",
+            vec![Entry::new(b'M', "volume")],
         ),
         ("link-to-nothing", "it is a symbolic link to nothing", vec![Entry::symlink("a", "")]),
         (

@@ -10,7 +10,7 @@ use super::digest::{Algorithm, Digest};
 use super::download::Mirror;
 use super::releases::Release;
 use super::store::{Root, Store};
-use super::unpack::{Limits, unpack_gz};
+use super::unpack::{Limits, unpack_file};
 use crate::say::note;
 
 /// An archive whose digest has been looked at.
@@ -125,7 +125,7 @@ impl Archive {
     pub(crate) fn unpack(&mut self, root: &Path) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;
-        let left_out = unpack_gz(&self.file, root, Limits::GENEROUS).with_context(doing)?;
+        let left_out = unpack_file(&self.file, root, Limits::GENEROUS).with_context(doing)?;
         if left_out.count > 0 {
             note(&format!(
                 "left out {} device nodes or pipes of {}, the first {}",

@@ -113,14 +113,11 @@ impl Hasher {
     }
 
     pub(crate) fn digest(self) -> Digest {
-        match self {
-            Hasher::Sha256(hasher) => {
-                Digest { algorithm: Algorithm::Sha256, hex: format!("{:x}", hasher.finalize()) }
-            }
-            Hasher::Sha512(hasher) => {
-                Digest { algorithm: Algorithm::Sha512, hex: format!("{:x}", hasher.finalize()) }
-            }
-        }
+        let (algorithm, bytes) = match self {
+            Hasher::Sha256(hasher) => (Algorithm::Sha256, hasher.finalize().to_vec()),
+            Hasher::Sha512(hasher) => (Algorithm::Sha512, hasher.finalize().to_vec()),
+        };
+        Digest { algorithm, hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() }
     }
 }
 

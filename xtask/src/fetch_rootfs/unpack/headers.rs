@@ -1,0 +1,257 @@
+//! What stands in a tar archive before the data of an entry.
+
+use std::io::{self, Read, Take};
+use std::ops::Range;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::time::TimeSpec;
+use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
+
+use super::{CUT_OFF, unreadable};
+
+/// What headers and data are filled up to a multiple of.
+pub(super) const BLOCK: u64 = 512;
+
+/// The longest extended header; names in it are 4096 bytes at most.
+const LONGEST_EXTENSION: u64 = 1 << 20;
+
+/// The most pieces that a sparse file may have.
+const MOST_PIECES: usize = 10_000;
+
+const DAMAGED_PAX: &str = "it has a damaged pax header";
+const DAMAGED_SPARSE: &str = "it is a sparse file with a damaged list of its pieces";
+
+/// Reads a block, unless the archive ends before it.
+fn block(archive: &mut impl Read) -> Result<Option<[u8; BLOCK as usize]>> {
+    let mut block = Vec::new();
+    archive.by_ref().take(BLOCK).read_to_end(&mut block).map_err(unreadable)?;
+    if block.is_empty() {
+        return Ok(None);
+    }
+    block.try_into().map(Some).ok().context(CUT_OFF)
+}
+
+/// Where a header has numbers that are needed: mode, size and time.
+const NUMBERS: [Range<usize>; 3] = [100..108, 124..136, 136..148];
+
+/// Reads the next header, which is none at the end of the archive: there a
+/// block of zeros stands.
+pub(super) fn header(archive: &mut impl Read) -> Result<Option<Header>> {
+    let mut block = block(archive)?.context(CUT_OFF)?;
+    if block == [0; BLOCK as usize] {
+        return Ok(None);
+    }
+    // As if the field of the sum held blanks.
+    let (before, after) = (&block[..148], &block[156..]);
+    let sum: u32 = before.iter().chain(after).chain(b"        ").map(|&it| u32::from(it)).sum();
+    let is_right = Header::from_byte_slice(&block).cksum().is_ok_and(|it| it == sum);
+    ensure!(is_right, "it is damaged, or no tar archive: the sum of a header is wrong");
+    // A label has none, which says 0.
+    for field in NUMBERS {
+        let field = &mut block[field];
+        if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+            field[0] = b'0';
+        }
+    }
+    Ok(Some(Header::from_byte_slice(&block).clone()))
+}
+
+/// Reads the data of an extended header.
+pub(super) fn extended(data: &mut Take<impl Read>) -> Result<Vec<u8>> {
+    let size = data.limit();
+    ensure!(size <= LONGEST_EXTENSION, "it has an extended header of {size} bytes");
+    let mut read = Vec::new();
+    data.read_to_end(&mut read).map_err(unreadable)?;
+    ensure!(read.len() as u64 == size, CUT_OFF);
+    Ok(read)
+}
+
+/// The bytes up to the first zero.
+pub(super) fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    bytes.truncate(end.unwrap_or(bytes.len()));
+    bytes
+}
+
+/// The time of a header: a number of base 256 is one of 64 bits with a sign.
+pub(super) fn modified(header: &Header) -> io::Result<TimeSpec> {
+    Ok(TimeSpec::new(header.mtime()?.cast_signed(), 0))
+}
+
+/// What extended headers say about the entry after them.
+#[derive(Default, PartialEq)]
+pub(super) struct Extension {
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) link: Option<Vec<u8>>,
+    pub(super) size: Option<u64>,
+    pub(super) modified: Option<TimeSpec>,
+    /// Of a sparse file in GNU's own form.
+    pub(super) pieces: Option<Pieces>,
+    sparse: Sparse,
+}
+
+/// What pax records say about a sparse file.
+#[derive(Default, PartialEq)]
+struct Sparse {
+    is_sparse: bool,
+    name: Option<Vec<u8>>,
+    /// From version 1 on, the list of its pieces stands at the start of its data.
+    major: Option<u64>,
+    size: Option<u64>,
+}
+
+impl Extension {
+    /// Reads the records of an extended header: `LENGTH KEY=VALUE\n`, where the
+    /// length is that of the whole record; pax(1). The crate `tar` ends a
+    /// record at the first newline, which may be one in a name.
+    pub(super) fn read_pax(&mut self, mut records: &[u8]) -> Result<()> {
+        while !records.is_empty() {
+            let (key, value, rest) = pax_record(records).context(DAMAGED_PAX)?;
+            records = rest;
+            // One without a value takes back what an earlier one has said.
+            let value = (!value.is_empty()).then_some(value);
+            let number = || value.map(|it| number(it).context(DAMAGED_PAX)).transpose();
+            self.sparse.is_sparse |= key.starts_with(b"GNU.sparse.");
+            match key {
+                b"path" => self.name = value.map(Into::into),
+                b"linkpath" => self.link = value.map(Into::into),
+                b"size" => self.size = number()?,
+                b"mtime" => {
+                    let time = value.map(|it| time(it).context(DAMAGED_PAX));
+                    self.modified = time.transpose()?;
+                }
+                b"GNU.sparse.name" => self.sparse.name = value.map(Into::into),
+                b"GNU.sparse.major" => self.sparse.major = number()?,
+                b"GNU.sparse.realsize" => self.sparse.size = number()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the name of the entry.
+    pub(super) fn take_name(&mut self, header: &Header) -> Vec<u8> {
+        let name = self.sparse.name.take().or_else(|| self.name.take());
+        name.unwrap_or_else(|| header.path_bytes().into_owned())
+    }
+
+    /// What the file is made of, of which `data` is in the archive.
+    pub(super) fn pieces(&mut self, data: &mut Take<impl Read>) -> Result<Pieces> {
+        let sparse = &self.sparse;
+        let pieces = match self.pieces.take() {
+            Some(pieces) => pieces,
+            None if sparse.is_sparse => {
+                ensure!(
+                    sparse.major == Some(1),
+                    "it is a sparse file of an old form; make the archive anew, with tar --sparse-version=1.0"
+                );
+                Pieces::of_list(data, sparse.size.context(DAMAGED_SPARSE)?)?
+            }
+            None => Pieces { pieces: vec![(0, data.limit())], size: data.limit() },
+        };
+        ensure!(pieces.fit(data.limit()), DAMAGED_SPARSE);
+        Ok(pieces)
+    }
+}
+
+/// The first record's key and value, and the records after it.
+fn pax_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let blank = records.iter().position(|&byte| byte == b' ')?;
+    let length: usize = number(&records[..blank])?.try_into().ok()?;
+    let record = records.get(blank + 1..length)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|&byte| byte == b'=')?;
+    Some((&record[..equals], &record[equals + 1..], &records[length..]))
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Seconds since 1970, such as `-1.5`, which is half a second after -2.
+fn time(text: &[u8]) -> Option<TimeSpec> {
+    let (seconds, fraction) = match text.iter().position(|&byte| byte == b'.') {
+        Some(dot) => (&text[..dot], &text[dot + 1..]),
+        None => (text, &b""[..]),
+    };
+    let is_negative = seconds.starts_with(b"-");
+    let seconds: i64 = str::from_utf8(seconds).ok()?.parse().ok()?;
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = fraction.iter().copied().chain([b'0'; 9]).take(9);
+    let nanoseconds = digits.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    if is_negative && nanoseconds > 0 {
+        return Some(TimeSpec::new(seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
+    }
+    Some(TimeSpec::new(seconds, nanoseconds))
+}
+
+/// What a file is made of: the pieces of it that are not zeros, as they follow
+/// each other in the archive, and its size.
+#[derive(PartialEq)]
+pub(super) struct Pieces {
+    /// Where each belongs, and its length.
+    pub(super) pieces: Vec<(u64, u64)>,
+    pub(super) size: u64,
+}
+
+impl Pieces {
+    /// Those in a header of GNU's own form, and in the blocks after it.
+    pub(super) fn of_gnu(header: &Header, archive: &mut impl Read) -> Result<Pieces> {
+        let gnu = header.as_gnu().context(DAMAGED_SPARSE)?;
+        let size = gnu.real_size().ok().context(DAMAGED_SPARSE)?;
+        let mut pieces = Vec::new();
+        let mut add = |list: &[GnuSparseHeader]| {
+            for piece in list.iter().filter(|it| !it.is_empty()) {
+                pieces.push((piece.offset().ok()?, piece.length().ok()?));
+            }
+            (pieces.len() <= MOST_PIECES).then_some(())
+        };
+        add(&gnu.sparse).context(DAMAGED_SPARSE)?;
+        let mut more = gnu.is_extended();
+        while more {
+            let mut list = GnuExtSparseHeader::new();
+            archive.read_exact(list.as_mut_bytes()).map_err(unreadable)?;
+            add(list.sparse()).context(DAMAGED_SPARSE)?;
+            more = list.is_extended();
+        }
+        Ok(Pieces { pieces, size })
+    }
+
+    /// Those in a list at the start of the data: how many there are, and for
+    /// each where it belongs and its length, a number a line, and zeros to the
+    /// end of the block.
+    fn of_list(data: &mut impl Read, size: u64) -> Result<Pieces> {
+        let mut text = Vec::new();
+        let mut lines = 0;
+        let mut wanted = 1;
+        while lines < wanted {
+            let next = block(data)?.filter(|_| text.len() as u64 <= LONGEST_EXTENSION);
+            let next = next.context(DAMAGED_SPARSE)?;
+            lines += next.iter().filter(|&&byte| byte == b'\n').count();
+            text.extend_from_slice(&next);
+            if wanted == 1 && lines > 0 {
+                let count = text.split(|&byte| byte == b'\n').next().and_then(number);
+                let count = count.and_then(|it| usize::try_from(it).ok());
+                let count = count.filter(|it| *it <= MOST_PIECES).context(DAMAGED_SPARSE)?;
+                wanted = 1 + 2 * count;
+            }
+        }
+        let numbers = text.split(|&byte| byte == b'\n').take(wanted).skip(1).map(number);
+        let numbers: Vec<_> = numbers.collect::<Option<_>>().context(DAMAGED_SPARSE)?;
+        let pieces = numbers.chunks_exact(2).map(|it| (it[0], it[1])).collect();
+        Ok(Pieces { pieces, size })
+    }
+
+    /// Whether all of them are in the file, and are all the data there is.
+    fn fit(&self, stored: u64) -> bool {
+        let mut sum = Some(0_u64);
+        for (at, length) in &self.pieces {
+            if at.checked_add(*length).is_none_or(|end| end > self.size) {
+                return false;
+            }
+            sum = sum.and_then(|sum| sum.checked_add(*length));
+        }
+        sum == Some(stored)
+    }
+}

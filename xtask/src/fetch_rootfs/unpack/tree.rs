@@ -1,0 +1,304 @@
+//! The tree that an archive becomes, which nothing leads out of.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Take, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstat, futimens, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use tar::{EntryType, Header};
+
+use super::headers::{Extension, Pieces, modified};
+use super::{CUT_OFF, LeftOut, Limits, TOO_LARGE, short, unreadable};
+
+/// The deepest directory, of which each level takes a descriptor.
+const DEEPEST: usize = 200;
+
+/// The components of a name that stays below the root.
+fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
+    ensure!(!name.starts_with(b"/"), "it is an absolute path");
+    ensure!(!name.contains(&0), "there is a zero byte in it");
+    let parts = name.split(|&byte| byte == b'/');
+    let parts: Vec<_> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
+    ensure!(!parts.contains(&&b".."[..]), "it climbs up with ..");
+    ensure!(parts.len() <= DEEPEST, "it is more than {DEEPEST} directories deep");
+    Ok(parts)
+}
+
+/// A directory that is worked in.
+struct Open {
+    name: Vec<u8>,
+    dir: OwnedFd,
+    /// The time to give it when it is left: making something in it changes
+    /// that. So nothing is kept of a directory that is not open.
+    modified: Option<TimeSpec>,
+}
+
+impl Open {
+    /// Remembers the time, as something is about to be made here.
+    fn keep_time(&mut self) -> Result<()> {
+        if self.modified.is_none() {
+            let found = fstat(&self.dir)?;
+            self.modified = Some(TimeSpec::new(found.st_mtime, found.st_mtime_nsec));
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Unpacker {
+    /// The root, and the directory that was last worked in with those above it.
+    /// Archives go through their directories in order, so that most entries
+    /// find theirs open.
+    open: Vec<Open>,
+    left_out: LeftOut,
+    limits: Limits,
+    bytes_left: u64,
+    entries_left: u64,
+    buffer: Vec<u8>,
+}
+
+impl Unpacker {
+    pub(super) fn new(root: &Path, limits: Limits) -> Result<Unpacker> {
+        let opened = open_directory(AT_FDCWD, root);
+        let dir = opened.with_context(|| format!("open {}", root.display()))?;
+        fchmod(&dir, directory_mode(0o755))?;
+        Ok(Unpacker {
+            open: vec![Open { name: Vec::new(), dir, modified: None }],
+            left_out: LeftOut::default(),
+            limits,
+            bytes_left: limits.bytes,
+            entries_left: limits.entries,
+            buffer: vec![0; 128 << 10],
+        })
+    }
+
+    /// Counts an entry, or a directory that is made without one.
+    pub(super) fn count(&mut self) -> Result<()> {
+        let left = self.entries_left.checked_sub(1);
+        let most = self.limits.entries;
+        self.entries_left =
+            left.with_context(|| format!("it has more than {most} entries and directories"))?;
+        Ok(())
+    }
+
+    /// Unpacks one entry.
+    pub(super) fn place(
+        &mut self,
+        header: &Header,
+        name: &[u8],
+        mut extension: Extension,
+        data: &mut Take<impl Read>,
+    ) -> Result<()> {
+        let path = components(name)?;
+        let kind = header.entry_type();
+        let mode = header.mode().map_err(unreadable)?;
+        let time = match extension.modified {
+            Some(time) => time,
+            None => modified(header).map_err(unreadable)?,
+        };
+        let size = data.limit();
+        ensure!(extension.size.is_none_or(|it| it == size), "it has two different sizes");
+        let link = extension.link.take().or_else(|| header.link_name_bytes().map(Into::into));
+        match kind {
+            EntryType::Directory => self.directory(&path, mode, time),
+            // As archives had it before there was a type for directories.
+            EntryType::Regular if name.ends_with(b"/") => self.directory(&path, mode, time),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                ensure!(size <= self.bytes_left, TOO_LARGE);
+                let pieces = extension.pieces(data)?;
+                self.file(&path, data, &pieces, mode, time)
+            }
+            EntryType::Symlink => {
+                let target = link.filter(|link| !link.is_empty() && !link.contains(&0));
+                let target = target.context("it is a symbolic link to nothing")?;
+                self.symlink(&path, &target, time)
+            }
+            EntryType::Link => {
+                let target = link.context("it is a hard link to nothing")?;
+                let linked = self.hard_link(&path, &target);
+                linked.with_context(|| format!("hard link to {}", short(&target)))
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                if self.left_out.count == 0 {
+                    self.left_out.first = short(name);
+                }
+                self.left_out.count += 1;
+                Ok(())
+            }
+            other => bail!(
+                "it is of a kind that has no place in a root: {}",
+                other.as_byte().escape_ascii()
+            ),
+        }
+    }
+
+    fn directory(&mut self, path: &[&[u8]], mode: u32, time: TimeSpec) -> Result<()> {
+        if let Some((name, above)) = path.split_last() {
+            let above = self.descend(above, true)?;
+            above.keep_time()?;
+            match mkdirat(&above.dir, *name, Mode::S_IRWXU) {
+                Err(Errno::EEXIST) => match open_directory(&above.dir, *name) {
+                    Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                        bail!("it is a directory, and would replace what is none");
+                    }
+                    there => drop(there?),
+                },
+                made => made?,
+            }
+        }
+        let there = self.descend(path, false)?;
+        fchmod(&there.dir, directory_mode(mode))?;
+        there.modified = Some(time);
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: &[&[u8]],
+        data: &mut impl Read,
+        Pieces { pieces, size }: &Pieces,
+        mode: u32,
+        time: TimeSpec,
+    ) -> Result<()> {
+        self.bytes_left = self.bytes_left.checked_sub(*size).ok_or(TOO_LARGE)?;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let owner = Mode::S_IRUSR | Mode::S_IWUSR;
+        let made = self.make(path, |above, name| openat(above, name, flags, owner))?;
+        let mut file = File::from(made);
+        for &(at, length) in pieces {
+            file.seek(SeekFrom::Start(at))?;
+            let mut left = length;
+            while left > 0 {
+                let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let n = data.read(&mut self.buffer[..most]).map_err(unreadable)?;
+                ensure!(n > 0, CUT_OFF);
+                file.write_all(&self.buffer[..n])?;
+                left -= n as u64;
+            }
+        }
+        // What no piece covers is a hole.
+        file.set_len(*size)?;
+        // Set-user-ID and set-group-ID are dropped: when root unpacks, they
+        // would hand root to every user of this machine. In a container whose
+        // only user is root they mean nothing.
+        let mode = Mode::from_bits_truncate(mode & 0o777);
+        fchmod(&file, mode)?;
+        futimens(&file, &TimeSpec::UTIME_OMIT, &time)?;
+        Ok(())
+    }
+
+    fn symlink(&mut self, path: &[&[u8]], target: &[u8], time: TimeSpec) -> Result<()> {
+        self.make(path, |above, name| {
+            symlinkat(target, above, name)?;
+            let flag = UtimensatFlags::NoFollowSymlink;
+            utimensat(above, name, &TimeSpec::UTIME_OMIT, &time, flag)
+        })
+    }
+
+    fn hard_link(&mut self, path: &[&[u8]], target: &[u8]) -> Result<()> {
+        let target = components(target)?;
+        ensure!(path != target, "it is a link to itself");
+        let (name, above) = target.split_last().context("it is the root itself")?;
+        let above = self.descend(above, false)?.dir.try_clone()?;
+        // Without AT_SYMLINK_FOLLOW: a symbolic link is linked to as such.
+        let linked =
+            self.make(path, |here, new| linkat(&above, *name, here, new, AtFlags::empty()));
+        linked.map_err(|error| match error.downcast_ref() {
+            Some(Errno::ENOENT) => anyhow!("no such file comes before it"),
+            Some(Errno::EPERM) => anyhow!("it is a directory"),
+            _ => error,
+        })
+    }
+
+    /// Makes something that is no directory, in the place of what an earlier
+    /// entry has put there, unless that is a directory.
+    fn make<T>(
+        &mut self,
+        path: &[&[u8]],
+        make: impl Fn(BorrowedFd<'_>, &[u8]) -> nix::Result<T>,
+    ) -> Result<T> {
+        let (name, above) = path.split_last().context("it is the root, and no directory")?;
+        let above = self.descend(above, true)?;
+        above.keep_time()?;
+        let above = above.dir.as_fd();
+        let mut made = make(above, name);
+        if let Err(Errno::EEXIST) = made {
+            match unlinkat(above, *name, UnlinkatFlags::NoRemoveDir) {
+                Err(Errno::EISDIR | Errno::EPERM) => bail!("it would replace a directory"),
+                removed => removed?,
+            }
+            made = make(above, name);
+        }
+        Ok(made?)
+    }
+
+    /// The directory `path`, which is made where it is missing when `make`
+    /// says so. No symbolic link is followed.
+    fn descend(&mut self, path: &[&[u8]], make: bool) -> Result<&mut Open> {
+        let below_root = self.open.iter().skip(1);
+        let same = below_root.zip(path).take_while(|(open, part)| open.name == **part).count();
+        self.leave(1 + same)?;
+        for (depth, &name) in path.iter().enumerate().skip(same) {
+            let above = self.above()?.dir.as_fd();
+            let opened = match open_directory(above, name) {
+                Err(Errno::ENOENT) if make => {
+                    self.count()?;
+                    let above = self.above()?;
+                    above.keep_time()?;
+                    mkdirat(&above.dir, name, Mode::S_IRWXU)?;
+                    let made = open_directory(&above.dir, name)?;
+                    fchmod(&made, directory_mode(0o755))?;
+                    Ok(made)
+                }
+                opened => opened,
+            };
+            let dir = match opened {
+                Err(Errno::ENOTDIR | Errno::ELOOP) => bail!(
+                    "it would go through {}, which is a symbolic link or a file",
+                    short(&path[..=depth].join(&b'/'))
+                ),
+                opened => opened?,
+            };
+            self.open.push(Open { name: name.to_vec(), dir, modified: None });
+        }
+        self.above()
+    }
+
+    /// The directory that is worked in.
+    fn above(&mut self) -> Result<&mut Open> {
+        self.open.last_mut().context("find the root")
+    }
+
+    /// Leaves all open directories but so many, and gives them their times.
+    fn leave(&mut self, kept: usize) -> Result<()> {
+        for Open { dir, modified, .. } in self.open.drain(kept.min(self.open.len())..) {
+            if let Some(modified) = modified {
+                futimens(&dir, &TimeSpec::UTIME_OMIT, &modified)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves all directories, and tells what was left out.
+    pub(super) fn finish(mut self) -> Result<LeftOut> {
+        self.leave(0)?;
+        Ok(self.left_out)
+    }
+}
+
+fn open_directory<P: nix::NixPath + ?Sized>(at: impl AsFd, name: &P) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(at, name, flags, Mode::empty())
+}
+
+/// A directory's mode: the owner may always work in it, and the sticky bit
+/// stays.
+fn directory_mode(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode & 0o1777 | 0o700)
+}
