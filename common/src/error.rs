@@ -79,18 +79,35 @@ pub fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))
 }
 
-/// The text with control characters written out, so that a name with a newline
-/// cannot forge a second line nor an escape sequence reach a terminal.
+/// The text with those characters written out that a terminal obeys or does not
+/// show: so a name cannot forge a second line, send an escape sequence, turn
+/// the text around or look like another.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
+        if shows(c) {
             out.push(c);
+        } else {
+            out.extend(c.escape_default());
         }
     }
     out
+}
+
+/// Whether a terminal shows a character, as itself or as a mark on the one
+/// before it.
+fn shows(c: char) -> bool {
+    match c {
+        ' '..='~' => true,
+        // Letters and marks by their kind, but made to show nothing.
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}' => {
+            false
+        }
+        // The standard library knows which have no form of their own: controls,
+        // those that direct the text, separators and blanks. In the middle of a
+        // text it lets marks stand.
+        _ => format!("_{c}").escape_debug().eq(['_', c]),
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +129,20 @@ mod tests {
     #[test]
     fn control_characters_are_written_out() {
         assert_eq!(printable("a\nb\u{1b}[1m\u{9b}é"), "a\\nb\\u{1b}[1m\\u{9b}é");
+    }
+
+    #[test]
+    fn what_does_not_show_is_written_out() {
+        for c in "\u{ad}\u{61c}\u{200b}\u{200d}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\
+                  \u{2060}\u{2066}\u{2069}\u{206f}\u{feff}\u{fff9}\u{e0001}\u{e0041}\
+                  \u{a0}\u{3000}\u{34f}\u{115f}\u{3164}\u{180e}\u{1d173}\u{e000}"
+            .chars()
+        {
+            let written = format!("a\\u{{{:x}}}b", u32::from(c));
+            assert_eq!(printable(&format!("a{c}b")), written);
+        }
+        // Scripts, marks on their letters, quotes, pictures.
+        let shown = "Ünï e\u{301} Жя 漢字 עברית العربية हिन्दी \"it's\" \\ 🦀 ❤\u{fe0f} \u{fffd}";
+        assert_eq!(printable(shown), shown);
     }
 }
