@@ -64,8 +64,8 @@ pub(crate) struct Args {
     /// it can be reached, else another of them
     #[arg(long)]
     force: bool,
-    /// How long to wait for the mirror, all tries together, and how long it may
-    /// pause in the middle
+    /// How long to wait for the mirror, all tries together, and in what time it
+    /// must send as many KiB
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
     timeout: f64,
 }
