@@ -56,13 +56,14 @@ fail() {
     : >err
 }
 
-# A reader that has left, as in `| head`, is no error to speak of.
+# A reader that has left, as in `| head`, ends the script; a line that cannot be
+# written makes it fail.
 say() {
-    echo "$1" 2>/dev/null
+    printf '%s\n' "$1" 2>/dev/null || unsaid=1
 }
 
 indented() {
-    printf '%s\n' "$2" | sed "s/^/                 /; 1s/^ */$(printf '       %-10s' "$1:")/"
+    say "$(printf '%s\n' "$2" | sed "s/^/                 /; 1s/^ */$(printf '       %-10s' "$1:")/")"
 }
 
 # Whether a check, of which this is expected, can be made; otherwise says why
@@ -119,7 +120,8 @@ finish() {
     total="$passed passed, $failed failed"
     [ "$skipped" = 0 ] || total="$total, $skipped skipped"
     say "$total"
-    [ "$failed" = 0 ]
+    [ ! "$unsaid" ] || echo "$0: write to standard output: not all lines could be written; the file system it goes to is likely full; free some room" >&2
+    [ "$failed$unsaid" = 0 ]
     exit
 }
 
@@ -469,6 +471,10 @@ clean() {
     echo "usage: $0 PROGRAM" >&2
     exit 2
 }
+[ -e "/proc/$$/fd/1" ] || {
+    echo "$0: write to standard output: it is closed" >&2
+    exit 1
+}
 case $1 in
 /*) program=$1 ;;
 *) program=$PWD/$1 ;;
@@ -488,7 +494,7 @@ limit=10
 # Why no container can run here: told by `cargo xtask verify`, which has tried.
 refused=${VERIFY_REFUSED:-}
 why_not=$refused
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 unsaid=''
 n=1 main='' pid='' tree='' ended='' apart='' hands_off='' lost=''
 
 tmp='' mem=''

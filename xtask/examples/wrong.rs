@@ -4,6 +4,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, Write};
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     let called = env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let named = |(name, ..): &&(&str, u32, Fault)| called.file_name() == Some(OsStr::new(name));
     let Some(&(_, lesson, fault)) = FAULTS.iter().find(named) else {
-        eprintln!("wrong: {} is no fault", called.display());
+        let _ = writeln!(io::stderr(), "wrong: {} is no fault", called.display());
         return ExitCode::FAILURE;
     };
     let mut step = common::step!();
@@ -95,7 +96,7 @@ fn container(args: &Args, lesson: u32, fault: Fault) -> Result<Exit> {
         fs::write(args.rootfs().join("written"), "by a container")?;
     }
     if fault == TalksOnStdout {
-        println!("starting a container");
+        writeln!(io::stdout(), "starting a container")?;
     }
 
     let child = common::clone(namespaces, || {

@@ -18,7 +18,7 @@ use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
 use crate::lessons::{self, Lesson};
 use crate::rootfs::Temporary;
-use crate::say::{note, quoted};
+use crate::say::{self, note, quoted};
 use crate::style::{Style, colour};
 
 /// Measure how long a container takes to start and end, next to bubblewrap,
@@ -118,7 +118,7 @@ impl Args {
                 first.median / first.fastest
             ));
         }
-        print!("{}", self.render(&rows, first, circumstances(self.runs, built.libc))?);
+        say::print(&self.render(&rows, first, circumstances(self.runs, built.libc))?)?;
         Ok(ExitCode::SUCCESS)
     }
 

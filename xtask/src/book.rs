@@ -15,6 +15,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lessons;
+use crate::say;
 use page::Page;
 
 /// Build the course as a book, in book/out; needs mdBook.
@@ -68,7 +69,7 @@ impl Args {
         }
         let status = command.status().context("start mdbook")?;
         ensure!(status.success(), "build the book: mdbook failed");
-        println!("{}: {} pages", out.join("index.html").display(), book.pages.len());
+        say::line(&format!("{}: {} pages", out.join("index.html").display(), book.pages.len()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

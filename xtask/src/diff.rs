@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
 
 use crate::lessons::{self, Lesson};
+use crate::say;
 use crate::style::{Style, colour};
 
 /// Show what lesson B adds to lesson A, in colour, through a pager on a
@@ -46,7 +47,7 @@ impl Args {
         if stdout.is_terminal() {
             page(&diff)?;
         } else {
-            print!("{diff}");
+            say::print(&diff)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -90,8 +91,7 @@ fn page(text: &str) -> Result<()> {
     // As git does: colours, no pager for what fits on the screen, no clearing.
     let command = command.args(words).env("LESS", env::var("LESS").unwrap_or("FRX".into()));
     let Ok(mut pager) = command.stdin(Stdio::piped()).spawn() else {
-        print!("{text}");
-        return Ok(());
+        return say::print(text);
     };
     if let Some(mut stdin) = pager.stdin.take() {
         // A reader who leaves early has seen enough.

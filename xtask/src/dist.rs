@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::fetch_rootfs::is_static;
 use crate::lessons;
-use crate::say::note;
+use crate::say::{self, note};
 
 /// Build the steps as static programs, in one folder.
 ///
@@ -64,7 +64,7 @@ impl Args {
             fs::copy(&from, &new).with_context(|| format!("copy {}", from.display()))?;
             fs::rename(&new, &to).with_context(|| format!("replace {}", to.display()))?;
         }
-        println!("{}: the steps, {}", dest.display(), built.libc);
+        say::line(&format!("{}: the steps, {}", dest.display(), built.libc))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask doctor`: whether this host lets the lessons run.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sched::CloneFlags;
 use nix::unistd::{chdir, chroot, getgid, getuid, sethostname};
 
+use crate::say::print;
 use crate::style::{Style, colour};
 
 /// Climb the ladder of system calls that the lessons need; name the first that
@@ -28,11 +29,11 @@ impl Args {
         let ladder = Ladder { style: Style::new(colour(&io::stdout())) };
         let works = ladder.climb();
         if works {
-            say("\nEvery lesson can run here.");
+            print("\nEvery lesson can run here.\n")?;
         } else {
-            say("\nThese lessons cannot run here; see the remedy above.");
+            print("\nThese lessons cannot run here; see the remedy above.\n")?;
         }
-        ladder.advise();
+        ladder.advise()?;
         Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -113,27 +114,31 @@ impl Ladder {
     }
 
     /// What else a learner should know, though no lesson fails over it.
-    fn advise(self) {
+    fn advise(self) -> Result<()> {
         if !getuid().is_root() {
-            say("note  lesson 2 without lesson 3 needs root; for this user it shows the refusal");
+            print(
+                "note  lesson 2 without lesson 3 needs root; for this user it shows the refusal\n",
+            )?;
         }
         let rootfs = common::Args::default().rootfs();
         match fs::metadata(&rootfs) {
-            Err(_) => say("note  there is no rootfs yet; `cargo xtask fetch-rootfs` brings one"),
-            Ok(found) if found.uid() != getuid().as_raw() => say(&format!(
+            Err(_) => {
+                print("note  there is no rootfs yet; `cargo xtask fetch-rootfs` brings one\n")
+            }
+            Ok(found) if found.uid() != getuid().as_raw() => print(&format!(
                 "note  {} belongs to another user, so lesson 8 cannot change its files; \
-                 fetch one of your own with --dest, and name it in CONTAINER_ROOTFS",
+                 fetch one of your own with --dest, and name it in CONTAINER_ROOTFS\n",
                 rootfs.display()
             )),
-            Ok(_found) => {}
+            Ok(_found) => Ok(()),
         }
     }
 }
 
-/// Prints a line. Unlike `println!` it does not mind a reader that has left:
-/// a child of [`common::clone`] does not end by SIGPIPE.
+/// Prints a line, also in a child, where a failure is left to the last lines of
+/// the parent, which fail likewise.
 fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = print(&format!("{line}\n"));
 }
 
 fn map_ids(uid: u32, gid: u32) -> Result<()> {

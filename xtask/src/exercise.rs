@@ -12,7 +12,7 @@ use toml::{Table, Value};
 
 use crate::dist::{cargo_build, target_dir};
 use crate::lessons::{self, Lesson};
-use crate::say::quoted;
+use crate::say::{self, quoted};
 
 /// Lay out lesson N for you to write: the program of the lesson before it, with
 /// the goals as comments where the new code goes.
@@ -39,7 +39,7 @@ impl Args {
             return exercise.check();
         }
         exercise.lay_out(self.force)?;
-        exercise.say_what_to_do(self.dir.as_deref());
+        exercise.say_what_to_do(self.dir.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -204,17 +204,21 @@ impl Exercise {
         Err(error).context("start `cargo xtask verify`")
     }
 
-    fn say_what_to_do(&self, exercises: Option<&Path>) {
+    fn say_what_to_do(&self, exercises: Option<&Path>) -> Result<()> {
         let here = env::current_dir().unwrap_or_default();
         let near = |path: &Path| quoted(path.strip_prefix(&here).unwrap_or(path));
         let Lesson { number, goal, .. } = &self.lesson;
-        println!("Lesson {number}: {goal}\n");
-        println!("read   {}", near(&self.lesson.dir().join("README.md")));
-        println!("edit   {}, where it says TODO", near(&self.main()));
-        println!("run    cargo run --manifest-path {} -- /bin/sh", near(&self.manifest()));
-        let dir = exercises.map(|dir| format!(" --dir {}", quoted(dir)));
-        let dir = dir.unwrap_or_default();
-        println!("check  cargo xtask exercise {number} --check{dir}");
+        let dir = exercises.map(|dir| format!(" --dir {}", quoted(dir))).unwrap_or_default();
+        say::print(&format!(
+            "Lesson {number}: {goal}\n\n\
+             read   {}\n\
+             edit   {}, where it says TODO\n\
+             run    cargo run --manifest-path {} -- /bin/sh\n\
+             check  cargo xtask exercise {number} --check{dir}\n",
+            near(&self.lesson.dir().join("README.md")),
+            near(&self.main()),
+            near(&self.manifest()),
+        ))
     }
 }
 

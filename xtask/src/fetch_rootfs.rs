@@ -23,7 +23,7 @@ pub(crate) use from_host::{FromHost, bring, is_static};
 use releases::Release;
 use store::{Root, Store, There, refuse_to_replace};
 
-use crate::say::note;
+use crate::say::{self, note};
 
 /// Put a root for the containers in its place: Alpine's, fetched and checked,
 /// or one of this machine's own programs.
@@ -96,7 +96,7 @@ impl Args {
     }
 
     pub(crate) fn run(self) -> Result<ExitCode> {
-        println!("{}", common::printable(&fetch(&self)?.to_string()));
+        say::line(&fetch(&self)?.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
 

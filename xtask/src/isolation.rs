@@ -3,7 +3,7 @@
 mod svg;
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -13,6 +13,7 @@ use nix::unistd::getuid;
 
 use crate::lessons::{self, Lesson};
 use crate::rootfs::Root;
+use crate::say;
 use crate::style::{Style, colour};
 
 /// Start every step, read from the host's /proc what its container really
@@ -47,7 +48,7 @@ impl Args {
             Some(file) => {
                 fs::write(file, table).with_context(|| format!("write {}", file.display()))?;
             }
-            None => io::stdout().write_all(table.as_bytes()).context("print the table")?,
+            None => say::print(&table)?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -16,6 +16,7 @@ mod say;
 mod style;
 mod verify;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -44,7 +45,11 @@ enum Task {
 
 fn main() -> ExitCode {
     common::end_on_closed_pipe();
-    let done = match Cli::parse().task {
+    let task = match Cli::try_parse() {
+        Ok(cli) => cli.task,
+        Err(help_or_error) => return tell(&help_or_error),
+    };
+    let done = match task {
         Task::Run(args) => args.run(),
         Task::FetchRootfs(args) => args.run(),
         Task::Verify(args) => args.run(),
@@ -56,8 +61,21 @@ fn main() -> ExitCode {
         Task::Exercise(args) => args.run(),
         Task::Book(args) => args.run(),
     };
-    done.unwrap_or_else(|error| {
-        say::note(&common::one_line(&error));
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    say::note(&common::one_line(error));
+    ExitCode::FAILURE
+}
+
+/// Writes the help that was asked for, or what is wrong with the command line.
+fn tell(help_or_error: &clap::Error) -> ExitCode {
+    match help_or_error.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if !help_or_error.use_stderr() => {
+            failed(&anyhow::Error::new(error).context("write to standard output"))
+        }
+        // A standard error that is closed or full loses the line.
+        _ => ExitCode::from(u8::try_from(help_or_error.exit_code()).unwrap_or(2)),
+    }
 }

@@ -1,7 +1,24 @@
-//! Lines for the user, on standard error, and what is to be typed.
+//! What the tasks write, and what is to be typed.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+
+/// Writes to standard output, where `println!` panics when that is full.
+///
+/// A reader that has left ends this program: see
+/// [`common::end_on_closed_pipe`].
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("write to standard output")
+}
+
+/// Writes one line to standard output.
+pub(crate) fn line(text: &str) -> Result<()> {
+    print(&format!("{}\n", common::printable(text)))
+}
 
 /// Writes one line with the program's name before it. A standard error that is
 /// closed or full loses it.

@@ -1,7 +1,7 @@
 //! Checks what the lessons claim, with each lesson's own `verify.sh`.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -10,6 +10,7 @@ use nix::unistd::getuid;
 
 use crate::lessons::{self, Lesson};
 use crate::rootfs::Root;
+use crate::say::print;
 use crate::style::{Style, colour};
 
 /// The first lesson that an ordinary user can run, other than the very first.
@@ -110,13 +111,15 @@ fn verify(
     let out = running.stdout.take().context("read what the script says")?;
 
     let mut counts = Counts::default();
-    for line in BufReader::new(out).split(b'\n') {
+    let shown = BufReader::new(out).split(b'\n').try_for_each(|line| {
         let line = line.with_context(doing)?;
         let line = String::from_utf8_lossy(&line);
         counts.count(&line);
-        say(&line)?;
-    }
+        say(&line)
+    });
+    // A script whose lines nobody takes any more ends by itself, and cleans up.
     let status = running.wait().with_context(doing)?;
+    shown?;
     ensure!(
         status.code() == Some(i32::from(counts.failed > 0)),
         "run {}: it ended with {status} before its last line",
@@ -127,16 +130,14 @@ fn verify(
 
 /// Writes a line of the results, in its colour on a terminal.
 fn say(line: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    let style = Style::new(colour(&out));
+    let style = Style::new(colour(&io::stdout()));
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let written = match word {
-        "ok" => writeln!(out, "{} {rest}", style.green(word)),
-        "FAIL" => writeln!(out, "{} {rest}", style.red(word)),
-        "skip" => writeln!(out, "{} {rest}", style.blue(word)),
-        _ => writeln!(out, "{line}"),
-    };
-    written.context("write the results")
+    print(&match word {
+        "ok" => format!("{} {rest}\n", style.green(word)),
+        "FAIL" => format!("{} {rest}\n", style.red(word)),
+        "skip" => format!("{} {rest}\n", style.blue(word)),
+        _ => format!("{line}\n"),
+    })
 }
 
 /// How many checks passed, failed and were skipped.

@@ -1,14 +1,16 @@
-//! A mirror that keeps the task waiting.
+//! A mirror that keeps the task waiting, and an output that takes nothing.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use testkit::{bin, stderr};
+use testkit::{bin, containers_work, stderr, stdout, workspace};
 
 /// A mirror that answers at once, and then sends a byte now and then for ever.
 struct Dripping {
@@ -106,5 +108,85 @@ fn a_mirror_that_sends_a_byte_now_and_then_is_given_up() {
             .any(|line| line.starts_with("xtask: fetch http://") && line.ends_with(file));
         assert!(told, "{said}");
         assert!(!dir.path().join("rootfs").exists());
+    }
+}
+
+const FULL: &str = "write to standard output: No space left on device; the file system it goes to is full; free some room";
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").expect("open /dev/full")
+}
+
+/// All tasks that write much or little, but for those that would build first:
+/// clippy forbids them the `println!` that panics.
+#[test]
+fn a_full_output_is_told_in_one_line() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let archive = path("archive.tar");
+    let mut packed = tar::Builder::new(File::create(&archive).expect("make an archive"));
+    packed.append_path_with_name("/bin/sh", "bin/sh").expect("pack");
+    packed.finish().expect("pack");
+    let dest = path("rootfs");
+    let exercises = path("exercises");
+    let mut tasks = vec![
+        vec!["--help"],
+        vec!["diff", "--help"],
+        vec!["diff", "5", "6"],
+        vec!["doctor"],
+        vec!["exercise", "5", "--dir", &exercises],
+        vec!["fetch-rootfs", "--archive", &archive, "--dest", &dest],
+        vec!["verify", "1"],
+    ];
+    if containers_work() {
+        tasks.push(vec!["isolation"]);
+    }
+    for task in tasks {
+        let mut command = Command::new(bin("xtask"));
+        let output = command.args(&task).stdout(full()).stdin(Stdio::null()).output();
+        let output = output.expect("start xtask");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{task:?}: {said}");
+        assert_eq!(said.lines().last(), Some(&*format!("xtask: {FULL}")), "{task:?}: {said}");
+        assert_eq!(said.matches("standard output").count(), 1, "{task:?}: {said}");
+    }
+    assert!(Path::new(&dest).join("bin/sh").exists(), "only the line about it is lost");
+}
+
+#[test]
+fn a_full_output_fails_a_script_that_checks() {
+    let script = workspace().join("step01-run/verify.sh");
+    let program = bin("step01-run");
+    let run = |stdout: Stdio| {
+        let mut command = Command::new("sh");
+        command.arg(&script).arg(&program).stdout(stdout).output().expect("start sh")
+    };
+    let output = run(full().into());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("verify.sh: write to standard output: not all lines"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" >&-", "sh", "sh"]).arg(&script).arg(&program);
+    let output = command.output().expect("start sh");
+    let said = stderr(&output);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.ends_with("write to standard output: it is closed"), "{said}");
+    // Where the lines are written, nothing is said about them.
+    let output = run(Stdio::piped());
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert_eq!(stderr(&output), "");
+}
+
+/// Rust's runtime opens /dev/null in the place of a closed standard output, and
+/// cargo's does so before: nobody wants the lines, and nothing panics.
+#[test]
+fn a_closed_output_is_no_panic() {
+    for task in [&["diff", "5", "6"][..], &["--help"], &["doctor"]] {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" >&-", "sh"]).arg(bin("xtask")).args(task);
+        let output = command.output().expect("start sh");
+        assert_ne!(output.status.code(), Some(101), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
     }
 }
