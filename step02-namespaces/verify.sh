@@ -19,8 +19,11 @@ needs root
 # IPC: limits and queues of its own.
 msgmni=/proc/sys/kernel/msgmni
 before=$(cat $msgmni)
+needs root $msgmni
 is 'it can change a limit of its IPC'                '4321'           "$(within ipc "echo 4321 >$msgmni; cat $msgmni")"
 is "the host's limit is as before"                   "$before"        "$(cat $msgmni)"
+
+needs root
 
 # Network: none, not even a loopback that is up.
 is 'its network has no address'                      'nothing'        "$(proc net/fib_trie)"

@@ -24,7 +24,7 @@ stop
 
 # Process 1 is special.
 is 'process 1 is safe from signals of its own'       'still here'     "$(inside 'kill -TERM $$; kill -KILL $$; echo still here')"
-is 'its end is the end of all others'                ''               "$(inside 'sleep 20 & sleep 20 &'; running)"
+is 'its end is the end of all others'                ''               "$(inside 'sleep 1000 & sleep 1000 &'; running_now)"
 start
 [ "$pid" ] && kill -KILL "$pid"
 stop

@@ -11,16 +11,20 @@ export TERM=vt100 SECRET=x
 start
 is 'from the host, its root is the one named'        "$root"          "$(proc_link root)"
 is 'it stands in that root, not outside'             "$root"          "$(proc_link cwd)"
+needs_inside ls
 is 'ls / shows the files of that root'               "$(ls "$root")"  "$(ask 'ls /' | sort)"
+needs nothing
 
 # main -> child -> run
 is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
 is 'the child is process 1'                          1                "$(field NSpid "$(field PPid)" | cut -d ' ' -f 2)"
 is 'the command is process 2'                        2                "$(ask 'echo $$')"
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+needs_inside id
 is 'one is root inside'                              0                "$(ask 'id -u')"
 
 # The root has a /proc, an empty directory made for mounting.
+needs_inside ls
 is '/proc is empty'                                  ''               "$(ask 'ls -A /proc')"
 needs_inside ps
 is 'ps shows not one process'                        0                "$(ask 'ps -A' | grep -c '^[0-9]')"
@@ -35,10 +39,7 @@ is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_fi
 
 # Process 1 inherits the orphans and waits for them.
 tell '(: &) 2>&-; (: &) 2>&-; (: &) 2>&-'
-for _ in 1 2 3 4 5 6 7 8 9; do
-    [ "$(zombies "$(field PPid)")" = nothing ] || sleep 0.1
-done
-is 'orphans do not stay as zombies'                  'nothing'        "$(zombies "$(field PPid)")"
+is 'orphans do not stay as zombies'                  'nothing'        "$(orphans)"
 tell 'trap "exit 7" TERM'
 [ "$main" ] && kill -TERM "$main"
 tell 'while :; do :; done'
@@ -50,7 +51,7 @@ is 'the command does not outlive the program'        'gone'           "$(after_k
 stop
 
 # The exit status comes all the way up the tree.
-echo 'no program' >"$root/plain"
+plant plain 'no program'
 is 'status 42: the command said so'                  42               "$(exits sh -c 'exit 42')"
 is 'status 143: signal 15 ended the command'         143              "$(exits sh -c 'kill -TERM $$')"
 is 'status 127: no such command in the root'         127              "$(exits no-such-command)"
@@ -59,27 +60,30 @@ is 'an error is one line'                            1                "$(err no-
 
 # All changes are written to the root itself.
 guard_host
-is 'what it writes lands in the root'                'written'        "$(inside 'echo written >/made'; cat "$root/made" 2>&1)"
+is 'what it writes lands in the root'                'written'        "$(inside 'rm -rf /made; echo written >/made'; text "$root/made")"
+needs_inside cat
 is 'the next container finds it there'               'written'        "$(inside 'cat /made')"
 
 # Which root.
 is '--rootfs names the root'                         'written'        "$(CONTAINER_ROOTFS=/none; out --rootfs "$root" cat /made)"
+needs nothing
 is 'without a root: status 125'                      125              "$(CONTAINER_ROOTFS=$tmp/none; exits true)"
 has 'it says how to get one'                         'cargo xtask fetch-rootfs' "$(CONTAINER_ROOTFS=$tmp/none; err true)"
 
 # A chroot can be left: a second one, deeper down, and a directory held open
 # from before lie outside of each other.
 echo outside >marker
-needs_inside mount chroot
-is 'break out: a chroot below an open directory'     'outside'        "$(inside "
-    mount -t proc proc /proc && mkdir /x && mount --rbind / /x &&
-    chroot /x /bin/sh -c 'cd -P /proc/self/fd/9/$(echo "$root" | sed 's|[^/]*|..|g') && chroot . /bin/cat \"$tmp/marker\"' 9</
-")"
+up=$(printf %s "$root" | tr -c / . | sed 's|/\.*|../|g')
+needs_inside mount chroot mkdir cat
+is 'break out: a chroot below an open directory'     'outside'        "$(out /bin/sh -c '
+    mount -t proc proc /proc && mkdir /x && mount --rbind / /x && exec 9</ &&
+    chroot /x /bin/sh -c "cd -P /proc/self/fd/9/\$0 && chroot . /bin/cat \"\$1\"" "$0" "$1"
+' "$up" "$tmp/marker")"
 # The mount namespace still has the host's root; entering it anew goes there.
-needs_inside mount nsenter
-is 'break out: enter the mount namespace again'      'outside'        "$(inside "
-    mount -t proc proc /proc && nsenter -m/proc/self/ns/mnt /bin/cat '$tmp/marker'
-")"
+needs_inside mount nsenter cat
+is 'break out: enter the mount namespace again'      'outside'        "$(out /bin/sh -c '
+    mount -t proc proc /proc && nsenter -m/proc/self/ns/mnt /bin/cat "$0"
+' "$tmp/marker")"
 
 needs nothing
 is 'the host has no new mount'                       ''               "$(new_mounts)"

@@ -7,10 +7,11 @@
 # A copy of the root, with a few files to play with.
 copy_root
 root=$CONTAINER_ROOTFS
-mkdir -p "$root/play/directory"
-echo old >"$root/play/change"
-echo old >"$root/play/delete"
-echo old >"$root/play/directory/file"
+plant play/
+plant play/change old
+plant play/delete old
+plant play/directory/
+plant play/directory/file old
 before=$(digest "$root")
 
 start
@@ -20,23 +21,26 @@ is 'lowerdir is the root'                            "$root"          "$(overlay
 is "upperdir is a directory of the host's"           'there'          "$(test -d "$upper" && echo there)"
 is 'workdir is another, on the same mount'           'there'          "$(test -d "$(overlay workdir)" && test "$(overlay workdir)" != "$upper" && echo there)"
 is 'userxattr lets it delete without real root'      'userxattr'      "$(overlay userxattr)"
+needs_inside ls
 is 'ls / shows the files of the root'                "$(ls "$root")"  "$(ask 'ls /' | sort)"
+needs nothing
 is 'the upper directory is empty at first'           ''               "$(ls -A "$upper" 2>&1)"
 
 # Every change lands in the upper directory, and can be looked at there.
 guard_host
+needs_inside cat rm mkdir
 is 'a new file is there'                             'new'            "$(ask 'echo new >/play/new; cat /play/new')"
-is 'it lies in the upper directory'                  'new'            "$(cat "$upper/play/new" 2>&1)"
+is 'it lies in the upper directory'                  'new'            "$(text "$upper/play/new")"
 is 'not in the root below'                           'not there'      "$(test -e "$root/play/new" || echo not there)"
 is 'a changed file is changed'                       'changed'        "$(ask 'echo changed >/play/change; cat /play/change')"
-is 'it was copied up and changed there'              'changed'        "$(cat "$upper/play/change" 2>&1)"
+is 'it was copied up and changed there'              'changed'        "$(text "$upper/play/change")"
 is 'below, it is as it was'                          'old'            "$(cat "$root/play/change" 2>&1)"
 is 'a deleted file is gone'                          'gone'           "$(ask 'rm /play/delete; test -e /play/delete || echo gone')"
 # shellcheck disable=SC2012 # a name without surprises
 is 'a whiteout stands for it: character device 0/0'  'c 0, 0'         "$(ls -ln "$upper/play/delete" 2>&1 | tidy | sed 's/^\(.\)[^ ]* [^ ]* [^ ]* [^ ]* \([0-9]*, *[0-9]*\) .*/\1 \2/')"
 is 'below, it is still there'                        'old'            "$(cat "$root/play/delete" 2>&1)"
 is 'a directory made anew is empty'                  'empty'          "$(ask 'rm -r /play/directory && mkdir /play/directory && ls -A /play/directory && echo empty')"
-needs getfattr
+[ "$why_not" ] || needs getfattr
 is 'it is opaque: what lies below is hidden'         'y'              "$(getfattr --absolute-names -n user.overlay.opaque --only-values "$upper/play/directory" 2>&1)"
 needs nothing
 
@@ -47,24 +51,29 @@ is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'e
 
 # Two at once.
 two start
+needs_inside ls cat
 is 'a second container starts from the root'         'change delete directory' "$(two ask 'ls /play' | joined)"
 is 'nothing in it is changed'                        'old'            "$(two ask 'cat /play/change')"
 two tell 'echo two >/play/two'
 is "the first does not see the second's files"       'change directory new' "$(ask 'ls /play' | joined)"
 is "nor the second the first's"                      'change delete directory two' "$(two ask 'ls /play' | joined)"
+needs nothing
 two stop
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 stop
 
 # Afterwards.
 is 'the scratch directory is gone'                   'gone'           "$(test -n "$upper" && ! test -e "$upper" && ls -A "$mem" && echo gone)"
+needs_inside cat
 is 'a new container starts from scratch'             'old old'        "$(inside 'cat /play/change /play/delete' | joined)"
+needs nothing
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
 
 # Several layers, as those of a Docker image: the topmost wins.
 mkdir -p top/play middle/play
 echo top >top/play/change
 echo middle | tee middle/play/change >middle/play/delete
+needs_inside cat rm ls
 is 'of several layers the topmost wins'              'top middle old' "$(
     out --lower top --lower middle --lower "$root" cat /play/change /play/delete /play/directory/file | joined
 )"
@@ -75,9 +84,10 @@ is 'the layers stay as they are'                     'top middle old' "$(
 
 # A scratch directory that stays.
 kept=$mem/kept
-is '--scratch stays, to be looked into'              'kept'           "$(out --scratch "$kept" sh -c 'echo kept >/play/kept; rm /play/delete'; cat "$kept/upper/play/kept" 2>&1)"
+is '--scratch stays, to be looked into'              'kept'           "$(out --scratch "$kept" sh -c 'echo kept >/play/kept; rm /play/delete'; text "$kept/upper/play/kept")"
 is 'upper and work are in it, and merged is empty'   'merged upper work' "$({ cd "$kept" && echo * && ls -A merged; } 2>&1 | joined)"
 is 'a second run goes on where it ended'             'change directory kept' "$(out --scratch "$kept" ls /play | joined)"
+needs nothing
 start --scratch "$kept"
 is 'while one uses it, another is refused'           125              "$(exits --scratch "$kept" true)"
 stop

@@ -22,7 +22,15 @@
 #   two start, two ask, two stop    the same for a second container
 #
 #   needs WORD...  the checks that follow are skipped unless WORD is here:
-#                  `root`, `user` (not root), a program; `needs nothing` ends it
+#                  `root`, `user` (not root), a program, a file to write to;
+#                  `needs nothing` ends it
+#   needs_inside   the same for programs in the root of the container
+#
+#   copy_root      makes a copy of the root, for the script to spoil
+#   plant, text    write and read a file of it
+#
+# A script waits for an event, and for $VERIFY_LIMIT seconds at most, 60 unless
+# it is set. What has not happened by then is taken not to happen.
 
 # --- The verdict -----------------------------------------------------------
 
@@ -100,19 +108,21 @@ needs() {
         root) [ "$uid" = 0 ] || why_not='only root can do this' ;;
         user) [ "$uid" != 0 ] || why_not='root is not refused' ;;
         nothing) ;;
+        /*) [ -w "$word" ] || why_not="$word cannot be written to here" ;;
         getfattr) command -v getfattr >/dev/null || why_not='there is no getfattr here; the package attr brings it' ;;
         *) command -v "$word" >/dev/null || why_not="there is no $word here" ;;
         esac
     done
 }
 
-# As needs, but the programs must be in the root of the container.
+# As needs, but the programs must be in the root of the container, which may
+# have no /dev/null.
 needs_inside() {
     needs nothing
-    for word in "$@"; do
-        [ "$why_not$hands_off" ] && return
-        [ "$(inside "command -v $word >&2 || echo none")" != none ] || why_not="there is no $word in the root"
-    done
+    [ "$why_not$hands_off" ] && return
+    word=$(inside "for word in $*; do command -v \$word >&2 || echo no \$word; done" | sed -n 's/^no //p;' | head -n 1)
+    [ -z "$word" ] || why_not="there is no $word in the root"
+    : >err
 }
 
 # The last word of every script.
@@ -123,6 +133,23 @@ finish() {
     [ ! "$unsaid" ] || echo "$0: write to standard output: not all lines could be written; the file system it goes to is likely full; free some room" >&2
     [ "$failed$unsaid" = 0 ]
     exit
+}
+
+# --- Waiting ---------------------------------------------------------------
+
+# wait_until COMMAND...: waits for it to succeed, for $limit seconds at most.
+# After one wait in vain it is no slow machine, and the next are short.
+wait_until() {
+    patience=$limit
+    [ ! -e "$tmp/in-vain" ] || patience=2
+    begun=$(date +%s)
+    until "$@"; do
+        [ $(($(date +%s) - begun)) -lt "$patience" ] || {
+            : >"$tmp/in-vain"
+            return 1
+        }
+        sleep 0.1
+    done
 }
 
 # --- A container that runs one command -------------------------------------
@@ -181,18 +208,22 @@ start() {
     to=$((5 + 2 * n)) from=$((4 + 2 * n))
     rm -f "to.$n" "from.$n"
     mkfifo "to.$n" "from.$n"
+    # The container ends when these close, whatever has become of this script.
+    # With both ends here nobody waits for another to open one: 3 and 4 are the
+    # container's.
+    eval "exec 3<>to.$n $to>to.$n 3<to.$n 4<>from.$n $from<from.$n 4>from.$n"
     # Descriptor 5 is one that the caller happens to have open.
     # shellcheck disable=SC2016 # for the shell that becomes the program
     {
         timeout -s KILL "$limit" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
-            <"to.$n" >"from.$n" 5</
+            <&3 >&4 3<&- 4>&- 5</
         status=$?
+        exec 3<&- 4>&-
         end_all "$n"
         exit "$status"
     } 2>told 6>&- 7>&- 8>&- 9>&- &
     echo $! >"job.$n"
-    # The container ends when these close, whatever has become of this script.
-    eval "exec $to>to.$n $from<from.$n"
+    exec 3<&- 4>&-
     if [ "$(talk 'echo ready' | tail -n 1)" != ready ]; then
         [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
         stop
@@ -255,29 +286,24 @@ stop() {
 # nobody hands a signal on to may never stop by itself, and the answer that is
 # waited for would never come.
 end_all() {
-    tries=30
-    while left=$(running_now "$1") && [ "$left" ]; do
-        [ "$((tries -= 1))" -gt 0 ] || {
-            echo "$left" >>outlived
-            # shellcheck disable=SC2086 # one word a process
-            kill -KILL $left
-        }
-        sleep 0.1
+    until wait_until none_runs "$1"; do
+        left=$(running_now "$1")
+        echo "$left" >>outlived
+        # shellcheck disable=SC2086 # one word a process
+        kill -KILL $left
     done
 }
 
 # Kills the program, and says what becomes of its command.
 after_kill() {
-    [ "$main" ] && kill -KILL "$main"
-    for _ in 1 2 3 4 5 6 7 8 9; do
-        # A zombie has ended; whoever inherited it has not noticed yet.
-        if [ "$pid" ] && ! grep -qs '^State:[[:blank:]]*[^Z[:blank:]]' "/proc/$pid/status"; then
-            echo gone
-            return
-        fi
-        sleep 0.1
-    done
-    echo 'still there'
+    [ "$main" ] || return
+    kill -KILL "$main"
+    if wait_until has_ended "$pid"; then echo gone; else echo 'still there'; fi
+}
+
+# has_ended PID: a zombie has; whoever inherited it has not noticed yet.
+has_ended() {
+    ! grep -qs '^State:[[:blank:]]*[^Z[:blank:]]' "/proc/$1/status"
 }
 
 # The same for a second container; $main and $pid stay those of the first.
@@ -373,7 +399,7 @@ overlay() {
                 sub(/^[^=]*=/, "", options[i])
                 print options[i]
             }
-    }' "/proc/$pid/mountinfo" | sed 's/\\040/ /g'
+    }' "/proc/$pid/mountinfo" | as_it_is | sed 's/\\\(.\)/\1/g'
 }
 
 # children PID
@@ -381,21 +407,21 @@ children() {
     grep -ls "^PPid:[[:blank:]]*$1\$" /proc/[0-9]*/status | cut -d / -f 3
 }
 
-# zombies PID: its children that have ended and were not waited for.
-zombies() {
-    for child in $(children "$1"); do
-        grep -ls '^State:[[:blank:]]*Z' "/proc/$child/status"
-    done | or_nothing
+# orphans: the children of process 1 besides the command.
+orphans() {
+    init=$(field PPid)
+    wait_until only_child "$pid" "$init"
+    children "$init" | grep -vx "$pid" | or_nothing
 }
 
-# Processes of containers that are left, or had to be killed. A busy machine
-# takes a moment to end them.
+# only_child PID PARENT
+only_child() {
+    [ "$(children "$2")" = "$1" ]
+}
+
+# Processes of containers that are left, or had to be killed.
 running() {
-    tries=30
-    while [ -n "$(running_now)" ] && [ "$tries" -gt 0 ]; do
-        tries=$((tries - 1))
-        sleep 0.1
-    done
+    wait_until none_runs
     cat outlived
     running_now
 }
@@ -403,17 +429,41 @@ running() {
 # running_now [N]: those of all containers or one. They have a file of ours as
 # standard error, or answer to us: then it is the same as standard output.
 running_now() {
-    # shellcheck disable=SC2010,SC2012 # names in /proc are numbers
-    ls -l /proc/[0-9]*/fd/[12] 2>/dev/null | grep -F -e "-> $tmp/err${1:+.$1}" -e "-> $tmp/from${1:+.$1}" |
-        sed 's|.* /proc/\([0-9]*\)/.*|\1|' | sort -u
+    holding "err${1:+.$1}" "from${1:+.$1}"
+}
+
+none_runs() {
+    [ -z "$(running_now "$@")" ]
+}
+
+# holding NAME...: the processes whose standard output or error is a file of
+# ours whose name begins so. The list is for a first look: somebody else can
+# choose a name that reads like ours, and ours may have a newline.
+holding() {
+    # shellcheck disable=SC2012 # names in /proc are numbers
+    ls -l /proc/[0-9]*/fd/[12] 2>/dev/null | awk -v ours="/${tmp##*/}/" '
+        match($0, / \/proc\/[0-9]+\/fd\/[12] /) { file = substr($0, RSTART + 1, RLENGTH - 2) }
+        index($0, ours) { print file }' | sort -u | while read -r file; do
+        link=$(readlink "$file")
+        for name in "$@"; do
+            case $link in
+            "$tmp/$name"*) echo "$file" | cut -d / -f 3 ;;
+            esac
+        done
+    done | grep -vx "$$" | sort -u
 }
 
 # What is mounted on the host and was not when the script began.
 new_mounts() {
-    grep -vxF -f "$tmp/host-mounts" /proc/self/mountinfo | cut -d ' ' -f 5 | sed 's/\\040/ /g'
+    grep -vxF -f "$tmp/host-mounts" /proc/self/mountinfo | cut -d ' ' -f 5
 }
 
 # --- Small things ----------------------------------------------------------
+
+# Names that the kernel has written in a list: \040 stands for a blank.
+as_it_is() {
+    printf '%b\n' "$(sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')"
+}
 
 # One blank where there are several, none at the ends.
 tidy() {
@@ -427,15 +477,33 @@ joined() {
 
 or_nothing() {
     text=$(cat)
-    echo "${text:-nothing}"
+    printf '%s\n' "${text:-nothing}"
 }
 
-# A copy of the root, for the script to spoil.
+# A copy of the root, for the script to spoil. Nothing is written to the root
+# itself, not where no container runs either.
 copy_root() {
-    [ "$why_not" ] && return
-    # What another user keeps to itself is not needed.
-    cp -a "$CONTAINER_ROOTFS" "$tmp/root" 2>/dev/null
+    mkdir root
+    # What another user keeps to itself is not needed. The root may be a link.
+    [ "$why_not" ] || cp -a -- "$CONTAINER_ROOTFS/." root 2>/dev/null
     CONTAINER_ROOTFS=$tmp/root
+}
+
+# plant FILE WORD...: writes a file of the copy, in a directory that was planted
+# or is the root itself. What is there goes first, and a link with it, which may
+# lead out. `plant FILE/` makes a directory.
+plant() (
+    cd root && rm -rf "./${1%/}" || exit
+    case $1 in
+    */) mkdir "./$1" ;;
+    *) set -C && file=$1 && shift && echo "$@" >"./$file" ;;
+    esac
+)
+
+# text FILE: what a container has written to it. It may have made a link, or a
+# FIFO in which nobody writes.
+text() {
+    if [ -f "$1" ] && ! [ -h "$1" ]; then cat "$1"; else echo "no file is $1"; fi
 }
 
 # A number that stands for all that a directory holds.
@@ -445,24 +513,34 @@ digest() {
 
 # --- The stage -------------------------------------------------------------
 
+# Kills whatever uses a file of ours; says whether there was nothing.
+none_holds() {
+    left=$(holding '')
+    # shellcheck disable=SC2086 # one word a process
+    [ -z "$left" ] || ! kill -KILL $left 2>/dev/null
+}
+
+# Those of the new mounts that lie in our directories, the last one first.
+ours_mounted() {
+    new_mounts | sort -r | while read -r mount; do
+        case $(printf '%s\n' "$mount" | as_it_is) in
+        "$tmp/"* | "$mem/"*) printf '%s\n' "$mount" ;;
+        esac
+    done
+}
+
 # Ends what still runs, unmounts, removes. Called however the script ends.
 clean() {
     trap '' HUP INT PIPE TERM
     [ "$tmp" ] || return
-    exec 6>&- 7>&- 8>&- 9>&-
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        left=$(running_now)
-        [ "$left" ] || break
-        # shellcheck disable=SC2086 # one word a process
-        kill -KILL $left 2>/dev/null
-        sleep 0.1
-    done
+    exec 3<&- 4>&- 6>&- 7>&- 8>&- 9>&-
+    wait_until none_holds
     cd /
-    new_mounts | grep -F -e "$tmp/" -e "$mem/" | sort -r | while read -r mount; do
-        umount "$mount"
+    ours_mounted | while read -r mount; do
+        umount "$(printf '%s\n' "$mount" | as_it_is)"
     done
     # Never through a mount that could not be undone.
-    new_mounts | grep -qF -e "$tmp/" -e "$mem/" && return
+    [ -z "$(ours_mounted)" ] || return
     chmod -R u+rwX "$tmp" "$mem" 2>/dev/null
     rm -rf "$tmp" "$mem"
 }
@@ -489,8 +567,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin
 uid=$(id -u)
 gid=$(id -g)
 
-# No container may take longer, in seconds.
-limit=10
+# No container may take longer, and nothing is waited for longer, in seconds.
+limit=${VERIFY_LIMIT:-60}
 # Why no container can run here: told by `cargo xtask verify`, which has tried.
 refused=${VERIFY_REFUSED:-}
 why_not=$refused
@@ -503,17 +581,26 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/verify.XXXXXX") && tmp=$(cd "$tmp" && pwd -P) || exit
+# A signal must not come between making a directory and knowing its name.
+make_dir() (
+    trap '' HUP INT PIPE TERM
+    mktemp -d -- "$1/verify.XXXXXX"
+)
+unset CDPATH
+tmp=$(make_dir "${TMPDIR:-/tmp}") && tmp=$(cd -- "$tmp" && pwd -P) || exit
 # Where overlays write: /tmp may be an overlay itself, and a file system in
 # memory can take what they write since Linux 6.6.
 mem=$tmp/scratch
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && uname -r | awk -F. '{ exit !($1 * 100 + $2 >= 606) }'; then
-    mem=$(mktemp -d /dev/shm/verify.XXXXXX) || exit
+    mem=$(make_dir /dev/shm) || exit
 else
     mkdir "$mem" || exit
 fi
 export TMPDIR="$mem"
 cd "$tmp" || exit
+# The options of a mount may take a page. What does not fit goes by a descriptor
+# of the program's, and the kernel's list would not say where it led.
+[ ${#tmp} -lt 400 ] || TMPDIR=scratch
 exec </dev/null
 : >outlived
 cat /proc/self/mountinfo >host-mounts
