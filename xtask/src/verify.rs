@@ -1,6 +1,7 @@
 //! Checks what the lessons claim, with each lesson's own `verify.sh`.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -100,6 +101,14 @@ fn verify(
 ) -> Result<Counts> {
     let script = lesson.dir().join("verify.sh");
     let doing = || format!("run {}", script.display());
+    for file in [&script, &common::workspace().join("xtask/verify-lib.sh")] {
+        let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+        ensure!(
+            !text.contains(&b'\r'),
+            "run {}: it has the line ends of Windows, with which no shell can read it; clone the course anew",
+            file.display()
+        );
+    }
     let program = path::absolute(program).context("name the program")?;
     say(&format!("{}: {}", lesson.name, lesson.goal))?;
     let mut command = Command::new("sh");
