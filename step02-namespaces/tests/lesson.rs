@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testkit::{containers_work, is_root, sh, skip, stderr, stdout};
+use testkit::{containers_work, is_root, sh, skip, stderr, stdout, step, tempdir};
 
 const STEP: &str = "step02-namespaces";
 
@@ -50,17 +50,12 @@ fn a_mount_stays_inside() {
         return;
     }
     let dir = tempdir();
-    let script = format!("mount -t tmpfs inside {dir} && grep -c '^inside ' /proc/mounts");
-    assert_eq!(stdout(&sh(STEP, &script)), "1");
+    let mut step = step(STEP);
+    step.args(["/bin/sh", "-c", "mount -t tmpfs lesson02 . && grep -c '^lesson02 ' /proc/mounts"]);
+    let output = step.current_dir(dir.path()).output().expect("start the step");
+    assert_eq!(stdout(&output), "1");
     let mounts = fs::read_to_string("/proc/self/mounts").expect("read the mounts");
-    fs::remove_dir(&dir).expect("remove the directory");
-    assert!(!mounts.contains(&dir));
-}
-
-fn tempdir() -> String {
-    let dir = std::env::temp_dir().join(format!("lesson02.{}", std::process::id()));
-    fs::create_dir(&dir).expect("make a directory");
-    dir.display().to_string()
+    assert!(!mounts.contains("lesson02 "), "{mounts}");
 }
 
 #[test]

@@ -112,36 +112,50 @@ pub fn is_one_line(name: &str, text: &str) -> bool {
         && !text.contains(char::is_control)
 }
 
-/// A directory that can hold an overlay, in memory where there is a place for
-/// that: not every `/tmp` can.
-///
-/// # Panics
-///
-/// When it cannot be made.
-pub fn scratch_place() -> TempDir {
-    let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    place.expect("make a directory")
-}
-
-/// A place for scratch directories, removed with whatever runners that were
-/// killed have left in it.
+/// A temporary directory, removed with whatever containers have left in it.
 pub struct Scratches(TempDir);
 
 impl Scratches {
-    /// A new one, as [`scratch_place`].
+    /// One that can hold an overlay, in memory where there is a place for that:
+    /// not every `/tmp` can.
     ///
     /// # Panics
     ///
     /// When it cannot be made.
     #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Scratches {
-        Scratches(scratch_place())
+        let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(tmpdir()));
+        Scratches(place.expect("make a directory"))
     }
 
-    /// The directory, for `TMPDIR`.
+    /// The directory.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
+}
+
+/// A directory that can hold an overlay, as [`Scratches::new`].
+///
+/// # Panics
+///
+/// When it cannot be made.
+pub fn scratch_place() -> Scratches {
+    Scratches::new()
+}
+
+/// A directory in `$TMPDIR`, else in `/tmp`.
+///
+/// # Panics
+///
+/// When it cannot be made.
+pub fn tempdir() -> Scratches {
+    Scratches(tempfile::tempdir_in(tmpdir()).expect("make a directory"))
+}
+
+/// Not as std has it: an empty `TMPDIR` is none.
+fn tmpdir() -> PathBuf {
+    let named = std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty());
+    named.map_or_else(|| "/tmp".into(), PathBuf::from)
 }
 
 impl Drop for Scratches {
@@ -195,7 +209,7 @@ pub fn host_rootfs() -> &'static Path {
 fn dir_of_this_process() -> &'static Path {
     static DIR: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (dir, _remover) = DIR.get_or_init(|| {
-        let dir = tempfile::tempdir().expect("make a temporary directory").keep();
+        let dir = tempfile::tempdir_in(tmpdir()).expect("make a temporary directory").keep();
         // Statics are never dropped. This child sees the end of its standard
         // input when we are gone, and Ctrl-C does not reach its process group.
         let remover = Command::new("/bin/sh")

@@ -11,16 +11,15 @@ use std::process::{Command, Output};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tempfile::TempDir;
 use testkit::{
-    STEPS, bin, containers_work, has_init, is_one_line, is_root, rootfs, scratch_place, skip,
-    stderr, stdout, step, steps, within,
+    STEPS, Scratches, bin, containers_work, has_init, is_one_line, is_root, rootfs, scratch_place,
+    skip, stderr, stdout, step, steps, tempdir, within,
 };
 
 const OVERLAY: &str = "step08-overlay";
 
 /// A directory that steps are started in: the tables below name what is in it.
-struct Place(TempDir);
+struct Place(Scratches);
 
 impl Place {
     fn new() -> Place {
@@ -256,7 +255,7 @@ fn a_command_that_cannot_be_executed_says_why() {
     if !containers_work() {
         return;
     }
-    let layer = tempfile::tempdir().expect("make a directory");
+    let layer = tempdir();
     let this = fs::read(std::env::current_exe().expect("a test has a path")).expect("read it");
     let machine = [this[18], this[19]];
     // Not this one, whichever it is.

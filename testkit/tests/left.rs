@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::getuid;
-use tempfile::TempDir;
 use testkit::procs::{Proc, end_of, gone, having, line, running, scripted, token, wait_until};
 use testkit::{
-    bin, containers_work, is_one_line, is_root, scratch_place, skip, stderr, stdout, step,
+    Scratches, bin, containers_work, is_one_line, is_root, scratch_place, skip, stderr, stdout,
+    step, tempdir,
 };
 
 const STEP: &str = "step08-overlay";
@@ -21,7 +21,7 @@ const STEP: &str = "step08-overlay";
 const WRITER: &str = r#"while read word; do echo "$word" >>/log && echo $(cat /log); done"#;
 
 /// Where the containers of one test have their scratch directories.
-struct Place(TempDir);
+struct Place(Scratches);
 
 impl Place {
     fn new() -> Place {
@@ -274,7 +274,7 @@ fn what_may_not_be_read_or_written_is_removed_as_well() {
         return;
     }
     let place = Place::new();
-    let outside = tempfile::tempdir().expect("a directory");
+    let outside = tempdir();
     fs::write(outside.path().join("file"), "mine").expect("write a file");
     let token = token();
     let script = r#"
@@ -309,7 +309,7 @@ fn a_home_that_others_could_change_is_refused() {
     if !containers_work() {
         return;
     }
-    let elsewhere = tempfile::tempdir().expect("a directory");
+    let elsewhere = tempdir();
     let make = |what: &str, home: &Path| match what {
         "a symbolic link" => symlink(elsewhere.path(), home),
         "a file" => fs::write(home, ""),

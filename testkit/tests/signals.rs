@@ -13,7 +13,8 @@ use testkit::procs::{
 };
 use testkit::pty::Terminal;
 use testkit::{
-    Scratches, bin, containers_work, has_init, has_pid_namespace, skip, stderr, stdout, step, steps,
+    Scratches, bin, containers_work, has_init, has_pid_namespace, skip, stderr, stdout, step,
+    steps, tempdir,
 };
 
 /// Waits for its own end, whatever it is: its standard input stays open.
@@ -188,7 +189,7 @@ fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
     if !containers_work() {
         return;
     }
-    let scratch = tempfile::tempdir().expect("a directory");
+    let scratch = tempdir();
     for name in steps() {
         let several = r#"exec 3<&0; : | cat - "$0" <&3 & : | cat - "$0" <&3 & exec cat - "$0""#;
         for delay in 0..60 {
@@ -305,7 +306,7 @@ fn an_interrupt_to_the_whole_group_reaches_the_command_once() {
         skip("the caller of the tests ignores SIGINT");
         return;
     }
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = tempdir();
     for name in steps() {
         let token = token();
         let script = "trap 'n=$((n+1)); echo got $n' INT; trap 'echo end $n; exit 4' TERM; \

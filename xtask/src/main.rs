@@ -16,7 +16,9 @@ mod say;
 mod style;
 mod verify;
 
+use std::env;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,6 +47,11 @@ enum Task {
 
 fn main() -> ExitCode {
     common::end_on_closed_pipe();
+    if env::var_os("TMPDIR").is_some_and(|dir| dir.is_empty()) {
+        // std takes an empty name for the current directory; other programs ignore
+        // it. The call fails only when it was called before.
+        let _ = tempfile::env::override_temp_dir(Path::new("/tmp"));
+    }
     let task = match Cli::try_parse() {
         Ok(cli) => cli.task,
         Err(help_or_error) => return tell(&help_or_error),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use testkit::{STEPS, bin, containers_work, is_root, skip, stderr};
+use testkit::{STEPS, bin, containers_work, is_root, skip, stderr, tempdir};
 
 /// What the bench prints for the steps beside this test; nothing, with the
 /// reason, where it cannot run.
@@ -113,7 +113,7 @@ fn the_picture_is_well_formed() {
 
 #[test]
 fn a_folder_without_the_steps_is_told_in_a_line() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempdir();
     let failed = Command::new(bin("xtask"))
         .args(["bench", "--dir"])
         .arg(dir.path())

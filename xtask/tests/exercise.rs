@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use testkit::{STEPS, bin, containers_work, rootfs, skip, stderr, stdout, workspace};
+use testkit::{STEPS, bin, containers_work, rootfs, skip, stderr, stdout, tempdir, workspace};
 
 /// Whether there is a cargo to build exercises with.
 fn cargo_works() -> bool {
@@ -27,7 +27,7 @@ fn an_exercise_fails_until_it_is_done() {
     if !cargo_works() || !containers_work() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempdir();
     for step in STEPS {
         let laid_out = exercise(dir.path(), &[step]);
         assert!(laid_out.status.success(), "{step}: {}", stderr(&laid_out));
@@ -48,7 +48,7 @@ fn an_exercise_fails_until_it_is_done() {
 #[test]
 fn the_tasks_work_in_an_exercises_own_directory() {
     // The usual place, found from any checkout.
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempdir();
     let course = dir.path().canonicalize().expect("name it").join("my course");
     for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
         copy(file, &course);
@@ -83,7 +83,7 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     if !cargo_works() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempdir();
     let dir = dir.path().join("my exercises");
     let laid_out = exercise(&dir, &["3"]);
     let said = stdout(&laid_out);
@@ -109,7 +109,7 @@ fn alias(dir: &Path) -> toml::Value {
 
 #[test]
 fn what_the_learner_wrote_stays_unless_forced() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempdir();
     let main = dir.path().join("step05-pid/src/main.rs");
     let unchecked = exercise(dir.path(), &["5", "--check"]);
     assert_eq!(unchecked.status.code(), Some(1));

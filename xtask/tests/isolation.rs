@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use testkit::{STEPS, bin, containers_work, is_root, rootfs, stderr, stdout, workspace};
+use testkit::{STEPS, bin, containers_work, is_root, rootfs, stderr, stdout, tempdir, workspace};
 
 /// How many of the eight columns are the container's own, a step.
 const OWN: [usize; 8] = [0, 4, 5, 5, 6, 7, 7, 8];
@@ -76,7 +76,7 @@ fn a_table_in_a_file_has_no_colours() {
     if !containers_work() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempdir();
     let file = dir.path().join("table");
     let output = done(isolation().arg("--output").arg(&file));
     assert_eq!(stdout(&output), "");

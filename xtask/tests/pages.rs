@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use testkit::{STEPS, bin, containers_work, is_root, rootfs, skip, workspace};
+use testkit::{STEPS, bin, containers_work, is_root, rootfs, skip, tempdir, workspace};
 
 /// Stands for `cargo`: runs what is built, without building it again.
 const SHIM: &str = r#"#!/bin/sh
@@ -35,7 +35,7 @@ fn pages_show_what_happens() {
     if !containers_work() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = tempdir();
     let cases = trycmd::TestCases::new();
     let bins = bin("xtask").parent().expect("a directory").display().to_string();
     for (name, script) in [("cargo", &*SHIM.replace("BIN", &bins)), ("sudo", SUDO)] {

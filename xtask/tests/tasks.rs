@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use testkit::{STEPS, bin, containers_work, skip, stderr, stdout, workspace};
+use testkit::{STEPS, Scratches, bin, containers_work, skip, stderr, stdout, tempdir, workspace};
 
 fn xtask(words: &[&str]) -> Output {
     Command::new(bin("xtask")).args(words).env_remove("CARGO").output().expect("start xtask")
@@ -57,13 +57,13 @@ fn the_doctor_counts_lessons() {
 /// A checkout as it is after it was copied elsewhere with what is built, with
 /// no more in it than the tasks need here.
 struct Copy {
-    _dir: tempfile::TempDir,
+    _dir: Scratches,
     path: PathBuf,
 }
 
 impl Copy {
     fn new() -> Copy {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = tempdir();
         let path = dir.path().canonicalize().expect("name it").join("a copy");
         let built = path.join("target/debug");
         fs::create_dir_all(&built).expect("make a directory");
@@ -102,7 +102,7 @@ fn a_copied_checkout_is_the_one_that_counts() {
     }
 
     // A program that lies elsewhere looks around where it is called.
-    let elsewhere = tempfile::tempdir().expect("make a directory");
+    let elsewhere = tempdir();
     let xtask = elsewhere.path().join("xtask");
     fs::copy(bin("xtask"), &xtask).expect("copy a program");
     let mut command = Command::new(&xtask);
@@ -147,6 +147,66 @@ fn without_a_network_a_first_run_says_how_to_get_alpine_later() {
     );
 }
 
+/// Git for Windows converts them, and WSL reads what it has checked out.
+#[test]
+fn a_checkout_has_the_line_ends_of_a_shell() {
+    if Command::new("git").arg("--version").output().is_err() {
+        skip("there is no git here");
+        return;
+    }
+    let dir = tempdir();
+    let files = ["step01-run/verify.sh", "step01-run/src/main.rs", "xtask/verify-lib.sh"];
+    let files = [&files[..], &["xtask/tests/corpus/climbs.tar.gz", ".gitattributes"]].concat();
+    for file in &files {
+        let to = dir.path().join(file);
+        fs::create_dir_all(to.parent().expect("above")).expect("make a directory");
+        fs::copy(workspace().join(file), to).expect("copy a file");
+    }
+    let git = |words: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "core.autocrlf=true"]).args(words).current_dir(dir.path());
+        let output = git.output().expect("start git");
+        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "--all"]);
+    git(&["checkout-index", "--all", "--prefix=out/"]);
+    for file in &files {
+        let [out, here] = [dir.path().join("out"), workspace().to_owned()];
+        let [out, here] = [out, here].map(|dir| fs::read(dir.join(file)).expect("read a file"));
+        assert!(out == here, "{file}");
+    }
+}
+
+#[test]
+fn scripts_with_the_line_ends_of_windows_are_told() {
+    let copy = Copy::new();
+    fs::create_dir(copy.path.join("xtask")).expect("make a directory");
+    let [lib, script] = ["xtask/verify-lib.sh", "step06-chroot/verify.sh"];
+    for windows in [lib, script] {
+        for file in [lib, script] {
+            let text = fs::read_to_string(workspace().join(file)).expect("read a script");
+            let end = if file == windows { "\r\n" } else { "\n" };
+            fs::write(copy.path.join(file), text.replace('\n', end)).expect("write a script");
+        }
+        let output = copy.command("xtask").args(["verify", "6", "--rootfs", "/"]).output();
+        let said = stderr(&output.expect("start xtask"));
+        let why = format!("{windows}: it has the line ends of Windows");
+        assert!(said.contains(&why) && said.ends_with("; clone the course anew"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn an_empty_tmpdir_is_none() {
+    // Nothing can be made in the current directory, and there is no root yet.
+    let copy = Copy::new();
+    let mut command = copy.command("xtask");
+    command.arg("isolation").current_dir("/proc").env("TMPDIR", "");
+    let said = stderr(&command.output().expect("start xtask"));
+    assert!(said.contains("xtask: ") && !said.contains("temporary directory"), "{said}");
+}
+
 /// The bar is there while something is compiled, and nothing else ever is.
 #[test]
 fn compiling_shows_on_the_terminal() {
@@ -157,7 +217,7 @@ fn compiling_shows_on_the_terminal() {
         skip("there is no cargo to build with");
         return;
     };
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = tempdir();
     let write = |name: &str, text: &str| {
         let file = dir.path().join(name);
         fs::create_dir_all(file.parent().expect("above")).expect("make a directory");

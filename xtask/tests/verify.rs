@@ -15,7 +15,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use testkit::procs::{line, wait_until};
 use testkit::{
-    STEPS, bin, containers_work, is_root, rootfs, scratch_place, skip, stderr, stdout, workspace,
+    STEPS, bin, containers_work, is_root, rootfs, scratch_place, skip, stderr, stdout, tempdir,
+    workspace,
 };
 
 /// `xtask verify`, as it runs without cargo.
@@ -322,7 +323,7 @@ fn every_fault_is_found() {
     if !containers_work() {
         return;
     }
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = tempdir();
     for (fault, step, checks) in WRONG {
         if step == "step02-namespaces" && !is_root() {
             skip(&format!("{fault}: lesson 2 needs root"));
@@ -390,7 +391,7 @@ fn a_host_that_refuses_is_a_reason_to_skip_unless_it_must_not() {
 
 #[test]
 fn a_program_that_hangs_is_given_up() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = tempdir();
     // Nobody ever writes to it.
     let fifo = dir.path().join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU).expect("make a fifo");
@@ -416,7 +417,7 @@ fn a_command_that_outlives_the_program_is_given_up_too() {
         return;
     }
     for step in ["step01-run", "step06-chroot"] {
-        let (dir, left) = (tempfile::tempdir().expect("a directory"), scratch_place());
+        let (dir, left) = (tempdir(), scratch_place());
         let left = left.path().canonicalize().expect("name it");
         let mut running = verify();
         running.arg(step).arg("--bin").arg(script(dir.path(), DEAF)).env("TMPDIR", &left);
@@ -432,7 +433,7 @@ fn a_command_that_outlives_the_program_is_given_up_too() {
 
 #[test]
 fn a_command_that_spins_ends_with_an_interrupt() {
-    let (dir, left) = (tempfile::tempdir().expect("a directory"), scratch_place());
+    let (dir, left) = (tempdir(), scratch_place());
     let left = left.path().canonicalize().expect("name it");
     let mut running = verify();
     running.arg("1").arg("--bin").arg(script(dir.path(), DEAF)).env("TMPDIR", &left);
@@ -450,7 +451,7 @@ fn a_command_that_spins_ends_with_an_interrupt() {
 
 #[test]
 fn why_there_is_no_container_is_said_once() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = tempdir();
     let output = on("step01-run", &script(dir.path(), "echo out of order >&2; exit 3"));
     let said = stdout(&output);
     let start = "\
@@ -484,7 +485,7 @@ fn nothing_is_left_behind() {
     if !containers_work() {
         return;
     }
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = tempdir();
     let dir = dir.path().canonicalize().expect("name it");
     let mut failing = verify();
     failing.arg("5").arg("--bin").arg(bin("step04-uidmap")).env("TMPDIR", &dir);
