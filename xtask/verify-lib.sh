@@ -169,7 +169,7 @@ run() {
 
 # Whether nothing is to be run, and why.
 hold_off() {
-    [ -e hung ] && hands_off="not tried: an earlier container did not end within $limit seconds"
+    [ -e hung ] && hands_off="not tried: an earlier container did not end in time"
     echo "$hands_off" >out
     : >err
     [ "$why_not$hands_off" ]
@@ -215,7 +215,7 @@ start() {
     # Descriptor 5 is one that the caller happens to have open.
     # shellcheck disable=SC2016 # for the shell that becomes the program
     {
-        timeout -s KILL "$limit" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
+        timeout -s KILL "$long" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
             <&3 >&4 3<&- 4>&- 5</
         status=$?
         exec 3<&- 4>&-
@@ -225,10 +225,10 @@ start() {
     echo $! >"job.$n"
     exec 3<&- 4>&-
     if [ "$(talk 'echo ready' | tail -n 1)" != ready ]; then
-        [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
+        [ $(($(date +%s) - started)) -lt "$long" ] || : >hung
         stop
         why="the program ended with status $ended"
-        [ ! -e hung ] || why="the program did not answer within $limit seconds"
+        [ ! -e hung ] || why="the program did not answer within $long seconds"
         {
             echo "no container: $why"
             cat "err.$n"
@@ -569,6 +569,8 @@ gid=$(id -g)
 
 # No container may take longer, and nothing is waited for longer, in seconds.
 limit=${VERIFY_LIMIT:-60}
+# One that stays may have to stay while something is waited for in vain.
+long=$((2 * limit))
 # Why no container can run here: told by `cargo xtask verify`, which has tried.
 refused=${VERIFY_REFUSED:-}
 why_not=$refused

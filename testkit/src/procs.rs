@@ -101,7 +101,11 @@ pub fn having(token: &str) -> Vec<Proc> {
 }
 
 /// Every process, in the order of their IDs.
-fn every() -> Vec<Proc> {
+///
+/// # Panics
+///
+/// Without a `/proc`.
+pub fn every() -> Vec<Proc> {
     let entries = fs::read_dir("/proc").expect("read /proc").flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut all: Vec<Proc> = ids.map(Proc).collect();
