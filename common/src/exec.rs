@@ -58,7 +58,7 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
     if process::id() == 1 {
         Terminal::fail_in_background();
     }
-    signals::unblock_all()?;
+    signals::restore_mask()?;
     let searched = !name.to_bytes().contains(&b'/');
     let mut failure = (Errno::ENOENT, None);
     for path in candidates(name) {

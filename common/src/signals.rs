@@ -2,10 +2,14 @@
 //! descriptor, and hand them on to the command.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use libc::c_int;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask,
+};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
@@ -25,13 +29,39 @@ const FAULTS: [Signal; 7] = [
 /// SIGCHLD, whose end could not be waited for if the caller ignored it.
 ///
 /// Any other that the caller ignores, the command ignores as well, as after
-/// nohup(1): that is the caller's wish, and execve(2) keeps it.
+/// nohup(1): that is the caller's wish, and execve(2) keeps it. So it does with
+/// SIGPIPE.
 pub(crate) fn reset() -> Result<()> {
-    for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {
+    let pipe = (!PIPE_IGNORED.load(Ordering::Relaxed)).then_some(Signal::SIGPIPE);
+    for signal in pipe.into_iter().chain([Signal::SIGCHLD]) {
         act(signal, SigHandler::SigDfl).with_context(|| format!("reset the action of {signal}"))?;
     }
     Ok(())
 }
+
+/// Whether the caller ignores SIGPIPE.
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Runs before `main`, and before Rust's own start, which ignores SIGPIPE and
+/// keeps no record of what the caller did: the C library calls what the section
+/// `.init_array` lists first. There is no other moment to look.
+#[used]
+#[allow(unsafe_code, reason = "Rust has no code before its own start")]
+// SAFETY: the section is a list of such functions.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_RUST: extern "C" fn() = {
+    extern "C" fn look() {
+        #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
+        // SAFETY: nothing is changed; the kernel writes to `action` alone, for
+        // which zeros are valid. Nothing of Rust's start is needed for this.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action);
+            PIPE_IGNORED.store(action.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+        }
+    }
+    look
+};
 
 /// Ignores signals that can be ignored.
 pub(crate) fn ignore(signals: [Signal; 2]) {
@@ -58,15 +88,31 @@ pub fn end_on_closed_pipe() {
     let _ = act(Signal::SIGPIPE, SigHandler::SigDfl);
 }
 
-/// Blocks what [`Signals`] hands out, from now until [`unblock_all`].
+/// The signals that the caller had blocked.
+static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
+
+/// Blocks what [`Signals`] hands out, from now until [`restore_mask`].
 pub(crate) fn block() -> Result<()> {
-    taken().thread_set_mask().context("block signals")
+    let mut before = SigSet::empty();
+    mask(SigmaskHow::SIG_SETMASK, &taken(), Some(&mut before)).context("block signals")?;
+    // Of several calls, only the first finds what the caller had.
+    let _ = CALLERS_MASK.set(before);
+    Ok(())
 }
 
-/// Lets every signal through again, for the command.
-pub(crate) fn unblock_all() -> Result<()> {
-    let none = SigSet::empty();
-    none.thread_set_mask().context("unblock signals")
+/// Blocks what the caller had blocked and nothing else, for the command.
+pub(crate) fn restore_mask() -> Result<()> {
+    let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
+    mask(SigmaskHow::SIG_SETMASK, &callers, None).context("unblock signals")
+}
+
+/// Changes the blocked signals of this process, which has one thread;
+/// sigprocmask(2).
+///
+/// Not by the methods of nix's `SigSet`: they look for -1, and
+/// pthread_sigmask(3) returns the number of an error.
+fn mask(how: SigmaskHow, set: &SigSet, before: Option<&mut SigSet>) -> nix::Result<()> {
+    sigprocmask(how, Some(set), before)
 }
 
 /// What [`Signals`] hands out.
@@ -122,6 +168,7 @@ impl AsFd for Signals {
 }
 
 /// A signal that has arrived.
+#[derive(Clone, Copy)]
 pub(crate) struct Received {
     /// Its number; a real-time signal has no name in nix.
     pub(crate) number: c_int,
@@ -136,9 +183,11 @@ pub(crate) struct Received {
 
 impl Received {
     /// Whether it is one that a terminal or a shell sends to a whole group.
+    /// SIGHUP is, from the kernel: it also asks one process to begin anew.
     pub(crate) fn is_for_group(&self) -> bool {
         let others = [libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCONT];
-        self.stop().is_some() || others.contains(&self.number)
+        let hangup = self.number == libc::SIGHUP && self.by_kernel;
+        hangup || self.stop().is_some() || others.contains(&self.number)
     }
 
     /// Its name, when it is one that stops a job and can be blocked.
@@ -161,8 +210,9 @@ pub(crate) fn send(to: Pid, number: c_int) -> bool {
 pub(crate) fn suffer(signal: Signal) -> Result<()> {
     let mut only = SigSet::empty();
     only.add(signal);
-    let done = raise(signal).and_then(|()| only.thread_unblock());
-    done.and_then(|()| only.thread_block()).with_context(|| format!("take {signal}"))
+    let done = raise(signal).and_then(|()| mask(SigmaskHow::SIG_UNBLOCK, &only, None));
+    let done = done.and_then(|()| mask(SigmaskHow::SIG_BLOCK, &only, None));
+    done.with_context(|| format!("take {signal}"))
 }
 
 /// The blocked signals that have arrived.

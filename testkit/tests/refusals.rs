@@ -363,6 +363,28 @@ fn a_seccomp_filter_is_named() {
 }
 
 #[test]
+fn signals_that_cannot_be_blocked_are_an_error() {
+    let set_mask = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::Eq,
+        libc::SIG_SETMASK as u64,
+    );
+    let set_mask = SeccompRule::new(vec![set_mask.expect("a condition")]).expect("a rule");
+    let Some(refuse) = filter(&[(libc::SYS_rt_sigprocmask, vec![set_mask])], libc::EPERM) else {
+        skip("no filters for this machine");
+        return;
+    };
+    for name in steps() {
+        let mut command = step(name);
+        command.arg("true");
+        let output = filtered(std::slice::from_ref(&refuse), command);
+        assert_eq!(output.status.code(), Some(125), "{name}: {}", stderr(&output));
+        assert!(stderr(&output).starts_with(&format!("{name}: block signals: ")), "{name}");
+    }
+}
+
+#[test]
 fn a_filter_that_hides_clone3_hinders_nobody() {
     if !containers_work() {
         return;
