@@ -18,6 +18,7 @@ use libc::{c_char, c_int};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
+use nix::sys::prctl::{set_dumpable, set_pdeathsig};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, close, getpgid, getpgrp, setsid};
@@ -42,25 +43,32 @@ pub struct Child {
 struct Runner {
     child: Pid,
     terminal: Option<Terminal>,
-    /// Whether the child leads a process group of its own.
-    leads: bool,
-    /// A byte on it is the signal that stopped the command. Its end, the
-    /// child's knowledge that the runner is gone.
+    /// A byte on it is the signal that stopped the command, or with [`ENDED`]
+    /// the one that ended it. Its end, the child's knowledge that the runner is
+    /// gone.
     line: UnixStream,
     /// The child's end, kept so that ours never reads as hung up: the child
     /// closes its own when it executes the command.
     _their_line: UnixStream,
     /// Whether the command was told that it will never have the terminal.
     hung_up: bool,
+    /// The signal that ended the command, by word of process 1.
+    told_end: Option<c_int>,
+    /// The last SIGINT or SIGQUIT that came to the runner itself.
+    interrupt: Option<Received>,
 }
+
+/// On the line, the mark of a signal that ended the command.
+const ENDED: u8 = 0x80;
 
 /// Clones a child into new namespaces, where it runs `child` and exits with
 /// what that returns; an error is reported and becomes the exit status.
 ///
 /// The child dies with the runner, whatever ends it. When standard input and
 /// output are a terminal, it leads a process group of its own in the
-/// foreground. Otherwise, with a PID namespace, it leads a session of its own,
-/// so that `kill 0` in the container does not reach the caller.
+/// foreground, otherwise a session of its own. So what is sent to the caller's
+/// group comes to the runner, which hands it on, and not to the command a
+/// second time; and a `kill 0` in the container does not reach the caller.
 ///
 /// To be called from a process with one thread, such as every step is. The
 /// kernel would not mind others, but the child has none of them, and waits for
@@ -73,7 +81,6 @@ struct Runner {
 /// namespaces(7).
 pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     let terminal = Terminal::of_streams();
-    let session = terminal.is_none() && namespaces.contains(CloneFlags::CLONE_NEWPID);
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
@@ -86,20 +93,24 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
                 // It has said why itself, or was killed.
                 return Ok(Exit::SETUP);
             }
-            if let Some(terminal) = &terminal {
-                terminal.lead();
-            }
-            if session {
-                setsid().context("begin a session")?;
+            match &terminal {
+                Some(terminal) => terminal.lead(),
+                None => drop(setsid().context("begin a session")?),
             }
             // The first and only value: `clone` is called once a process.
             let _ = LINE.set(theirs);
             child()
         });
     }
-    let leads = terminal.is_some() || session;
-    let line = ours;
-    let runner = Runner { child: pid, terminal, leads, line, _their_line: theirs, hung_up: false };
+    let runner = Runner {
+        child: pid,
+        terminal,
+        line: ours,
+        _their_line: theirs,
+        hung_up: false,
+        told_end: None,
+        interrupt: None,
+    };
     Ok(Child { pid, runner: Some(runner) })
 }
 
@@ -110,12 +121,19 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
 /// what the runner had open and the caller had in its environment is gone
 /// before there is anybody to look. Of the environment, TERM is left.
 ///
+/// Nor may the container trace it, change its memory or follow its links in
+/// `/proc/1`: whoever could, could undo that it dies with the runner. See
+/// PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in ptrace(2).
+///
 /// # Errors
 ///
-/// When the kernel has no room for another process.
+/// When the kernel has no room for another process, or refuses one of these.
 pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
+    // Root inside may not override it: this process executed its program in
+    // the user namespace of the host, where root inside has no capability.
+    set_dumpable(false).context("keep the command from tracing process 1")?;
     let pid = raw_clone(CloneFlags::empty()).context("fork the command")?;
     if pid.as_raw() == 0 {
         leave(child);
@@ -137,19 +155,24 @@ impl Child {
         let Some(mut runner) = self.runner.take() else {
             return self.reap();
         };
-        let exit = runner.watch();
+        let ended = runner.watch();
         // Nothing goes on in a container that nobody watches: its directories
         // are about to be removed.
-        if exit.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
+        if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
         {
             signals::send(self.pid, libc::SIGKILL);
             let _ = waitpid(self.pid, None);
         }
+        let killed = !matches!(ended, Ok(Ended { signal: None, .. }));
+        let mut held = false;
         if let Some(terminal) = &mut runner.terminal {
-            terminal.take_back();
-            terminal.restore_modes();
+            held = terminal.take_back() == Some(self.pid);
+            // What ended by itself may have meant to change them, as stty(1).
+            if killed {
+                terminal.restore_modes();
+            }
         }
-        exit
+        Ok(runner.exit(&ended?, held))
     }
 
     /// Waits as process 1 of a PID namespace until the child ends, and says
@@ -157,7 +180,8 @@ impl Child {
     ///
     /// Process 1 inherits every orphan and must reap it, and no signal from
     /// its namespace has a default action for it: what the runner sends is
-    /// handed on to the child. pid_namespaces(7).
+    /// handed on to the child, what the container sends is dropped.
+    /// pid_namespaces(7).
     ///
     /// # Errors
     ///
@@ -169,6 +193,12 @@ impl Child {
             // to wait for it.
             line.set_nonblocking(true).context("open a line to the runner")?;
         }
+        let tell = |byte| {
+            if let Some(mut line) = line {
+                // Without a runner to read it, nobody is left to tell.
+                let _ = line.write(&[byte]);
+            }
+        };
         let mut signals = Signals::new()?;
         loop {
             match wait_for(ANY)? {
@@ -176,26 +206,25 @@ impl Child {
                     let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
                     poll_on(&mut fds)?;
                     while let Some(signal) = signals.next()? {
+                        if signal.sender.as_raw() != 0 || signal.number == libc::SIGCHLD {
+                            continue;
+                        }
                         // Process 1 leads the group that the runner and the
                         // terminal send to, and the command is in it unless it
-                        // leads one of its own. What the command itself sends
-                        // there comes here, too.
-                        let outside = signal.sender.as_raw() == 0;
+                        // leads one of its own.
                         let beside = getpgid(Some(self.pid)) == Ok(getpgrp());
-                        let had = outside && beside && signal.is_for_group() && !signal.early
-                            || signal.sender == self.pid;
-                        if !had && signal.number != libc::SIGCHLD {
+                        if !(beside && signal.is_for_group() && !signal.early) {
                             signals::send(self.pid, signal.number);
                         }
                     }
                 }
-                Waited::Stopped(pid, signal) if pid == self.pid => {
-                    if let Some(mut line) = line {
-                        // Without a runner to read it, nobody is left to tell.
-                        let _ = line.write(&[signal as u8]);
+                Waited::Stopped(pid, signal) if pid == self.pid => tell(signal as u8),
+                Waited::Ended(pid, ended) if pid == self.pid => {
+                    if let Some(signal) = ended.signal {
+                        tell(ENDED | signal as u8);
                     }
+                    return Ok(ended.exit);
                 }
-                Waited::Ended(pid, exit) if pid == self.pid => return Ok(exit),
                 _orphan => {}
             }
         }
@@ -204,12 +233,18 @@ impl Child {
 
 impl Runner {
     /// Sleeps and hands on signals until the child ends, and says how.
-    fn watch(&mut self) -> Result<Exit> {
+    fn watch(&mut self) -> Result<Ended> {
         let mut signals = Signals::new()?;
         loop {
-            match wait_for(self.child)? {
-                Waited::Ended(_, exit) => return Ok(exit),
-                Waited::Stopped(_, signal) => self.suspend(signal, &mut signals)?,
+            match wait_for(ANY)? {
+                Waited::Ended(pid, ended) if pid == self.child => {
+                    return self.learn_more(ended, &mut signals);
+                }
+                Waited::Stopped(pid, signal) if pid == self.child => {
+                    self.suspend(signal, &mut signals)?;
+                }
+                // The runner may be process 1 of a container itself.
+                Waited::Ended(..) | Waited::Stopped(..) => {}
                 Waited::Nothing => {
                     if let Some(signal) = self.idle(&signals)? {
                         self.suspend(signal, &mut signals)?;
@@ -228,15 +263,73 @@ impl Runner {
             PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
         ];
         poll_on(&mut fds)?;
-        let told = fds[1].revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
-        if !told {
-            return Ok(None);
-        }
-        // Several stops may have come together; the last is how it is now.
+        if has_something(&fds[1]) { self.hear() } else { Ok(None) }
+    }
+
+    /// Reads what process 1 has told of the command, and returns the signal
+    /// that stopped it.
+    fn hear(&mut self) -> Result<Option<Signal>> {
         let mut told = [0; 64];
         let count = self.line.read(&mut told).context("hear of process 1")?;
-        let last = told[..count].last();
-        Ok(last.and_then(|&number| Signal::try_from(c_int::from(number)).ok()))
+        let mut stopped = None;
+        for &byte in &told[..count] {
+            let number = c_int::from(byte & !ENDED);
+            if byte & ENDED != 0 {
+                self.told_end = Some(number);
+            } else {
+                // Several stops may have come together; the last is how it is now.
+                stopped = Signal::try_from(number).ok();
+            }
+        }
+        Ok(stopped)
+    }
+
+    /// What else is known about the end of the child: the signal that ended
+    /// the command of process 1, which itself exits, and the signals that
+    /// have come to the runner meanwhile.
+    fn learn_more(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
+        if ended.signal.is_none() && ended.exit.code() > 128 {
+            let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO).context("hear of process 1")?;
+            if has_something(&fds[0]) {
+                self.hear()?;
+            }
+            ended.signal = self.told_end;
+        }
+        if ended.signal.is_some() {
+            while let Some(signal) = signals.next()? {
+                self.remember(&signal);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Remembers a signal that may be the one that ends the command.
+    fn remember(&mut self, signal: &Received) {
+        if matches!(signal.number, libc::SIGINT | libc::SIGQUIT) {
+            self.interrupt = Some(*signal);
+        }
+    }
+
+    /// How the step is to end after its command, which held the terminal or
+    /// did not.
+    ///
+    /// Shells go on with a script after a Ctrl-C unless the key ended what they
+    /// waited for. So the runner then ends by the same signal, and hands it to
+    /// the caller's group, which was not in the foreground.
+    fn exit(&self, ended: &Ended, held: bool) -> Exit {
+        let key = ended.signal.and_then(|number| Signal::try_from(number).ok());
+        let key = key.filter(|key| matches!(key, Signal::SIGINT | Signal::SIGQUIT));
+        let Some(key) = key else {
+            return ended.exit;
+        };
+        match self.interrupt.filter(|came| came.number == key as c_int) {
+            Some(came) if came.by_kernel => ended.exit.by_key(key, false),
+            // Somebody sent it to the runner; nobody pressed a key.
+            Some(_) => ended.exit,
+            None if held => ended.exit.by_key(key, true),
+            None => ended.exit,
+        }
     }
 
     /// Hands on the signals that have arrived; says whether one of them was
@@ -245,42 +338,25 @@ impl Runner {
         let mut continued = false;
         while let Some(signal) = signals.next()? {
             continued |= signal.number == libc::SIGCONT;
+            self.remember(&signal);
             match (signal.number, signal.stop()) {
                 (libc::SIGCHLD, _) => {}
-                (_, Some(stop)) if self.terminal.is_none() => self.stop(&signal, stop)?,
-                (libc::SIGCONT, _) if self.leads => self.resume(),
-                (number, _) if self.leads && signal.is_for_group() => {
-                    send_group(self.child, number);
-                }
-                (number, _) => {
-                    if !self.has_had(&signal) {
-                        signals::send(self.child, number);
-                    }
-                }
+                (_, Some(stop)) if self.terminal.is_none() => self.stop(stop)?,
+                (libc::SIGCONT, _) => self.resume(),
+                (number, _) if signal.is_for_group() => send_group(self.child, number),
+                (number, _) => drop(signals::send(self.child, number)),
             }
         }
         Ok(continued)
     }
 
-    /// Whether the child got the signal by itself, being in our group.
-    fn has_had(&self, signal: &Received) -> bool {
-        let by_terminal = signal.by_kernel && signal.is_for_group() && !signal.early;
-        !self.leads && (by_terminal || signal.sender == self.child)
-    }
-
     /// Without a terminal of its own to be stopped by: stops the command and
     /// the runner, until somebody continues the runner.
-    fn stop(&mut self, signal: &Received, stop: Signal) -> Result<()> {
-        if self.leads {
-            // In a session of its own, the kernel heeds no other.
-            send_group(self.child, libc::SIGSTOP);
-        } else if !self.has_had(signal) {
-            signals::send(self.child, signal.number);
-        }
+    fn stop(&mut self, stop: Signal) -> Result<()> {
+        // In a session of its own, the kernel heeds no other.
+        send_group(self.child, libc::SIGSTOP);
         signals::suffer(stop)?;
-        if self.leads {
-            self.resume();
-        }
+        self.resume();
         Ok(())
     }
 
@@ -352,7 +428,15 @@ const ANY: Pid = Pid::from_raw(-1);
 enum Waited {
     Nothing,
     Stopped(Pid, Signal),
-    Ended(Pid, Exit),
+    Ended(Pid, Ended),
+}
+
+/// How a process has ended.
+struct Ended {
+    exit: Exit,
+    /// The number of the signal that ended it; a real-time signal has no name
+    /// in nix.
+    signal: Option<c_int>,
 }
 
 /// Looks whether a child has ended or was stopped; waitpid(2).
@@ -369,20 +453,26 @@ fn wait_for(child: Pid) -> Result<Waited> {
         let signal = Signal::try_from(libc::WSTOPSIG(status)).unwrap_or(Signal::SIGSTOP);
         Waited::Stopped(pid, signal)
     } else {
-        Waited::Ended(pid, Exit::of(status))
+        let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+        Waited::Ended(pid, Ended { exit: Exit::of(status), signal })
     })
 }
 
 /// Makes the kernel kill this process when its parent ends, prctl(2); says
 /// whether the parent is still there.
 fn die_with_runner(line: &UnixStream) -> Result<bool> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
+    set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
     // It may have ended before the line above. getppid(2) is no help: a parent
     // outside of the PID namespace reads as 0, dead or alive.
     let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
     let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
     Ok(!gone)
+}
+
+/// Whether poll(2) has found something to read.
+fn has_something(fd: &PollFd<'_>) -> bool {
+    fd.revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
 }
 
 /// Sleeps until one of the descriptors has something; poll(2).

@@ -156,7 +156,7 @@ impl Step {
                 Exit::USAGE
             }
         };
-        exit.into()
+        exit.end()
     }
 
     fn usage(&self) -> String {

@@ -77,23 +77,30 @@ impl Terminal {
     /// give; says whether it was.
     pub(crate) fn lend(&mut self, group: Pid) -> bool {
         let to = |group| tcsetpgrp(self.stdin, group).is_ok();
-        let given = self.ours() && (self.last.take().is_some_and(to) || to(group));
+        let ours = self.ours();
+        let modes = tcgetattr(self.stdin);
+        let given = ours && (self.last.take().is_some_and(to) || to(group));
+        if let (true, Ok(modes)) = (given, modes) {
+            self.modes = modes;
+        }
         self.lent |= given;
         given
     }
 
-    /// Takes back a terminal that was lent.
-    pub(crate) fn take_back(&mut self) {
-        if self.lent {
-            self.last = tcgetpgrp(self.stdin).ok().filter(|group| *group != getpgrp());
-            // Fails only when the terminal is gone, and then nobody needs it.
-            let _ = tcsetpgrp(self.stdin, getpgrp());
-            self.lent = false;
+    /// Takes back a terminal that was lent; returns the group that had it.
+    pub(crate) fn take_back(&mut self) -> Option<Pid> {
+        if !self.lent {
+            return None;
         }
+        self.last = tcgetpgrp(self.stdin).ok().filter(|group| *group != getpgrp());
+        // Fails only when the terminal is gone, and then nobody needs it.
+        let _ = tcsetpgrp(self.stdin, getpgrp());
+        self.lent = false;
+        self.last
     }
 
-    /// Puts back the modes that the terminal had at first: a command that was
-    /// killed may have left it without echo.
+    /// Puts back the modes that the terminal had when it was lent: a command
+    /// that was killed may have left it without echo.
     pub(crate) fn restore_modes(&self) {
         if self.ours() {
             let _ = tcsetattr(self.stdin, SetArg::TCSADRAIN, &self.modes);

@@ -135,6 +135,17 @@ pub fn gone(token: &str) {
     wait_until(&format!("the end of {:?}", having(token)), || having(token).is_empty());
 }
 
+/// Waits until a process is in one of `states`; see [`Proc::state`].
+///
+/// # Panics
+///
+/// As [`wait_for`].
+pub fn in_state(proc: Proc, states: &str) {
+    wait_until(&format!("{proc:?} in {states}"), || {
+        proc.state().is_some_and(|state| states.contains(state))
+    });
+}
+
 /// Whether whoever runs the tests ignores a signal, as nohup(1) and the `&` of
 /// a script do; no shell can change that.
 ///

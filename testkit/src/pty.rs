@@ -2,23 +2,54 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::Signal;
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::tcgetpgrp;
 use pty_process::Size;
 use pty_process::blocking::{Pty, open};
 
 use crate::Scratches;
-use crate::procs::{PATIENCE, end_of};
+use crate::procs::{PATIENCE, Proc, end_of, ignored, running, wait_until};
+
+/// Ctrl-C.
+pub const INTERRUPT: &str = "\x03";
+/// Ctrl-\.
+pub const QUIT: &str = "\x1c";
+/// Ctrl-Z.
+pub const SUSPEND: &str = "\x1a";
+/// Ctrl-D.
+pub const END: &str = "\x04";
+
+/// The shells of this host to call the steps from.
+pub fn shells() -> impl Iterator<Item = &'static str> {
+    ["/bin/sh", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists())
+}
+
+/// The steps whose command is not process 1, which Ctrl-C and Ctrl-Z mean
+/// nothing to unless it handles them.
+pub fn ordinary() -> impl Iterator<Item = &'static str> {
+    crate::steps().filter(|name| *name != "step05-pid")
+}
+
+/// Whether containers work, and keys as well: who ignores the signals of a key,
+/// as the `&` of a script does, starts shells that ignore them.
+pub fn keys_work() -> bool {
+    let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP];
+    let work = !keys.into_iter().any(|signal| ignored(signal as i32));
+    crate::containers_work()
+        && (work || crate::skip("the caller of the tests ignores Ctrl-C or its kin"))
+}
 
 /// A pseudo-terminal and the process that leads its session.
 pub struct Terminal {
-    _scratches: Scratches,
+    scratches: Scratches,
     pty: Pty,
     seen: String,
     /// The process that leads the session.
@@ -40,7 +71,7 @@ impl Terminal {
         let leader = pty_process::blocking::Command::from(command).spawn(pts);
         let leader = leader.expect("start a command on a terminal");
         fcntl(&pty, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("do not block");
-        Terminal { _scratches: scratches, pty, seen: String::new(), leader }
+        Terminal { scratches, pty, seen: String::new(), leader }
     }
 
     /// An interactive shell of the host's, with a prompt that is easily told
@@ -63,6 +94,11 @@ impl Terminal {
         let mut terminal = Terminal::start(shell);
         terminal.see("host> ");
         terminal
+    }
+
+    /// Where the containers on this terminal have their scratch directories.
+    pub fn scratches(&self) -> &Path {
+        self.scratches.path()
     }
 
     /// Types.
@@ -172,6 +208,26 @@ impl Terminal {
     /// When the terminal is gone.
     pub fn foreground(&self) -> i64 {
         tcgetpgrp(&self.pty).expect("read the foreground").as_raw().into()
+    }
+
+    /// Waits until a process has the terminal.
+    ///
+    /// # Panics
+    ///
+    /// When that takes too long.
+    pub fn is_lent_to(&self, proc: Proc) {
+        wait_until("the foreground", || Some(self.foreground()) == proc.group());
+    }
+
+    /// Waits until a step's sleep has the terminal; returns it and the runner.
+    ///
+    /// # Panics
+    ///
+    /// When that takes too long.
+    pub fn asleep(&self, name: &str, time: &str) -> (Proc, Proc) {
+        let sleep = running("sleep", time);
+        self.is_lent_to(sleep);
+        (sleep, running(name, time))
     }
 
     /// Changes the size of the window.

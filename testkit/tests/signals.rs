@@ -9,12 +9,12 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use nix::unistd::getuid;
 use testkit::procs::{
-    IDLE, Proc, end_of, gone, having, ignored, line, running, scripted, token, wait_until,
+    IDLE, Proc, end_of, gone, having, ignored, in_state, line, running, scripted, token, wait_until,
 };
 use testkit::pty::Terminal;
 use testkit::{
-    Scratches, bin, containers_work, has_init, has_pid_namespace, skip, stderr, stdout, step,
-    steps, tempdir,
+    STEPS, Scratches, bin, containers_work, has_init, has_pid_namespace, sh, skip, stderr, stdout,
+    step, steps, tempdir,
 };
 
 /// Waits for its own end, whatever it is: its standard input stays open.
@@ -122,11 +122,6 @@ fn stopped_and_continued_it_goes_on() {
         let mut child = waiting(name, &token);
         let command = running("cat", &token);
         let runner = Proc::of(&child);
-        let in_state = |proc: Proc, wanted: &str| {
-            wait_until(&format!("{name}: {proc:?} in {wanted}"), || {
-                proc.state().is_some_and(|state| wanted.contains(state))
-            });
-        };
 
         runner.kill(Signal::SIGSTOP);
         in_state(runner, "T");
@@ -337,13 +332,114 @@ fn what_the_command_sends_to_its_group_comes_once_and_stays_inside() {
         // The caller counts as well; with a session of its own, or this test
         // would be told, too.
         let script = r#"trap 'm=$((m+1))' USR1; "$@"; echo caller $m"#;
-        let inside = "trap 'n=$((n+1))' USR1; kill -USR1 0; sleep 0.1; sleep 0.1; echo inside $n";
-        let mut session = Command::new("setsid");
-        session.args(["-w", "sh", "-c", script, "sh"]).arg(bin(name));
-        session.args(["/bin/sh", "-c", inside]).env("CONTAINER_ROOTFS", testkit::rootfs());
-        let output = session.stdin(Stdio::null()).output().expect("start setsid");
-        let caller = if has_pid_namespace(name) { "caller" } else { "caller 1" };
-        assert_eq!(stdout(&output), format!("inside 1\n{caller}"), "{name}: {}", stderr(&output));
+        // The command itself, and then a child of it.
+        for kill in ["kill -USR1 0", "sh -c \"trap '' USR1; kill -USR1 0\""] {
+            let inside =
+                format!("trap 'n=$((n+1))' USR1; {kill}; sleep 0.1; sleep 0.1; echo in $n");
+            let mut session = Command::new("setsid");
+            session.args(["-w", "sh", "-c", script, "sh"]).arg(bin(name));
+            session.args(["/bin/sh", "-c", &inside]).env("CONTAINER_ROOTFS", testkit::rootfs());
+            let output = session.stdin(Stdio::null()).output().expect("start setsid");
+            assert_eq!(stdout(&output), "in 1\ncaller", "{name} {kill}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_to_the_callers_group_reaches_the_command_once() {
+    if !containers_work() {
+        return;
+    }
+    // HUP, INT, QUIT, USR1, USR2.
+    for number in [1, 2, 3, 10, 12].into_iter().filter(|number| !ignored(*number)) {
+        for name in steps() {
+            let token = token();
+            let script = format!(
+                "trap 'n=$((n+1)); echo got $n' {number}; trap 'echo end $n; exit 4' TERM; \
+                echo ready; {IDLE}"
+            );
+            let mut command = step(name);
+            command.process_group(0);
+            let (mut child, mut output) = scripted(command, &script, &token);
+            assert_eq!(line(&mut output), "ready", "{name}");
+            let runner = Proc::of(&child);
+            send(Proc(-runner.0), number);
+            assert_eq!(line(&mut output), "got 1", "{name}: signal {number}");
+            // The runner takes the lower number first.
+            runner.kill(Signal::SIGTERM);
+            assert_eq!(line(&mut output), "end 1", "{name}: signal {number}");
+            assert_eq!(end_of(&mut child).code(), Some(4), "{name}: signal {number}");
+        }
+    }
+}
+
+#[test]
+fn the_command_ignores_and_blocks_what_the_caller_does() {
+    if !containers_work() {
+        return;
+    }
+    let can_block = Command::new("env").args(["--block-signal=USR1", "true"]).output();
+    let block = can_block.is_ok_and(|tried| tried.status.success());
+    if !block {
+        skip("there is no env here that blocks signals; a part is not tried");
+    }
+    let state = |trap: &str, program: &[&str]| {
+        let token = token();
+        let mut caller = Command::new("sh");
+        caller.args(["-c", &format!(r#"{trap}; exec "$@""#), "sh"]);
+        caller.args(if block { &["env", "--block-signal=USR1,INT"][..] } else { &[] });
+        caller.args(program).args(["cat", "-", &token]).env("CONTAINER_ROOTFS", testkit::rootfs());
+        caller.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = caller.spawn().expect("start a shell");
+        let command = running("cat", &token);
+        let state = ["SigIgn", "SigBlk"].map(|key| command.status(key));
+        drop(child.stdin.take());
+        assert_eq!(end_of(&mut child).code(), Some(1), "{program:?}");
+        state
+    };
+    for trap in [":", "trap '' PIPE", "trap '' PIPE USR2 TERM"] {
+        let without = state(trap, &["env"]);
+        for name in steps() {
+            let step = bin(name).display().to_string();
+            assert_eq!(state(trap, &[&step]), without, "{name}, {trap}");
+        }
+    }
+}
+
+#[test]
+fn a_runner_that_is_process_1_reaps_orphans() {
+    if !containers_work() {
+        return;
+    }
+    for name in STEPS.into_iter().filter(|name| !has_pid_namespace(name)) {
+        let token = token();
+        let script = "i=0; while [ $i -lt 20 ]; do (: | true &); i=$((i+1)); done; \
+            echo done; read line";
+        let mut outer = step("step05-pid");
+        outer.args(["/bin/sh", "-c", r#"exec "$@""#, "sh"]).arg(bin(name));
+        let (mut child, mut output) = scripted(outer, script, &token);
+        assert_eq!(line(&mut output), "done", "{name}");
+        let runner = Proc::of(&child).children()[0];
+        wait_until("the end of all zombies", || runner.children().len() == 1);
+        assert_eq!(runner.children(), [running("/bin/sh", &token)], "{name}");
+        drop(child.stdin.take());
+        assert_eq!(end_of(&mut child).code(), Some(1), "{name}");
+    }
+}
+
+#[test]
+fn the_command_cannot_trace_process_1() {
+    if !containers_work() {
+        return;
+    }
+    // The kernel opens this file for those that it lets trace; ptrace(2).
+    let script = "(exec 3<>/proc/$$/mem) && echo itself; (exec 3<>/proc/1/mem) || echo not 1; \
+        cat /proc/1/environ; ls -l /proc/1/exe";
+    // Lesson 6 has no /proc of its own.
+    for name in steps().filter(|name| *name >= "step07") {
+        let output = sh(name, script);
+        assert_eq!(stdout(&output).lines().take(2).collect::<Vec<_>>(), ["itself", "not 1"]);
+        assert_eq!(stderr(&output).matches("ermission denied").count(), 3, "{name}");
     }
 }
 

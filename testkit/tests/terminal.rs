@@ -7,57 +7,16 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::termios::LocalFlags;
 use testkit::procs::{
-    IDLE, Proc, end_of, gone, having, ignored, naptime, running, token, wait_until,
+    IDLE, Proc, end_of, gone, having, in_state, naptime, running, token, wait_until,
 };
-use testkit::pty::Terminal;
-use testkit::{bin, containers_work, has_init, skip, steps};
-
-const INTERRUPT: &str = "\x03";
-const QUIT: &str = "\x1c";
-const SUSPEND: &str = "\x1a";
-const END: &str = "\x04";
-
-/// The shells of this host to call the steps from.
-fn shells() -> impl Iterator<Item = &'static str> {
-    ["/bin/sh", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists())
-}
-
-/// The steps whose command is not process 1, which Ctrl-C and Ctrl-Z mean
-/// nothing to unless it handles them.
-fn ordinary() -> impl Iterator<Item = &'static str> {
-    steps().filter(|name| *name != "step05-pid")
-}
-
-/// Whether containers work, and keys as well: who ignores the signals of a key,
-/// as the `&` of a script does, starts shells that ignore them.
-fn can_be_tested() -> bool {
-    let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP];
-    let work = !keys.into_iter().any(|signal| ignored(signal as i32));
-    containers_work() && (work || skip("the caller of the tests ignores Ctrl-C or its kin"))
-}
-
-/// Waits until a process has the terminal.
-fn in_foreground(terminal: &Terminal, proc: Proc) {
-    wait_until("the foreground", || Some(terminal.foreground()) == proc.group());
-}
-
-fn in_state(proc: Proc, states: &str) {
-    wait_until(&format!("{proc:?} in {states}"), || {
-        proc.state().is_some_and(|state| states.contains(state))
-    });
-}
-
-/// Waits until a step's sleep has the terminal; returns it and the runner.
-fn asleep(terminal: &Terminal, name: &str, time: &str) -> (Proc, Proc) {
-    let sleep = running("sleep", time);
-    in_foreground(terminal, sleep);
-    (sleep, running(name, time))
-}
+use testkit::pty::{END, INTERRUPT, QUIT, SUSPEND, Terminal, keys_work, ordinary, shells};
+use testkit::{bin, has_init, steps};
 
 #[test]
 fn a_shell_inside_has_job_control() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in steps() {
@@ -73,7 +32,7 @@ fn a_shell_inside_has_job_control() {
             let time = naptime();
             for (key, status) in [(INTERRUPT, "130"), (QUIT, "131")] {
                 terminal.line(&format!("ulimit -c 0; sleep {time}"));
-                in_foreground(&terminal, running("sleep", &time));
+                terminal.is_lent_to(running("sleep", &time));
                 terminal.keys(key);
                 terminal.see("in> ");
                 terminal.line("echo =$?");
@@ -82,7 +41,7 @@ fn a_shell_inside_has_job_control() {
             }
             terminal.line(&format!("sleep {time}"));
             let asleep = running("sleep", &time);
-            in_foreground(&terminal, asleep);
+            terminal.is_lent_to(asleep);
             terminal.keys(SUSPEND);
             in_state(asleep, "T");
             terminal.see("in> ");
@@ -90,7 +49,7 @@ fn a_shell_inside_has_job_control() {
             terminal.see("Stopped");
             terminal.line("fg");
             in_state(asleep, "S");
-            in_foreground(&terminal, asleep);
+            terminal.is_lent_to(asleep);
             terminal.keys(INTERRUPT);
             terminal.see("in> ");
             terminal.line("exit 5");
@@ -101,26 +60,8 @@ fn a_shell_inside_has_job_control() {
 }
 
 #[test]
-fn ctrl_c_ends_the_command_and_the_runner_says_so() {
-    if !can_be_tested() {
-        return;
-    }
-    for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
-        let mut terminal = Terminal::shell(shell);
-        for (key, status) in [(INTERRUPT, 130), (QUIT, 131)] {
-            let time = naptime();
-            terminal.line(&format!("ulimit -c 0; {name} sleep {time}"));
-            asleep(&terminal, name, &time);
-            terminal.keys(key);
-            terminal.see("host> ");
-            assert_eq!(terminal.run("echo =$?"), format!("={status}\n"), "{name} {shell}");
-        }
-    }
-}
-
-#[test]
 fn ctrl_z_stops_it_at_any_moment_of_its_start() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in ordinary() {
@@ -141,7 +82,7 @@ fn ctrl_z_stops_it_at_any_moment_of_its_start() {
 
 #[test]
 fn the_runner_is_a_job_of_the_callers_shell() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
@@ -149,18 +90,18 @@ fn the_runner_is_a_job_of_the_callers_shell() {
         let caller = Proc::of(&terminal.leader);
         let time = naptime();
         terminal.line(&format!("{name} sleep {time}"));
-        let (sleep, runner) = asleep(&terminal, name, &time);
+        let (sleep, runner) = terminal.asleep(name, &time);
 
         for _ in 0..3 {
             terminal.keys(SUSPEND);
             terminal.see("host> ");
             in_state(sleep, "T");
             in_state(runner, "T");
-            in_foreground(&terminal, caller);
+            terminal.is_lent_to(caller);
             assert!(terminal.run("jobs").contains("Stopped"), "{name} {shell}");
             terminal.line("fg");
             in_state(sleep, "S");
-            in_foreground(&terminal, sleep);
+            terminal.is_lent_to(sleep);
         }
 
         terminal.keys(SUSPEND);
@@ -168,7 +109,7 @@ fn the_runner_is_a_job_of_the_callers_shell() {
         terminal.run("bg");
         in_state(sleep, "S");
         in_state(runner, "S");
-        in_foreground(&terminal, caller);
+        terminal.is_lent_to(caller);
         assert!(terminal.run("jobs").contains("Running"), "{name} {shell}");
 
         // From bash without a SIGCONT: the runner has the terminal, then.
@@ -183,7 +124,7 @@ fn the_runner_is_a_job_of_the_callers_shell() {
 
 #[test]
 fn a_job_in_the_background_waits_for_the_terminal() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
@@ -197,7 +138,7 @@ fn a_job_in_the_background_waits_for_the_terminal() {
         in_state(runner, "T");
         terminal.line("fg");
         in_state(reader, "S");
-        in_foreground(&terminal, reader);
+        terminal.is_lent_to(reader);
         terminal.line("words");
         terminal.see("=words");
         terminal.see("host> ");
@@ -207,14 +148,14 @@ fn a_job_in_the_background_waits_for_the_terminal() {
 
 #[test]
 fn a_runner_that_is_stopped_itself_goes_on() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
         let mut terminal = Terminal::shell(shell);
         let time = naptime();
         terminal.line(&format!("{name} sleep {time}"));
-        let (sleep, runner) = asleep(&terminal, name, &time);
+        let (sleep, runner) = terminal.asleep(name, &time);
         for signal in [Signal::SIGTSTP, Signal::SIGSTOP] {
             runner.kill(signal);
             in_state(runner, "T");
@@ -222,7 +163,7 @@ fn a_runner_that_is_stopped_itself_goes_on() {
             terminal.line("fg");
             in_state(runner, "S");
             in_state(sleep, "S");
-            in_foreground(&terminal, sleep);
+            terminal.is_lent_to(sleep);
         }
         // And with a command that somebody else stops.
         sleep.kill(Signal::SIGSTOP);
@@ -230,7 +171,7 @@ fn a_runner_that_is_stopped_itself_goes_on() {
         terminal.see("host> ");
         terminal.line("fg");
         in_state(sleep, "S");
-        in_foreground(&terminal, sleep);
+        terminal.is_lent_to(sleep);
         terminal.keys(INTERRUPT);
         terminal.see("host> ");
         assert_eq!(terminal.run("echo =$?"), "=130\n", "{name} {shell}");
@@ -239,7 +180,7 @@ fn a_runner_that_is_stopped_itself_goes_on() {
 
 #[test]
 fn without_a_shell_outside_nothing_is_stopped_for_good() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in ordinary() {
@@ -249,14 +190,14 @@ fn without_a_shell_outside_nothing_is_stopped_for_good() {
         let terminal = &mut Terminal::start(command);
         let runner = Proc::of(&terminal.leader);
         let sleep = running("sleep", &time);
-        in_foreground(terminal, sleep);
+        terminal.is_lent_to(sleep);
 
         // Nobody could ever say `fg`.
         terminal.keys(SUSPEND);
         terminal.see("^Z");
         in_state(sleep, "S");
         in_state(runner, "S");
-        in_foreground(terminal, sleep);
+        terminal.is_lent_to(sleep);
 
         // Somebody else stopped it and will continue it.
         sleep.kill(Signal::SIGSTOP);
@@ -272,7 +213,7 @@ fn without_a_shell_outside_nothing_is_stopped_for_good() {
 
 #[test]
 fn a_reader_that_will_never_have_the_terminal_ends() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in ordinary() {
@@ -298,7 +239,7 @@ fn a_reader_that_will_never_have_the_terminal_ends() {
 
 #[test]
 fn a_shell_that_stops_itself_goes_on_with_the_terminal() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     let inits = steps().filter(|name| has_init(name));
@@ -323,7 +264,7 @@ fn a_shell_that_stops_itself_goes_on_with_the_terminal() {
 
 #[test]
 fn the_terminal_is_as_it_was() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in steps() {
@@ -348,8 +289,32 @@ fn the_terminal_is_as_it_was() {
 }
 
 #[test]
+fn what_the_command_changes_of_the_terminal_stays() {
+    if !keys_work() {
+        return;
+    }
+    for name in steps() {
+        let mut leader = Command::new("sh");
+        let script =
+            r#"read a; "$0" stty -echo tostop; echo =$?; read a; "$0" stty echo; echo =$?; read a"#;
+        leader.args(["-c", script]).arg(bin(name)).env("CONTAINER_ROOTFS", testkit::rootfs());
+        let mut terminal = Terminal::start(leader);
+        let before = terminal.modes().local_flags;
+        terminal.line("");
+        terminal.see("=0");
+        let tostop = LocalFlags::TOSTOP;
+        assert_eq!(terminal.modes().local_flags, (before - LocalFlags::ECHO) | tostop, "{name}");
+        terminal.line("");
+        terminal.see("=0");
+        assert_eq!(terminal.modes().local_flags, before | tostop, "{name}");
+        terminal.line("");
+        assert_eq!(terminal.end().0.code(), Some(0), "{name}");
+    }
+}
+
+#[test]
 fn the_command_learns_of_the_windows_size() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in steps() {
@@ -366,7 +331,7 @@ fn the_command_learns_of_the_windows_size() {
 
 #[test]
 fn a_pipeline_shares_the_terminal() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for (name, shell) in steps().flat_map(|name| shells().map(move |shell| (name, shell))) {
@@ -419,47 +384,8 @@ fn a_pipeline_shares_the_terminal() {
 }
 
 #[test]
-fn when_the_terminal_hangs_up_everything_ends() {
-    if !can_be_tested() {
-        return;
-    }
-    for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
-        let token = token();
-        let jobs: [&[&str]; 4] = [
-            &["sleep TIME"],
-            &["/bin/sh -c \"read a; sleep TIME\" TOKEN"],
-            &["/bin/sh", "sleep TIME"],
-            &["sleep TIME", SUSPEND],
-        ];
-        for job in jobs {
-            let mut terminal = Terminal::shell(shell);
-            let time = naptime();
-            let said = |line: &str| line.replace("TIME", &time).replace("TOKEN", &token);
-            terminal.line(&format!("{name} {}", said(job[0])));
-            if job.len() == 1 || job[1] == SUSPEND {
-                let what = if job[0].contains("TOKEN") { "/bin/sh" } else { "sleep" };
-                let command = running(what, if what == "sleep" { &time } else { &token });
-                in_foreground(&terminal, command);
-                if job.len() == 2 {
-                    terminal.keys(SUSPEND);
-                    in_state(command, "T");
-                    terminal.see("host> ");
-                }
-            } else {
-                terminal.line(&said(job[1]));
-                in_foreground(&terminal, running("sleep", &time));
-            }
-            let mut leader = terminal.hang_up();
-            end_of(&mut leader);
-            gone(&time);
-            gone(&token);
-        }
-    }
-}
-
-#[test]
 fn at_the_end_of_the_input_a_shell_ends() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in steps() {
@@ -475,7 +401,7 @@ fn at_the_end_of_the_input_a_shell_ends() {
 
 #[test]
 fn a_command_in_the_background_uses_no_processor_to_wait_for_the_terminal() {
-    if !can_be_tested() {
+    if !keys_work() {
         return;
     }
     for name in steps() {
