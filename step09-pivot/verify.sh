@@ -22,7 +22,7 @@ guard_host
 is 'from the host, nothing is above its root'        '/'              "$(proc_link root)"
 is 'its mounts are / and /proc'                      '/ /proc'        "$(mount_points "$pid" | joined)"
 needs_inside nsenter
-is 'the whole mount namespace has no others'         '/ /proc'        "$(ask 'nsenter -m/proc/1/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
+is 'the whole mount namespace has no others'         '/ /proc'        "$(ask 'nsenter -m/proc/self/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
 needs_inside umount
 is 'its root cannot be unmounted'                    'refused'        "$(inside 'umount -l / 2>&- || echo refused')"
 needs nothing
@@ -41,7 +41,7 @@ is 'no way out: a chroot below an open directory'    'held'           "$(inside 
 ")"
 needs_inside nsenter
 is 'no way out: enter the mount namespace again'     'held'           "$(inside "
-    nsenter -m/proc/1/ns/mnt cat '$tmp/marker' 2>&- || echo held
+    nsenter -m/proc/self/ns/mnt cat '$tmp/marker' 2>&- || echo held
 ")"
 needs nothing
 
