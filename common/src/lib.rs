@@ -30,7 +30,7 @@ pub use exec::{exec, fresh_environment};
 pub use exit::Exit;
 pub use hint::hint;
 pub use overlay::{lowerdir, option};
-pub use remove::remove_tree;
+pub use remove::{remove_tree, remove_tree_in};
 pub use scratch::Scratch;
 pub use signals::end_on_closed_pipe;
 pub use step::{Args, Step, named_rootfs, workspace};
