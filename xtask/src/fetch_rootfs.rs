@@ -3,8 +3,11 @@
 mod archive;
 mod digest;
 mod download;
+mod folder;
 mod from_host;
+mod place;
 mod releases;
+mod root;
 mod store;
 mod unpack;
 
@@ -21,7 +24,8 @@ use archive::Archive;
 use download::{Mirror, Unreachable};
 pub(crate) use from_host::{FromHost, bring, is_static};
 use releases::Release;
-use store::{Root, Store, There, refuse_to_replace};
+use root::Root;
+use store::{Seen, Store, There};
 
 use crate::say::{self, note};
 
@@ -198,7 +202,8 @@ fn place(args: &Args) -> Result<Fetched> {
     let store = Store::open(&dest)?;
     let dest = store.dest().to_owned();
     let mut instead = None;
-    match store.there()? {
+    let seen = store.look()?;
+    match seen.there.clone() {
         There::Nothing => {}
         There::Root(root) if !args.force => {
             let same = match &source {
@@ -221,7 +226,7 @@ fn place(args: &Args) -> Result<Fetched> {
                 *release = there;
             }
             (Source::Mirror(_), Root::Archive(digest)) if args.asks_for_the_same() => {
-                if let Some(kept) = Archive::of_unknown(&digest, &store)? {
+                if let Some(kept) = Archive::of_unknown(&digest, store.cache())? {
                     source = Source::Archive(kept);
                 }
             }
@@ -236,38 +241,38 @@ fn place(args: &Args) -> Result<Fetched> {
                 "put a root in {}: fetch-rootfs did not make what is there; replace it with --force, or name another directory with --dest",
                 dest.display()
             );
-            refuse_to_replace(&dest)?;
         }
     }
+    store.may_replace(&seen)?;
     let mut archive = match source {
         Source::Mirror(release) => {
-            match (Archive::of_release(&release, &store, &mirror), instead) {
+            match (Archive::of_release(&release, store.cache(), &mirror), instead) {
                 (Err(error), Some(which)) if unreachable(&error) => {
                     note(&common::one_line(&error));
                     note(
                         "Alpine cannot be reached, so the root of this machine's own programs is made anew",
                     );
-                    return place_from_host(&store, which);
+                    return place_from_host(&store, &seen, which);
                 }
                 (archive, _) => archive?,
             }
         }
         Source::Archive(archive) => archive,
-        Source::Host(which) => return place_from_host(&store, which),
+        Source::Host(which) => return place_from_host(&store, &seen, which),
     };
     let new = store.new_root()?;
-    archive.unpack(new.path())?;
-    archive.keep(&store)?;
-    new.put(&archive.root)?;
+    archive.unpack(new.dir())?;
+    archive.keep(store.cache())?;
+    new.put(&archive.root, &seen)?;
     Ok(Fetched { root: archive.root, dest, how: archive.how })
 }
 
 /// Puts a root of this machine's own programs in its place.
-fn place_from_host(store: &Store, which: FromHost) -> Result<Fetched> {
+fn place_from_host(store: &Store, seen: &Seen, which: FromHost) -> Result<Fetched> {
     let new = store.new_root()?;
-    let made = from_host::make(new.path(), which)?;
+    let made = from_host::make(new.dir().path(), which)?;
     let root = Root::Host { libraries: made.libraries };
-    new.put(&root)?;
+    new.put(&root, seen)?;
     let dest = store.dest().to_owned();
     Ok(Fetched { root, dest, how: format!("{} programs", made.programs) })
 }

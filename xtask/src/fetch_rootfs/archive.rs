@@ -1,6 +1,6 @@
 //! Archives that have been checked, whether they were kept, fetched or named.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::digest::{Algorithm, Digest};
 use super::download::Mirror;
+use super::folder::{Folder, open_file};
 use super::releases::Release;
-use super::store::{Root, Store};
+use super::root::Root;
 use super::unpack::{Limits, unpack_file};
 use crate::say::note;
 
@@ -29,13 +30,13 @@ impl Archive {
     /// the mirror's, which is kept from then on.
     pub(crate) fn of_release(
         release: &Release,
-        store: &Store,
+        cache: &Folder,
         mirror: &Mirror<'_>,
     ) -> Result<Archive> {
-        let path = store.file(&release.archive());
-        let (file, digest) = match kept(release, store)? {
+        let path = cache.join(release.archive());
+        let (file, digest) = match kept(release, cache)? {
             Some(kept) => kept,
-            None => fetch(release, store, mirror)?,
+            None => fetch(release, cache, mirror)?,
         };
         let how = compared(release, digest.algorithm);
         let root = Root::Alpine(release.clone());
@@ -44,14 +45,15 @@ impl Archive {
 
     /// The archive with a SHA-256 of which nothing else is known, if it was
     /// kept beside the root and is what it was.
-    pub(crate) fn of_unknown(sha256: &str, store: &Store) -> Result<Option<Archive>> {
+    pub(crate) fn of_unknown(sha256: &str, cache: &Folder) -> Result<Option<Archive>> {
         let root = Root::Archive(sha256.to_owned());
-        let Some(path) = root.archive().map(|name| store.file(&name)) else {
+        let Some(name) = root.archive() else {
             return Ok(None);
         };
-        let Some((file, _)) = checked(&path, Digest::parse(sha256))? else {
+        let Some((file, _)) = checked(cache, &name, Digest::parse(sha256))? else {
             return Ok(None);
         };
+        let path = cache.join(name);
         let how = "as it was kept".to_owned();
         Ok(Some(Archive { path, file, digest_file: None, root, how }))
     }
@@ -65,9 +67,12 @@ impl Archive {
         mirror: &Mirror<'_>,
     ) -> Result<Archive> {
         let doing = || format!("read the archive {}", path.display());
-        let file = File::open(path).with_context(doing)?;
-        let found = file.metadata().with_context(doing)?;
-        ensure!(found.is_file(), "{}: it is not a file; name one with --archive", doing());
+        let file = open_file(path).with_context(doing)?;
+        let file = file
+            .with_context(|| format!("{}: it is not a file; name one with --archive", doing()))?;
+        // So are those of /proc, whose bytes may not come before something happens.
+        let length = file.metadata().with_context(doing)?.len();
+        ensure!(length > 0, "unpack {}: it is empty; name another with --archive", path.display());
         let path = path.to_owned();
         let mut digest_file = None;
         let wanted = match release {
@@ -102,30 +107,39 @@ impl Archive {
 
     /// Keeps it beside the root, like one that was downloaded, unless it lies
     /// there already.
-    pub(crate) fn keep(&mut self, store: &Store) -> Result<()> {
+    pub(crate) fn keep(&mut self, cache: &Folder) -> Result<()> {
         let Some(name) = self.root.archive() else { return Ok(()) };
-        let path = store.file(&name);
+        let path = cache.join(&name);
         if path == self.path {
             return Ok(());
         }
-        let part = store.file(&format!("{name}.part"));
+        let part = format!("{name}.part");
         let doing = || format!("keep {} as {}", self.path.display(), path.display());
         self.file.rewind().with_context(doing)?;
-        let mut copy = File::create_new(&part).with_context(doing)?;
+        let mut copy = cache.create(&part).with_context(doing)?;
         // What is left of a copy that fails, the next run clears away.
         io::copy(&mut self.file, &mut copy).with_context(doing)?;
         if let Some((algorithm, text)) = &self.digest_file {
-            let file = store.file(&format!("{name}{}", algorithm.suffix()));
-            fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+            cache.write(&format!("{name}{}", algorithm.suffix()), text)?;
         }
-        fs::rename(&part, &path).with_context(doing)
+        cache.rename(&part, &name).with_context(doing)
     }
 
     /// Unpacks it into an empty directory.
-    pub(crate) fn unpack(&mut self, root: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// Also when there is no program in it, which makes it no root.
+    pub(crate) fn unpack(&mut self, root: &Folder) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;
-        let left_out = unpack_file(&self.file, root, Limits::GENEROUS).with_context(doing)?;
+        let left_out = unpack_file(&self.file, root.path(), Limits::GENEROUS).with_context(doing)?;
+        ensure!(
+            has_programs(root),
+            "{}: there is no program in it, in none of {}; name the archive of a root",
+            doing(),
+            PROGRAMS.join(", ")
+        );
         if left_out.count > 0 {
             note(&format!(
                 "left out {} device nodes or pipes of {}, the first {}",
@@ -146,18 +160,34 @@ fn compared(release: &Release, algorithm: Algorithm) -> String {
     }
 }
 
+/// Where a container looks for programs.
+const PROGRAMS: [&str; 6] =
+    ["bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
+
+/// Whether there is anything where a container looks for programs. A link is
+/// not followed: it would lead to this machine's, or to another of them.
+fn has_programs(root: &Folder) -> bool {
+    PROGRAMS.iter().any(|path| {
+        let mut parts = path.split('/');
+        let first = parts.next().and_then(|part| root.folder(part).ok());
+        let dir = parts.fold(first, |dir, part| dir?.folder(part).ok());
+        dir.is_some_and(|dir| dir.is_empty().is_ok_and(|empty| !empty))
+    })
+}
+
 /// The archive that is kept beside the root, unless it is not what it was.
-fn kept(release: &Release, store: &Store) -> Result<Option<(File, Digest)>> {
-    let digest = release.pinned().or_else(|| kept_digest(release, store));
-    checked(&store.file(&release.archive()), digest)
+fn kept(release: &Release, cache: &Folder) -> Result<Option<(File, Digest)>> {
+    let digest = release.pinned().or_else(|| kept_digest(release, cache));
+    checked(cache, &release.archive(), digest)
 }
 
 /// A file that is kept beside the root, if it is there. When it has another
 /// digest, or none is known, it is removed.
-fn checked(path: &Path, digest: Option<Digest>) -> Result<Option<(File, Digest)>> {
-    let Ok(file) = File::open(path) else {
+fn checked(cache: &Folder, name: &str, digest: Option<Digest>) -> Result<Option<(File, Digest)>> {
+    let Some(file) = cache.file(name) else {
         return Ok(None);
     };
+    let path = cache.join(name);
     if let Some(digest) = digest {
         let found = Digest::of_file(&file, digest.algorithm);
         if found.with_context(|| format!("read {}", path.display()))? == digest {
@@ -165,40 +195,39 @@ fn checked(path: &Path, digest: Option<Digest>) -> Result<Option<(File, Digest)>
         }
     }
     note(&format!("throw away {}, whose digest is wrong", path.display()));
-    fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+    cache.remove(name)?;
     Ok(None)
 }
 
 /// The mirror's digest, kept with the archive.
-fn kept_digest(release: &Release, store: &Store) -> Option<Digest> {
+fn kept_digest(release: &Release, cache: &Folder) -> Option<Digest> {
     let name = release.archive();
     Algorithm::ALL.into_iter().find_map(|algorithm| {
-        let file = fs::read(store.file(&format!("{name}{}", algorithm.suffix()))).ok()?;
+        let file = cache.read(&format!("{name}{}", algorithm.suffix()))?;
         Digest::of_name(&file, &name, algorithm)
     })
 }
 
 /// Downloads an archive, which has its name only once its digest is right.
-fn fetch(release: &Release, store: &Store, mirror: &Mirror<'_>) -> Result<(File, Digest)> {
+fn fetch(release: &Release, cache: &Folder, mirror: &Mirror<'_>) -> Result<(File, Digest)> {
     let name = release.archive();
     let digest = match release.pinned() {
         Some(digest) => digest,
         None => {
             let (digest, text) = mirror.digest(release)?;
-            let file = store.file(&format!("{name}{}", digest.algorithm.suffix()));
-            fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+            cache.write(&format!("{name}{}", digest.algorithm.suffix()), &text)?;
             digest
         }
     };
-    let part = store.file(&format!("{name}.part"));
-    let path = store.file(&name);
-    let fetched = mirror.archive(release, &part, &digest).and_then(|()| {
-        fs::rename(&part, &path).with_context(|| format!("rename {}", part.display()))?;
-        File::open(&path).with_context(|| format!("read {}", path.display()))
+    let part = format!("{name}.part");
+    let fetched = mirror.archive(release, &cache.join(&part), &digest).and_then(|()| {
+        let doing = || format!("keep {}", cache.join(&name).display());
+        cache.rename(&part, &name).with_context(doing)?;
+        cache.file(&name).with_context(doing)
     });
     if fetched.is_err() {
         // What cannot be removed now, the next run clears away.
-        let _ = fs::remove_file(&part);
+        let _ = cache.remove(&part);
     }
     Ok((fetched?, digest))
 }

@@ -2,77 +2,31 @@
 //! step.
 //!
 //! Beside a root `rootfs` lies a directory `.rootfs-cache` with the archives
-//! that were downloaded or named, the record of what the root is, and whatever is in the
-//! making. Whoever holds its lock is alone with both.
+//! that were downloaded or named, the record of what the root is, and whatever
+//! is in the making. A marker says that fetch-rootfs made it. Whoever holds its
+//! lock is alone with both.
 
-use std::env;
-use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::getuid;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{
+    CWD, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat, openat2, renameat, renameat_with,
+};
+use rustix::io::Errno;
 
+use super::folder::Folder;
+use super::place::{self, not_ours};
 use super::releases::Release;
+use super::root::Root;
 use crate::say::note;
 
-/// What a root is made of; shown as its record has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Root {
-    Alpine(Release),
-    /// An archive that nothing is known about but its SHA-256.
-    Archive(String),
-    /// This machine's own programs, with libraries or in a busybox.
-    Host {
-        libraries: bool,
-    },
-}
-
-const ARCHIVE: &str = "the archive with SHA-256 ";
-const BUSYBOX: &str = "this machine's own busybox";
-const LIBRARIES: &str = "this machine's own programs and their libraries";
-
-impl std::fmt::Display for Root {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Root::Alpine(release) => write!(f, "{release}"),
-            Root::Archive(digest) => write!(f, "{ARCHIVE}{digest}"),
-            Root::Host { libraries: false } => f.write_str(BUSYBOX),
-            Root::Host { libraries: true } => f.write_str(LIBRARIES),
-        }
-    }
-}
-
-impl Root {
-    /// The name under which its archive is kept, if it is of one.
-    pub(crate) fn archive(&self) -> Option<String> {
-        match self {
-            Root::Alpine(release) => Some(release.archive()),
-            Root::Archive(digest) => Some(format!("{digest}.tar.gz")),
-            Root::Host { .. } => None,
-        }
-    }
-
-    fn of_record(record: &str) -> Option<Root> {
-        match record {
-            BUSYBOX => return Some(Root::Host { libraries: false }),
-            LIBRARIES => return Some(Root::Host { libraries: true }),
-            _ => {}
-        }
-        if let Some(digest) = record.strip_prefix(ARCHIVE) {
-            return Some(Root::Archive(digest.to_owned()));
-        }
-        Release::of_words(record.strip_prefix("Alpine ")?).map(Root::Alpine)
-    }
-}
-
 /// What is at the place of the root.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum There {
     /// Nothing, or an empty directory.
     Nothing,
@@ -81,16 +35,36 @@ pub(crate) enum There {
     Other,
 }
 
+/// What was found at the place of the root: that alone may be replaced.
+pub(crate) struct Seen {
+    pub(crate) there: There,
+    dir: Option<Folder>,
+}
+
 /// A root's place, which nobody else works at.
 pub(crate) struct Store {
     /// Where the root lies or will lie: absolute, and no symbolic link.
     dest: PathBuf,
-    dir: PathBuf,
-    _lock: Flock<File>,
+    /// The directory in which that is.
+    above: OwnedFd,
+    /// Beside the root, and locked.
+    cache: Folder,
 }
 
+/// What tells that we made the cache. Its last line is the directory's birth:
+/// in a copy of the cache it is another one's.
+const MARKER: &str = "made-by-fetch-rootfs";
+
+/// A root in the making, and the old one on its way out.
+const NEW: &str = "new";
 /// The old root on its way out, on file systems that cannot exchange.
 const ASIDE: &str = "aside";
+/// What could not be removed, and was named.
+const LEFT: &str = "left-";
+/// The record of what the root is. The rest of its name is the root's birth, so
+/// that it is right from the moment at which the root is in its place, and says
+/// nothing about another directory there.
+const RECORD: &str = "root-";
 
 impl Store {
     /// Takes the place `dest`, waiting for whoever is at work there, and clears
@@ -98,19 +72,21 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When no root may lie there, or this user cannot write there.
+    /// When no root may lie there, this user cannot write there, or what has
+    /// the name of the directory beside it is not ours.
     pub(crate) fn open(dest: &Path) -> Result<Store> {
-        let dest = real(dest)?;
-        refuse(&dest)?;
+        let dest = place::find(dest)?;
         let (Some(above), Some(name)) = (dest.parent(), dest.file_name()) else {
             bail!("put a root in {}: that is no place for one", dest.display());
         };
-        let mut cache = std::ffi::OsString::from(".");
+        let mut cache = OsString::from(".");
         cache.push(name);
         cache.push("-cache");
-        let dir = above.join(cache);
-        let lock = lock(&dir, &dest)?;
-        let store = Store { dest, dir, _lock: lock };
+        let cache = above.join(cache);
+        let above = directory(above).with_context(|| format!("open {}", above.display()))?;
+        let cache = lock(&above, cache, &dest)?;
+        let store = Store { dest, above, cache };
+        store.claim()?;
         store.sweep()?;
         Ok(store)
     }
@@ -119,141 +95,314 @@ impl Store {
         &self.dest
     }
 
-    /// The file `name` beside the root.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    /// The directory beside the root.
+    pub(crate) fn cache(&self) -> &Folder {
+        &self.cache
     }
 
     /// What is at the root's place now.
-    pub(crate) fn there(&self) -> Result<There> {
-        let doing = || format!("look at {}", self.dest.display());
-        let mut entries = match fs::read_dir(&self.dest) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(There::Nothing),
-            entries => entries.with_context(doing)?,
+    pub(crate) fn look(&self) -> Result<Seen> {
+        let dir = match Folder::open(&self.above, self.dest.clone()) {
+            Err(Errno::NOENT) => return Ok(Seen { there: There::Nothing, dir: None }),
+            Err(errno @ Errno::ACCESS) => {
+                bail!("put a root in {}: {}", self.dest.display(), self.theirs(errno))
+            }
+            dir => dir.with_context(|| format!("look at {}", self.dest.display()))?,
         };
-        if entries.next().is_none() {
-            return Ok(There::Nothing);
+        let there = if dir.is_empty()? {
+            There::Nothing
+        } else {
+            let record = self.cache.read(&record_name(&dir)?).unwrap_or_default();
+            let root = Root::of_record(String::from_utf8_lossy(&record).trim_end());
+            root.map_or(There::Other, There::Root)
+        };
+        Ok(Seen { there, dir: Some(dir) })
+    }
+
+    /// Refuses to replace another user's directory, or what nobody can want
+    /// replaced.
+    pub(crate) fn may_replace(&self, seen: &Seen) -> Result<()> {
+        if let Some(dir) = &seen.dir
+            && !is_ours(dir)?
+        {
+            bail!("put a root in {}: {}", self.dest.display(), self.theirs(Errno::ACCESS));
         }
-        let record = fs::read_to_string(self.file(&record_name(&self.dest)?));
-        let root = record.ok().and_then(|record| Root::of_record(record.trim_end()));
-        Ok(root.map_or(There::Other, There::Root))
+        if seen.there == There::Other {
+            place::refuse_to_replace(&self.dest)?;
+        }
+        Ok(())
+    }
+
+    fn theirs(&self, errno: Errno) -> anyhow::Error {
+        anyhow!(
+            "{}; it belongs to another user: remove it as that user (sudo rm -r {}), or name another with --dest",
+            nix::errno::Errno::from_raw(errno.raw_os_error()).desc(),
+            self.dest.display()
+        )
     }
 
     /// An empty directory to make a root in.
     pub(crate) fn new_root(&self) -> Result<NewRoot<'_>> {
-        let dir = tempfile::Builder::new().prefix("new-").tempdir_in(&self.dir);
-        let doing = || format!("make a directory in {}", self.dir.display());
-        let dir = dir.with_context(doing)?;
-        Ok(NewRoot { store: self, dir: dir.keep() })
+        let doing = || format!("make a directory in {}", self.cache.path().display());
+        mkdirat(&self.cache, NEW, Mode::RWXU).with_context(doing)?;
+        let dir = self.cache.folder(NEW).with_context(doing)?;
+        Ok(NewRoot { store: self, dir })
     }
 
-    /// Why the old root could not be moved, and what to do when it is because it
-    /// is another user's.
-    fn refused(&self, error: std::io::Error) -> anyhow::Error {
-        let theirs = fs::symlink_metadata(&self.dest).is_ok_and(|it| it.uid() != getuid().as_raw());
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(errno @ (Errno::EACCES | Errno::EPERM)) if theirs => {
-                anyhow!(
-                    "{}; it belongs to another user: remove it as that user (sudo rm -r {}), or name another with --dest",
-                    errno.desc(),
-                    self.dest.display()
-                )
+    /// Makes sure that the cache is ours: made by us, as its marker says; of a
+    /// former version, which set none; or empty.
+    fn claim(&self) -> Result<()> {
+        let birth = self.cache.birth()?;
+        match self.cache.read(MARKER) {
+            Some(text) if text.split(|&byte| byte == b'\n').any(|it| it == birth.as_bytes()) => {
+                return Ok(());
             }
-            _ => error.into(),
+            Some(_) => self.adopt()?,
+            None => ensure!(
+                are_ours(&self.cache.names()?),
+                "use {}: fetch-rootfs did not make it; move it away, or name another directory with --dest",
+                self.cache.path().display()
+            ),
         }
+        let text = format!(
+            "Made by `cargo xtask fetch-rootfs`, which removes here what it no longer needs.\n{birth}\n"
+        );
+        self.cache.write(MARKER, text.as_bytes())
+    }
+
+    /// Gives the record to the root beside a cache that was copied: both were.
+    fn adopt(&self) -> Result<()> {
+        let names = self.cache.names()?;
+        let mut records = names.iter().filter_map(|name| name.to_str());
+        let mut records = records.by_ref().filter(|name| name.starts_with(RECORD));
+        let (Some(record), None) = (records.next(), records.next()) else {
+            return Ok(());
+        };
+        if let Ok(root) = Folder::open(&self.above, self.dest.clone())
+            && is_ours(&root)?
+        {
+            let renamed = self.cache.rename(record, &record_name(&root)?);
+            renamed.with_context(|| format!("rename {}", self.cache.join(record).display()))?;
+        }
+        Ok(())
     }
 
     /// Removes what nobody needs any more; nobody else is here.
     fn sweep(&self) -> Result<()> {
-        let aside = self.dir.join(ASIDE);
-        if aside.exists() && !self.dest.exists() {
-            let doing = || format!("put back {}", self.dest.display());
-            fs::rename(&aside, &self.dest).with_context(doing)?;
+        if self.cache.has(ASIDE) {
+            // Does nothing where the new root is in its place.
+            let _ = rename(&self.cache, ASIDE, &self.above, self.name());
         }
-        let record = record_name(&self.dest).ok();
+        let seen = self.look()?;
+        let record = seen.dir.as_ref().map(record_name).transpose()?;
         // The archives of releases are of use to another root, too.
-        let archive = match self.there()? {
+        let archive = match seen.there {
             There::Root(root) => root.archive(),
             _ => None,
         };
-        let doing = || format!("look into {}", self.dir.display());
-        for entry in fs::read_dir(&self.dir).with_context(doing)? {
-            let entry = entry.with_context(doing)?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let of_root = [&record, &archive].iter().any(|kept| kept.as_deref() == Some(&*name));
-            if !is_kept(&name) && !of_root {
-                remove(&entry.path());
+        for name in self.cache.names()? {
+            let of_root = [&record, &archive].iter().any(|it| it.as_deref() == name.to_str());
+            match kind(&name) {
+                Some(Kind::Left) => drop(self.cache.remove(&name)),
+                Some(Kind::Record | Kind::Archive) if of_root => {}
+                Some(Kind::Record | Kind::Archive | Kind::Passing) => self.discard(&name),
+                Some(Kind::Release | Kind::Marker) | None => {}
             }
         }
         Ok(())
     }
-}
 
-/// Whether a file beside the root is the archive of a release or its digest.
-fn is_kept(name: &str) -> bool {
-    let archive = name.strip_suffix(".sha512").or_else(|| name.strip_suffix(".sha256"));
-    Release::of_archive(archive.unwrap_or(name)).is_some()
-}
+    /// Removes what is in the cache. What cannot be removed is named now, and
+    /// is in nobody's way from then on.
+    fn discard(&self, name: &OsStr) {
+        if self.cache.remove(name).is_ok() {
+            return;
+        }
+        let left = (0..).map(|number| format!("{LEFT}{number}")).find(|left| !self.cache.has(left));
+        let left = left.unwrap_or_default();
+        let renamed = renameat(&self.cache, name, &self.cache, &left);
+        let name = renamed.map_or(name, |()| OsStr::new(&left));
+        if let Err(error) = self.cache.remove(name) {
+            note(&common::one_line(&error));
+        }
+    }
 
-/// Removes a file or a tree. What cannot be removed is in nobody's way.
-fn remove(path: &Path) {
-    let removed = match fs::symlink_metadata(path) {
-        Err(_gone) => return,
-        Ok(found) if found.is_dir() => common::remove_tree(path),
-        Ok(_) => fs::remove_file(path).with_context(|| format!("remove {}", path.display())),
-    };
-    if let Err(error) = removed {
-        note(&common::one_line(&error));
+    /// The name of the root in the directory above.
+    fn name(&self) -> &OsStr {
+        self.dest.file_name().unwrap_or_default()
+    }
+
+    /// Puts the new root in the place of what was seen there, which then lies
+    /// where the new one was.
+    fn replace(&self, seen: &Seen) -> Result<()> {
+        let name = self.name();
+        let changed =
+            || anyhow!("it is no longer what it was; look who is at work there, and try again");
+        let refused = |errno| match (errno, &seen.dir) {
+            (Errno::ACCESS | Errno::PERM, Some(dir)) if !is_ours(dir).unwrap_or(true) => {
+                self.theirs(errno)
+            }
+            (Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR | Errno::NOENT, _) => changed(),
+            _ => errno.into(),
+        };
+        let Some(old) = &seen.dir else {
+            return rename(&self.cache, NEW, &self.above, name).map_err(refused);
+        };
+        let there = Folder::open(&self.above, self.dest.clone()).map_err(refused)?;
+        ensure!(there.is(old)?, changed());
+        let exchange = || renameat_with(&self.cache, NEW, &self.above, name, RenameFlags::EXCHANGE);
+        match exchange() {
+            // A file system that cannot, or a kernel that knows nothing of it.
+            Err(Errno::INVAL | Errno::NOSYS) => return self.replace_in_two_steps(seen, refused),
+            exchanged => exchanged.map_err(refused)?,
+        }
+        if self.is_what_was_seen(NEW, seen) {
+            return Ok(());
+        }
+        if exchange().is_err() {
+            return Err(self.keep(NEW, changed()));
+        }
+        Err(changed())
+    }
+
+    /// When this is killed between the steps, the next run finds the old root
+    /// aside and puts it back.
+    fn replace_in_two_steps(
+        &self,
+        seen: &Seen,
+        refused: impl Fn(Errno) -> anyhow::Error,
+    ) -> Result<()> {
+        let name = self.name();
+        rename(&self.above, name, &self.cache, ASIDE).map_err(&refused)?;
+        let put = if self.is_what_was_seen(ASIDE, seen) {
+            rename(&self.cache, NEW, &self.above, name)
+        } else {
+            Err(Errno::EXIST)
+        };
+        if let Err(errno) = put {
+            return Err(match rename(&self.cache, ASIDE, &self.above, name) {
+                Ok(()) => refused(errno),
+                Err(_) => self.keep(ASIDE, refused(errno)),
+            });
+        }
+        // From now on it is no longer wanted back.
+        renameat(&self.cache, ASIDE, &self.cache, NEW).map_err(refused)
+    }
+
+    fn is_what_was_seen(&self, name: &str, seen: &Seen) -> bool {
+        let (Ok(moved), Some(old)) = (self.cache.folder(name), &seen.dir) else {
+            return false;
+        };
+        let empty = seen.there != There::Nothing || moved.is_empty().unwrap_or(false);
+        empty && moved.is(old).unwrap_or(false)
+    }
+
+    /// Saves what is not ours and cannot be put back from the next sweep.
+    fn keep(&self, name: &str, error: anyhow::Error) -> anyhow::Error {
+        let kept = format!("found-{}", std::process::id());
+        let renamed = self.cache.rename(name, &kept);
+        let path = self.cache.join(renamed.map_or(name, |()| &kept));
+        error.context(format!("what was there is now in {}", path.display()))
     }
 }
 
-/// The name of the record of the root `dir`, wherever that is moved: it goes
-/// by the directory's birth, so that it is right from the moment at which the
-/// root is in its place, and says nothing about another directory there.
-fn record_name(dir: &Path) -> Result<String> {
-    let found = fs::symlink_metadata(dir);
-    let found = found.with_context(|| format!("look at {}", dir.display()))?;
-    let birth = found.created().ok().and_then(|birth| birth.duration_since(UNIX_EPOCH).ok());
-    Ok(match birth {
-        Some(birth) => format!("root-{}", birth.as_nanos()),
-        // A file system that does not tell.
-        None => format!("root-inode-{}", found.ino()),
-    })
+/// Renames without replacing anything. Where a file system cannot promise that,
+/// a directory takes the place of an empty directory at most; rename(2).
+fn rename(
+    from: impl AsFd,
+    old: &(impl AsRef<OsStr> + ?Sized),
+    to: impl AsFd,
+    new: &(impl AsRef<OsStr> + ?Sized),
+) -> rustix::io::Result<()> {
+    let (old, new) = (Path::new(old), Path::new(new));
+    match renameat_with(&from, old, &to, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => renameat(&from, old, &to, new),
+        renamed => renamed,
+    }
+}
+
+/// What we put into a cache.
+enum Kind {
+    Marker,
+    /// The archive of a release, or its digest.
+    Release,
+    /// Another archive, known by its digest.
+    Archive,
+    Record,
+    /// What only a killed run leaves.
+    Passing,
+    Left,
+}
+
+/// What has a name that we give.
+fn kind(name: &OsStr) -> Option<Kind> {
+    let name = name.to_str()?;
+    let is = |text: &str, c: fn(char) -> bool| !text.is_empty() && text.chars().all(c);
+    let archive = name.strip_suffix(".sha512").or_else(|| name.strip_suffix(".sha256"));
+    if Release::of_archive(archive.unwrap_or(name)).is_some() {
+        Some(Kind::Release)
+    } else if let Some(digest) = name.strip_suffix(".tar.gz") {
+        is(digest, |c| c.is_ascii_hexdigit()).then_some(Kind::Archive)
+    } else if let Some(birth) = name.strip_prefix(RECORD) {
+        is(birth.trim_start_matches("inode-"), |c| c.is_ascii_digit()).then_some(Kind::Record)
+    } else if name == MARKER {
+        Some(Kind::Marker)
+    } else if let Some(number) = name.strip_prefix(LEFT) {
+        is(number, |c| c.is_ascii_digit()).then_some(Kind::Left)
+    } else if let Some(whole) = name.strip_suffix(".part") {
+        kind(OsStr::new(whole)).map(|_| Kind::Passing)
+    } else {
+        // A former version gave the new root a name by chance.
+        let random = name.strip_prefix("new-").is_some_and(|it| is(it, |c| c.is_alphanumeric()));
+        (random || name == NEW || name == ASIDE).then_some(Kind::Passing)
+    }
+}
+
+/// Whether a directory that has no marker holds what we put into a cache, and
+/// nothing else.
+fn are_ours(names: &[OsString]) -> bool {
+    let kinds: Vec<_> = names.iter().map(|name| kind(name)).collect();
+    let lasts =
+        |kind: &Option<Kind>| matches!(kind, Some(Kind::Release | Kind::Archive | Kind::Record));
+    let marked = names
+        .iter()
+        .any(|name| name.to_str().and_then(|it| it.strip_suffix(".part")) == Some(MARKER));
+    kinds.is_empty() || kinds.iter().all(Option::is_some) && (marked || kinds.iter().any(lasts))
+}
+
+fn record_name(root: &Folder) -> Result<String> {
+    Ok(format!("{RECORD}{}", root.birth()?))
+}
+
+fn is_ours(folder: &Folder) -> Result<bool> {
+    let found = folder.dir().metadata();
+    let found = found.with_context(|| format!("look at {}", folder.path().display()))?;
+    Ok(found.uid() == getuid().as_raw())
 }
 
 /// A root in the making; removed unless it is put in its place.
 pub(crate) struct NewRoot<'a> {
     store: &'a Store,
-    dir: PathBuf,
+    dir: Folder,
 }
 
 impl NewRoot<'_> {
     /// The directory to make it in.
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Folder {
         &self.dir
     }
 
-    /// Puts the root in its place in one step, and removes what was there.
-    pub(crate) fn put(self, root: &Root) -> Result<()> {
+    /// Puts the root in the place of what was seen there in one step, and
+    /// removes that.
+    pub(crate) fn put(self, root: &Root, seen: &Seen) -> Result<()> {
         let store = self.store;
-        let record = store.file(&record_name(&self.dir)?);
-        let written = fs::write(&record, format!("{root}\n"));
-        written.with_context(|| format!("write {}", record.display()))?;
-        let doing =
-            || format!("put {} in the place of {}", self.dir.display(), store.dest.display());
-        let aside = store.file(ASIDE);
-        match renameat_with(CWD, &self.dir, CWD, &store.dest, RenameFlags::EXCHANGE) {
-            Err(rustix::io::Errno::NOENT) => fs::rename(&self.dir, &store.dest),
-            // A file system that cannot, or a kernel that knows nothing of it.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                replace(&self.dir, &store.dest, &aside)
-            }
-            exchanged => exchanged.map_err(Into::into),
+        store.cache.write(&record_name(&self.dir)?, format!("{root}\n").as_bytes())?;
+        let new = self.dir.path().display();
+        let doing = || format!("put {new} in the place of {}", store.dest.display());
+        store.replace(seen).with_context(doing)?;
+        if let Some(old) = &seen.dir {
+            store.discard(record_name(old)?.as_ref());
         }
-        .map_err(|error| store.refused(error))
-        .with_context(doing)?;
-        remove(&aside);
         Ok(())
     }
 }
@@ -261,195 +410,66 @@ impl NewRoot<'_> {
 impl Drop for NewRoot<'_> {
     /// Removes what was not put in its place, or what was there before.
     fn drop(&mut self) {
-        remove(&self.dir);
+        self.store.discard(NEW.as_ref());
     }
 }
 
-/// Puts `new` in the place of `old` in two steps. When this is killed between
-/// them, the next run finds the old root aside and puts it back.
-fn replace(new: &Path, old: &Path, aside: &Path) -> std::io::Result<()> {
-    fs::rename(old, aside)?;
-    fs::rename(new, old).inspect_err(|_| {
-        // A failure here leaves it to the next run.
-        let _ = fs::rename(aside, old);
-    })
+/// The directory `path`, in which there is no symbolic link.
+fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // A kernel before 5.6, or a seccomp filter that knows nothing later.
+        Err(Errno::NOSYS | Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
+        opened => opened,
+    }
 }
 
 /// The directory beside the root, made where it is missing and locked.
-fn lock(dir: &Path, dest: &Path) -> Result<Flock<File>> {
-    let doing = || format!("lock {}", dir.display());
+fn lock(above: &OwnedFd, path: PathBuf, dest: &Path) -> Result<Folder> {
+    let doing = || format!("lock {}", path.display());
+    let name = path.file_name().unwrap_or_default();
     loop {
-        match DirBuilder::new().mode(0o700).create(dir) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        match mkdirat(above, name, Mode::RWXU) {
+            Err(Errno::EXIST) => {}
             made => {
-                made.map_err(not_ours).with_context(|| format!("make {}", dir.display()))?;
+                let made = made.map_err(|errno| not_ours(errno.into()));
+                made.with_context(|| format!("make {}", path.display()))?;
             }
         }
-        let found = fs::symlink_metadata(dir).with_context(doing)?;
-        let ours = found.is_dir() && found.uid() == getuid().as_raw() && found.mode() & 0o022 == 0;
-        ensure!(
-            ours,
-            "use {}: it is not a directory of this user alone; remove it, or name another directory with --dest",
-            dir.display()
-        );
-        let file = File::open(dir).with_context(doing)?;
-        let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Err((file, Errno::EWOULDBLOCK)) => {
+        let private = match Folder::open(above, path.clone()) {
+            // Removed meanwhile.
+            Err(Errno::NOENT) => continue,
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => None,
+            opened => Some(opened.with_context(doing)?),
+        };
+        let private = private.filter(|it| is_private(it.dir()));
+        let cache = private.with_context(|| {
+            format!("use {}: it is not a directory of this user alone; remove it, or name another directory with --dest", path.display())
+        })?;
+        match cache.dir().try_lock() {
+            Err(TryLockError::WouldBlock) => {
                 note(&format!(
                     "another fetch-rootfs is at work on {}; waiting for it",
                     dest.display()
                 ));
-                Flock::lock(file, FlockArg::LockExclusive)
+                cache.dir().lock().with_context(doing)?;
             }
-            held => held,
-        };
-        let held = held.map_err(|(_, errno)| errno).with_context(doing)?;
+            Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
+            Ok(()) => {}
+        }
         // A directory that was removed meanwhile locks nothing.
-        if held.metadata().with_context(doing)?.nlink() > 0 {
-            return Ok(held);
+        if cache.dir().metadata().with_context(doing)?.nlink() > 0 {
+            return Ok(cache);
         }
     }
 }
 
-/// Why a directory could not be made, and what to do when it is because this
-/// user may not write there.
-fn not_ours(error: std::io::Error) -> anyhow::Error {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS)) => {
-            anyhow!("{}; name a directory of your own with --dest", errno.desc())
-        }
-        _ => error.into(),
-    }
-}
-
-/// `dest` as an absolute path without symbolic links. The directories above
-/// are made where they are missing.
-fn real(dest: &Path) -> Result<PathBuf> {
-    let doing = || format!("find {}", dest.display());
-    let absolute = std::path::absolute(dest).with_context(doing)?;
-    match fs::canonicalize(&absolute) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        real => return real.with_context(doing),
-    }
-    ensure!(
-        fs::symlink_metadata(&absolute).is_err(),
-        "put a root in {}: it is a symbolic link to nothing; remove it, or name another directory with --dest",
-        dest.display()
-    );
-    let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        bail!("put a root in {}: its name says no directory; name one with --dest", dest.display());
-    };
-    let made = fs::create_dir_all(above);
-    made.map_err(not_ours).with_context(|| format!("make {}", above.display()))?;
-    Ok(fs::canonicalize(above).with_context(doing)?.join(name))
-}
-
-/// Refuses places that no root may take, whatever is there.
-fn refuse(dest: &Path) -> Result<()> {
-    let holds = |dir: Option<PathBuf>| {
-        dir.and_then(|dir| fs::canonicalize(dir).ok()).is_some_and(|dir| dir.starts_with(dest))
-    };
-    let why = if dest == Path::new("/") {
-        "it is the root of this machine"
-    } else if holds(env::current_dir().ok()) {
-        "the current directory is there"
-    } else if holds(Some(common::workspace().to_owned())) {
-        "the workspace is there"
-    } else if holds(env::home_dir()) {
-        "the home directory is there"
-    } else if dest.exists() && !dest.is_dir() {
-        "it is not a directory"
-    } else {
-        return Ok(());
-    };
-    bail!("put a root in {}: {why}; name another directory with --dest", dest.display())
-}
-
-/// Says no to replacing by force what nobody can want replaced: `/usr`, say.
-pub(crate) fn refuse_to_replace(dest: &Path) -> Result<()> {
-    ensure!(
-        dest.parent() != Some(Path::new("/")),
-        "replace {}: it lies directly below / and is no root that fetch-rootfs made; remove it first, or name another directory with --dest",
-        dest.display()
-    );
-    Ok(())
+/// Whether a directory is this user's, and nobody else may write to it.
+fn is_private(dir: &File) -> bool {
+    let found = dir.metadata();
+    found.is_ok_and(|it| it.uid() == getuid().as_raw() && it.mode() & 0o022 == 0)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(store: &Store, mark: &str) {
-        let new = store.new_root().expect("a directory");
-        fs::write(new.path().join(mark), "").expect("write");
-        new.put(&Root::Archive(mark.to_owned())).expect("put in place");
-    }
-
-    #[test]
-    fn a_record_goes_with_its_root() {
-        let dir = tempfile::tempdir().expect("make a directory");
-        let dest = dir.path().join("rootfs");
-        let store = Store::open(&dest).expect("open");
-        assert_eq!(store.there().expect("look"), There::Nothing);
-        for mark in ["a", "b"] {
-            put(&store, mark);
-            let root = Root::Archive(mark.to_owned());
-            assert_eq!(store.there().expect("look"), There::Root(root));
-            assert!(dest.join(mark).exists());
-        }
-        assert!(!dest.join("a").exists(), "the old root is gone");
-        // A directory that somebody else puts there is not taken for a root.
-        fs::remove_dir_all(&dest).expect("remove");
-        fs::create_dir(&dest).expect("make");
-        assert_eq!(store.there().expect("look"), There::Nothing);
-        fs::write(dest.join("x"), "").expect("write");
-        assert_eq!(store.there().expect("look"), There::Other);
-    }
-
-    #[test]
-    fn every_kind_of_root_is_read_back() {
-        let release = Release::new("3.15.4", Some("x86")).expect("a release");
-        let host = [false, true].map(|libraries| Root::Host { libraries });
-        for root in [Root::Alpine(release), Root::Archive("ab".into())].into_iter().chain(host) {
-            assert_eq!(Root::of_record(&root.to_string()), Some(root));
-        }
-        assert_eq!(Root::of_record("Alpine of some kind"), None);
-    }
-
-    #[test]
-    fn an_old_root_that_was_set_aside_comes_back() {
-        let dir = tempfile::tempdir().expect("make a directory");
-        let dest = dir.path().join("rootfs");
-        let store = Store::open(&dest).expect("open");
-        put(&store, "old");
-        let (aside, new) = (store.file(ASIDE), store.file("new-x"));
-        fs::create_dir(&new).expect("make");
-        // Killed between the two steps.
-        fs::rename(&dest, &aside).expect("set aside");
-        drop(store);
-        let _store = Store::open(&dest).expect("open");
-        assert!(dest.join("old").exists() && !aside.exists() && !new.exists());
-        // The second step fails, as the new root is gone.
-        assert!(replace(&new, &dest, &aside).is_err());
-        assert!(dest.join("old").exists() && !aside.exists());
-        // Both steps.
-        fs::create_dir(&new).expect("make");
-        replace(&new, &dest, &aside).expect("replace");
-        assert!(!dest.join("old").exists() && aside.join("old").exists());
-    }
-
-    #[test]
-    fn a_directory_of_the_machines_is_not_replaced() {
-        assert!(refuse_to_replace(Path::new("/usr")).is_err());
-        assert!(refuse_to_replace(Path::new("/usr/rootfs")).is_ok());
-    }
-
-    #[test]
-    fn only_archives_and_their_digests_are_kept() {
-        let name = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
-        assert!(is_kept(name) && is_kept(&format!("{name}.sha512")));
-        for other in ["new-abc", ASIDE, "root-1-2", &format!("{name}.part")] {
-            assert!(!is_kept(other), "{other}");
-        }
-    }
-}
+#[path = "store/tests.rs"]
+mod tests;

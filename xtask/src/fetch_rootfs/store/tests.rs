@@ -1,0 +1,170 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+fn put(store: &Store, mark: &str) {
+    let seen = store.look().expect("look");
+    let new = store.new_root().expect("a directory");
+    fs::write(new.dir().join(mark), "").expect("write");
+    new.put(&Root::Archive(mark.to_owned()), &seen).expect("put in place");
+}
+
+fn there(store: &Store) -> There {
+    store.look().expect("look").there
+}
+
+#[test]
+fn a_record_goes_with_its_root() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let dest = dir.path().join("rootfs");
+    let store = Store::open(&dest).expect("open");
+    assert_eq!(there(&store), There::Nothing);
+    for mark in ["a", "b"] {
+        put(&store, mark);
+        let root = Root::Archive(mark.to_owned());
+        assert_eq!(there(&store), There::Root(root));
+        assert!(dest.join(mark).exists());
+    }
+    assert!(!dest.join("a").exists(), "the old root is gone");
+    // A directory that somebody else puts there is not taken for a root.
+    fs::remove_dir_all(&dest).expect("remove");
+    fs::create_dir(&dest).expect("make");
+    assert_eq!(there(&store), There::Nothing);
+    fs::write(dest.join("x"), "").expect("write");
+    assert_eq!(there(&store), There::Other);
+}
+
+#[test]
+fn what_came_after_the_look_is_not_replaced() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let (dest, away) = (dir.path().join("rootfs"), dir.path().join("away"));
+    fs::create_dir_all(away.join("mine")).expect("make");
+    let store = Store::open(&dest).expect("open");
+    let put_after = |change: &dyn Fn()| {
+        let seen = store.look().expect("look");
+        let new = store.new_root().expect("a directory");
+        fs::write(new.dir().join("new"), "").expect("write");
+        change();
+        let put = new.put(&Root::Archive("ab".to_owned()), &seen);
+        let error = put.expect_err("it is refused");
+        assert!(error.root_cause().to_string().contains("no longer what it was"), "{error:?}");
+        assert!(!dest.join("new").exists() && !store.cache().has(NEW));
+    };
+    // Where nothing was: a directory with something in it, an empty one, a file
+    // and a symbolic link.
+    put_after(&|| fs::rename(&away, &dest).expect("move"));
+    fs::rename(&dest, &away).expect("it is still there");
+    put_after(&|| fs::create_dir(&dest).expect("make"));
+    fs::remove_dir(&dest).expect("it is still there");
+    put_after(&|| fs::write(&dest, "mine").expect("write"));
+    fs::remove_file(&dest).expect("it is still there");
+    put_after(&|| symlink(&away, &dest).expect("link"));
+    fs::remove_file(&dest).expect("it is still there");
+    // Where an empty directory was: the same with something in it.
+    fs::create_dir(&dest).expect("make");
+    put_after(&|| fs::write(dest.join("mine"), "").expect("write"));
+    assert!(dest.join("mine").exists());
+    // Where a directory was: another one, a link to it, and nothing.
+    let old = dir.path().join("old");
+    put_after(&|| {
+        fs::rename(&dest, &old).expect("move");
+        fs::rename(&away, &dest).expect("move");
+    });
+    assert!(dest.join("mine").is_dir() && old.join("mine").is_file());
+    put_after(&|| {
+        fs::rename(&dest, &away).expect("move");
+        symlink(&away, &dest).expect("link");
+    });
+    assert!(dest.is_symlink() && away.join("mine").exists());
+    fs::remove_file(&dest).expect("remove");
+    fs::rename(&away, &dest).expect("move");
+    put_after(&|| fs::rename(&dest, &away).expect("move"));
+    assert!(away.join("mine").exists());
+}
+
+#[test]
+fn what_is_exchanged_and_is_another_is_put_back() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let (dest, away) = (dir.path().join("rootfs"), dir.path().join("away"));
+    let store = Store::open(&dest).expect("open");
+    put(&store, "old");
+    let seen = store.look().expect("look");
+    fs::rename(&dest, &away).expect("move");
+    fs::create_dir(&dest).expect("make");
+    fs::write(dest.join("mine"), "").expect("write");
+    fs::create_dir(store.cache().join(NEW)).expect("make");
+    let refused = |errno: Errno| anyhow!("{errno}");
+    assert!(store.replace_in_two_steps(&seen, refused).is_err());
+    assert!(dest.join("mine").exists() && !store.cache().has(ASIDE));
+}
+
+#[test]
+fn an_old_root_that_was_set_aside_comes_back() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let dest = dir.path().join("rootfs");
+    let store = Store::open(&dest).expect("open");
+    put(&store, "old");
+    let (aside, new) = (store.cache().join(ASIDE), store.cache().join(NEW));
+    fs::create_dir(&new).expect("make");
+    // Killed between the two steps.
+    fs::rename(&dest, &aside).expect("set aside");
+    drop(store);
+    let store = Store::open(&dest).expect("open");
+    assert!(dest.join("old").exists() && !aside.exists() && !new.exists());
+    // The second step fails, as the new root is gone.
+    let seen = store.look().expect("look");
+    let refused = |errno: Errno| anyhow!("{errno}");
+    assert!(store.replace_in_two_steps(&seen, refused).is_err());
+    assert!(dest.join("old").exists() && !aside.exists());
+    // Both steps.
+    fs::create_dir(&new).expect("make");
+    store.replace_in_two_steps(&seen, refused).expect("replace");
+    assert!(!dest.join("old").exists() && new.join("old").exists() && !aside.exists());
+}
+
+#[test]
+fn only_archives_and_their_digests_are_kept() {
+    let is_kept = |name: &str| matches!(kind(OsStr::new(name)), Some(Kind::Release));
+    let name = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
+    assert!(is_kept(name) && is_kept(&format!("{name}.sha512")));
+    for other in ["new-abc", ASIDE, "root-12", &format!("{name}.part")] {
+        assert!(!is_kept(other) && kind(OsStr::new(other)).is_some(), "{other}");
+    }
+    // What we do not make is nothing to us.
+    for other in ["root-1-2", "x", "_cacache", "x.tar.gz", ".part", "new-a/b", "left-", "root-"] {
+        assert!(kind(OsStr::new(other)).is_none(), "{other}");
+    }
+}
+
+#[test]
+fn a_cache_is_known_by_its_marker() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let (dest, cache) = (dir.path().join("npm"), dir.path().join(".npm-cache"));
+    let archive = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
+    // Those of others, whatever they hold.
+    for names in [&["_logs"][..], &["_logs", archive], &["new-1"], &["aside", "new-1"]] {
+        for name in names {
+            fs::create_dir_all(cache.join(name)).expect("make");
+        }
+        let error = Store::open(&dest).err().expect("it is refused").to_string();
+        assert!(error.contains("fetch-rootfs did not make it"), "{error}");
+        assert_eq!(fs::read_dir(&cache).expect("list").count(), names.len());
+        fs::remove_dir_all(&cache).expect("remove");
+    }
+    // One of a former version, one that is empty, and one that was not finished.
+    for names in [&[archive, "root-12", "new-1"][..], &[], &["made-by-fetch-rootfs.part"]] {
+        fs::create_dir_all(&cache).expect("make");
+        for name in names {
+            fs::write(cache.join(name), "").expect("write");
+        }
+        drop(Store::open(&dest).expect("it is ours"));
+        assert!(cache.join(MARKER).exists() && !cache.join("new-1").exists());
+        // What somebody adds is left alone.
+        fs::write(cache.join("mine"), "").expect("write");
+        drop(Store::open(&dest).expect("it is ours"));
+        assert!(cache.join("mine").exists());
+        assert_eq!(cache.join(archive).exists(), names.contains(&archive));
+        fs::remove_dir_all(&cache).expect("remove");
+    }
+}

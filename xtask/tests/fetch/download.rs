@@ -1,0 +1,281 @@
+//! Downloads: checked, patient, and not more.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::unistd::getuid;
+use testkit::{skip, stderr, stdout};
+
+use crate::mirror::{Answer, Mirror, sha512_file};
+use crate::place::{Place, refusal, sole_refusal};
+use crate::{NAME, PINNED, PINNED_SHA256, PLACE, RELEASE, sha256, sha512, small};
+
+#[test]
+fn an_archive_is_fetched_checked_unpacked_and_kept() {
+    let archive = small("one");
+    let mirror = Mirror::with(&archive);
+    let place = Place::new();
+    let output = place.fetch_from(&mirror, &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let root = fs::canonicalize(place.root()).expect("a root");
+    assert_eq!(
+        stdout(&output),
+        format!(
+            "rootfs: Alpine 3.99.1 x86_64 in {} (checked against the SHA-512 from the mirror)",
+            root.display()
+        )
+    );
+    // No bar where there is no terminal.
+    assert_eq!(
+        stderr(&output),
+        format!("xtask: fetch {}{}", mirror.url(), &PLACE["/alpine".len()..])
+    );
+    assert_eq!(place.mark(), "one");
+    for name in ["", "bin", "bin/busybox", "bin/sh", "mark"] {
+        let found = fs::symlink_metadata(root.join(name)).expect(name);
+        assert_eq!(found.uid(), getuid().as_raw(), "{name}");
+        assert_eq!(found.mode() & 0o6000, 0, "{name}");
+    }
+    assert_eq!(fs::read(place.cache(NAME)).expect("kept"), archive);
+
+    // A second time there is nothing to do.
+    let asked = mirror.asked.lock().expect("no panic").len();
+    for args in [&["--release", RELEASE, "--arch", "x86_64"][..], &["--arch", "x86_64"], &[]] {
+        let again = place.fetch(args);
+        assert!(again.status.success() && stdout(&again).ends_with("(there already)"), "{again:?}");
+    }
+    // Another one was asked for.
+    for args in [["--release", "3.15.4"], ["--arch", "aarch64"], ["--from-host", "--force=x"]] {
+        let other = place.fetch(&args[..args.len() - usize::from(args[0] == "--from-host")]);
+        sole_refusal(&other, &["Alpine 3.99.1 x86_64 is there", "--force"]);
+    }
+    assert_eq!(mirror.asked.lock().expect("no panic").len(), asked);
+
+    // Without a network: a pristine root again, of the same release.
+    drop(mirror);
+    fs::write(root.join("mark"), "spoilt").expect("write");
+    fs::set_permissions(root.join("bin"), fs::Permissions::from_mode(0o000)).expect("chmod");
+    let output = place.fetch(&["--force"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(place.mark(), "one");
+    assert!(root.join("bin/busybox").exists());
+    assert_eq!(place.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_kept_archive_that_is_spoilt_is_fetched_again() {
+    let mirror = Mirror::with(&small("one"));
+    let place = Place::new();
+    assert!(place.fetch_from(&mirror, &[]).status.success());
+    assert!(place.fetch_from(&mirror, &["--force"]).status.success());
+    assert_eq!(mirror.asked(PLACE), 1);
+    fs::write(place.cache(NAME), small("evil")).expect("write");
+    let output = place.fetch_from(&mirror, &["--force"]);
+    assert!(output.status.success());
+    assert!(stderr(&output).contains("throw away"), "{}", stderr(&output));
+    assert_eq!((mirror.asked(PLACE), place.mark()), (2, "one".to_owned()));
+}
+
+#[test]
+fn the_older_digest_will_do_and_none_will_not() {
+    let archive = small("one");
+    let sha256_file = format!("{}  {NAME}\n", sha256(&archive)).into();
+    let whole = [Answer::Whole(archive)];
+    let mirror = Mirror::new(&[
+        (PLACE, &whole),
+        (&format!("{PLACE}.sha256"), &[Answer::Whole(sha256_file)]),
+    ]);
+    let output = Place::new().fetch_from(&mirror, &[]);
+    assert!(
+        stdout(&output).ends_with("(checked against the SHA-256 from the mirror)"),
+        "{output:?}"
+    );
+
+    let mirror = Mirror::new(&[(PLACE, &whole)]);
+    let place = Place::new();
+    let output = place.fetch_from(&mirror, &[]);
+    let words = [PLACE, ".sha512", ".sha256", "404", "there may be no such release"];
+    sole_refusal(&output, &words);
+    assert!(!place.root().exists());
+
+    for wrong in [b"<html>Log in to this network</html>".to_vec(), vec![b'x'; 100_000]] {
+        let mirror =
+            Mirror::new(&[(PLACE, &whole), (&format!("{PLACE}.sha512"), &[Answer::Whole(wrong)])]);
+        let place = Place::new();
+        sole_refusal(
+            &place.fetch_from(&mirror, &[]),
+            &[".sha512", "name another mirror with --mirror"],
+        );
+        assert!(!place.root().exists());
+    }
+}
+
+#[test]
+fn wrong_bytes_are_not_kept() {
+    let (right, wrong) = (small("right"), small("wrong"));
+    let place = Place::with_root("old");
+    let mirror = Mirror::new(&[
+        (PLACE, &[Answer::Whole(wrong.clone())]),
+        (&format!("{PLACE}.sha512"), &[Answer::Whole(sha512_file(&right))]),
+        (PINNED, &[Answer::Whole(wrong.clone())]),
+    ]);
+    let output = place.fetch_from(&mirror, &["--force"]);
+    refusal(&output, &[PLACE, "SHA-512", &sha512(&right), &sha512(&wrong), "not kept"]);
+    // What is pinned is not asked of the mirror.
+    let pinned = ["--arch", "x86_64", "--mirror", &mirror.url(), "--force"];
+    let output = place.fetch(&pinned);
+    refusal(&output, &[PINNED, "SHA-256", PINNED_SHA256, &sha256(&wrong), "not kept"]);
+    assert_eq!((mirror.asked(PLACE), mirror.asked(PINNED)), (1, 1), "no further try");
+    assert_eq!(mirror.asked(&format!("{PINNED}.sha256")), 0);
+    assert_eq!(place.mark(), "old");
+    assert_eq!(place.leftovers(), [""; 0]);
+    assert!(!place.cache(NAME).exists());
+}
+
+#[test]
+fn a_release_that_is_not_there_is_not_tried_again() {
+    let mirror = Mirror::new(&[]);
+    let place = Place::new();
+    let output = place.fetch(&["--arch", "x86_64", "--mirror", &mirror.url()]);
+    refusal(
+        &output,
+        &[&mirror.url(), &PINNED["/alpine".len()..], "404", "there may be no such release"],
+    );
+    assert_eq!(mirror.asked(PINNED), 1);
+    assert!(!place.root().exists());
+    assert_eq!(place.leftovers(), [""; 0]);
+
+    let mirror = Mirror::new(&[(PINNED, &[Answer::Status(403)])]);
+    let output = place.fetch(&["--arch", "x86_64", "--mirror", &mirror.url()]);
+    refusal(&output, &[&mirror.url(), "403", "--mirror"]);
+    assert_eq!(mirror.asked(PINNED), 1);
+}
+
+#[test]
+fn what_may_pass_is_tried_again() {
+    let archive = small("one");
+    let whole = Answer::Whole(archive.clone());
+    for (bad, why) in [
+        (Answer::Status(503), "status 503"),
+        (Answer::CutOff(archive.clone()), "the mirror broke off"),
+        (Answer::Stalls(archive.clone()), " bytes came within"),
+        (Answer::Silent, "no answer within"),
+    ] {
+        let digest = (format!("{PLACE}.sha512"), [Answer::Whole(sha512_file(&archive))]);
+        let mirror = Mirror::new(&[
+            (PLACE, &[bad.clone(), bad.clone(), whole.clone()]),
+            (&digest.0, &digest.1),
+        ]);
+        let place = Place::new();
+        let output = place.fetch_from(&mirror, &["--timeout=1"]);
+        assert!(output.status.success(), "{why}: {}", stderr(&output));
+        assert_eq!((mirror.asked(PLACE), place.mark()), (3, "one".to_owned()), "{why}");
+        assert_eq!(stderr(&output).matches(why).count(), 2, "{}", stderr(&output));
+
+        let mirror = Mirror::new(&[(PLACE, &[bad]), (&digest.0, &digest.1)]);
+        let place = Place::with_root("old");
+        let output = place.fetch_from(&mirror, &["--force", "--timeout=1"]);
+        refusal(&output, &[PLACE, why, "at the last of 3 tries", "--from-host"]);
+        assert_eq!((mirror.asked(PLACE), place.mark()), (3, "old".to_owned()), "{why}");
+        assert_eq!(place.leftovers(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_slow_mirror_is_waited_for() {
+    // More than a mirror must send in a second.
+    let noise: String = (0..100_u8).map(|n| sha512(&[n])).collect();
+    let archive = [small("one"), gz(noise.as_bytes())].concat();
+    let mirror = Mirror::new(&[
+        (PLACE, &[Answer::Slowly(archive.clone())]),
+        (&format!("{PLACE}.sha512"), &[Answer::Whole(sha512_file(&archive))]),
+    ]);
+    // A second in all, and more than any one try may take to begin.
+    let output = Place::new().fetch_from(&mirror, &["--timeout=0.6"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(mirror.asked(PLACE), 1);
+}
+
+#[test]
+fn redirects_are_followed_but_not_for_ever() {
+    let archive = small("one");
+    let target = Mirror::with(&archive);
+    let to = |end: &str| [Answer::Redirect(format!("http://{}{PLACE}{end}", target.address))];
+    let mirror = Mirror::new(&[(PLACE, &to("")), (&format!("{PLACE}.sha512"), &to(".sha512"))]);
+    let place = Place::new();
+    assert!(place.fetch_from(&mirror, &[]).status.success());
+    assert_eq!(place.mark(), "one");
+
+    let mirror = Mirror::new(&[(PINNED, &[Answer::Redirect(PINNED.to_owned())])]);
+    let output = Place::new().fetch(&["--arch", "x86_64", "--mirror", &mirror.url()]);
+    refusal(&output, &[PINNED, "redirects"]);
+}
+
+#[test]
+fn a_mirror_that_cannot_be_reached_is_noticed_in_time() {
+    let place = Place::new();
+    let refused = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        listener.local_addr().expect("an address")
+    };
+    // One whose queue of connections is full drops what comes.
+    let full = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = full.local_addr().expect("an address");
+    let mut queue = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        queue.push(stream);
+        assert!(queue.len() < 10_000, "the queue is never full");
+    }
+    for (mirror, timeout, why) in [
+        (format!("http://{refused}"), "2", "Connection refused"),
+        (format!("http://{address}"), "2", "no answer"),
+        ("http://nowhere.invalid".to_owned(), "2", "http://nowhere.invalid"),
+    ] {
+        let start = Instant::now();
+        let output = place.fetch(&["--mirror", &mirror, "--timeout", timeout]);
+        let took = start.elapsed();
+        refusal(&output, &[&mirror, why, "at the last of 3 tries", "--mirror", "--from-host"]);
+        assert!(took < Duration::from_secs(4), "{mirror}: {took:?}");
+        assert!(!place.root().exists());
+    }
+    // As it is without --timeout.
+    let start = Instant::now();
+    refusal(&place.fetch(&["--mirror", &format!("http://{address}")]), &["no answer"]);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_real_archive_is_fetched() {
+    let Some(archive) = std::env::var_os("CONTAINERS_TEST_ARCHIVE") else {
+        skip("CONTAINERS_TEST_ARCHIVE names no archive of Alpine 3.15.11 for x86_64");
+        return;
+    };
+    let archive = fs::read(archive).expect("read the archive");
+    let path = "/alpine/v3.15/releases/x86_64/alpine-minirootfs-3.15.11-x86_64.tar.gz";
+    let mirror = Mirror::new(&[(path, &[Answer::Whole(archive)])]);
+    let place = Place::new();
+    let url = format!("{}/", mirror.url());
+    let output = place.fetch(&["--release", "3.15.11", "--arch", "x86_64", "--mirror", &url]);
+    assert!(stdout(&output).ends_with("(checked against the pinned SHA-256)"), "{output:?}");
+    let release = fs::read_to_string(place.root().join("etc/alpine-release")).expect("read");
+    assert_eq!(release, "3.15.11\n");
+    assert_eq!(
+        fs::read_link(place.root().join("bin/sh")).expect("a link"),
+        Path::new("/bin/busybox")
+    );
+    // 97 directories, 331 symbolic links, 82 files and one hard link.
+    let mut counts = [0; 3];
+    let mut left = vec![place.root()];
+    while let Some(path) = left.pop() {
+        let found = fs::symlink_metadata(&path).expect("look");
+        assert_eq!(found.uid(), getuid().as_raw(), "{path:?}");
+        counts[if found.is_dir() { 0 } else { 1 + usize::from(found.is_file()) }] += 1;
+        if found.is_dir() {
+            left.extend(fs::read_dir(&path).expect("list").map(|it| it.expect("list").path()));
+        }
+    }
+    assert_eq!(counts, [97, 331, 83]);
+}
