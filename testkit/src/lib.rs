@@ -4,8 +4,9 @@
 pub mod procs;
 pub mod pty;
 
-use std::ffi::OsStr;
-use std::io::Write;
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -209,16 +210,20 @@ pub fn host_rootfs() -> &'static Path {
 fn dir_of_this_process() -> &'static Path {
     static DIR: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (dir, _remover) = DIR.get_or_init(|| {
-        let dir = tempfile::tempdir_in(tmpdir()).expect("make a temporary directory").keep();
         // Statics are never dropped. This child sees the end of its standard
         // input when we are gone, and Ctrl-C does not reach its process group.
-        let remover = Command::new("/bin/sh")
-            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
-            .arg(&dir)
+        let mut remover = Command::new(bin("xtask"))
+            .arg("temporary")
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .process_group(0)
             .spawn()
-            .expect("start a shell");
+            .expect("start xtask");
+        let mut dir = Vec::new();
+        let out = remover.stdout.take().expect("a pipe");
+        BufReader::new(out).read_until(0, &mut dir).expect("read a path");
+        assert_eq!(dir.pop(), Some(0), "xtask makes no temporary directory");
+        let dir = PathBuf::from(OsString::from_vec(dir));
         (dir, remover)
     });
     dir

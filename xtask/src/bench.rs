@@ -17,9 +17,9 @@ use serde_json::Value;
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
 use crate::lessons::{self, Lesson};
-use crate::rootfs::Temporary;
 use crate::say::{self, note, quoted};
 use crate::style::{Style, colour};
+use crate::temporary::Temporary;
 
 /// Measure how long a container takes to start and end, next to bubblewrap,
 /// crun, runc and unshare, whichever are installed.

@@ -14,6 +14,7 @@ mod rootfs;
 mod run;
 mod say;
 mod style;
+mod temporary;
 mod verify;
 
 use std::env;
@@ -43,6 +44,9 @@ enum Task {
     Isolation(isolation::Args),
     Exercise(exercise::Args),
     Book(book::Args),
+    /// For the tasks and tests that need one.
+    #[command(hide = true)]
+    Temporary(temporary::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Task::Isolation(args) => args.run(),
         Task::Exercise(args) => args.run(),
         Task::Book(args) => args.run(),
+        Task::Temporary(args) => args.run(),
     };
     done.unwrap_or_else(|error| failed(&error))
 }

@@ -3,12 +3,13 @@
 use std::env;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::getuid;
+
+use crate::temporary::Temporary;
 
 /// A root, and its end when it was made for this run alone.
 pub(crate) struct Root {
@@ -46,39 +47,5 @@ impl Root {
             .context("make a root")?;
         ensure!(made.success(), "make a root from this machine's programs: see above");
         Ok(root)
-    }
-}
-
-/// A temporary directory that goes with this program, however that ends.
-pub(crate) struct Temporary {
-    dir: PathBuf,
-    remover: Child,
-}
-
-impl Temporary {
-    pub(crate) fn new() -> Result<Temporary> {
-        let dir = tempfile::tempdir().context("make a temporary directory")?.keep();
-        // It sees the end of its standard input when this program is gone,
-        // however it went, and Ctrl-C does not reach its process group.
-        let remover = Command::new("sh")
-            .args(["-c", r#"cat; chmod -R u+rwX "$0"; rm -rf "$0""#])
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .context("start a shell")?;
-        Ok(Temporary { dir, remover })
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        drop(self.remover.stdin.take());
-        // It says itself what it could not remove.
-        let _ = self.remover.wait();
     }
 }

@@ -1,0 +1,73 @@
+//! Temporary directories that go with the program that asked for them, however
+//! that ends.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// Make a temporary directory, write its path and a zero byte, and remove the
+/// directory when standard input ends. It removes no other directory.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+impl Args {
+    #[expect(clippy::unused_self, reason = "as the other tasks have it")]
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let dir = tempfile::tempdir().context("make a temporary directory")?.keep();
+        let path = [dir.as_os_str().as_bytes(), b"\0"].concat();
+        let mut out = io::stdout();
+        let told = out.write_all(&path).and_then(|()| out.flush());
+        if told.is_ok() {
+            // An error is an end as well.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        }
+        common::remove_tree(&dir)?;
+        told.context("write the path of a temporary directory")?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A temporary directory that goes with this program.
+pub(crate) struct Temporary {
+    dir: PathBuf,
+    remover: Child,
+}
+
+impl Temporary {
+    pub(crate) fn new() -> Result<Temporary> {
+        // It sees the end of its standard input when this program is gone,
+        // however it went, and Ctrl-C does not reach its process group.
+        let mut remover = Command::new("/proc/self/exe")
+            .arg("temporary")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("start this program again")?;
+        let mut dir = Vec::new();
+        if let Some(out) = remover.stdout.take() {
+            BufReader::new(out.take(1 << 16)).read_until(0, &mut dir).context("read a path")?;
+        }
+        let told = dir.pop() == Some(0);
+        let temporary = Temporary { dir: OsString::from_vec(dir).into(), remover };
+        ensure!(told, "make a temporary directory: see above");
+        Ok(temporary)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(self.remover.stdin.take());
+        // It says itself what it could not remove.
+        let _ = self.remover.wait();
+    }
+}
