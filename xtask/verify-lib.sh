@@ -533,16 +533,22 @@ ours_mounted() {
 clean() {
     trap '' HUP INT PIPE TERM
     [ "$tmp" ] || return
+    [ "$inside_tmp" ] || {
+        rmdir "$mem" "$tmp" 2>/dev/null
+        return
+    }
     exec 3<&- 4>&- 6>&- 7>&- 8>&- 9>&-
     wait_until none_holds
-    cd /
     ours_mounted | while read -r mount; do
         umount "$(printf '%s\n' "$mount" | as_it_is)"
     done
     # Never through a mount that could not be undone.
     [ -z "$(ours_mounted)" ] || return
-    chmod -R u+rwX "$tmp" "$mem" 2>/dev/null
-    rm -rf "$tmp" "$mem"
+    # Root needs no chmod, which takes names for what they were.
+    [ "$uid" = 0 ] || chmod -R u+rwX . "$mem" 2>/dev/null
+    # From inside: where others may rename $tmp, its name leads where they like.
+    rm -rf ./* ./.[!.]* ./..?* "$mem"
+    cd / && rmdir "$tmp"
 }
 
 [ $# = 1 ] || {
@@ -577,7 +583,7 @@ why_not=$refused
 passed=0 failed=0 skipped=0 unsaid=''
 n=1 main='' pid='' tree='' ended='' apart='' hands_off='' lost=''
 
-tmp='' mem=''
+tmp='' mem='' inside_tmp=''
 trap clean EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
@@ -599,7 +605,7 @@ else
     mkdir "$mem" || exit
 fi
 export TMPDIR="$mem"
-cd "$tmp" || exit
+cd "$tmp" && inside_tmp=1 || exit
 # The options of a mount may take a page. What does not fit goes by a descriptor
 # of the program's, and the kernel's list would not say where it led.
 [ ${#tmp} -lt 400 ] || TMPDIR=scratch
