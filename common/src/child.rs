@@ -25,6 +25,7 @@ use nix::unistd::{Pid, close, getpgid, getpgrp, setsid};
 
 use crate::Exit;
 use crate::error::report;
+use crate::scratch;
 use crate::signals::{self, Received, Signals};
 use crate::terminal::Terminal;
 
@@ -127,8 +128,10 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
 ///
 /// # Errors
 ///
-/// When the kernel has no room for another process, or refuses one of these.
+/// When the kernel has no room for another process or refuses one of these, or
+/// the overlay on this run's [`Scratch`](crate::Scratch) is read-only.
 pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
+    scratch::check_root()?;
     close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
     // Root inside may not override it: this process executed its program in

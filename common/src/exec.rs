@@ -1,8 +1,7 @@
 //! The last step of every container: the command itself.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::{env, process};
@@ -16,7 +15,7 @@ use nix::unistd::{AccessFlags, access, execv};
 use crate::error::Failure;
 use crate::hint::{NO_ROOT, in_no_root};
 use crate::terminal::Terminal;
-use crate::{Exit, signals};
+use crate::{Exit, open, signals};
 
 /// Where a root has its programs.
 const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -171,8 +170,7 @@ enum Needs {
 
 /// What the head of a program says about its interpreter or loader.
 fn needs(path: &Path) -> Option<Needs> {
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    let head = open::head(path, 4096).ok()?;
     interpreter(&head).or_else(|| loader(&head))
 }
 

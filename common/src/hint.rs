@@ -13,6 +13,7 @@ use nix::sys::statfs::{
 use nix::unistd::{chdir, chroot};
 
 use crate::Exit;
+use crate::open::text;
 
 /// A failure that is known: how the words for what was being done begin, the
 /// error, and what else must be seen on this host for the remedy to be the
@@ -201,6 +202,18 @@ const ROWS: &[Row] = &[
         remedy: "the scratch directory is on a file system that is read-only; name another with --scratch or TMPDIR",
     },
     Row { doing: OVERLAY, errno: Errno::ENOTDIR, seen: always, remedy: TAKEN },
+    Row {
+        doing: OVERLAY,
+        errno: Errno::EACCES,
+        seen: always,
+        remedy: "likely the scratch directory or a layer belongs to another user or group, or lies below a directory that does not let this user through; name another",
+    },
+    Row {
+        doing: "delete a lower directory",
+        errno: Errno::EIO,
+        seen: always,
+        remedy: "files on the file system of the scratch directory have no user attributes, as on a tmpfs before Linux 6.6; name a directory on a disk with TMPDIR",
+    },
     Row { doing: OVERLAY, errno: Errno::ENOSPC, seen: upper_is_full, remedy: FULL },
     Row {
         doing: "mount ",
@@ -275,7 +288,7 @@ fn user(doing: &str) -> bool {
 
 /// Whether a file of the kernel says `value`.
 fn is(file: &str, value: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|text| text.trim() == value)
+    text(file).is_ok_and(|said| said.trim() == value)
 }
 
 /// Ubuntu's restriction since 23.10.
@@ -290,7 +303,7 @@ fn unmapped() -> bool {
 
 /// Whether a seccomp filter is in force for this process; proc_pid_status(5).
 fn filtered() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = text("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
@@ -330,7 +343,7 @@ fn in_chroot() -> bool {
     // Mountinfo lists what lies below the root: in a chroot to a directory
     // that nothing is mounted on, it has no mount at `/`;
     // proc_pid_mountinfo(5).
-    let mounts = fs::read_to_string("/proc/self/mountinfo");
+    let mounts = text("/proc/self/mountinfo");
     let at_root = |mounts: &str| mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
     mounts.is_ok_and(|mounts| !mounts.is_empty() && !at_root(&mounts)) || way_out()
 }

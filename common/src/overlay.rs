@@ -1,7 +1,7 @@
 //! The layers of an overlay as its mount options name them.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
+use nix::unistd::{getgid, getuid};
 
 use crate::note;
+use crate::scratch::name_holds;
 
 /// What the options of mount(2) may take together, in bytes: one page.
 const PAGE: usize = 4096;
@@ -44,7 +46,6 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     let mut names = Vec::with_capacity(layers.len());
     for layer in layers {
         let dir = open(layer)?;
-        warn_of_owner(layer, &dir)?;
         names.push(name(layer, dir, room));
     }
     let names = names.join(":");
@@ -62,9 +63,12 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
 ///
 /// # Errors
 ///
-/// When the directory is missing, is no directory or cannot be opened.
+/// When the directory is missing, is no directory or cannot be opened, or is
+/// not the one that [`Scratch::new`](crate::Scratch::new) made or looked at.
 pub fn option(dir: &Path) -> Result<String> {
-    Ok(name(dir, open(dir)?, OTHER))
+    let open = open(dir)?;
+    let room = if name_holds(dir, &open)? { OTHER } else { 0 };
+    Ok(name(dir, open, room))
 }
 
 /// The directory in words that the option string can hold.
@@ -86,20 +90,22 @@ fn open(dir: &Path) -> Result<File> {
 }
 
 /// Says so when nothing of a lower layer can be changed: copying a file up
-/// keeps its owner, which must therefore be mapped.
-fn warn_of_owner(layer: &Path, dir: &File) -> Result<()> {
-    let metadata = dir.metadata();
-    let metadata = metadata.with_context(|| format!("look at {}", layer.display()))?;
-    // In the user namespace every owner and group but the caller's is `nobody`.
-    if metadata.uid() != 0 || metadata.gid() != 0 {
+/// keeps its owner and group, which must therefore be mapped. To be asked
+/// before the user namespace is there, where both read as `nobody`.
+pub(crate) fn warn_of_owner(layer: &Path) {
+    let (uid, gid) = (getuid(), getgid());
+    // What is missing is told when it is opened.
+    let Ok(found) = fs::metadata(layer) else { return };
+    if found.uid() != uid.as_raw() || found.gid() != gid.as_raw() {
         note(&format!(
-            "{} belongs to another user: its files can be read, but changing one fails with \
-             \"Permission denied\" or \"Value too large\"; unpack it as the user who runs the \
-             container",
-            layer.display()
+            "{} belongs to user {} and group {}, and the container has user {uid} and group {gid} \
+             alone: its files can be read, but changing one fails with \"Permission denied\" or \
+             \"Value too large\"; unpack it as the user who runs the container, with that group",
+            layer.display(),
+            found.uid(),
+            found.gid()
         ));
     }
-    Ok(())
 }
 
 /// A path as an option's value, or nothing when it is not UTF-8.

@@ -1,22 +1,24 @@
 //! The directories that an overlay writes to.
 
-use std::ffi::CString;
-use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+mod dir;
+mod home;
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, io, process};
+use std::process;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::kill;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, getuid};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+use nix::sys::statvfs::FsFlags;
 
+use crate::open::text;
 use crate::{note, remove_tree};
+use dir::Dir;
+use home::{Home, home};
 
 /// A directory with `upper`, `work` and `merged` in it, held by a lock: two
 /// overlays must not share an upper directory, and the kernel does not see to
@@ -27,254 +29,249 @@ use crate::{note, remove_tree};
 /// without the lock, and the next one removes it.
 #[derive(Debug)]
 pub struct Scratch {
-    dir: PathBuf,
-    stays: bool,
-    _lock: Flock<File>,
+    /// What it was made in, when it was made for the run.
+    home: Option<Home>,
+    /// Holds the lock.
+    dir: Dir,
 }
 
 impl Scratch {
     /// The directory `named`, made where it is missing, or a new one below
-    /// `$TMPDIR`, `/dev/shm` or `/tmp`.
+    /// `$TMPDIR`, else below `/dev/shm`, `/tmp` or `/var/tmp`.
     ///
     /// # Errors
     ///
-    /// When it cannot be made, or another container is using it.
+    /// When it cannot be made, belongs to somebody else, or another container
+    /// is using it.
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
         // Under a caller's umask of 777 nobody could use what is made here.
         // The command gets a umask of its own.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let scratch = match named {
-            Some(dir) => {
-                make_all(dir)?;
-                let Some(lock) = lock(dir)? else {
-                    bail!(
-                        "use the scratch directory {}: another container is using it; wait for its end, or name another one",
-                        dir.display()
-                    );
-                };
-                Scratch { dir: dir.to_owned(), stays: true, _lock: lock }
-            }
-            None => make_new()?,
+            Some(dir) => Scratch::named(dir)?,
+            None => Scratch::made()?,
         };
-        for dir in [scratch.upper(), scratch.work(), scratch.merged()] {
-            if !make(&dir)? {
-                let found = fs::metadata(&dir);
-                let found = found.with_context(|| format!("look at {}", dir.display()))?;
-                // The overlay would be read-only without a word.
-                ensure!(
-                    found.uid() == getuid().as_raw(),
-                    "use the scratch directory {}: it belongs to another user; name another one",
-                    dir.display()
-                );
-            }
-        }
+        // The first and only value: a step has one scratch directory.
+        let _ = RUN.set(Run::of(&scratch)?);
         Ok(scratch)
+    }
+
+    fn named(name: &Path) -> Result<Scratch> {
+        let Some(dir) = Dir::named(name)? else {
+            bail!(
+                "use the scratch directory {}: another container is using it; wait for its end, or name another one",
+                name.display()
+            );
+        };
+        for entry in ENTRIES {
+            dir.make_or_check(entry, DIRECTORY)?;
+        }
+        // The container sees the attributes of `upper`, and not those of `work`.
+        if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
+            note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
+        }
+        Ok(Scratch { home: None, dir })
+    }
+
+    /// Makes a scratch directory that is not there yet. Its name begins with
+    /// the ID of this process, so that [`Home::sweep`] can tell at a glance.
+    fn made() -> Result<Scratch> {
+        let mut attempt = 0;
+        loop {
+            let home = home()?;
+            let entry = format!("{}.{attempt}", process::id());
+            match home.dir.make(&entry, Mode::S_IRWXU) {
+                Ok(()) => {}
+                // Left behind by a process with this ID, or in use by one in
+                // another PID namespace.
+                Err(Errno::EEXIST) => {
+                    attempt += 1;
+                    continue;
+                }
+                // The last runner to end has just removed the home.
+                Err(Errno::ENOENT) => continue,
+                Err(errno) => {
+                    let name = home.dir.name.join(&entry);
+                    return Err(errno).with_context(|| dir::making(&name));
+                }
+            }
+            let name = home.dir.name.join(&entry);
+            let file = match home.dir.open(&*entry) {
+                Err(Errno::ENOENT) => continue,
+                opened => opened.with_context(|| dir::locking(&name))?,
+            };
+            // Another runner took it for an abandoned one.
+            let Some(dir) = Dir::locked(name, file)?.filter(|dir| dir.found.nlink() > 0) else {
+                continue;
+            };
+            for entry in ENTRIES {
+                let name = dir.name.join(entry);
+                dir.make(entry, DIRECTORY).with_context(|| dir::making(&name))?;
+            }
+            return Ok(Scratch { home: Some(home), dir });
+        }
     }
 
     /// The writable layer.
     pub fn upper(&self) -> PathBuf {
-        self.dir.join("upper")
+        self.dir.name.join("upper")
     }
 
     /// Where the overlay prepares what it then moves into the upper layer.
     pub fn work(&self) -> PathBuf {
-        self.dir.join("work")
+        self.dir.name.join("work")
     }
 
     /// Where the overlay is mounted.
     pub fn merged(&self) -> PathBuf {
-        self.dir.join("merged")
+        self.dir.name.join("merged")
+    }
+
+    /// Looks at the overlay once it is mounted.
+    ///
+    /// # Errors
+    ///
+    /// When it is read-only.
+    pub fn can_be_written_to(&self) -> Result<()> {
+        writable(&self.merged(), &self.merged())
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.stays {
+        let (Some(home), Some(entry)) = (&self.home, self.dir.name.file_name()) else {
             return;
-        }
+        };
+        let dir = home.path.join(entry);
         // All there is after a container that wrote nothing. What is not empty
         // is left to the thorough way.
-        for dir in [self.merged(), self.upper(), self.work().join("work"), self.work()] {
-            let _ = fs::remove_dir(dir);
+        for entry in ["merged", "upper", "work/work", "work"] {
+            let _ = fs::remove_dir(dir.join(entry));
         }
-        match remove_tree(&self.dir) {
+        match remove_tree(&dir) {
             // Fails while other runners have theirs beside it.
-            Ok(()) => drop(self.dir.parent().map(fs::remove_dir)),
+            Ok(()) => drop(fs::remove_dir(&home.dir.name)),
             Err(error) => note(&crate::one_line(&error)),
         }
     }
 }
 
-/// The directory that this user's scratch directories are made in, and that
-/// nobody else can write to.
-struct Home {
-    dir: PathBuf,
-    /// How many directories it holds; 0 also where the file system does not
-    /// tell, as Btrfs.
-    directories: usize,
-    /// Whether it was missing, so that there is nothing in it to look at.
-    new: bool,
+/// What a scratch directory holds.
+const ENTRIES: [&str; 3] = ["upper", "work", "merged"];
+
+/// The mode of those. The root of the container shows that of `upper`.
+const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
+
+/// What a file system without user attributes does not do.
+const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: deleting a directory of a lower layer fails with \"I/O error\"; name a directory on a disk with --scratch or TMPDIR";
+
+/// What the child, which mounts by names, must find again.
+struct Run {
+    merged: PathBuf,
+    /// `upper` and `work` as they were looked at, by device and inode; nothing
+    /// where nobody else can give their names to other directories.
+    looked_at: Vec<(PathBuf, (u64, u64))>,
 }
 
-/// Finds or makes the home: below `$TMPDIR`, else [`MEMORY`] or `/tmp`.
-fn home() -> Result<Home> {
-    let name = format!("containers-{}", getuid());
-    if let Some(dir) = env::var_os("TMPDIR").filter(|dir| !dir.is_empty()) {
-        return private(Path::new(&dir).join(name));
-    }
-    if let Ok(home) = private(Path::new(MEMORY).join(&name)) {
-        if has_user_attributes(&home.dir) {
-            return Ok(home);
-        }
-        // Made for nothing.
-        let _ = fs::remove_dir(home.dir);
-    }
-    private(Path::new("/tmp").join(name))
-}
+static RUN: OnceLock<Run> = OnceLock::new();
 
-/// A file system in memory, shm_overview(7): directories come and go there in
-/// a tenth of the time that a disk takes, which is half of a container's start.
-const MEMORY: &str = "/dev/shm";
-
-/// Makes a directory for this user alone, and refuses one that somebody else
-/// has laid there.
-fn private(dir: PathBuf) -> Result<Home> {
-    let found = loop {
-        if make(&dir)? {
-            return Ok(Home { dir, directories: 0, new: true });
-        }
-        match fs::symlink_metadata(&dir) {
-            // The last runner to end has just removed it.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            found => break found.with_context(|| format!("look at {}", dir.display()))?,
-        }
-    };
-    let private = found.is_dir() && found.uid() == getuid().as_raw() && found.mode() & 0o022 == 0;
-    ensure!(
-        private,
-        "make scratch directories in {}: it is not a directory of this user alone; remove it, or set TMPDIR",
-        dir.display()
-    );
-    // A directory is linked to by its name, by itself and by those in it.
-    let directories = found.nlink().saturating_sub(2) as usize;
-    Ok(Home { dir, directories, new: false })
-}
-
-/// Whether files here can have extended attributes of the user's, in which an
-/// overlay notes a replaced directory; tmpfs has them since Linux 6.6, xattr(7).
-fn has_user_attributes(dir: &Path) -> bool {
-    let Ok(dir) = CString::new(dir.as_os_str().as_bytes()) else {
-        return false;
-    };
-    #[allow(unsafe_code, reason = "nix has no setxattr(2)")]
-    // SAFETY: both strings end with a zero, and no byte of the value is read.
-    let set = unsafe {
-        let name = c"user.containers".as_ptr();
-        libc::setxattr(dir.as_ptr(), name, std::ptr::null(), 0, 0)
-    };
-    set == 0
-}
-
-/// Makes a scratch directory that is not there yet. Its name begins with the
-/// ID of this process, so that [`sweep`] can tell at a glance.
-fn make_new() -> Result<Scratch> {
-    let mut attempt = 0;
-    loop {
-        let home = home()?;
-        if !home.new {
-            sweep(&home);
-        }
-        let dir = home.dir.join(format!("{}.{attempt}", process::id()));
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            // Left behind by a process with this ID, or in use by one in
-            // another PID namespace.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => attempt += 1,
-            // The last runner to end has just removed the home.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            made => {
-                made.with_context(|| making(&dir))?;
-                match lock(&dir) {
-                    Ok(Some(lock)) => return Ok(Scratch { dir, stays: false, _lock: lock }),
-                    // Another runner took it for an abandoned one.
-                    Ok(None) => {}
-                    Err(_gone) if !dir.exists() => {}
-                    Err(error) => return Err(error),
-                }
+impl Run {
+    fn of(scratch: &Scratch) -> Result<Run> {
+        let mut looked_at = Vec::new();
+        // In its home nobody else can change a name.
+        let holds = match &scratch.home {
+            Some(home) => home.path == home.dir.name,
+            None => scratch.dir.name_holds(),
+        };
+        if !holds {
+            for entry in ["upper", "work"] {
+                let name = scratch.dir.name.join(entry);
+                let found = scratch.dir.look_at(entry);
+                let found = found.with_context(|| format!("look at {}", name.display()))?;
+                looked_at.push((name, (found.dev(), found.ino())));
             }
         }
+        Ok(Run { merged: scratch.merged(), looked_at })
     }
 }
 
-/// With more directories than this, only some starts look through them.
-const MANY: usize = 128;
-
-/// How many directories a start looks into whose runner seems to be alive.
-const LOOKS: usize = 8;
-
-/// Removes the scratch directories of runners that were killed.
+/// Whether an overlay may be told the name of `layer`, which is open as `dir`.
+/// Where others can give that name to another directory, it may not.
 ///
-/// The lock decides. A process with the ID in the name is likely the runner,
-/// but the ID may also have gone to another one since, or mean another one in
-/// our PID namespace: of those, a few are tried.
+/// # Errors
 ///
-/// A start next to a thousand containers must stay cheap. So chance picks the
-/// starts that look through many directories, and the few that are tried.
-fn sweep(home: &Home) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let chance = now.subsec_micros() as usize;
-    let one_in = |share: usize| home.directories / share + 1;
-    if !chance.is_multiple_of(one_in(MANY)) {
-        return;
-    }
-    let Ok(entries) = fs::read_dir(&home.dir) else {
-        return;
+/// When they have.
+pub(crate) fn name_holds(layer: &Path, dir: &File) -> Result<bool> {
+    let looked_at = RUN.get().map_or(&[][..], |run| &run.looked_at);
+    let Some((_, before)) = looked_at.iter().find(|(name, _)| name == layer) else {
+        return Ok(true);
     };
-    for (index, entry) in entries.flatten().enumerate() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.split('.').next()?.parse().ok()) else {
-            continue;
-        };
-        let gone = kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
-        if !gone && !(index + chance).is_multiple_of(one_in(LOOKS)) {
-            continue;
-        }
-        if let Ok(Some(_lock)) = lock(&entry.path()) {
-            // Two runners that end up here remove it together.
-            let _ = remove_tree(&entry.path());
-        }
-    }
+    let doing = || format!("open the layer {}", layer.display());
+    let found = dir.metadata().with_context(doing)?;
+    ensure!(*before == (found.dev(), found.ino()), "{}: {REPLACED}", doing());
+    Ok(false)
 }
 
-/// Locks a directory, unless somebody else has; flock(2). The kernel drops the
-/// lock with the process.
-fn lock(dir: &Path) -> Result<Option<Flock<File>>> {
-    let doing = || format!("lock the scratch directory {}", dir.display());
-    let file = File::open(dir).with_context(doing)?;
-    let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
-        held => held.map_err(|(_, errno)| errno).with_context(doing)?,
+const REPLACED: &str = "somebody else has put another directory in its place; name a scratch directory where nobody else can write";
+
+/// Fails where this run has a scratch directory and the root of this process is
+/// not an overlay on it that can be written to.
+pub(crate) fn check_root() -> Result<()> {
+    let Some(run) = RUN.get() else {
+        return Ok(());
     };
-    // Removed between the two calls: that lock holds nothing.
-    let links = held.metadata().with_context(doing)?.nlink();
-    ensure!(links > 0, "{}: it was removed meanwhile", doing());
-    Ok(Some(held))
+    writable(Path::new("/"), &run.merged)?;
+    // The overlay that goes by descriptors is ours.
+    let ours = |line: &str| {
+        line.split(' ').nth(4) == Some("/") && line.contains("upperdir=/proc/self/fd/")
+    };
+    let found = |mounts: std::io::Result<String>| mounts.is_ok_and(|text| text.lines().any(ours));
+    ensure!(
+        run.looked_at.is_empty() || found(text("/proc/self/mountinfo")),
+        "use the overlay on {}: {REPLACED}",
+        run.merged.display()
+    );
+    Ok(())
 }
 
-fn making(dir: &Path) -> String {
-    format!("make the scratch directory {}", dir.display())
+/// Fails where `at` is an overlay that is read-only. The kernel mounts one
+/// without a word when it cannot make `work/work`.
+fn writable(at: &Path, merged: &Path) -> Result<()> {
+    let doing = || format!("use the overlay on {}", merged.display());
+    let found = statfs(at).with_context(doing)?;
+    let read_only = found.flags().contains(FsFlags::ST_RDONLY);
+    ensure!(
+        !read_only || found.filesystem_type() != OVERLAYFS_SUPER_MAGIC,
+        "{}: it is read-only, for the kernel could not make work/work in the scratch directory; likely no room or no inode is left there: free some, or name a directory elsewhere with --scratch or TMPDIR",
+        doing()
+    );
+    Ok(())
 }
 
-/// Makes a directory that this user alone may write to, unless it is there;
-/// says whether it was missing.
-fn make(dir: &Path) -> Result<bool> {
-    match DirBuilder::new().mode(0o755).create(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        made => made.map(|()| true).with_context(|| making(dir)),
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// The only one to make a scratch directory in this process.
+    #[test]
+    fn what_a_neighbour_puts_in_its_place_is_not_used() {
+        let open = std::env::temp_dir().join(format!("scratch-{}", process::id()));
+        fs::create_dir(&open).expect("make a directory");
+        fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("set the mode");
+        let scratch = Scratch::new(Some(&open.join("box"))).expect("a scratch directory");
+        let name = crate::option(&scratch.upper()).expect("it is there");
+        assert!(name.starts_with("/proc/self/fd/"), "{name}");
+        // This root is no overlay of ours.
+        let refused = check_root().expect_err("a root").to_string();
+        assert!(refused.ends_with(REPLACED), "{refused}");
+
+        fs::rename(open.join("box"), open.join("aside")).expect("move it away");
+        fs::create_dir_all(scratch.upper()).expect("make another");
+        let refused = crate::option(&scratch.upper()).expect_err("another").to_string();
+        assert!(refused.ends_with(REPLACED), "{refused}");
+        fs::remove_dir_all(open).expect("remove it");
     }
-}
-
-/// Makes a directory and those above it, unless they are there.
-fn make_all(dir: &Path) -> Result<()> {
-    let made: io::Result<()> = DirBuilder::new().recursive(true).create(dir);
-    made.with_context(|| making(dir))
 }

@@ -4,40 +4,15 @@ use std::env;
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
-use crate::{Bind, Exit, Scratch, child};
-
-/// The course's workspace; `rootfs/` lies there.
-///
-/// It is the one above the running program, else above the current directory,
-/// else the one that this was built in: that may have been moved or copied
-/// since, with all that is built, and cargo builds nothing anew for it.
-pub fn workspace() -> &'static Path {
-    static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
-    WORKSPACE.get_or_init(|| {
-        // Not by its name or manifest: an exercise has one, too.
-        let above = |start: io::Result<PathBuf>| {
-            let start = start.ok()?;
-            start.ancestors().find(|dir| dir.join(LESSON).is_file()).map(Path::to_owned)
-        };
-        let built_in = || {
-            let common = Path::new(env!("CARGO_MANIFEST_DIR"));
-            common.parent().unwrap_or(common).to_owned()
-        };
-        let found = above(env::current_exe()).or_else(|| above(env::current_dir()));
-        found.unwrap_or_else(built_in)
-    })
-}
-
-/// What a workspace of the course has, and nothing else.
-const LESSON: &str = "step01-run/Cargo.toml";
+use crate::overlay::warn_of_owner;
+use crate::{Bind, Exit, Scratch, child, workspace};
 
 /// The root that `$CONTAINER_ROOTFS` names, unless it is empty.
 pub fn named_rootfs() -> Option<PathBuf> {
@@ -236,11 +211,16 @@ impl Args {
     }
 
     /// The lower layers, topmost first: each `--lower`, else the root alone.
+    /// Says so when one belongs to another user.
     pub fn lower(&self) -> Vec<PathBuf> {
-        if self.lower.is_empty() {
-            return vec![self.rootfs()];
+        let layers = match &self.lower[..] {
+            [] => vec![self.rootfs()],
+            named => named.to_vec(),
+        };
+        for layer in &layers {
+            warn_of_owner(layer);
         }
-        self.lower.clone()
+        layers
     }
 
     /// The directory for upper, work and merged: `--scratch`, or one for this
@@ -262,6 +242,8 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Parsed> {

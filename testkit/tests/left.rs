@@ -1,19 +1,16 @@
 //! Nothing is left of a container: no process, no mount and no directory, and
 //! a directory in use is left alone.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::getuid;
 use testkit::procs::{Proc, end_of, gone, having, line, running, scripted, token, wait_until};
-use testkit::{
-    Scratches, bin, containers_work, is_one_line, is_root, scratch_place, skip, stderr, stdout,
-    step, tempdir,
-};
+use testkit::{bin, containers_work, scratch_place, stderr, stdout, step, tempdir};
 
 const STEP: &str = "step08-overlay";
 
@@ -242,33 +239,6 @@ fn a_scratch_directory_is_for_one_container_and_stays() {
 }
 
 #[test]
-fn a_scratch_directory_of_another_user_is_refused() {
-    if !containers_work() {
-        return;
-    }
-    if !is_root() {
-        skip("only root can give a directory away");
-        return;
-    }
-    let place = Place::new();
-    let kept = place.0.path().join("kept");
-    let run = || {
-        let mut command = place.step();
-        command.arg("--scratch").arg(&kept).args(["/bin/sh", "-c", "echo x >/x"]);
-        command.output().expect("start a step")
-    };
-    assert_eq!(run().status.code(), Some(0));
-    let upper = kept.join("upper");
-    chown(&upper, Some(1), Some(1)).expect("give it away");
-    let output = run();
-    assert_eq!(output.status.code(), Some(125));
-    let why = "it belongs to another user; name another one";
-    let upper = upper.display();
-    assert_eq!(stderr(&output), format!("{STEP}: use the scratch directory {upper}: {why}"));
-    common::remove_tree(&kept).expect("remove it");
-}
-
-#[test]
 fn what_may_not_be_read_or_written_is_removed_as_well() {
     if !containers_work() {
         return;
@@ -302,44 +272,4 @@ fn what_may_not_be_read_or_written_is_removed_as_well() {
     assert_eq!(end_of(child).code(), Some(1));
     place.is_clean(&token);
     assert_eq!(fs::read(outside.path().join("file")).expect("read it"), b"mine");
-}
-
-#[test]
-fn a_home_that_others_could_change_is_refused() {
-    if !containers_work() {
-        return;
-    }
-    let elsewhere = tempdir();
-    let make = |what: &str, home: &Path| match what {
-        "a symbolic link" => symlink(elsewhere.path(), home),
-        "a file" => fs::write(home, ""),
-        _ => {
-            fs::create_dir(home)?;
-            match what {
-                "for its group" => fs::set_permissions(home, Permissions::from_mode(0o770)),
-                "for all" => fs::set_permissions(home, Permissions::from_mode(0o1777)),
-                _ => chown(home, Some(65534), Some(65534)),
-            }
-        }
-    };
-    for what in ["a symbolic link", "a file", "for its group", "for all", "another user's"] {
-        if what == "another user's" && !is_root() {
-            skip("only root can make a directory of another user's");
-            continue;
-        }
-        let place = Place::new();
-        make(what, &place.home()).expect("make a home");
-        let output = place.step().arg("true").output().expect("start a step");
-        assert_eq!(output.status.code(), Some(125), "{what}: {}", stderr(&output));
-        assert_eq!(
-            stderr(&output),
-            format!(
-                "{STEP}: make scratch directories in {}: it is not a directory of this user \
-                 alone; remove it, or set TMPDIR",
-                place.home().display()
-            )
-        );
-        assert!(is_one_line(STEP, &stderr(&output)), "{what}");
-        assert_eq!(elsewhere.path().read_dir().expect("a directory").count(), 0, "{what}");
-    }
 }

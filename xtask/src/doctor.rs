@@ -24,6 +24,9 @@ pub(crate) struct Args {}
 
 const NONE: Option<&str> = None;
 
+/// Follows a cause that nothing is known about.
+const UNKNOWN: &str = "; no remedy is known: look into the kernel's log with `dmesg` as root, and into docs/hosts.md for what hosts refuse";
+
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let ladder = Ladder { style: Style::new(colour(&io::stdout())) };
@@ -106,7 +109,11 @@ impl Ladder {
                 true
             }
             Err(error) => {
-                let why = common::one_line(&error);
+                let mut why = common::one_line(&error);
+                // What is known to help follows the cause.
+                if !why.contains("; ") {
+                    why += UNKNOWN;
+                }
                 say(&format!("{}  {what}\n      {why}", self.style.red("FAIL")));
                 false
             }
@@ -125,12 +132,19 @@ impl Ladder {
             Err(_) => {
                 print("note  there is no rootfs yet; `cargo xtask fetch-rootfs` brings one\n")
             }
-            Ok(found) if found.uid() != getuid().as_raw() => print(&format!(
-                "note  {} belongs to another user, so lesson 8 cannot change its files; \
-                 fetch one of your own with --dest, and name it in CONTAINER_ROOTFS\n",
-                rootfs.display()
+            Ok(found) if found.uid() == getuid().as_raw() && found.gid() == getgid().as_raw() => {
+                Ok(())
+            }
+            Ok(found) => print(&format!(
+                "note  {} belongs to user {} and group {}, so lesson 8 as user {} and group {} \
+                 cannot change its files; fetch one of your own with --dest, and name it in \
+                 CONTAINER_ROOTFS\n",
+                rootfs.display(),
+                found.uid(),
+                found.gid(),
+                getuid(),
+                getgid()
             )),
-            Ok(_found) => Ok(()),
         }
     }
 }
@@ -183,7 +197,8 @@ fn mount_overlay(scratch: &Scratch) -> Result<()> {
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
     let merged = scratch.merged();
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
-        .with_context(|| format!("mount the overlay on {}", merged.display()))
+        .with_context(|| format!("mount the overlay on {}", merged.display()))?;
+    scratch.can_be_written_to()
 }
 
 /// Needs extended attributes of the user's on the upper directory.

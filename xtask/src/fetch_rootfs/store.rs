@@ -13,9 +13,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use nix::unistd::getuid;
+use nix::unistd::{getgid, getuid};
 use rustix::fs::{
-    CWD, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat, openat2, renameat, renameat_with,
+    CWD, Gid, Mode, OFlags, RenameFlags, ResolveFlags, fchmod, fchown, mkdirat, openat, openat2,
+    renameat, renameat_with,
 };
 use rustix::io::Errno;
 
@@ -146,6 +147,10 @@ impl Store {
         let doing = || format!("make a directory in {}", self.cache.path().display());
         mkdirat(&self.cache, NEW, Mode::RWXU).with_context(doing)?;
         let dir = self.cache.folder(NEW).with_context(doing)?;
+        // All in it gets its group, and no container could change what has
+        // another than the caller's, as in a directory that is set-group-ID.
+        fchown(&dir, None, Some(Gid::from_raw(getgid().as_raw()))).with_context(doing)?;
+        fchmod(&dir, Mode::RWXU).with_context(doing)?;
         Ok(NewRoot { store: self, dir })
     }
 

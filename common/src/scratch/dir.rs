@@ -1,0 +1,177 @@
+//! A directory by its descriptor: what was looked at is what is used.
+
+use std::ffi::CStr;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{self, Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
+use nix::unistd::{fchownat, getgid, getuid};
+
+use crate::open;
+use crate::trust::{belongs, changeable, is_trusted, others_can_write};
+
+/// A directory that is open, and what it was when it was looked at.
+#[derive(Debug)]
+pub(super) struct Dir {
+    /// Its name, for people.
+    pub(super) name: PathBuf,
+    pub(super) file: File,
+    pub(super) found: Metadata,
+    /// Whether what is made here may get another group than the caller's: a
+    /// directory that is set-group-ID gives its own on, inode(7).
+    gives_group: bool,
+}
+
+impl Dir {
+    /// Looks at a directory that is open.
+    pub(super) fn new(name: PathBuf, file: File) -> Result<Dir> {
+        let found = file.metadata().with_context(|| format!("look at {}", name.display()))?;
+        let set_gid = found.mode() & libc::S_ISGID != 0;
+        let gives_group = set_gid || found.gid() != getgid().as_raw();
+        Ok(Dir { name, file, found, gives_group })
+    }
+
+    /// Locks a directory and then looks at it, unless somebody else has locked
+    /// it; flock(2). The kernel drops the lock with the process.
+    pub(super) fn locked(name: PathBuf, file: File) -> Result<Option<Dir>> {
+        match file.try_lock() {
+            Ok(()) => Dir::new(name, file).map(Some),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| locking(&name)),
+        }
+    }
+
+    /// The directory that the caller named, made where it is missing, and
+    /// locked as by [`Dir::locked`].
+    pub(super) fn named(name: &Path) -> Result<Option<Dir>> {
+        make_named(name).with_context(|| making(name))?;
+        let doing = || format!("use the scratch directory {}", name.display());
+        // A link of the caller's own is what the caller wants.
+        let link: &Path = name.components().as_path();
+        let link = fs::symlink_metadata(link).with_context(|| locking(name))?;
+        if link.is_symlink() && !is_trusted(link.uid()) {
+            bail!("{}: it is a symbolic link that {}; name another one", doing(), belongs(&link));
+        }
+        let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(name);
+        let dir = Dir::locked(name.to_owned(), file.with_context(|| locking(name))?)?;
+        let found = dir.as_ref().map(|dir| &dir.found);
+        if let Some(found) = found.filter(|found| !is_own(found)) {
+            bail!(
+                "{}: it {}; name one that belongs to user {} and that nobody else can write to",
+                doing(),
+                belongs(found),
+                getuid()
+            );
+        }
+        Ok(dir)
+    }
+
+    /// Makes a directory in this one, with the caller's group: an overlay on
+    /// one with another group cannot be mounted.
+    pub(super) fn make(&self, entry: &str, mode: Mode) -> nix::Result<()> {
+        mkdirat(&self.file, entry, mode)?;
+        if self.gives_group {
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            fchownat(&self.file, entry, None, Some(getgid()), flags)?;
+            // Nobody else can have laid a link there: this directory is ours.
+            fchmodat(&self.file, entry, mode, FchmodatFlags::FollowSymlink)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Dir::make`], unless there is a directory already that the container
+    /// can use.
+    pub(super) fn make_or_check(&self, entry: &str, mode: Mode) -> Result<()> {
+        let name = self.name.join(entry);
+        match self.make(entry, mode) {
+            Err(Errno::EEXIST) => {}
+            made => return made.with_context(|| making(&name)),
+        }
+        let doing = || format!("use the scratch directory {}", name.display());
+        let found = self.look_at(entry).with_context(doing)?;
+        ensure!(
+            found.is_dir(),
+            "{}: it is no directory; remove it, or name another scratch directory",
+            doing()
+        );
+        // The overlay could not be mounted, or would be read-only.
+        let (uid, gid) = (getuid(), getgid());
+        ensure!(
+            found.uid() == uid.as_raw() && found.gid() == gid.as_raw(),
+            "{}: it {}, and the container has user {uid} and group {gid} alone; name another one",
+            doing(),
+            belongs(&found)
+        );
+        Ok(())
+    }
+
+    /// Looks at what has a name in this directory.
+    pub(super) fn look_at(&self, entry: &str) -> io::Result<Metadata> {
+        fs::symlink_metadata(self.by_descriptor().join(entry))
+    }
+
+    /// Whether nobody else can give this directory's name to another one.
+    pub(super) fn name_holds(&self) -> bool {
+        let holds = |name: PathBuf| {
+            let above = name.parent().map_or(Ok(None), |above| changeable(above, 0))?;
+            Ok::<_, io::Error>(above.is_none() && !name.is_symlink())
+        };
+        path::absolute(&self.name).and_then(holds).unwrap_or(false)
+    }
+
+    /// The name of the open descriptor; proc_pid_fd(5).
+    pub(super) fn by_descriptor(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Opens a directory in this one.
+    pub(super) fn open<P: NixPath + ?Sized>(&self, entry: &P) -> nix::Result<File> {
+        open::directory(&self.file, entry)
+    }
+}
+
+/// Whether a directory is the caller's, and nobody else can write to it.
+pub(super) fn is_own(found: &Metadata) -> bool {
+    found.is_dir() && found.uid() == getuid().as_raw() && !others_can_write(found)
+}
+
+/// Makes a directory that only the caller can enter, and those above it, unless
+/// it is there.
+fn make_named(name: &Path) -> io::Result<()> {
+    let make = || DirBuilder::new().mode(0o700).create(name);
+    match make() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(name.parent().unwrap_or(name))?;
+            make()
+        }
+        Err(_exists) if name.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Whether files here can have extended attributes of the user's, in which an
+/// overlay notes a replaced directory; tmpfs has them since Linux 6.6, xattr(7).
+pub(super) fn has_user_attributes(dir: &File) -> bool {
+    const NAME: &CStr = c"user.containers";
+    #[allow(unsafe_code, reason = "nix has no fsetxattr(2)")]
+    // SAFETY: the name ends with a zero, and no byte of the value is read.
+    let set = unsafe { libc::fsetxattr(dir.as_raw_fd(), NAME.as_ptr(), std::ptr::null(), 0, 0) };
+    // Where there is no room for one, that will be said elsewhere.
+    Errno::result(set) != Err(Errno::EOPNOTSUPP)
+}
+
+pub(super) fn making(dir: &Path) -> String {
+    format!("make the scratch directory {}", dir.display())
+}
+
+pub(super) fn locking(dir: &Path) -> String {
+    format!("lock the scratch directory {}", dir.display())
+}

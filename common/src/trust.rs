@@ -1,0 +1,92 @@
+//! Whose a file is, and who else can change what it holds.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::{env, io};
+
+use nix::unistd::geteuid;
+
+/// The first of `path` and the directories above it that a user other than the
+/// caller and root can change, with the reason in words.
+///
+/// `path` is absolute. A symbolic link on the way counts as such a place: its
+/// target has directories of its own above it. A directory may be writable for
+/// all where it is sticky, as `/tmp` is: there nobody can rename what belongs
+/// to somebody else. `strict` says how many may not be, from `path` upwards,
+/// since something new in them would do harm.
+///
+/// # Errors
+///
+/// When one of them cannot be looked at; stat(2).
+pub(crate) fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
+    for (above, dir) in path.ancestors().enumerate() {
+        let found = fs::symlink_metadata(dir)?;
+        let sticky = found.is_dir() && found.mode() & libc::S_ISVTX != 0;
+        let will_do = above >= strict && sticky && is_trusted(found.uid());
+        if !will_do && !is_private(&found) {
+            return Ok(Some(format!("{} {}", dir.display(), belongs(&found))));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether only the caller and root can change it.
+fn is_private(found: &Metadata) -> bool {
+    !found.is_symlink() && is_trusted(found.uid()) && !others_can_write(found)
+}
+
+/// Whether others than the owner may write to it. A group counts unless it is
+/// the owner's private one, which has the same number ("USERGROUPS_ENAB" in
+/// login.defs(5)).
+pub(crate) fn others_can_write(found: &Metadata) -> bool {
+    let others = if found.gid() == found.uid() { 0o002 } else { 0o022 };
+    found.mode() & others != 0
+}
+
+/// Whether a user is the caller or root: under sudo(8) also the user who called
+/// it. In a user namespace root may have no ID, but owns `/`.
+pub(crate) fn is_trusted(uid: u32) -> bool {
+    let sudo = || geteuid().is_root() && env::var("SUDO_UID").is_ok_and(|id| id.parse() == Ok(uid));
+    let root = || fs::metadata("/").is_ok_and(|found| found.uid() == uid);
+    uid == geteuid().as_raw() || uid == 0 || root() || sudo()
+}
+
+/// ` belongs to user 0 and group 5 and has mode 775`, without the blank.
+pub(crate) fn belongs(found: &Metadata) -> String {
+    let (uid, gid, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
+    format!("belongs to user {uid} and group {gid} and has mode {mode:o}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn what_others_can_change_is_told_from_what_they_cannot() {
+        let dir = env::temp_dir().join(format!("trust-{}", std::process::id()));
+        let inner = dir.join("inner");
+        fs::create_dir_all(&inner).expect("make a directory");
+        symlink("inner", dir.join("link")).expect("make a link");
+        let modes = |outer, of_inner| {
+            for (path, mode) in [(&dir, outer), (&inner, of_inner)] {
+                fs::set_permissions(path, Permissions::from_mode(mode)).expect("set the mode");
+            }
+            changeable(&inner, 1).expect("look").is_none()
+        };
+        // The place for it may itself be one that others can change.
+        if changeable(&dir, 0).expect("look").is_none() {
+            assert!(modes(0o755, 0o700));
+            assert!(modes(0o1777, 0o755));
+            assert!(!modes(0o777, 0o755));
+            assert!(!modes(0o755, 0o1777));
+            assert!(!modes(0o755, 0o757));
+            modes(0o755, 0o755);
+            assert!(changeable(&dir.join("link"), 0).expect("look").is_some());
+        }
+        assert!(changeable(&dir.join("missing"), 0).is_err());
+        fs::remove_dir_all(dir).expect("remove it");
+    }
+}

@@ -1,0 +1,73 @@
+//! What a step is given by mistake or by malice: what it was, how the step
+//! ends, and what it says.
+
+mod commands;
+mod layers;
+mod names;
+mod roots;
+mod scratch;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use testkit::{STEPS, has_init, is_one_line, rootfs, scratch_place, stderr, step};
+
+const OVERLAY: &str = "step08-overlay";
+
+/// A directory that steps are started in: the tables below name what is in it.
+struct Place(testkit::Scratches);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(scratch_place());
+        for (link, target) in [("root", rootfs()), ("dangling", "gone".as_ref())] {
+            symlink(target, place.path().join(link)).expect("make a link");
+        }
+        symlink("loop", place.path().join("loop")).expect("make a link");
+        fs::write(place.path().join("file"), "").expect("write a file");
+        for dir in ["empty", "m"] {
+            fs::create_dir(place.path().join(dir)).expect("make a directory");
+        }
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn step(&self, name: &str) -> Command {
+        let mut command = step(name);
+        command.current_dir(self.path());
+        command
+    }
+}
+
+/// Fails unless a step has ended so and has said `said` and no more.
+fn ends(output: &Output, name: &str, what: &str, status: i32, said: &str) {
+    assert_eq!(output.status.code(), Some(status), "{name}, {what}: {}", stderr(output));
+    let said = if said.is_empty() { String::new() } else { format!("{name}: {said}") };
+    assert_eq!(stderr(output), said, "{name}, {what}");
+    assert!(said.is_empty() || is_one_line(name, &stderr(output)), "{name}, {what}: {said}");
+}
+
+/// The steps that change their root.
+fn with_root() -> impl Iterator<Item = &'static str> {
+    STEPS.into_iter().filter(|name| has_init(name))
+}
+
+/// What a step was doing when it found `dir` to be no root.
+fn standing_in(name: &str, dir: &str) -> String {
+    if name == OVERLAY { format!("open the layer {dir}") } else { format!("chroot to {dir}") }
+}
+
+const MISSING: &str = "No such file or directory; fetch one with `cargo xtask fetch-rootfs`, \
+    or name a directory that is there";
+const NO_DIRECTORY: &str = "Not a directory; name a directory";
+const LOOP: &str =
+    "Too many symbolic links encountered; a symbolic link on the way leads back to itself";
+const TOO_LONG: &str = "File name too long; a name can have 255 bytes, a path 4095";
+
+const NO_LAYER: &str = "Invalid argument; likely a layer has mounts below it, as / has, \
+    is no place for files, as /proc, or lies on an overlay on an overlay; name another";
