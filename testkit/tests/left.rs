@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::getuid;
 use testkit::procs::{Proc, end_of, gone, having, line, running, scripted, token, wait_until};
-use testkit::{bin, containers_work, scratch_place, stderr, stdout, step, tempdir};
+use testkit::{Scratches, bin, containers_work, scratch_place, stderr, stdout, step, tempdir};
 
 const STEP: &str = "step08-overlay";
 

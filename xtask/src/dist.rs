@@ -2,12 +2,12 @@
 
 use std::env::{self, consts::ARCH};
 use std::fs;
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cargo;
 use crate::fetch_rootfs::is_static;
 use crate::lessons;
 use crate::say::{self, note};
@@ -73,37 +73,23 @@ impl Args {
 pub(crate) fn build() -> Result<Dist> {
     let musl = format!("{ARCH}-unknown-linux-musl");
     let installed = has_target(&musl);
-    let mut command = cargo_build();
-    command.current_dir(common::workspace()).arg("--release");
-    for lesson in lessons::all()? {
-        command.args(["--package", &lesson.name]);
-    }
-    if installed {
-        command.args(["--target", &musl]);
-    } else {
+    if !installed {
         note(&format!(
             "without the target {musl} the steps are not static; `rustup target add {musl}` brings it"
         ));
     }
-    let target = target_dir()?;
-    command.arg("--target-dir").arg(&target);
-    let status = command.status().context("start cargo")?;
-    ensure!(status.success(), "build the steps: cargo failed");
-    let target = if installed { target.join(musl) } else { target };
-    Dist::at(&target.join("release"))
-}
-
-/// The cargo that runs this task, else the one in `PATH`, about to build: all
-/// that it says on a terminal, unless something is wrong, is a bar while it
-/// compiles.
-pub(crate) fn cargo_build() -> Command {
-    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet"]);
-    if io::stderr().is_terminal() {
-        // As the alias `cargo xtask` has it.
-        build.args(["--config=term.progress.when='always'", "--config=term.progress.width=80"]);
-    }
-    build
+    let lessons = lessons::all()?;
+    let built = cargo::build(|build| {
+        build.arg("--release");
+        for lesson in &lessons {
+            build.args(["--package", &lesson.name]);
+        }
+        if installed {
+            build.args(["--target", &musl]);
+        }
+    })?;
+    let last = cargo::program(&built, &lessons::last()?.name)?;
+    Dist::at(last.parent().context("find the directory of the steps")?)
 }
 
 /// Whether the standard library for a target is installed.
@@ -113,12 +99,4 @@ fn has_target(target: &str) -> bool {
     let Ok(output) = asked else { return false };
     let dir = String::from_utf8_lossy(&output.stdout);
     output.status.success() && Path::new(dir.trim()).exists()
-}
-
-/// Where cargo puts what it builds: above this program, whatever that is
-/// called and wherever it lies.
-pub(crate) fn target_dir() -> Result<PathBuf> {
-    let exe = env::current_exe().context("find this program")?;
-    let dir = exe.ancestors().nth(2).context("find the target directory")?;
-    Ok(dir.to_owned())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
 use toml::{Table, Value};
 
-use crate::dist::{cargo_build, target_dir};
+use crate::cargo;
 use crate::lessons::{self, Lesson};
 use crate::say::{self, quoted};
 
@@ -186,20 +186,15 @@ impl Exercise {
             self.dir.display(),
             self.lesson.number
         );
-        // There the dependencies are built already.
-        let target = target_dir()?;
-        let built = cargo_build()
-            .arg("--manifest-path")
-            .arg(self.manifest())
-            .arg("--target-dir")
-            .arg(&target)
-            .status()
-            .context("start cargo")?;
-        ensure!(built.success(), "build {}: see above", self.dir.display());
+        // With the workspace's configuration: there the dependencies are built
+        // already.
+        let built = cargo::build(|build| {
+            build.arg("--manifest-path").arg(self.manifest());
+        })?;
         let this = env::current_exe().context("find this program")?;
         let error = Command::new(this)
             .args(["verify", &self.lesson.name, "--bin"])
-            .arg(target.join("debug").join(self.name()))
+            .arg(cargo::program(&built, &self.name())?)
             .exec();
         Err(error).context("start `cargo xtask verify`")
     }

@@ -2,11 +2,11 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::dist::cargo_build;
+use crate::cargo;
 
 /// One lesson: a crate `stepNN-name` of the workspace.
 #[derive(Clone, Debug)]
@@ -47,18 +47,17 @@ impl Lesson {
     /// The step's binary, built first when cargo runs this task. Without cargo
     /// it is the one beside this program, as it was built.
     pub(crate) fn binary(&self) -> Result<PathBuf> {
-        let exe = env::current_exe().context("find this program")?;
-        let dir = exe.parent().context("find the directory of this program")?;
-        if env::var_os("CARGO").is_some() {
-            let mut build = cargo_build();
-            build.args(["--package", &self.name]).current_dir(common::workspace());
-            if dir.ends_with("release") {
-                build.arg("--release");
-            }
-            let status = build.status().context("start cargo")?;
-            ensure!(status.success(), "build {}: cargo failed", self.name);
+        if cargo::is_there() {
+            let built = cargo::build(|build| {
+                build.args(["--package", &self.name]);
+                if !cfg!(debug_assertions) {
+                    build.arg("--release");
+                }
+            })?;
+            return cargo::program(&built, &self.name).map(Path::to_owned);
         }
-        let binary = dir.join(&self.name);
+        let exe = env::current_exe().context("find this program")?;
+        let binary = exe.with_file_name(&self.name);
         ensure!(
             binary.exists(),
             "find {}: it is not built; build it with `cargo build`",

@@ -2,6 +2,7 @@
 
 mod bench;
 mod book;
+mod cargo;
 mod diff;
 mod dist;
 mod doctor;

@@ -1,0 +1,47 @@
+//! Where the programs are is asked of cargo, and not guessed.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use testkit::{bin, stderr, stdout};
+
+/// A program of shell.
+fn program(at: &Path, script: &str) {
+    fs::create_dir_all(at.parent().expect("above")).expect("make a directory");
+    fs::write(at, format!("#!/bin/sh\n{script}\n")).expect("write a program");
+    fs::set_permissions(at, Permissions::from_mode(0o755)).expect("set the mode");
+}
+
+#[test]
+fn the_step_that_cargo_names_is_run() {
+    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = dir.path().canonicalize().expect("name it");
+    // As with `build.build-dir`, `build.target` and so on.
+    let step = dir.join("a b/some-target/debug/step01-run");
+    program(&step, "echo this one: \"$@\"");
+    let cargo = dir.join("cargo");
+    let message = format!(r#"{{"reason":"compiler-artifact","executable":"{}"}}"#, step.display());
+    let script = format!(
+        "echo \"$CARGO_TARGET_DIR $CARGO_BUILD_BUILD_DIR $PWD\" >'{0}/asked'
+        printf '%s\\n' '{{\"executable\":null}}' '{message}' '{{\"reason\":\"build-finished\"}}'",
+        dir.display()
+    );
+    program(&cargo, &script);
+    let mut command = Command::new(bin("xtask"));
+    command.args(["run", "1", "--", "a", "b"]).env("CARGO", &cargo).current_dir(&dir);
+    command.env("CARGO_TARGET_DIR", "out").env("CARGO_BUILD_BUILD_DIR", "../made");
+    let output = command.output().expect("start xtask");
+    assert_eq!(stdout(&output), "this one: a b", "{}", stderr(&output));
+    let asked = fs::read_to_string(dir.join("asked")).expect("cargo was asked");
+    let workspace = testkit::workspace().canonicalize().expect("a workspace");
+    let (out, made) = (dir.join("out"), dir.join("../made"));
+    let expected = format!("{} {} {}", out.display(), made.display(), workspace.display());
+    assert_eq!(asked.trim(), expected);
+
+    program(&cargo, "echo it is broken >&2; exit 101");
+    let output = command.output().expect("start xtask");
+    let said = "it is broken\nxtask: build with cargo: it failed; see above";
+    assert_eq!((output.status.code(), &*stderr(&output)), (Some(1), said));
+}
