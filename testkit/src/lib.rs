@@ -18,16 +18,8 @@ use tempfile::TempDir;
 
 /// The eight steps, in order.
 pub const STEPS: [&str; 10] = [
-    "step01-run",
-    "step02-namespaces",
-    "step03-userns",
-    "step04-uidmap",
-    "step05-pid",
-    "step06-chroot",
-    "step07-proc",
-    "step08-overlay",
-    "step09-pivot",
-    "step10-dev",
+    "step01-run", "step02-namespaces", "step03-userns", "step04-uidmap", "step05-pid",
+    "step06-chroot", "step07-proc", "step08-overlay", "step09-pivot", "step10-dev",
 ];
 
 /// The steps that this user can run: step 2 needs root.

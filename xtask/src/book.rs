@@ -4,8 +4,9 @@
 //! mdBook reads. On the way links are led to where the book has things, and
 //! manual pages become links.
 
-mod diff;
 mod page;
+mod paper;
+mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,14 +17,20 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::lessons;
 use crate::say;
-use page::Page;
+use page::{Form, Page};
 
 /// Build the course as a book, in book/out; needs mdBook.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Show it in a browser
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["pdf", "epub"])]
     open: bool,
+    /// Write it to FILE for paper instead; needs Chromium, too
+    #[arg(long, value_name = "FILE")]
+    pdf: Option<PathBuf>,
+    /// Write it to FILE for e-readers instead; needs pandoc, and no mdBook
+    #[arg(long, value_name = "FILE")]
+    epub: Option<PathBuf>,
 }
 
 /// The version of mdBook, pinned here and nowhere else.
@@ -38,10 +45,7 @@ const AFTER: [(&str, &[&str]); 2] = [
     (
         "A closer look",
         &[
-            "docs/isolation.md",
-            "docs/common.md",
-            "docs/time.md",
-            "docs/hosts.md",
+            "docs/isolation.md", "docs/common.md", "docs/time.md", "docs/hosts.md",
             "docs/glossary.md",
         ],
     ),
@@ -50,26 +54,22 @@ const AFTER: [(&str, &[&str]); 2] = [
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mdbook = mdbook()?;
-        let dir = tempfile::tempdir().context("make a temporary directory")?;
-        let book = Book::lay_out()?;
-        for name in FURNITURE {
-            let from = common::workspace().join("book").join(name);
-            let to = dir.path().join(name);
-            fs::copy(&from, to).with_context(|| format!("copy {}", from.display()))?;
+        if let Some(file) = &self.pdf {
+            paper::pdf(file)?;
         }
-        book.write(&dir.path().join("src"))?;
-
-        let out = common::workspace().join("book/out");
-        let mut command = Command::new(mdbook);
-        command.arg("build").arg(dir.path()).arg("--dest-dir").arg(&out);
-        command.env("MDBOOK_LOG", "warn");
-        if self.open {
-            command.arg("--open");
+        if let Some(file) = &self.epub {
+            paper::epub(file)?;
         }
-        let status = command.status().context("start mdbook")?;
-        ensure!(status.success(), "build the book: mdbook failed");
-        say::line(&format!("{}: {} pages", out.join("index.html").display(), book.pages.len()))?;
+        if self.pdf.is_none() && self.epub.is_none() {
+            let out = common::workspace().join("book/out");
+            let book = Book::lay_out(Form::Web)?;
+            book.build(&out, self.open)?;
+            say::line(&format!(
+                "{}: {} pages",
+                out.join("index.html").display(),
+                book.pages.len()
+            ))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -99,7 +99,7 @@ struct Book {
 
 impl Book {
     /// Reads every page and finds its place.
-    fn lay_out() -> Result<Book> {
+    fn lay_out(form: Form) -> Result<Book> {
         let mut pages = vec![Page::read("README.md")?];
         let mut summary = format!("# Summary\n\n{}\n# The lessons\n\n", pages[0].entry("")?);
         let mut before = None;
@@ -107,7 +107,7 @@ impl Book {
             let page = Page::read(&format!("{}/README.md", lesson.name))?;
             summary += &page.entry("- ")?;
             pages.push(page);
-            let program = diff::page(before.as_ref(), &lesson)?;
+            let program = program::page(before.as_ref(), &lesson)?;
             summary += &program.entry("  - ")?;
             pages.push(program);
             before = Some(lesson);
@@ -125,9 +125,31 @@ impl Book {
         let paths: BTreeSet<_> = pages.iter().map(|page| page.path.clone()).collect();
         let mut files = BTreeSet::new();
         for page in &mut pages {
-            files.extend(page.adapt(&paths)?);
+            files.extend(page.adapt(form, &paths)?);
         }
         Ok(Book { pages, summary, files })
+    }
+
+    /// Builds the book with mdBook in the directory `out`.
+    fn build(&self, out: &Path, open: bool) -> Result<()> {
+        let mdbook = mdbook()?;
+        let dir = tempfile::tempdir().context("make a temporary directory")?;
+        for name in FURNITURE {
+            let from = furniture(name);
+            let to = dir.path().join(name);
+            fs::copy(&from, to).with_context(|| format!("copy {}", from.display()))?;
+        }
+        self.write(&dir.path().join("src"))?;
+
+        let mut command = Command::new(mdbook);
+        command.arg("build").arg(dir.path()).arg("--dest-dir").arg(out);
+        command.env("MDBOOK_LOG", "warn");
+        if open {
+            command.arg("--open");
+        }
+        let status = command.status().context("start mdbook")?;
+        ensure!(status.success(), "build the book: mdbook failed");
+        Ok(())
     }
 
     /// Writes the book as mdBook reads it.
@@ -143,6 +165,11 @@ impl Book {
         }
         write(&dir.join("SUMMARY.md"), &self.summary)
     }
+}
+
+/// A file that stands beside the pages.
+fn furniture(name: &str) -> PathBuf {
+    common::workspace().join("book").join(name)
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
@@ -171,11 +198,24 @@ mod tests {
 
     #[test]
     fn every_link_and_picture_of_every_page_is_there() {
-        let book = Book::lay_out().expect("a book");
+        let book = Book::lay_out(Form::Web).expect("a book");
         for file in &book.files {
             assert!(common::workspace().join(file).is_file(), "{}", file.display());
         }
         assert!(book.files.contains(Path::new("LICENSE")));
         assert!(book.files.contains(Path::new("docs/isolation.svg")));
+    }
+
+    #[test]
+    fn every_lesson_leads_to_the_diff_of_its_new_code() {
+        let book = Book::lay_out(Form::Web).expect("a book");
+        for lesson in &lessons::all().expect("lessons")[1..] {
+            let path = format!("{}/index.md", lesson.name);
+            let page =
+                book.pages.iter().find(|page| page.path == Path::new(&path)).expect("a page");
+            let (_, code) = page.text.split_once("\n## The new code\n").expect("new code");
+            let section = code.split("\n## ").next().unwrap_or_default();
+            assert!(section.contains("](program.md)"), "{}", lesson.name);
+        }
     }
 }

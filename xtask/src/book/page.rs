@@ -7,6 +7,24 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+/// What a book is laid out for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A folder for a browser, with the files that pages lead to.
+    Web,
+    /// The same pages on paper, where a link leads to another page or out.
+    Pdf,
+    /// One text, in which the pages are named by their first headings.
+    Epub,
+}
+
+/// The heading that is followed by what a lesson adds.
+const NEW_CODE: &str = "## The new code";
+
+/// What is said there.
+const WHOLE_PROGRAM: &str =
+    "\nIn this book: [the whole program, with the new lines marked](src/main.rs).\n";
+
 /// A page of the book.
 pub(super) struct Page {
     /// Where it lies in the book, from its top.
@@ -32,9 +50,10 @@ impl Page {
         Ok(format!("{before}[{title}]({})\n", self.path.display()))
     }
 
-    /// Leads the links to where the book has things, and makes links of the
-    /// manual pages. Returns the files that it leads to.
-    pub(super) fn adapt(&mut self, pages: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
+    /// Leads the links to where the book has things, makes links of the manual
+    /// pages, and says below "The new code" where that is marked. Returns the
+    /// files that it leads to.
+    pub(super) fn adapt(&mut self, form: Form, pages: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         let mut text = String::new();
         let mut in_code = false;
@@ -47,8 +66,17 @@ impl Page {
             in_code ^= fence;
             if in_code || fence || line.starts_with('<') {
                 text += line;
-            } else {
-                text += &link_manuals(&self.lead(line, pages, &mut files)?);
+                continue;
+            }
+            let led = link_manuals(&self.lead(line, form, pages, &mut files)?);
+            match self.name(line) {
+                Some(name) if form == Form::Epub => {
+                    text += &format!("{} {{#{name}}}\n", led.trim_end());
+                }
+                _ => text += &led,
+            }
+            if line.trim_end() == NEW_CODE {
+                text += &self.lead(WHOLE_PROGRAM, form, pages, &mut files)?;
             }
         }
         self.text = text;
@@ -59,6 +87,7 @@ impl Page {
     fn lead(
         &self,
         line: &str,
+        form: Form,
         pages: &BTreeSet<PathBuf>,
         files: &mut Vec<PathBuf>,
     ) -> Result<String> {
@@ -70,25 +99,46 @@ impl Page {
                 continue;
             };
             let (path, fragment) = link.find('#').map_or((link, ""), |at| link.split_at(at));
-            let led = if path.is_empty() || path.contains("://") {
-                path.to_owned()
-            } else if path.ends_with(".md") {
-                let path = path.replace("README.md", "index.md");
+            let path = path.replace("README.md", "index.md");
+            let program = path.replace("src/main.rs", "program.md");
+            let path = if pages.contains(&self.target(&program)?) { program } else { path };
+            let led = if path.contains("://") {
+                link.to_owned()
+            } else if path.is_empty() || path.ends_with(".md") {
+                let target = if path.is_empty() { self.path.clone() } else { self.target(&path)? };
                 ensure!(
-                    pages.contains(&self.target(&path)?),
+                    pages.contains(&target),
                     "make a page of {}: it leads to {path}, which is no page of the book",
                     self.path.display()
                 );
-                path
-            } else if path == "src/main.rs" {
-                "program.md".to_owned()
+                if form == Form::Epub {
+                    format!("#{}", anchor(&target, fragment.trim_start_matches('#')))
+                } else {
+                    format!("{path}{fragment}")
+                }
             } else {
-                files.push(self.target(path)?);
-                in_book(Path::new(path)).display().to_string()
+                let target = self.target(&path)?;
+                if form != Form::Web && !is_picture(&target) {
+                    // The file is not there: the words stay.
+                    let bracket = out.rfind('[').unwrap_or(0);
+                    out = format!("{}{}{rest}", &out[..bracket], &out[bracket + 1..]);
+                    continue;
+                }
+                let led = if form == Form::Epub { target.clone() } else { in_book(path.as_ref()) };
+                files.push(target);
+                format!("{}{fragment}", led.display())
             };
-            out += &format!("]({led}{fragment}){rest}");
+            out += &format!("]({led}){rest}");
         }
         Ok(out)
+    }
+
+    /// The name of a heading in a book that is one text, if the line is one.
+    fn name(&self, line: &str) -> Option<String> {
+        let (level, heading) = line.trim_end().split_once(' ')?;
+        let is_heading = level.starts_with('#') && level.trim_matches('#').is_empty();
+        let slug = if level == "#" { String::new() } else { slug(heading) };
+        is_heading.then(|| anchor(&self.path, &slug))
     }
 
     /// Where a relative link leads, from the top.
@@ -117,10 +167,26 @@ impl Page {
 /// a browser shows them as text.
 pub(super) fn in_book(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    if file.extension() != Some(OsStr::new("svg")) {
+    if !is_picture(file) {
         name.push(".txt");
     }
     name.into()
+}
+
+fn is_picture(file: &Path) -> bool {
+    file.extension() == Some(OsStr::new("svg"))
+}
+
+/// The name of a heading in a book that is one text: its page's, and its own.
+fn anchor(page: &Path, heading: &str) -> String {
+    let page = page.with_extension("").display().to_string().replace('/', "-");
+    if heading.is_empty() { page } else { format!("{page}-{heading}") }
+}
+
+/// The name that a heading has on its page, as mdBook makes it.
+fn slug(heading: &str) -> String {
+    let kept = heading.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
 /// A line in which `mount(2)` leads to the manual page, where it is neither
@@ -191,16 +257,60 @@ mod tests {
     #[test]
     fn a_link_leads_to_where_the_book_has_it() {
         let page = Page { path: "a/index.md".into(), text: String::new() };
-        let pages = BTreeSet::from(["b/index.md".into()]);
-        let mut files = Vec::new();
-        let mut of = |line: &str| page.lead(line, &pages, &mut files);
-        assert_eq!(of("[b](../b/README.md#x) y").expect("b"), "[b](../b/index.md#x) y");
-        assert_eq!(of("[s](src/main.rs)").expect("s"), "[s](program.md)");
-        assert_eq!(of("[w](https://x.y/z) ]( x").expect("w"), "[w](https://x.y/z) ]( x");
-        assert_eq!(of("[l](../LICENSE)").expect("l"), "[l](../LICENSE.txt)");
-        assert_eq!(of("![p](../p.svg)").expect("p"), "![p](../p.svg)");
-        assert!(of("[c](../c/README.md)").is_err());
-        assert!(of("[c](../../c)").is_err());
-        assert_eq!(files, [Path::new("LICENSE"), Path::new("p.svg")]);
+        let pages = ["a/index.md", "a/program.md", "b/index.md"].map(PathBuf::from).into();
+        let led = |form, line: &str| {
+            let mut files = Vec::new();
+            page.lead(line, form, &pages, &mut files).map(|line| (line, files))
+        };
+        for (line, web, pdf, epub) in [
+            ("[b](../b/README.md#x) y", "[b](../b/index.md#x) y", "", "[b](#b-index-x) y"),
+            ("[h](#x)", "[h](#x)", "", "[h](#a-index-x)"),
+            ("[s](src/main.rs)", "[s](program.md)", "", "[s](#a-program)"),
+            (
+                "[w](https://x.y/z#a) ]( x",
+                "[w](https://x.y/z#a) ]( x",
+                "",
+                "[w](https://x.y/z#a) ]( x",
+            ),
+            ("[l](../LICENSE).", "[l](../LICENSE.txt).", "l.", "l."),
+            ("[m](../c/src/main.rs)", "[m](../c/src/main.rs.txt)", "m", "m"),
+            ("![p](../d/p.svg)", "![p](../d/p.svg)", "", "![p](d/p.svg)"),
+        ] {
+            let pdf = if pdf.is_empty() { web } else { pdf };
+            for (form, expected) in [(Form::Web, web), (Form::Pdf, pdf), (Form::Epub, epub)] {
+                assert_eq!(led(form, line).expect(line).0, expected);
+            }
+        }
+        for form in [Form::Web, Form::Pdf, Form::Epub] {
+            assert!(led(form, "[c](../c/README.md)").is_err());
+            assert!(led(form, "[c](../../c)").is_err());
+            let (_, files) = led(form, "[l](../LICENSE) ![p](../p.svg)").expect("links");
+            assert_eq!(files.contains(&"LICENSE".into()), form == Form::Web);
+            assert!(files.contains(&"p.svg".into()));
+        }
+    }
+
+    #[test]
+    fn a_heading_of_one_text_has_its_page_s_name() {
+        let page = Page { path: "docs/time.md".into(), text: String::new() };
+        let name = |line: &str| page.name(line);
+        assert_eq!(name("# Time\n").as_deref(), Some("docs-time"));
+        assert_eq!(
+            name("## What `a(2)` is, in_all\n").as_deref(),
+            Some("docs-time-what-a2-is-in_all")
+        );
+        for line in ["text\n", "#! x\n", "\n", "a # b\n"] {
+            assert_eq!(name(line), None);
+        }
+    }
+
+    #[test]
+    fn the_new_code_leads_to_where_it_is_marked() {
+        let text = "# A\n\n## The new code\n\nx\n".to_owned();
+        let mut page = Page { path: "a/index.md".into(), text };
+        let pages = ["a/index.md", "a/program.md"].map(PathBuf::from).into();
+        page.adapt(Form::Web, &pages).expect("a page");
+        let led = WHOLE_PROGRAM.replace("src/main.rs", "program.md");
+        assert_eq!(page.text, format!("# A\n\n## The new code\n{led}\nx\n"));
     }
 }

@@ -133,7 +133,8 @@ impl Archive {
     pub(crate) fn unpack(&mut self, root: &Folder) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;
-        let left_out = unpack_file(&self.file, root.path(), Limits::GENEROUS).with_context(doing)?;
+        let left_out =
+            unpack_file(&self.file, root.path(), Limits::GENEROUS).with_context(doing)?;
         ensure!(
             has_programs(root),
             "{}: there is no program in it, in none of {}; name the archive of a root",

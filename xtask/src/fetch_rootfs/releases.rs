@@ -146,15 +146,7 @@ mod tests {
             assert!(Release::new(version, None).is_ok(), "{version}");
         }
         for version in [
-            "",
-            "3",
-            "3.15",
-            "3.15.",
-            "3.15.4.1",
-            "v3.15.4",
-            "3.15.x",
-            "03.1.1",
-            "3.15.4/..",
+            "", "3", "3.15", "3.15.", "3.15.4.1", "v3.15.4", "3.15.x", "03.1.1", "3.15.4/..",
             "edge",
         ] {
             assert!(Release::new(version, None).is_err(), "{version}");

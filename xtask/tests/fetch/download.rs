@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::getuid;
 use testkit::{skip, stderr, stdout};
 
+use crate::archives::gz;
 use crate::mirror::{Answer, Mirror, sha512_file};
 use crate::place::{Place, refusal, sole_refusal};
 use crate::{NAME, PINNED, PINNED_SHA256, PLACE, RELEASE, sha256, sha512, small};

@@ -206,17 +206,8 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     ];
     let plain = vec(part, 1..5).prop_map(|parts| parts.join(&b'/'));
     let places = vec![
-        "../outside/canary",
-        "../outside",
-        "a/../../outside/canary",
-        OUTSIDE,
-        "OUTSIDE/canary",
-        "OUTSIDE/new",
-        "a/canary",
-        "a/new",
-        "b/canary",
-        "/",
-        ".",
+        "../outside/canary", "../outside", "a/../../outside/canary", OUTSIDE, "OUTSIDE/canary",
+        "OUTSIDE/new", "a/canary", "a/new", "b/canary", "/", ".",
     ];
     prop_oneof![
         1 => plain,
