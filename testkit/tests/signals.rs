@@ -201,12 +201,9 @@ fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
             let until = Instant::now() + Duration::from_micros(delay * 150);
             while Instant::now() < until {}
             child.kill().expect("kill the runner");
-            let killed = Instant::now();
             end_of(&mut child);
             // Its standard input is still open: nothing ends by itself.
             gone(&token);
-            let took = killed.elapsed();
-            assert!(took < Duration::from_secs(1), "{name} after {delay}: {took:?}");
         }
     }
     // A process closes what it had open, with the lock, after it has lost its

@@ -72,8 +72,7 @@ fn ctrl_z_stops_it_at_any_moment_of_its_start() {
             let runner = running(name, &time);
             sleep(Duration::from_micros(delay * 150));
             terminal.keys(SUSPEND);
-            let stopped = terminal.see_within(Duration::from_secs(5), "host> ").is_some();
-            assert!(stopped, "{name} after {delay}");
+            terminal.see("host> ");
             runner.kill(Signal::SIGKILL);
             gone(&time);
         }
