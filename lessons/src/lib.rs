@@ -35,6 +35,9 @@ pub struct Lesson {
     /// What a learner is to write, in the order of the places in the program:
     /// `package.metadata.exercise.goals`.
     pub exercise: Vec<String>,
+    /// Three hints for each of these places: the idea, where to read, the call
+    /// with its arguments left open. `package.metadata.exercise.hints`.
+    pub hints: Vec<[String; 3]>,
 }
 
 impl Lesson {
@@ -77,8 +80,14 @@ impl Lesson {
             |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
         let fact =
             |key: &str| metadata.and_then(|table| table.get(key)?.as_bool()).unwrap_or(false);
-        let goals = metadata.and_then(|table| table.get("exercise")?.get("goals")?.as_array());
-        let goals = goals.into_iter().flatten().filter_map(Value::as_str);
+        let list = |key: &str| {
+            let list = metadata.and_then(|table| table.get("exercise")?.get(key)?.as_array());
+            list.into_iter().flatten()
+        };
+        let strings = |list: &Value| {
+            let list = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+            list.map(str::to_owned).collect::<Vec<_>>().try_into().ok()
+        };
         Ok(Some(Lesson {
             number,
             name: name.to_owned(),
@@ -88,7 +97,8 @@ impl Lesson {
             has_pids: fact("pids"),
             has_rootfs: fact("rootfs"),
             has_layers: fact("layers"),
-            exercise: goals.map(str::to_owned).collect(),
+            exercise: list("goals").filter_map(Value::as_str).map(str::to_owned).collect(),
+            hints: list("hints").filter_map(strings).collect(),
         }))
     }
 }

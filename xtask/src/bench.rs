@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
-use crate::lessons::{self, Lesson};
 use crate::say::{self, note, quoted};
 use crate::style::{Style, colour};
 use crate::temporary::Temporary;
+use lessons::Lesson;
 
 /// Measure how long a container takes to start and end, next to bubblewrap,
 /// crun, runc and unshare, whichever are installed.
@@ -227,7 +227,7 @@ fn markdown(head: &[&str; 5], rows: &[[String; 5]]) -> String {
 /// A step as a contender.
 fn contender(step: &Lesson, dir: &Path, root: &Path, command: &str) -> Contender {
     let binary = quoted(dir.join(&step.name));
-    let root = if step.has_rootfs() { format!("--rootfs {}", quoted(root)) } else { String::new() };
+    let root = if step.has_rootfs { format!("--rootfs {}", quoted(root)) } else { String::new() };
     Contender {
         name: step.name.clone(),
         remark: step.goal.clone(),

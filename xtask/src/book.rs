@@ -15,7 +15,6 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::lessons;
 use crate::say;
 use page::{Form, Page};
 

@@ -6,6 +6,7 @@ use std::path::{self, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use lessons::Lesson;
 use serde_json::Value;
 
 /// Where cargo may be told to put what it builds. A path that is not absolute
@@ -49,4 +50,21 @@ pub(crate) fn build(what: impl FnOnce(&mut Command)) -> Result<Vec<PathBuf>> {
 pub(crate) fn program<'a>(built: &'a [PathBuf], name: &str) -> Result<&'a Path> {
     let found = built.iter().find(|program| program.file_stem().is_some_and(|stem| stem == name));
     found.map(PathBuf::as_path).with_context(|| format!("find {name} among what cargo has built"))
+}
+
+/// A lesson's step, built first when cargo runs this task. Without cargo it is
+/// the program beside this one.
+pub(crate) fn step(lesson: &Lesson) -> Result<PathBuf> {
+    if is_there() {
+        let built = build(|build| {
+            build.args(["--package", &lesson.name]);
+            if !cfg!(debug_assertions) {
+                build.arg("--release");
+            }
+        })?;
+        return program(&built, &lesson.name).map(Path::to_owned);
+    }
+    let step = env::current_exe().context("find this program")?.with_file_name(&lesson.name);
+    ensure!(step.exists(), "find {}: it is not built; build it with `cargo build`", step.display());
+    Ok(step)
 }

@@ -1,16 +1,15 @@
 //! `cargo xtask diff`: a lesson as what it adds to another.
 
 use std::env;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
 
-use crate::lessons::{self, Lesson};
 use crate::say;
 use crate::style::{Style, colour};
+use lessons::Lesson;
 
 /// Show what lesson B adds to lesson A, in colour, through a pager on a
 /// terminal.
@@ -42,25 +41,29 @@ impl Args {
             "compare {} with itself: name two lessons, as in `cargo xtask diff 7 8`",
             a.name
         );
-        let stdout = io::stdout();
-        let diff = render(&a, &b, self.context, colour(&stdout))?;
-        if stdout.is_terminal() {
-            page(&diff)?;
-        } else {
-            say::print(&diff)?;
-        }
+        let name = |lesson: &Lesson| format!("{}/src/main.rs", lesson.name);
+        show((&name(&a), &a.source()?), (&name(&b), &b.source()?), self.context)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The difference between the sources of two lessons as a unified diff.
-pub(crate) fn render(a: &Lesson, b: &Lesson, context: usize, colour: bool) -> Result<String> {
-    let (from, to) = (a.source()?, b.source()?);
-    let diff = TextDiff::from_lines(&from, &to);
+/// A text and its name.
+type Named<'a> = (&'a str, &'a str);
+
+/// Shows the difference between two texts as a unified diff, in colour through
+/// a pager on a terminal.
+pub(crate) fn show(from: Named<'_>, to: Named<'_>, context: usize) -> Result<()> {
+    let stdout = io::stdout();
+    let diff = render(from, to, context, colour(&stdout));
+    if stdout.is_terminal() { page(&diff) } else { say::print(&diff) }
+}
+
+fn render(from: Named<'_>, to: Named<'_>, context: usize, colour: bool) -> String {
+    let diff = TextDiff::from_lines(from.1, to.1);
     let style = Style::new(colour);
     let mut out = String::new();
-    out += &style.bold(&format!("--- {}/src/main.rs\n", a.name));
-    out += &style.bold(&format!("+++ {}/src/main.rs\n", b.name));
+    out += &style.bold(&format!("--- {}\n", from.0));
+    out += &style.bold(&format!("+++ {}\n", to.0));
     for hunk in diff.unified_diff().context_radius(context).iter_hunks() {
         out += &style.blue(&format!("{}\n", hunk.header()));
         for change in hunk.iter_changes() {
@@ -72,15 +75,7 @@ pub(crate) fn render(a: &Lesson, b: &Lesson, context: usize, colour: bool) -> Re
             };
         }
     }
-    Ok(out)
-}
-
-impl Lesson {
-    /// The lesson's program, as text.
-    pub(crate) fn source(&self) -> Result<String> {
-        let main = self.dir().join("src/main.rs");
-        fs::read_to_string(&main).with_context(|| format!("read {}", main.display()))
-    }
+    out
 }
 
 /// Shows text through `$PAGER`, else less(1), else as it is.

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cargo;
 use crate::fetch_rootfs::is_static;
-use crate::lessons;
 use crate::say::{self, note};
 
 /// Build the steps as static programs, in one folder.

@@ -1,61 +1,98 @@
 //! `cargo xtask exercise`: a lesson for the learner to write.
 
+mod hints;
+mod layout;
+mod progress;
+mod watch;
+
 use std::env;
 use std::fs;
-use std::os::unix::process::CommandExt;
+use std::io::ErrorKind;
 use std::path::{self, Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use similar::{ChangeTag, TextDiff};
+use lessons::Lesson;
 use toml::{Table, Value};
 
 use crate::cargo;
-use crate::lessons::{self, Lesson};
+use crate::diff;
 use crate::say::{self, quoted};
+use crate::verify::{self, Checks, Verdict};
+
+use layout::with_goals;
 
 /// Lay out lesson N for you to write: the program of the lesson before it, with
-/// the goals as comments where the new code goes.
+/// the goals as comments where the new code goes. Without N, list the lessons
+/// with how far each exercise is.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The lesson: 5, 05, step05 or step05-pid
-    n: String,
-    /// Build what you have written and verify it
-    #[arg(long, conflicts_with = "force")]
-    check: bool,
-    /// Lay it out anew, and lose what you have written
-    #[arg(long)]
-    force: bool,
+    n: Option<String>,
+    #[command(flatten)]
+    action: Action,
     /// Where exercises lie [default: exercises/ in the workspace]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+#[group(multiple = false, requires = "n")]
+struct Action {
+    /// Build what you have written and verify it
+    #[arg(long)]
+    check: bool,
+    /// Check again whenever you save, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// Give one hint more
+    #[arg(long)]
+    hint: bool,
+    /// Show how the lesson's own program differs from yours
+    #[arg(long)]
+    diff: bool,
+    /// Lay it out anew, and lose what you have written
+    #[arg(long)]
+    force: bool,
+}
+
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let lesson = lessons::find(&self.n)?;
-        let exercise = Exercise::new(lesson, self.dir.as_deref())?;
-        if self.check {
-            return exercise.check();
+        let Some(word) = &self.n else {
+            say::print(&progress::list(self.dir.as_deref())?)?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let exercise = Exercise::new(lessons::find(word)?, self.dir.as_deref())?;
+        let Action { check, watch, hint, diff, force } = self.action;
+        if !(check || watch || hint || diff) {
+            exercise.lay_out(force)?;
+            exercise.say_what_to_do(self.dir.as_deref())?;
+            return Ok(ExitCode::SUCCESS);
         }
-        exercise.lay_out(self.force)?;
-        exercise.say_what_to_do(self.dir.as_deref())?;
+        exercise.must_be_laid_out()?;
+        if watch {
+            return watch::until_interrupted(&exercise);
+        }
+        if check {
+            let checks = exercise.check()?;
+            say::print(&progress::next(&exercise, &checks)?)?;
+            let passed = checks.count(Verdict::Failed) == 0;
+            return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        if hint {
+            let hint = hints::next(&exercise.lesson, &exercise.source()?, &exercise.file(HINTS))?;
+            say::print(&hint)?;
+        } else {
+            let (yours, ours) = (exercise.source()?, exercise.lesson.source()?);
+            let names = ("your program", format!("{}/src/main.rs", exercise.lesson.name));
+            diff::show((names.0, &yours), (&names.1, &ours), 3)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// What lesson 1 starts from, as the others do from the one before.
-const NOTHING: &str = "\
-fn main() -> ExitCode {
-    let step = common::step!();
-    step.run(container)
-}
-
-/// Runs the command in the container and exits as it did.
-fn container(args: &Args) -> Result<Exit> {
-    Ok(Exit::SUCCESS)
-}
-";
+/// How many hints were given, beside the program.
+const HINTS: &str = ".hints";
 
 /// Where cargo finds its aliases.
 const CONFIG: &str = ".cargo/config.toml";
@@ -87,7 +124,31 @@ impl Exercise {
     }
 
     fn main(&self) -> PathBuf {
-        self.dir.join("src/main.rs")
+        self.file("src/main.rs")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// What the learner has written.
+    fn source(&self) -> Result<String> {
+        let main = self.main();
+        fs::read_to_string(&main).with_context(|| format!("read {}", main.display()))
+    }
+
+    fn is_laid_out(&self) -> bool {
+        self.main().exists()
+    }
+
+    fn must_be_laid_out(&self) -> Result<()> {
+        ensure!(
+            self.is_laid_out(),
+            "find your program in {}: it is not laid out; `cargo xtask exercise {}` does that",
+            self.dir.display(),
+            self.lesson.number
+        );
+        Ok(())
     }
 
     fn manifest(&self) -> PathBuf {
@@ -96,7 +157,7 @@ impl Exercise {
 
     fn lay_out(&self, force: bool) -> Result<()> {
         ensure!(
-            force || !self.main().exists(),
+            force || !self.is_laid_out(),
             "lay out {}: your work is there already; go on with it, or lose it with --force",
             self.dir.display()
         );
@@ -113,6 +174,16 @@ impl Exercise {
             let dir = file.parent().unwrap_or(&self.dir);
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
             fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        }
+        // What was said of another program.
+        for name in [progress::FILE, HINTS] {
+            match fs::remove_file(self.file(name)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error)
+                        .with_context(|| format!("remove {name} in {}", self.dir.display()));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -178,25 +249,18 @@ impl Exercise {
         Ok(Table::from_iter([("alias".to_owned(), Value::from(alias))]).to_string())
     }
 
-    /// Builds the learner's program and verifies it in the place of the step's.
-    fn check(&self) -> Result<ExitCode> {
-        ensure!(
-            self.main().exists(),
-            "check {}: it is not laid out; `cargo xtask exercise {}` does that",
-            self.dir.display(),
-            self.lesson.number
-        );
+    /// Builds the learner's program, verifies it in the place of the step's,
+    /// and notes how far it is.
+    fn check(&self) -> Result<Checks> {
+        let source = self.source()?;
         // With the workspace's configuration: there the dependencies are built
         // already.
         let built = cargo::build(|build| {
             build.arg("--manifest-path").arg(self.manifest());
         })?;
-        let this = env::current_exe().context("find this program")?;
-        let error = Command::new(this)
-            .args(["verify", &self.lesson.name, "--bin"])
-            .arg(cargo::program(&built, &self.name())?)
-            .exec();
-        Err(error).context("start `cargo xtask verify`")
+        let checks = verify::program(&self.lesson, cargo::program(&built, &self.name())?)?;
+        progress::note(self, &source, &checks)?;
+        Ok(checks)
     }
 
     fn say_what_to_do(&self, exercises: Option<&Path>) -> Result<()> {
@@ -209,7 +273,8 @@ impl Exercise {
              read   {}\n\
              edit   {}, where it says TODO\n\
              run    cargo run --manifest-path {} -- /bin/sh\n\
-             check  cargo xtask exercise {number} --check{dir}\n",
+             check  cargo xtask exercise {number} --check{dir}, or --watch\n\
+             stuck  cargo xtask exercise {number} --hint{dir}\n",
             near(&self.lesson.dir().join("README.md")),
             near(&self.main()),
             near(&self.manifest()),
@@ -220,113 +285,4 @@ impl Exercise {
 fn manifest(file: &Path) -> Result<Table> {
     let doing = || format!("read {}", file.display());
     fs::read_to_string(file).with_context(doing)?.parse().with_context(doing)
-}
-
-/// The program of the lesson before, with this lesson's imports, and one of its
-/// goals wherever it adds code.
-fn with_goals(lesson: &Lesson) -> Result<String> {
-    let source = lesson.source()?;
-    let (imports, code) = split(&source)?;
-    let before = match lesson.number {
-        1 => NOTHING.to_owned(),
-        number => split(&lessons::find(&(number - 1).to_string())?.source()?)?.1.to_owned(),
-    };
-    let mut goals = lesson.exercise.iter();
-    let mut out = imports.to_owned();
-    let mut added = String::new();
-    let mut kept = String::new();
-    let mut goal_of = |added: &mut String, out: &mut String| -> Result<()> {
-        if !added.is_empty() {
-            let goal = goals.next().with_context(|| missing(lesson))?;
-            *out += &todo(lesson.number, goal, added);
-            added.clear();
-        }
-        Ok(())
-    };
-    let diff = TextDiff::from_lines(before.as_str(), code);
-    for change in diff.iter_all_changes() {
-        match change.tag() {
-            ChangeTag::Insert => added += change.value(),
-            ChangeTag::Delete => kept += change.value(),
-            ChangeTag::Equal => {
-                goal_of(&mut added, &mut out)?;
-                out += &kept;
-                kept.clear();
-                out += change.value();
-            }
-        }
-    }
-    goal_of(&mut added, &mut out)?;
-    ensure!(goals.next().is_none(), missing(lesson));
-    Ok(out)
-}
-
-fn missing(lesson: &Lesson) -> String {
-    format!(
-        "lay out {}: `package.metadata.exercise.goals` in its Cargo.toml must have a goal for \
-         each place where it adds code, and no more",
-        lesson.name
-    )
-}
-
-/// What stands before `main`, and the rest.
-fn split(source: &str) -> Result<(&str, &str)> {
-    let main = source.find("fn main()").context("find main in a lesson")?;
-    Ok(source.split_at(main))
-}
-
-/// A goal as a comment in the place of the code that is `added`: as far
-/// indented, and with a blank line where that has one.
-fn todo(number: u32, goal: &str, added: &str) -> String {
-    let line = added.lines().find(|line| !line.is_empty()).unwrap_or_default();
-    let indent = &line[..line.len() - line.trim_start().len()];
-    let start = format!("{indent}//");
-    let mut out = String::new();
-    if added.starts_with('\n') {
-        out.push('\n');
-    }
-    let mut line = format!("{start} TODO(lesson {number}):");
-    for word in goal.split_whitespace() {
-        if line.len() + 1 + word.len() > WIDTH {
-            out += &line;
-            out.push('\n');
-            line.clone_from(&start);
-        }
-        line.push(' ');
-        line += word;
-    }
-    out += &line;
-    out.push('\n');
-    if added.ends_with("\n\n") {
-        out.push('\n');
-    }
-    out
-}
-
-/// How wide a comment may be.
-const WIDTH: usize = 90;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_lesson_has_a_goal_for_each_place_where_it_adds_code() {
-        for lesson in lessons::all().expect("lessons") {
-            let source = with_goals(&lesson).expect(&lesson.name);
-            let todo = format!("// TODO(lesson {}): ", lesson.number);
-            assert_eq!(source.matches(&todo).count(), lesson.exercise.len(), "{source}");
-            assert!(!lesson.exercise.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_goal_stands_where_the_code_would() {
-        let goal = "Make a thing. ".repeat(8);
-        let made = todo(3, &goal, "\n    let thing = 1;\n");
-        let expected = "\n    \
-             // TODO(lesson 3): Make a thing. Make a thing. Make a thing. Make a thing. Make a\n    \
-             // thing. Make a thing. Make a thing. Make a thing.\n";
-        assert_eq!(made, expected);
-    }
 }

@@ -11,10 +11,11 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::getuid;
 
-use crate::lessons::{self, Lesson};
+use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
 use crate::style::{Style, colour};
+use lessons::Lesson;
 
 /// Start every step, read from the host's /proc what its container really
 /// shares with the host, and print the table.
@@ -70,9 +71,6 @@ const LEGEND: &str = "own: the container's own; shared: the host's; \
                       none: what it writes goes into the root itself";
 const NEEDS_ROOT: &str = "needs root";
 
-/// The one lesson that an ordinary user cannot start.
-const LESSON_FOR_ROOT: u32 = 2;
-
 /// What a container has of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
@@ -102,7 +100,7 @@ fn measure_all() -> Result<Vec<Row>> {
     let root = Root::find(None)?;
     let mut rows = Vec::new();
     for lesson in lessons::all()? {
-        let cells = if lesson.number == LESSON_FOR_ROOT && !getuid().is_root() {
+        let cells = if lesson.needs_root && !getuid().is_root() {
             None
         } else {
             let container = Container::start(&lesson, root.dir())?;
@@ -179,7 +177,7 @@ struct Container {
 impl Container {
     /// Starts a step and waits until its command runs.
     fn start(lesson: &Lesson, rootfs: &Path) -> Result<Container> {
-        let binary = lesson.binary()?;
+        let binary = cargo::step(lesson)?;
         let runner = Command::new(&binary)
             .args(["/bin/sh", "-c", "echo ready; read x"])
             .env("CONTAINER_ROOTFS", rootfs)

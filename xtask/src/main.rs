@@ -9,7 +9,6 @@ mod doctor;
 mod exercise;
 mod fetch_rootfs;
 mod isolation;
-mod lessons;
 mod picture;
 mod rootfs;
 mod run;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use lessons::Lesson;
 use nix::unistd::getuid;
 
 use crate::temporary::Temporary;
@@ -29,6 +30,18 @@ impl Root {
             return Ok(Root { dir: fetched, _made: None });
         }
         Root::from_host()
+    }
+
+    /// The root for these lessons, if one of them needs a root. Its path is
+    /// absolute and has no symbolic links, as the kernel shows it.
+    pub(crate) fn for_lessons(lessons: &[Lesson], named: Option<PathBuf>) -> Result<Option<Root>> {
+        if !lessons.iter().any(|lesson| lesson.has_rootfs) {
+            return Ok(None);
+        }
+        let mut root = Root::find(named)?;
+        let real = root.dir.canonicalize();
+        root.dir = real.with_context(|| format!("use the root {}", root.dir.display()))?;
+        Ok(Some(root))
     }
 
     /// Its directory.

@@ -7,8 +7,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::cargo;
 use crate::fetch_rootfs::{Args as Fetch, FromHost, fetch, unreachable};
-use crate::lessons;
 use crate::say::{note, quoted};
 
 /// Run a step, the newest and /bin/sh when nothing is named; fetch a rootfs
@@ -39,14 +39,14 @@ impl Args {
             let step = self.step.as_deref().unwrap_or_default();
             bail!("run {}: {}", lesson.name, after_dashes(step, self.words()));
         }
-        if lesson.has_rootfs() && !has_rootfs() {
+        if lesson.has_rootfs && !has_rootfs() {
             get_rootfs()?;
         }
         let mut command = self.command;
         if command.is_empty() {
             command.push("/bin/sh".into());
         }
-        let binary = lesson.binary()?;
+        let binary = cargo::step(&lesson)?;
         // In the place of this program, so that the terminal and every signal
         // reach the step itself.
         let error = Command::new(&binary).args(command).exec();

@@ -51,7 +51,6 @@ mod tests {
     use super::super::peers::PEERS;
     use super::super::tests::row;
     use super::*;
-    use crate::lessons;
 
     #[test]
     fn the_longest_bar_is_the_slowest() {

@@ -5,8 +5,8 @@ use anyhow::Result;
 use similar::{ChangeTag, TextDiff};
 
 use super::page::Page;
-use crate::lessons::Lesson;
 use crate::picture::escape;
+use lessons::Lesson;
 
 /// The page of a lesson's program.
 pub(super) fn page(before: Option<&Lesson>, lesson: &Lesson) -> Result<Page> {

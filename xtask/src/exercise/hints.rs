@@ -1,0 +1,108 @@
+//! Hints for an exercise, one more at each call.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use lessons::Lesson;
+
+use super::layout::{Piece, pieces, todo};
+
+/// What a hint is about, in the order in which they are given.
+const KINDS: [&str; 4] = ["the idea", "where to read", "the call", "the code"];
+
+/// The next hint for the program `main`, and the number of those given so far
+/// in the file `given`, a number for each place.
+///
+/// The place is the first whose comment still stands in the program, else the
+/// first that has hints left.
+pub(super) fn next(lesson: &Lesson, main: &str, given: &Path) -> Result<String> {
+    let places = places(lesson)?;
+    let mut counts: Vec<usize> = fs::read_to_string(given)
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|count| count.parse().ok())
+        .collect();
+    counts.resize(places.len(), 0);
+    let open = |index: &usize| main.contains(first_line(&places[*index].comment));
+    let left = |index: &usize| counts[*index] < KINDS.len();
+    let Some(place) = (0..places.len()).find(open).or_else(|| (0..places.len()).find(left)) else {
+        return Ok("there is no hint left; `--diff` shows how your program differs".to_owned());
+    };
+    let kind = counts[place].min(KINDS.len() - 1);
+    counts[place] = kind + 1;
+    let text: Vec<String> = counts.iter().map(usize::to_string).collect();
+    fs::write(given, text.join(" ") + "\n")
+        .with_context(|| format!("write {}", given.display()))?;
+    let hint = &places[place].hints[kind];
+    let number = kind + 1;
+    Ok(format!(
+        "place {} of {}, hint {number} of {}, {}:\n\n{}\n",
+        place + 1,
+        places.len(),
+        KINDS.len(),
+        KINDS[kind],
+        hint.trim_end()
+    ))
+}
+
+/// A place in the program where the learner writes.
+struct Place {
+    /// The comment that stands there at first.
+    comment: String,
+    hints: [String; KINDS.len()],
+}
+
+/// The places of a lesson, in order. The last hint for each is the code.
+fn places(lesson: &Lesson) -> Result<Vec<Place>> {
+    let missing = || {
+        format!(
+            "give hints for {}: its Cargo.toml must have three hints for each goal",
+            lesson.name
+        )
+    };
+    let mut hints = lesson.hints.iter();
+    let mut goals = lesson.exercise.iter();
+    let mut places = Vec::new();
+    for piece in pieces(lesson)? {
+        let Piece::Place { added, .. } = piece else { continue };
+        let comment = todo(lesson.number, goals.next().with_context(missing)?, &added);
+        let [idea, page, call] = hints.next().with_context(missing)?.clone();
+        places.push(Place { comment, hints: [idea, page, call, added] });
+    }
+    Ok(places)
+}
+
+fn first_line(comment: &str) -> &str {
+    comment.trim_start().lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exercise::layout::{self, with_goals};
+
+    /// Whoever takes every hint to its end has a program that passes, since it
+    /// is the lesson's own.
+    #[test]
+    fn each_chain_of_hints_ends_in_the_lessons_program() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for lesson in lessons::all().expect("lessons") {
+            let given = dir.path().join(&lesson.name);
+            let mut main = with_goals(&lesson).expect("laid out");
+            for place in places(&lesson).expect("places") {
+                for (kind, expected) in KINDS.iter().zip(&place.hints) {
+                    let said = next(&lesson, &main, &given).expect("a hint");
+                    assert!(said.contains(kind) && said.contains(expected.trim_end()), "{said}");
+                }
+                main = main.replacen(&place.comment, &place.hints[KINDS.len() - 1], 1);
+            }
+            let removed = layout::removed(&lesson).expect("what goes");
+            for old in removed {
+                main = main.replacen(&old, "", 1);
+            }
+            assert_eq!(main, lesson.source().expect("the lesson"), "{}", lesson.name);
+            assert!(next(&lesson, &main, &given).expect("an answer").contains("no hint left"));
+        }
+    }
+}

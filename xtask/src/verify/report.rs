@@ -1,0 +1,204 @@
+//! What a script says, as checks, and the checks for people and for programs.
+
+use std::fmt;
+use std::io;
+
+use anyhow::{Context, Result};
+use lessons::Lesson;
+use serde_json::json;
+
+use crate::say::print;
+use crate::style::{Style, colour};
+
+/// How the results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For a terminal
+    Text,
+    /// The Test Anything Protocol, for graders: https://testanything.org
+    Tap,
+    /// One JSON object
+    Json,
+}
+
+/// What became of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Verdict::Passed => "passed",
+            Verdict::Failed => "failed",
+            Verdict::Skipped => "skipped",
+        }
+    }
+}
+
+/// One check of a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) claim: String,
+    pub(crate) verdict: Verdict,
+    /// Why it was skipped, or what was expected and what was got.
+    pub(crate) details: Vec<String>,
+}
+
+/// The checks of one lesson, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(pub(crate) Vec<Check>);
+
+impl Checks {
+    /// Takes in a line of a script: a verdict, or a detail of the last one.
+    pub(crate) fn take(&mut self, line: &str) {
+        let (word, claim) = line.split_once(' ').unwrap_or((line, ""));
+        let verdict = match word {
+            "ok" => Verdict::Passed,
+            "FAIL" => Verdict::Failed,
+            "skip" => Verdict::Skipped,
+            "" => {
+                let last = self.0.last_mut().filter(|last| last.verdict == Verdict::Failed);
+                last.into_iter().for_each(|last| last.details.push(claim.trim().to_owned()));
+                return;
+            }
+            // The sum at the end.
+            _ => return,
+        };
+        let claim = claim.trim_start();
+        let (claim, reason) = match claim
+            .strip_suffix(')')
+            .and_then(|claim| claim.rsplit_once(" ("))
+        {
+            Some((claim, reason)) if verdict != Verdict::Passed => (claim, Some(reason.to_owned())),
+            _ => (claim, None),
+        };
+        let details = reason.into_iter().collect();
+        self.0.push(Check { claim: claim.to_owned(), verdict, details });
+    }
+
+    /// How many have this verdict.
+    pub(crate) fn count(&self, verdict: Verdict) -> usize {
+        self.0.iter().filter(|check| check.verdict == verdict).count()
+    }
+}
+
+impl fmt::Display for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [passed, failed, skipped] =
+            [Verdict::Passed, Verdict::Failed, Verdict::Skipped].map(|verdict| self.count(verdict));
+        write!(f, "{passed} passed, {failed} failed")?;
+        if skipped > 0 { write!(f, ", {skipped} skipped") } else { Ok(()) }
+    }
+}
+
+/// Prints a line of a script, with its verdict in colour on a terminal.
+pub(crate) fn print_line(line: &str) -> Result<()> {
+    let style = Style::new(colour(&io::stdout()));
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    print(&match word {
+        "ok" => format!("{} {rest}\n", style.green(word)),
+        "FAIL" => format!("{} {rest}\n", style.red(word)),
+        "skip" => format!("{} {rest}\n", style.blue(word)),
+        _ => format!("{line}\n"),
+    })
+}
+
+/// All results in TAP: a line for each check, and the plan at the end.
+pub(crate) fn tap(results: &[(&Lesson, Checks)]) -> String {
+    let mut out = String::from("TAP version 13\n");
+    let mut number = 0;
+    for (lesson, checks) in results {
+        out += &format!("# {}: {}\n", lesson.name, lesson.goal);
+        for check in &checks.0 {
+            number += 1;
+            let claim = format!("{number} - {}: {}", lesson.name, check.claim).replace('#', "\\#");
+            match check.verdict {
+                Verdict::Passed => out += &format!("ok {claim}\n"),
+                Verdict::Skipped => {
+                    out += &format!("ok {claim} # SKIP {}\n", check.details.join("; "))
+                }
+                Verdict::Failed => {
+                    out += &format!("not ok {claim}\n");
+                    check.details.iter().for_each(|detail| out += &format!("# {detail}\n"));
+                }
+            }
+        }
+    }
+    out + &format!("1..{number}\n")
+}
+
+/// All results as one JSON object, with the sums.
+pub(crate) fn json(results: &[(&Lesson, Checks)]) -> Result<String> {
+    let count = |verdict| results.iter().map(|(_, checks)| checks.count(verdict)).sum::<usize>();
+    let lessons = results.iter().map(|(lesson, checks)| {
+        let checks = checks.0.iter().map(|check| {
+            json!({ "claim": check.claim, "verdict": check.verdict.word(), "details": check.details })
+        });
+        json!({ "name": lesson.name, "goal": lesson.goal, "checks": checks.collect::<Vec<_>>() })
+    });
+    let object = json!({
+        "lessons": lessons.collect::<Vec<_>>(),
+        "passed": count(Verdict::Passed),
+        "failed": count(Verdict::Failed),
+        "skipped": count(Verdict::Skipped),
+    });
+    Ok(serde_json::to_string_pretty(&object).context("write JSON")? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks() -> Checks {
+        let mut checks = Checks::default();
+        for line in [
+            "ok   $$ in its shell is 1 (or so)",
+            "FAIL it has a root of its own",
+            "       expected: a",
+            "       got:      b #1",
+            "FAIL a second one (no container)",
+            "skip it is opaque (there is no getfattr here)",
+            "1 passed, 2 failed, 1 skipped",
+        ] {
+            checks.take(line);
+        }
+        checks
+    }
+
+    #[test]
+    fn lines_of_a_script_become_checks() {
+        let checks = checks();
+        let found = |index: usize| {
+            let check: &Check = &checks.0[index];
+            (&*check.claim, check.verdict, check.details.join("|"))
+        };
+        assert_eq!(found(0), ("$$ in its shell is 1 (or so)", Verdict::Passed, String::new()));
+        let details = "expected: a|got:      b #1".to_owned();
+        assert_eq!(found(1), ("it has a root of its own", Verdict::Failed, details));
+        assert_eq!(found(2), ("a second one", Verdict::Failed, "no container".to_owned()));
+        let reason = "there is no getfattr here".to_owned();
+        assert_eq!(found(3), ("it is opaque", Verdict::Skipped, reason));
+        assert_eq!(checks.to_string(), "1 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn tap_and_json_have_every_check() {
+        let lesson = lessons::find("5").expect("lesson 5");
+        let results = [(&lesson, checks())];
+        let tap = tap(&results);
+        assert!(tap.starts_with("TAP version 13\n") && tap.ends_with("\n1..4\n"), "{tap}");
+        assert!(
+            tap.contains("\nnot ok 2 - step05-pid: it has a root of its own\n# expected: a\n"),
+            "{tap}"
+        );
+        assert!(tap.contains(" # SKIP there is no getfattr here\n"), "{tap}");
+        let json = json(&results).expect("JSON");
+        let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!((&read["failed"], &read["skipped"]), (&2.into(), &1.into()));
+        assert_eq!(read["lessons"][0]["checks"][1]["details"][0], "expected: a");
+    }
+}
