@@ -1,18 +1,22 @@
 //! Removing a tree, of which others may own parts and in which others may be at
 //! work.
 
+mod reach;
+
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::dir::{Dir, Type};
+use nix::dir::Type;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmod, fchmodat, fstat, fstatat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+use reach::{entries, is_ours, open};
 
 /// Removes a directory and all below it, as `rm -rf`, but also directories
 /// that may not be read or written, such as the `work/work` of mode 000 that
@@ -324,69 +328,6 @@ impl Walk<'_> {
 
 /// How many directories of a deep path a message shows.
 const SHOWN: usize = 40;
-
-fn is_ours(found: &FileStat) -> bool {
-    found.st_uid == geteuid().as_raw()
-}
-
-/// Opens a directory of the tree, with the right to work in it where that is
-/// its owner's to give, and tells what it is known by.
-fn open(above: BorrowedFd<'_>, name: &CStr) -> nix::Result<(OwnedFd, (u64, u64))> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let dir = match enter(above, name, flags) {
-        Err(Errno::EACCES) => {
-            let dir = enter(above, name, flags | OFlag::O_PATH)?;
-            // What was opened is changed and opened again, and not its name.
-            if let Some(mode) = missing(&fstat(&dir)?) {
-                let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
-                fchmodat(AT_FDCWD, path.as_str(), mode, FchmodatFlags::FollowSymlink)
-                    .map_err(|_| Errno::EACCES)?;
-            }
-            openat(&dir, c".", flags, Mode::empty())?
-        }
-        opened => opened?,
-    };
-    let found = fstat(&dir)?;
-    if let Some(mode) = missing(&found) {
-        fchmod(&dir, mode)?;
-    }
-    Ok((dir, (found.st_dev, found.st_ino)))
-}
-
-/// The mode that a directory of ours needs so that we can work in it. Nobody
-/// loses a right by it.
-fn missing(found: &FileStat) -> Option<Mode> {
-    let mode = Mode::from_bits_truncate(found.st_mode);
-    (is_ours(found) && !mode.contains(Mode::S_IRWXU)).then_some(mode | Mode::S_IRWXU)
-}
-
-/// Opens a directory in another one. A symbolic link is an error, and so is a
-/// mount.
-fn enter(above: BorrowedFd<'_>, name: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV);
-    match openat2(above, name, how) {
-        // A kernel before 5.6, or a seccomp filter that knows nothing later.
-        Err(Errno::ENOSYS | Errno::EPERM) => {
-            let dir = openat(above, name, flags, Mode::empty())?;
-            let same = fstat(&dir)?.st_dev == fstat(above)?.st_dev;
-            if same { Ok(dir) } else { Err(Errno::EXDEV) }
-        }
-        opened => opened,
-    }
-}
-
-/// What a directory holds.
-fn entries(dir: &OwnedFd) -> nix::Result<Vec<(CString, Option<Type>)>> {
-    let again = dir.try_clone().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)));
-    let mut entries = Vec::new();
-    for entry in Dir::from_fd(again?)?.iter() {
-        let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            entries.push((entry.file_name().to_owned(), entry.file_type()));
-        }
-    }
-    Ok(entries)
-}
 
 #[cfg(test)]
 #[path = "remove/tests.rs"]

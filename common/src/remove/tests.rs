@@ -109,13 +109,22 @@ fn a_link_in_the_place_of_a_directory_is_not_followed() {
         let tree = place.path("tree");
         let walk = place.walk_to(&tree, "c", most);
         fs::rename(place.path("tree/a"), place.path("away")).expect("move");
-        symlink(place.path("outside"), place.path("tree/a")).expect("link");
+        symlink("../outside", place.path("tree/a")).expect("link");
         assert!(end(walk).is_err(), "{most}");
         assert!(place.path("outside/b/c/x").exists() && place.path("outside/x").exists());
         // Nor in a tree in which nobody is at work.
         assert!(remove_tree(&tree).is_ok());
         assert!(place.path("outside/b/c/x").exists() && !tree.exists());
     }
+    // Before it is gone into.
+    let place = Place::new();
+    place.files(&["tree/a/b/x", "outside/x"]);
+    let tree = place.path("tree");
+    let walk = place.walk_to(&tree, "a", DESCRIPTORS);
+    fs::rename(place.path("tree/a/b"), place.path("away")).expect("move");
+    symlink("../../outside", place.path("tree/a/b")).expect("link");
+    assert!(end(walk).is_err());
+    assert!(place.path("outside/x").exists() && place.path("tree/a/b").is_symlink());
 }
 
 /// In most cases, a removal that climbs by `..` fails within 100.
