@@ -590,6 +590,12 @@ describe("on paper", () => {
             .filter((it) => it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 1)
             .map((it) => it.outerHTML.slice(0, 80)));
         assert.deepEqual(cut, []);
+        // A program that must not break would leave a sheet empty before it.
+        const whole = await page.$$eval(".program, .program :is(pre, code)", (all) => all
+            .filter((it) => getComputedStyle(it).breakInside !== "auto"
+                || getComputedStyle(it).containerType !== "normal")
+            .map((it) => it.outerHTML.slice(0, 80)));
+        assert.deepEqual(whole, []);
         const headings = await page.locator("main h1").count();
         assert.equal(headings, pages.length);
         const pdf = await page.pdf({ format: "A4", path: shots && join(shots, "book.pdf") });

@@ -38,6 +38,7 @@ pub(super) fn pdf(file: &Path) -> Result<()> {
             .arg(out.join("print.html"))
             // What it keeps goes with the directory.
             .env("HOME", dir.path())
+            .env("TMPDIR", dir.path())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_CACHE_HOME")
             .output()
