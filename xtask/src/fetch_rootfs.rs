@@ -33,9 +33,12 @@ use crate::say::{self, note};
 /// or one of this machine's own programs.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The release of Alpine [default: 3.15.4, or with --force the one that is
-    /// there]
-    #[arg(long)]
+    #[arg(long, help = format!(
+        "The release of Alpine; `latest` is {} [default: {}, the workshop's, from 2022, \
+         or with --force the one that is there]",
+        releases::LATEST,
+        releases::DEFAULT
+    ))]
     release: Option<String>,
     /// The architecture, by Alpine's name for it [default: this machine's]
     #[arg(long)]
@@ -119,6 +122,11 @@ impl Args {
         Ok(Mirror { url, timeout })
     }
 
+    /// The number of the release that is asked for.
+    fn version(&self) -> Option<&str> {
+        self.release.as_deref().map(releases::number)
+    }
+
     /// The release that is asked for, or that the archive's name says.
     fn release(&self) -> Result<Option<Release>> {
         let named = self.archive.as_ref().and_then(|file| file.file_name()?.to_str());
@@ -128,7 +136,7 @@ impl Args {
             return Ok(named);
         }
         let of_name = named.as_ref();
-        let version = self.release.as_deref().or(of_name.map(Release::version));
+        let version = self.version().or(of_name.map(Release::version));
         let arch = self.arch.as_deref().or(of_name.map(Release::arch));
         Release::new(version.unwrap_or(releases::DEFAULT), arch).map(Some)
     }
@@ -144,7 +152,7 @@ impl Args {
         let Root::Alpine(there) = there else {
             return self.release.is_none() && self.arch.is_none();
         };
-        self.release.as_deref().is_none_or(|version| version == there.version())
+        self.version().is_none_or(|version| version == there.version())
             && self.arch.as_deref().is_none_or(|arch| arch == there.arch())
     }
 }
@@ -264,6 +272,11 @@ fn place(args: &Args) -> Result<Fetched> {
     archive.unpack(new.dir())?;
     archive.keep(store.cache())?;
     new.put(&archive.root, &seen)?;
+    if let (Root::Alpine(release), None, None) = (&archive.root, &args.release, &args.archive)
+        && let Some(remark) = release.remark()
+    {
+        note(&remark);
+    }
     Ok(Fetched { root: archive.root, dest, how: archive.how })
 }
 

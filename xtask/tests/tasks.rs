@@ -240,3 +240,40 @@ fn compiling_shows_on_the_terminal() {
     let second = run();
     assert_eq!((stdout(&second), stderr(&second)), (stdout(&first), String::new()));
 }
+
+/// Or `cargo build` and `cargo xtask` would each compile its own.
+#[test]
+fn the_tasks_want_no_crate_in_another_way_than_the_rest() {
+    if cargo().is_none() {
+        skip("there is no cargo to be asked");
+        return;
+    }
+    let crates = |packages: &[&str]| -> BTreeSet<String> {
+        let mut tree = cargo().expect("it is there");
+        tree.args(["tree", "--offline", "--edges=normal,build", "--prefix=none"]);
+        tree.args(["--no-dedupe", "--format={p} {f}"]).args(packages).current_dir(workspace());
+        let output = tree.output().expect("start cargo");
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output).lines().map(str::to_owned).collect()
+    };
+    let all = crates(&["--workspace"]);
+    let tasks = crates(&["--package=xtask"]);
+    assert_eq!(tasks.difference(&all).collect::<Vec<_>>(), [""; 0]);
+    // As `run` builds a step.
+    let with_a_step = crates(&["--package=xtask", "--package=step08-overlay"]);
+    assert_eq!(with_a_step.difference(&all).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn the_latest_alpine_can_be_asked_for_by_that_name() {
+    let dir = tempdir();
+    let dest = dir.path().join("rootfs");
+    let nobody = ["--mirror", "http://127.0.0.1:9", "--timeout", "1"];
+    let asked = Command::new(bin("xtask"))
+        .args(["fetch-rootfs", "--release", "latest", "--dest"])
+        .arg(&dest)
+        .args(nobody)
+        .output();
+    let said = stderr(&asked.expect("start xtask"));
+    assert!(said.contains("alpine-minirootfs-3."), "{said}");
+}

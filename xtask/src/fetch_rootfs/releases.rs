@@ -8,8 +8,11 @@ use anyhow::{Context, Result, bail};
 
 use super::digest::Digest;
 
-/// The release that is fetched when none is named.
+/// The release that is fetched when none is named: the workshop's, from 2022.
 pub(crate) const DEFAULT: &str = "3.15.4";
+
+/// The release that is called `latest`: the newest whose digest is known here.
+pub(crate) const LATEST: &str = "3.24.2";
 
 /// The mirror that is asked when none is named.
 pub(crate) const MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
@@ -49,7 +52,7 @@ impl Release {
     pub(crate) fn new(version: &str, arch: Option<&str>) -> Result<Release> {
         if !is_version(version) {
             bail!(
-                "read the release {version}: it is not of the form MAJOR.MINOR.PATCH; name one such as {DEFAULT}"
+                "read the release {version}: it is not of the form MAJOR.MINOR.PATCH; name one such as {DEFAULT}, or `latest`"
             );
         }
         let arch = arch.map_or_else(machine, known_arch)?;
@@ -71,6 +74,16 @@ impl Release {
 
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// What to know about the release besides its number.
+    pub(crate) fn remark(&self) -> Option<String> {
+        (self.version == DEFAULT).then(|| {
+            format!(
+                "Alpine {DEFAULT} is the workshop's, from 2022; \
+                 `cargo xtask fetch-rootfs --release latest --force` brings {LATEST}"
+            )
+        })
     }
 
     pub(crate) fn arch(&self) -> &'static str {
@@ -99,6 +112,11 @@ impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Alpine {} {}", self.version, self.arch)
     }
+}
+
+/// The number of a release that is asked for.
+pub(crate) fn number(word: &str) -> &str {
+    if word == "latest" { LATEST } else { word }
 }
 
 /// Whether `text` is three numbers with dots between them.
@@ -138,6 +156,20 @@ mod tests {
         }
         assert!(Release::new(DEFAULT, Some("x86")).expect("known").pinned().is_none());
         assert!(Release::new(DEFAULT, None).is_ok(), "this machine");
+    }
+
+    #[test]
+    fn the_latest_release_is_a_word_away_and_pinned() {
+        for (version, arch, _hex) in PINNED {
+            assert!(Release::new(number("latest"), Some(arch)).expect(arch).pinned().is_some());
+            let parts = |version: &str| -> Vec<u32> {
+                version.split('.').map(|part| part.parse().expect(version)).collect()
+            };
+            assert!(parts(version) <= parts(LATEST), "{version}");
+        }
+        let remark = Release::new(DEFAULT, None).expect("known").remark().expect("it is old");
+        assert!(remark.contains("--release latest") && remark.contains(LATEST), "{remark}");
+        assert_eq!(Release::new(LATEST, None).expect("known").remark(), None);
     }
 
     #[test]
