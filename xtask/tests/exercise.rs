@@ -1,18 +1,19 @@
 //! Every lesson can be laid out as an exercise, and the exercise be done.
 
-use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::SystemTime;
 
-use testkit::{STEPS, bin, containers_work, rootfs, skip, stderr, stdout, tempdir, workspace};
+use testkit::{
+    STEPS, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, workspace,
+};
 
 /// Whether there is a cargo to build exercises with.
 fn cargo_works() -> bool {
-    let cargo = env::var_os("CARGO").unwrap_or_default();
-    let asked = Command::new(cargo).arg("--version").output();
-    asked.is_ok_and(|asked| asked.status.success()) || skip("there is no cargo to build with")
+    let asked = cargo().and_then(|mut cargo| cargo.arg("--version").output().ok());
+    asked.is_some_and(|asked| asked.status.success()) || skip("there is no cargo to build with")
 }
 
 fn exercise(dir: &Path, arguments: &[&str]) -> Output {
@@ -88,10 +89,28 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     let laid_out = exercise(&dir, &["3"]);
     let said = stdout(&laid_out);
     assert!(said.contains(&format!("--dir '{}'", dir.display())), "{said}");
-    let mut cargo = Command::new(env::var_os("CARGO").expect("it works"));
+    let before = ring_was_built();
+    let mut cargo = cargo().expect("it works");
     cargo.args(["xtask", "diff", "3", "3"]).current_dir(dir.join("step03-userns"));
     let output = cargo.env("CARGO_NET_OFFLINE", "true").output().expect("start cargo");
-    assert!(stderr(&output).contains("compare step03-userns with itself"), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.ends_with("lessons, as in `cargo xtask diff 7 8`"), "{said}");
+    assert_eq!(ring_was_built(), before, "ring is built again at every other `cargo xtask`");
+}
+
+/// When the build script of ring was run, which looks at what cargo says about
+/// the package of whoever starts cargo.
+fn ring_was_built() -> Vec<(PathBuf, SystemTime)> {
+    let build = bin("xtask").with_file_name("build");
+    let scripts = fs::read_dir(build).expect("list").map(|it| it.expect("list").path());
+    let ring = scripts.filter(|it| it.display().to_string().contains("/ring-"));
+    let mut run: Vec<_> = ring
+        .map(|it| it.join("invoked.timestamp"))
+        .filter_map(|it| Some((it.clone(), it.metadata().ok()?.modified().ok()?)))
+        .collect();
+    run.sort();
+    assert!(!run.is_empty(), "nothing needs ring any more, nor this test");
+    run
 }
 
 fn copy(file: &str, to: &Path) {

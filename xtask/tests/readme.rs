@@ -1,14 +1,12 @@
 //! The README tells the truth about the lessons.
 
 use std::fs;
-use std::process::Command;
 
 use testkit::{skip, workspace};
 
 /// The names and goals of the steps, as cargo knows them.
 fn lessons() -> Option<Vec<(String, String)>> {
-    let cargo = std::env::var_os("CARGO")?;
-    let metadata = Command::new(cargo)
+    let metadata = testkit::cargo()?
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(workspace())
         .output()

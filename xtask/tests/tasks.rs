@@ -1,10 +1,13 @@
 //! What the tasks say to one in a hurry, and where they look for the course.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use testkit::{STEPS, Scratches, bin, containers_work, skip, stderr, stdout, tempdir, workspace};
+use testkit::{
+    STEPS, Scratches, bin, cargo, containers_work, skip, stderr, stdout, tempdir, workspace,
+};
 
 fn xtask(words: &[&str]) -> Output {
     Command::new(bin("xtask")).args(words).env_remove("CARGO").output().expect("start xtask")
@@ -213,10 +216,10 @@ fn compiling_shows_on_the_terminal() {
     let config = workspace().join(".cargo/config.toml");
     let config: toml::Table =
         fs::read_to_string(config).expect("read").parse().expect("a configuration");
-    let Some(cargo) = std::env::var_os("CARGO") else {
+    if cargo().is_none() {
         skip("there is no cargo to build with");
         return;
-    };
+    }
     let dir = tempdir();
     let write = |name: &str, text: &str| {
         let file = dir.path().join(name);
@@ -230,7 +233,7 @@ fn compiling_shows_on_the_terminal() {
     write("build.rs", "fn main() { std::thread::sleep(std::time::Duration::from_secs(2)) }");
     write("src/main.rs", "fn main() { print!(\"{:?}\", std::env::args().nth(1)) }");
     let run = || {
-        let mut command = Command::new(&cargo);
+        let mut command = cargo().expect("it is there");
         command.args(["xtask", "word"]).current_dir(dir.path()).env_remove("CARGO_TARGET_DIR");
         command.output().expect("start cargo")
     };
