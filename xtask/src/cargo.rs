@@ -57,7 +57,9 @@ pub(crate) fn program<'a>(built: &'a [PathBuf], name: &str) -> Result<&'a Path> 
 pub(crate) fn step(lesson: &Lesson) -> Result<PathBuf> {
     if is_there() {
         let built = build(|build| {
-            build.args(["--package", &lesson.name]);
+            // With the package of this program, whose dependencies want more of
+            // theirs: what both have is compiled once, and not once for each.
+            build.args(["--package", "xtask", "--package", &lesson.name, "--bin", &lesson.name]);
             if !cfg!(debug_assertions) {
                 build.arg("--release");
             }

@@ -16,7 +16,7 @@ fn program(at: &Path, script: &str) {
 
 #[test]
 fn the_step_that_cargo_names_is_run() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let dir = dir.path().canonicalize().expect("name it");
     // As with `build.build-dir`, `build.target` and so on.
     let step = dir.join("a b/some-target/debug/step01-run");

@@ -82,7 +82,7 @@ fn ended(command: &mut Command) -> Output {
 #[test]
 fn a_mirror_that_sends_a_byte_now_and_then_is_given_up() {
     let mirror = Dripping::new();
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     for (release, file) in [
         // Of this one the mirror is asked for a digest first.
         ("3.99.1", "x86_64/alpine-minirootfs-3.99.1-x86_64.tar.gz.sha512"),
@@ -121,7 +121,7 @@ fn full() -> File {
 /// clippy forbids them the `println!` that panics.
 #[test]
 fn a_full_output_is_told_in_one_line() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
     let archive = path("archive.tar");
     let mut packed = tar::Builder::new(File::create(&archive).expect("make an archive"));

@@ -93,7 +93,7 @@ fn the_profile_is_for_the_programs_of_the_course_and_no_others() {
         parts.reverse();
         parts.iter().collect::<std::path::PathBuf>().display().to_string()
     };
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = testkit::tempdir();
     for step in STEPS {
         let laid_out = Command::new(bin("xtask"))
             .args(["exercise", step, "--dir"])
