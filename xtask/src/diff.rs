@@ -78,13 +78,17 @@ fn render(from: Named<'_>, to: Named<'_>, context: usize, colour: bool) -> Strin
     out
 }
 
+/// The options of less(1), unless there are some. As git has them: colours, no
+/// pager for what fits on the screen, no clearing. And a prompt that says how to
+/// leave.
+const LESS: &str = "FRXPsq leaves the diff, the space bar shows more$";
+
 /// Shows text through `$PAGER`, else less(1), else as it is.
 fn page(text: &str) -> Result<()> {
     let pager = env::var("PAGER").ok().filter(|pager| !pager.is_empty());
     let mut words = pager.as_deref().unwrap_or("less").split_whitespace();
     let mut command = Command::new(words.next().unwrap_or("less"));
-    // As git does: colours, no pager for what fits on the screen, no clearing.
-    let command = command.args(words).env("LESS", env::var("LESS").unwrap_or("FRX".into()));
+    let command = command.args(words).env("LESS", env::var("LESS").unwrap_or(LESS.into()));
     let Ok(mut pager) = command.stdin(Stdio::piped()).spawn() else {
         return say::print(text);
     };

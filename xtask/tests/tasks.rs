@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use testkit::pty::Terminal;
 use testkit::{
     STEPS, Scratches, bin, cargo, containers_work, skip, stderr, stdout, tempdir, workspace,
 };
@@ -279,4 +280,18 @@ fn the_latest_alpine_can_be_asked_for_by_that_name() {
         .output();
     let said = stderr(&asked.expect("start xtask"));
     assert!(said.contains("alpine-minirootfs-3."), "{said}");
+}
+
+#[test]
+fn a_long_diff_says_how_to_leave_it() {
+    if Command::new("less").arg("--version").output().is_err() {
+        skip("there is no less(1)");
+        return;
+    }
+    let mut diff = Command::new(bin("xtask"));
+    diff.args(["diff", "7", "8", "-U", "1000"]).env_remove("PAGER").env_remove("LESS");
+    let mut terminal = Terminal::start(diff);
+    terminal.see("q leaves the diff");
+    terminal.keys("q");
+    assert!(terminal.end().0.success());
 }
