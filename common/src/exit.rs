@@ -55,7 +55,7 @@ impl Exit {
         Exit { key: Some(Key { signal, alone }), ..self }
     }
 
-    /// Ends the step: by the signal of the key that ended the command, or with
+    /// Ends the runner: by the signal of the key that ended the command, or with
     /// the status. To be called when all else is done.
     ///
     /// A shell that runs a script goes on after a Ctrl-C when what it waited

@@ -2,38 +2,44 @@
 //!
 //! A step's `main.rs` makes every system call of its lesson itself. This crate
 //! does the rest, as Go's `os/exec` would: it reads the command line
-//! ([`Step`], [`Args`]), clones the child and waits for it ([`clone`],
-//! [`Child::wait`]), plays process 1 ([`fork`], [`Child::reap`]), runs the
+//! ([`Step`], [`Args`]), clones the child and waits for it ([`clone()`],
+//! [`Child::wait`]), plays process 1 ([`fork`], [`Run::reap`]), runs the
 //! command ([`exec()`]), holds the terminal, keeps the scratch directory of an
 //! overlay ([`Scratch`]) and turns a failed system call into one line that says
 //! what to do about it ([`hint()`]).
 
 mod bind;
-mod child;
+mod clone;
 mod console;
 mod error;
 mod exec;
 mod exit;
 mod hint;
+mod inherit;
+mod init;
 mod open;
 mod overlay;
 mod remove;
+mod runner;
 mod scratch;
 mod signals;
 mod step;
 mod terminal;
 mod trust;
+mod wait;
 mod workspace;
 
 pub use bind::{Bind, directory_in, link_in, set_read_only};
-pub use child::{Child, clone, fork};
+pub use clone::clone;
 pub use console::{console, use_console};
 pub use error::{errno_of, note, one_line, printable};
 pub use exec::{exec, fresh_environment};
 pub use exit::Exit;
 pub use hint::hint;
+pub use init::{Run, fork};
 pub use overlay::{lowerdir, option};
 pub use remove::{remove_tree, remove_tree_in};
+pub use runner::Child;
 pub use scratch::Scratch;
 pub use signals::end_on_closed_pipe;
 pub use step::{Args, Step, named_rootfs};

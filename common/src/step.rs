@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::overlay::warn_of_owner;
-use crate::{Bind, Exit, Scratch, child, workspace};
+use crate::{Bind, Exit, Scratch, inherit, workspace};
 
 /// The root that `$CONTAINER_ROOTFS` names, unless it is empty.
 pub fn named_rootfs() -> Option<PathBuf> {
@@ -117,7 +117,7 @@ impl Step {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
             Ok(Parsed::Run(args)) => {
-                let run = child::close_all_but(None).and_then(|()| container(&args));
+                let run = inherit::close_all_but(None).and_then(|()| container(&args));
                 run.unwrap_or_else(|error| report(&error))
             }
             Ok(Parsed::Help) => {

@@ -136,25 +136,18 @@ impl Terminal {
     ///
     /// When it does not come.
     pub fn see(&mut self, text: &str) -> String {
-        let before = self.see_within(PATIENCE, text);
-        before.unwrap_or_else(|| panic!("no {text:?} in {:?}", self.seen))
-    }
-
-    /// As [`Terminal::see`], for so long at most.
-    pub fn see_within(&mut self, time: Duration, text: &str) -> Option<String> {
-        let deadline = Instant::now() + time;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(at) = self.seen.find(text) {
                 let rest = self.seen.split_off(at + text.len());
                 let mut before = std::mem::replace(&mut self.seen, rest);
                 before.truncate(at);
-                return Some(before);
+                return before;
             }
-            let open = self.listen(Duration::from_millis(100).min(time));
+            let open = self.listen(Duration::from_millis(100));
             let late = Instant::now() > deadline;
-            if late || !open && !self.seen.contains(text) {
-                return None;
-            }
+            let lost = late || !open && !self.seen.contains(text);
+            assert!(!lost, "no {text:?} in {:?}", self.seen);
         }
     }
 

@@ -1,0 +1,120 @@
+//! Making processes: the child that the runner clones into namespaces, and what
+//! fork(2) does.
+//!
+//! ```text
+//! runner ──clone──> child ──exec──> command            steps 01 to 05
+//! runner ──clone──> child ──fork──> run ──exec──> command    from 06 on
+//! ```
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, setsid};
+
+use crate::error::report;
+use crate::runner::Child;
+use crate::terminal::Terminal;
+use crate::{Exit, init, signals};
+
+/// Clones a child into new namespaces, where it runs `child` and exits with
+/// what that returns; an error is reported and becomes the exit status.
+///
+/// The child dies with the runner, whatever ends it. When standard input and
+/// output are a terminal, it leads a process group of its own in the
+/// foreground, otherwise a session of its own. So what is sent to the caller's
+/// group comes to the runner, which hands it on, and not to the command a
+/// second time; and a `kill 0` in the container does not reach the caller.
+///
+/// To be called from a process with one thread, as the runner is. The
+/// kernel would not mind others, but the child has none of them, and waits for
+/// ever when one held a lock of the allocator. A program with threads starts a
+/// step.
+///
+/// # Errors
+///
+/// When the kernel refuses the process or one of its namespaces; clone(2),
+/// namespaces(7).
+pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
+    let terminal = Terminal::of_streams();
+    signals::reset()?;
+    signals::block()?;
+    let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
+    let pid = raw_clone(namespaces)
+        .with_context(|| format!("clone a child{}", with_flags(namespaces)))?;
+    if pid.as_raw() == 0 {
+        leave(|| {
+            drop(ours);
+            if !die_with_runner(&theirs)? {
+                // It has said why itself, or was killed.
+                return Ok(Exit::SETUP);
+            }
+            match &terminal {
+                Some(terminal) => terminal.lead(),
+                None => drop(setsid().context("begin a session")?),
+            }
+            init::keep(theirs);
+            child()
+        });
+    }
+    Ok(Child::new(pid, terminal, ours, theirs))
+}
+
+/// Makes the kernel kill this process when its parent ends, prctl(2); says
+/// whether the parent is still there.
+fn die_with_runner(line: &UnixStream) -> Result<bool> {
+    set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
+    // It may have ended before the line above. getppid(2) is no help: a parent
+    // outside of the PID namespace reads as 0, dead or alive.
+    let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
+    let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
+    Ok(!gone)
+}
+
+/// Runs what a child is for and ends the process with it.
+pub(crate) fn leave(child: impl FnOnce() -> Result<Exit>) -> ! {
+    // A panic must not unwind into the parent's frames, which this process has
+    // a copy of. Its message is out already.
+    let exit = match catch_unwind(AssertUnwindSafe(child)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => report(&error),
+        Err(_panic) => Exit::SETUP,
+    };
+    #[allow(unsafe_code, reason = "nix has no _exit(2)")]
+    // SAFETY: ends the process; nothing of it runs afterwards.
+    unsafe {
+        libc::_exit(i32::from(exit.code()))
+    }
+}
+
+/// clone(2) without shared memory or a new stack: fork(2) with flags.
+///
+/// Not clone3(2), which the seccomp filters of containers refuse.
+pub(crate) fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
+    const NONE: libc::c_long = 0;
+    let flags = libc::c_long::from(flags.bits() | libc::SIGCHLD);
+    // One architecture has the stack before the flags; clone(2).
+    let (first, second) = if cfg!(target_arch = "s390x") { (NONE, flags) } else { (flags, NONE) };
+    #[allow(unsafe_code, reason = "nix's clone wants a stack and a function")]
+    // SAFETY: the child gets a copy of this process, as after fork(2). The
+    // process has one thread, so no lock is held by another. Zero is valid for
+    // the stack and for the pointers that the flags do not ask for.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, NONE, NONE, NONE) };
+    Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))
+}
+
+/// ` with CLONE_NEWUTS | …`, or nothing for an ordinary fork.
+fn with_flags(flags: CloneFlags) -> String {
+    let names: Vec<&str> = flags.iter_names().map(|(name, _)| name).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(" with {}", names.join(" | "))
+}

@@ -1,0 +1,62 @@
+//! Looking at children without waiting, and sleeping until there is something to
+//! look at.
+
+use anyhow::{Context, Result};
+use libc::c_int;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::Exit;
+
+/// Any child, in the words of waitpid(2).
+pub(crate) const ANY: Pid = Pid::from_raw(-1);
+
+/// What has become of a child.
+pub(crate) enum Waited {
+    Nothing,
+    Stopped(Pid, Signal),
+    Ended(Pid, Ended),
+}
+
+/// How a process has ended.
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    /// The number of the signal that ended it; a real-time signal has no name
+    /// in nix.
+    pub(crate) signal: Option<c_int>,
+}
+
+/// Looks whether a child has ended or was stopped; waitpid(2).
+pub(crate) fn wait_for(child: Pid) -> Result<Waited> {
+    let mut status = 0;
+    let flags = libc::WNOHANG | libc::WUNTRACED;
+    #[allow(unsafe_code, reason = "nix's waitpid fails when a real-time signal ended the child")]
+    // SAFETY: the kernel writes to `status` alone.
+    let pid = unsafe { libc::waitpid(child.as_raw(), &raw mut status, flags) };
+    let pid = Errno::result(pid).map(Pid::from_raw).context("wait for a child")?;
+    Ok(if pid.as_raw() == 0 {
+        Waited::Nothing
+    } else if libc::WIFSTOPPED(status) {
+        let signal = Signal::try_from(libc::WSTOPSIG(status)).unwrap_or(Signal::SIGSTOP);
+        Waited::Stopped(pid, signal)
+    } else {
+        let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+        Waited::Ended(pid, Ended { exit: Exit::of(status), signal })
+    })
+}
+
+/// Sleeps until one of the descriptors has something; poll(2).
+pub(crate) fn poll_on(fds: &mut [PollFd<'_>]) -> Result<()> {
+    match poll(fds, PollTimeout::NONE) {
+        // A signal that is not blocked, such as SIGCONT after a stop.
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).context("wait for a signal"),
+    }
+}
+
+/// Whether poll(2) has found something to read.
+pub(crate) fn has_something(fd: &PollFd<'_>) -> bool {
+    fd.revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
+}
