@@ -18,10 +18,11 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, setsid};
 
+use crate::doing::Doing;
 use crate::error::report;
 use crate::runner::Child;
 use crate::terminal::Terminal;
-use crate::{Exit, init, signals};
+use crate::{Exit, host, init, signals};
 
 /// Clones a child into new namespaces, where it runs `child` and exits with
 /// what that returns; an error is reported and becomes the exit status.
@@ -46,8 +47,11 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
-    let pid = raw_clone(namespaces)
-        .with_context(|| format!("clone a child{}", with_flags(namespaces)))?;
+    let pid = raw_clone(namespaces).map_err(|errno| {
+        let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
+        let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
+        anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
+    })?;
     if pid.as_raw() == 0 {
         leave(|| {
             drop(ours);
@@ -108,13 +112,4 @@ pub(crate) fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
     // the stack and for the pointers that the flags do not ask for.
     let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, NONE, NONE, NONE) };
     Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))
-}
-
-/// ` with CLONE_NEWUTS | …`, or nothing for an ordinary fork.
-fn with_flags(flags: CloneFlags) -> String {
-    let names: Vec<&str> = flags.iter_names().map(|(name, _)| name).collect();
-    if names.is_empty() {
-        return String::new();
-    }
-    format!(" with {}", names.join(" | "))
 }

@@ -44,30 +44,32 @@ pub fn note(text: &str) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// Reports an error and says how the process should end.
+/// Reports an error and says how the process should end. Where no remedy is
+/// known for what a host has refused, the doctor is asked.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
-    note(&one_line(error));
+    let mut line = one_line(error);
+    let errno = error.chain().find_map(errno_of);
+    if errno.is_some_and(|errno| REFUSALS.contains(&errno)) && hint(error).is_none() {
+        line.push_str("; `cargo xtask doctor` says what this host refuses");
+    }
+    note(&line);
     error.downcast_ref::<Failure>().map_or(Exit::SETUP, |failure| failure.exit)
 }
+
+/// What a call fails with that a host does not allow.
+const REFUSALS: [Errno; 4] = [Errno::EPERM, Errno::EACCES, Errno::EINVAL, Errno::ENOSPC];
 
 /// An error with its causes and, where one is known, its remedy, in one line:
 /// `what was being done: why it failed; what to do`.
 pub fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    let mut errno = None;
-    for cause in error.chain() {
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        errno = errno.or_else(|| errno_of(cause));
-        match errno_of(cause) {
-            Some(errno) => line.push_str(errno.desc()),
-            None => line.push_str(&cause.to_string()),
-        }
-    }
-    if let Some(remedy) = errno.and_then(|errno| hint(&line, errno)) {
+    let words = |cause: &(dyn std::error::Error + 'static)| match errno_of(cause) {
+        Some(errno) => errno.desc().to_owned(),
+        None => cause.to_string(),
+    };
+    let mut line = error.chain().map(words).collect::<Vec<_>>().join(": ");
+    if let Some(remedy) = hint(error) {
         line.push_str("; ");
-        line.push_str(&remedy);
+        line.push_str(remedy);
     }
     line
 }

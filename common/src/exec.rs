@@ -13,7 +13,8 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, execv};
 
 use crate::error::Failure;
-use crate::hint::{NO_ROOT, in_no_root};
+use crate::hint::NO_ROOT;
+use crate::host::is_no_root;
 use crate::terminal::Terminal;
 use crate::{Exit, open, signals};
 
@@ -112,7 +113,7 @@ fn not_found(name: &CStr) -> String {
         Some(path) => format!("not found in PATH, which is {}", path.display()),
         None => format!("not found in {DEFAULT_PATH}, and PATH is not set"),
     };
-    let remedy = if in_no_root() { format!("; {NO_ROOT}") } else { String::new() };
+    let remedy = if is_no_root() { format!("; {NO_ROOT}") } else { String::new() };
     format!("execute {shown}: {why}{remedy}")
 }
 

@@ -1,388 +1,213 @@
 //! What to do about a system call that a host refuses.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::{env, fs, io};
+mod clone;
+mod ids;
+mod mounts;
+mod places;
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::Error;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use nix::sys::statfs::{
-    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, Statfs, TMPFS_MAGIC, statfs,
-};
-use nix::unistd::{chdir, chroot};
 
-use crate::Exit;
-use crate::open::text;
+use crate::doing::Doing;
+use crate::error::errno_of;
 
-/// A failure that is known: how the words for what was being done begin, the
-/// error, and what else must be seen on this host for the remedy to be the
-/// right one.
+/// A failure that is known: the call, its error, and what else must be seen on
+/// this host for the remedy to be the right one.
 struct Row {
-    doing: &'static str,
+    call: Call,
     errno: Errno,
-    /// Gets the words for what was being done.
-    seen: fn(&str) -> bool,
+    seen: fn(&Failed) -> bool,
     remedy: &'static str,
 }
 
-/// The remedy for a failed system call, when there is a known one.
-///
-/// `doing` is what an error line says before the cause, such as `mount proc on
-/// /proc`. The first row that fits is taken. A remedy that could not be tried
-/// says "likely".
-pub fn hint(doing: &str, errno: Errno) -> Option<String> {
-    // Not anywhere in it: it ends with a name that may hold any words.
-    let fits = |row: &&Row| doing.starts_with(row.doing) && row.errno == errno && (row.seen)(doing);
-    ROWS.iter().find(fits).map(|row| row.remedy.to_owned())
+/// What was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Clone,
+    Fork,
+    MapIds,
+    KeepMountsPrivate,
+    /// Of these two, too.
+    Mount,
+    MountProc,
+    MountOverlay,
+    DeleteLower,
+    EnterRoot,
+    OpenLayer,
+    MakeScratch,
+    LockScratch,
+    Print,
+    /// In a row, any of them; as what was being done, none of them.
+    Any,
 }
 
-const APPARMOR: &str = "this host's AppArmor keeps capabilities from new user namespaces; as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or better the profile of docs/hosts.md";
-const CHROOT: &str =
-    "this process is in a chroot, and the kernel makes no user namespace there; start it outside";
-const LIMIT: &str = "a limit on namespaces is reached; as root: sysctl user.max_user_namespaces=10000, and likewise the other user.max_*_namespaces";
-const SECCOMP: &str = "a seccomp filter is in force, as in a Docker container, and likely refuses this; there: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
-const PROCESSES: &str =
-    "a limit on processes is reached: ulimit -u, or pids.max of the control group";
-const SELINUX: &str = "a security module refuses it, likely SELinux; use an unconfined login";
-const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`, or name a directory that is there";
-pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely no root at all; fetch one with `cargo xtask fetch-rootfs --force`, or name another directory";
-const DIRECTORY: &str = "name a directory";
-const WAY: &str = "the directories down to it must let this user through";
-const SCRATCH: &str =
-    "name a directory in which this user can make others, with --scratch or TMPDIR";
-const TAKEN: &str = "something else has that name; name another directory with --scratch or TMPDIR";
-const FULL: &str = "the file system is full; free some room, or name a directory elsewhere with --scratch or TMPDIR";
-const GONE: &str = "the current directory was removed; go to one that is there";
+impl Call {
+    /// Whether a row for this call is one for `other`.
+    fn covers(self, other: Call) -> bool {
+        let mounts = self == Call::Mount && matches!(other, Call::MountProc | Call::MountOverlay);
+        self == other || self == Call::Any || mounts
+    }
+}
 
-const CLONE: &str = "clone a child";
-const IDS: &str = "write /proc/self/";
-const PRIVATE: &str = "make the mounts private";
-const PROC: &str = "mount proc";
-const OVERLAY: &str = "mount the overlay on ";
-const ROOT: &str = "chroot to ";
-const LAYER: &str = "open the layer ";
-const MAKE_SCRATCH: &str = "make the scratch directory ";
-const LOCK_SCRATCH: &str = "lock the scratch directory ";
+/// The words of the lessons and the doctor for what they do: how their contexts
+/// begin. What follows may be a path.
+const LESSONS: &[(&str, Call)] = &[
+    ("make the mounts private", Call::KeepMountsPrivate),
+    ("write /proc/self/", Call::MapIds),
+    ("mount the overlay on ", Call::MountOverlay),
+    ("mount proc on ", Call::MountProc),
+    ("mount ", Call::Mount),
+    ("chroot to ", Call::EnterRoot),
+    ("chdir to the new root", Call::EnterRoot),
+    ("delete a lower directory", Call::DeleteLower),
+];
+
+/// A call that failed, as far as that is known.
+struct Failed {
+    call: Call,
+    path: Option<PathBuf>,
+    namespaces: CloneFlags,
+    in_chroot: bool,
+}
+
+impl Failed {
+    /// By the type of a context of this crate's own, else by the words of a
+    /// lesson's.
+    fn of(error: &Error) -> Failed {
+        let (namespaces, in_chroot) = match error.downcast_ref() {
+            Some(&Doing::Clone { namespaces, in_chroot }) => (namespaces, in_chroot),
+            _ => (CloneFlags::empty(), false),
+        };
+        let (call, path) = match error.downcast_ref() {
+            Some(Doing::Clone { .. }) => (Call::Clone, None),
+            Some(Doing::Fork) => (Call::Fork, None),
+            Some(Doing::OpenLayer(path)) => (Call::OpenLayer, Some(path.clone())),
+            Some(Doing::MakeScratch(path)) => (Call::MakeScratch, Some(path.clone())),
+            Some(Doing::LockScratch(path)) => (Call::LockScratch, Some(path.clone())),
+            Some(Doing::Print) => (Call::Print, None),
+            None => {
+                let known = error.chain().find_map(|cause| of_lesson(&cause.to_string()));
+                known.map_or((Call::Any, None), |(call, path)| (call, Some(path)))
+            }
+        };
+        Failed { call, path, namespaces, in_chroot }
+    }
+}
+
+/// What a lesson's words mean, and what follows them.
+fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
+    // Not anywhere in it: it ends with a name that may hold any words.
+    LESSONS.iter().find_map(|(words, call)| Some((*call, doing.strip_prefix(words)?.into())))
+}
+
+/// The remedy for an error that a failed system call has caused, when there is
+/// a known one: the first row that fits. A remedy that could not be tried says
+/// "likely".
+pub fn hint(error: &Error) -> Option<&'static str> {
+    let errno = error.chain().find_map(errno_of)?;
+    let failed = Failed::of(error);
+    let fits =
+        |row: &&Row| row.call.covers(failed.call) && row.errno == errno && (row.seen)(&failed);
+    let tables = [clone::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
+    tables.into_iter().flatten().find(fits).map(|row| row.remedy)
+}
 
 const ROWS: &[Row] = &[
-    // Cloning into namespaces.
     Row {
-        doing: CLONE,
-        errno: Errno::EPERM,
-        seen: |doing| user(doing) && in_chroot(),
-        remedy: CHROOT,
-    },
-    Row {
-        doing: CLONE,
-        errno: Errno::EPERM,
-        seen: |doing| user(doing) && unmapped(),
-        remedy: "this process has no ID in its user namespace, as in lesson 3's container, and the kernel makes no other there; start it outside",
-    },
-    Row {
-        doing: CLONE,
-        errno: Errno::EPERM,
-        seen: |doing| user(doing) && is(USERNS_CLONE, "0"),
-        remedy: "this kernel keeps user namespaces to root; as root: sysctl kernel.unprivileged_userns_clone=1",
-    },
-    Row { doing: CLONE, errno: Errno::EPERM, seen: |_| filtered(), remedy: SECCOMP },
-    Row {
-        doing: CLONE,
-        errno: Errno::EPERM,
-        seen: user,
-        remedy: "likely a security module or a policy of this host forbids user namespaces",
-    },
-    Row {
-        doing: CLONE,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "only root may make these namespaces by themselves; use sudo, or step 3, which makes them in a user namespace",
-    },
-    Row { doing: CLONE, errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
-    Row { doing: CLONE, errno: Errno::EUSERS, seen: always, remedy: LIMIT },
-    Row { doing: CLONE, errno: Errno::EACCES, seen: user, remedy: SELINUX },
-    Row {
-        doing: CLONE,
-        errno: Errno::EINVAL,
-        seen: user,
-        remedy: "likely a kernel without user namespaces, such as WSL 1's; use WSL 2 or another kernel",
-    },
-    Row { doing: CLONE, errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
-    Row { doing: "fork the command", errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
-    // Mapping the IDs.
-    Row {
-        doing: IDS,
-        errno: Errno::ENOENT,
-        seen: always,
-        remedy: "the caller has no /proc mounted; mount one",
-    },
-    Row { doing: IDS, errno: Errno::EPERM, seen: apparmor, remedy: APPARMOR },
-    Row { doing: IDS, errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
-    Row { doing: IDS, errno: Errno::EACCES, seen: always, remedy: SELINUX },
-    Row {
-        doing: IDS,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "a map is written once, for the caller's own ID, and gid_map after setgroups says deny",
-    },
-    // Mounts.
-    Row { doing: PRIVATE, errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
-    Row {
-        doing: PRIVATE,
-        errno: Errno::EACCES,
-        seen: always,
-        remedy: "likely an AppArmor profile such as Docker's; there: --security-opt apparmor=unconfined",
-    },
-    Row {
-        doing: PRIVATE,
-        errno: Errno::EINVAL,
-        seen: always,
-        remedy: "the root of this process is no mount point, so it is in a chroot; start it outside",
-    },
-    Row { doing: "mount ", errno: Errno::EACCES, seen: apparmor, remedy: APPARMOR },
-    Row {
-        doing: PROC,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "parts of this host's /proc are hidden, as in a Docker container; there: --security-opt systempaths=unconfined",
-    },
-    Row { doing: PROC, errno: Errno::ENOENT, seen: |_| in_no_root(), remedy: NO_ROOT },
-    Row {
-        doing: PROC,
-        errno: Errno::ENOENT,
-        seen: always,
-        remedy: "the root has no directory /proc; make one in it",
-    },
-    Row {
-        doing: PROC,
-        errno: Errno::ENOTDIR,
-        seen: always,
-        remedy: "/proc in the root is no directory; make it one",
-    },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "likely a kernel before 5.11, which mounts overlays for root alone; use a newer one",
-    },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::ENODEV,
-        seen: always,
-        remedy: "the kernel has no overlay file system loaded; as root: modprobe overlay",
-    },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::EINVAL,
-        seen: |doing| upper_is_on(doing, &[OVERLAYFS_SUPER_MAGIC]),
-        remedy: "the scratch directory is on an overlay itself, as in a container; name one that is not, with --scratch or TMPDIR",
-    },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::EINVAL,
-        seen: |doing| upper_is_on(doing, GOOD),
-        remedy: "likely a layer has mounts below it, as / has, is no place for files, as /proc, or lies on an overlay on an overlay; name another",
-    },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::EINVAL,
-        seen: always,
-        remedy: "likely the scratch directory is on a file system that cannot hold upper and work, such as eCryptfs, NFS or FUSE; name another directory with --scratch or TMPDIR",
-    },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::ELOOP,
-        seen: always,
-        remedy: "a layer is named twice, or one lies inside another; name each once, and the scratch directory outside of them all",
-    },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::EROFS,
-        seen: always,
-        remedy: "the scratch directory is on a file system that is read-only; name another with --scratch or TMPDIR",
-    },
-    Row { doing: OVERLAY, errno: Errno::ENOTDIR, seen: always, remedy: TAKEN },
-    Row {
-        doing: OVERLAY,
-        errno: Errno::EACCES,
-        seen: always,
-        remedy: "likely the scratch directory or a layer belongs to another user or group, or lies below a directory that does not let this user through; name another",
-    },
-    Row {
-        doing: "delete a lower directory",
-        errno: Errno::EIO,
-        seen: always,
-        remedy: "files on the file system of the scratch directory have no user attributes, as on a tmpfs before Linux 6.6; name a directory on a disk with TMPDIR",
-    },
-    Row { doing: OVERLAY, errno: Errno::ENOSPC, seen: upper_is_full, remedy: FULL },
-    Row {
-        doing: "mount ",
-        errno: Errno::ENOSPC,
-        seen: always,
-        remedy: "likely the limit on mounts in a namespace is reached; as root: sysctl fs.mount-max",
-    },
-    // The root and the directories around it.
-    Row { doing: ROOT, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
-    Row { doing: LAYER, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
-    Row { doing: MAKE_SCRATCH, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
-    Row { doing: ROOT, errno: Errno::ENOENT, seen: always, remedy: FETCH },
-    Row { doing: LAYER, errno: Errno::ENOENT, seen: always, remedy: FETCH },
-    Row { doing: ROOT, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
-    Row { doing: LAYER, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
-    Row { doing: ROOT, errno: Errno::EACCES, seen: always, remedy: WAY },
-    Row { doing: LAYER, errno: Errno::EACCES, seen: always, remedy: WAY },
-    Row {
-        doing: ROOT,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "chroot needs CAP_SYS_CHROOT, which root of the user namespace has once its ID is mapped",
-    },
-    Row { doing: MAKE_SCRATCH, errno: Errno::ENOENT, seen: always, remedy: SCRATCH },
-    Row { doing: MAKE_SCRATCH, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
-    Row { doing: MAKE_SCRATCH, errno: Errno::EPERM, seen: always, remedy: SCRATCH },
-    Row { doing: MAKE_SCRATCH, errno: Errno::EROFS, seen: always, remedy: SCRATCH },
-    Row { doing: LOCK_SCRATCH, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
-    Row { doing: MAKE_SCRATCH, errno: Errno::EEXIST, seen: always, remedy: TAKEN },
-    Row { doing: MAKE_SCRATCH, errno: Errno::ENOTDIR, seen: always, remedy: SCRATCH },
-    Row {
-        doing: "write to standard output",
+        call: Call::Print,
         errno: Errno::ENOSPC,
         seen: always,
         remedy: "the file system it goes to is full; free some room",
     },
-    Row { doing: "", errno: Errno::ENOSPC, seen: always, remedy: FULL },
+    Row { call: Call::Any, errno: Errno::ENOSPC, seen: always, remedy: FULL },
     Row {
-        doing: "",
+        call: Call::Any,
         errno: Errno::EMFILE,
         seen: always,
         remedy: "a limit on open files is reached; raise it with ulimit -n",
     },
     Row {
-        doing: "",
+        call: Call::Any,
         errno: Errno::ELOOP,
         seen: always,
         remedy: "a symbolic link on the way leads back to itself",
     },
     Row {
-        doing: "",
+        call: Call::Any,
         errno: Errno::ENAMETOOLONG,
         seen: always,
         remedy: "a name can have 255 bytes, a path 4095",
     },
 ];
 
-const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
+const APPARMOR: &str = "this host's AppArmor keeps capabilities from new user namespaces; as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or better the profile of docs/hosts.md";
+const SELINUX: &str = "a security module refuses it, likely SELinux; use an unconfined login";
+pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely no root at all; fetch one with `cargo xtask fetch-rootfs --force`, or name another directory";
+const TAKEN: &str = "something else has that name; name another directory with --scratch or TMPDIR";
+const FULL: &str = "the file system is full; free some room, or name a directory elsewhere with --scratch or TMPDIR";
 
-/// File systems that can hold an upper directory; XFS by its number, since nix
-/// has its name for glibc alone.
-const GOOD: &[FsType] = &[BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, FsType(0x5846_5342)];
-
-fn always(_doing: &str) -> bool {
+fn always(_failed: &Failed) -> bool {
     true
 }
-
-/// Whether a user namespace was asked for.
-fn user(doing: &str) -> bool {
-    doing.contains("CLONE_NEWUSER")
-}
-
-/// Whether a file of the kernel says `value`.
-fn is(file: &str, value: &str) -> bool {
-    text(file).is_ok_and(|said| said.trim() == value)
-}
-
-/// Ubuntu's restriction since 23.10.
-fn apparmor(_doing: &str) -> bool {
-    is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")
-}
-
-/// Whether the maps of this process's user namespace were never written.
-fn unmapped() -> bool {
-    is("/proc/self/uid_map", "")
-}
-
-/// Whether a seccomp filter is in force for this process; proc_pid_status(5).
-fn filtered() -> bool {
-    let status = text("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
-}
-
-/// Whether there are no programs where this process stands, as after a chroot
-/// to a directory that is no root.
-pub(crate) fn in_no_root() -> bool {
-    !["/bin", "/usr/bin"].iter().any(|dir| Path::new(dir).is_dir())
-}
-
-/// Whether a name that is not absolute was looked up where nothing is left.
-fn here_is_gone(doing: &str) -> bool {
-    let gone = env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    gone && !doing.contains(" /")
-}
-
-/// Whether the directory for an overlay is on a file system of one of `kinds`.
-/// What is mounted where lies beside what is written to.
-fn upper_is_on(doing: &str, kinds: &[FsType]) -> bool {
-    upper_fs(doing).is_some_and(|found| kinds.contains(&found.filesystem_type()))
-}
-
-/// Whether that has no block or no inode left.
-fn upper_is_full(doing: &str) -> bool {
-    // Btrfs counts no inodes.
-    let full = |of: Statfs| of.blocks_available() == 0 || of.files() > 0 && of.files_free() == 0;
-    upper_fs(doing).is_some_and(full)
-}
-
-/// What the directory of an overlay that could not be mounted lies on.
-fn upper_fs(doing: &str) -> Option<Statfs> {
-    let (dir, _why) = doing.strip_prefix(OVERLAY)?.rsplit_once(": ")?;
-    statfs(dir).ok()
-}
-
-/// Whether the root of this process is not that of its mount namespace.
-fn in_chroot() -> bool {
-    // Mountinfo lists what lies below the root: in a chroot to a directory
-    // that nothing is mounted on, it has no mount at `/`;
-    // proc_pid_mountinfo(5).
-    let mounts = text("/proc/self/mountinfo");
-    let at_root = |mounts: &str| mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
-    mounts.is_ok_and(|mounts| !mounts.is_empty() && !at_root(&mounts)) || way_out()
-}
-
-/// Whether there is something above the root of this process. Only root can
-/// look, by walking out of a chroot; chroot(2).
-fn way_out() -> bool {
-    let walk = || -> Result<Exit> {
-        let place = |path| fs::metadata(path).map(|dir| (dir.dev(), dir.ino()));
-        chdir("/")?;
-        let root = place(".")?;
-        chroot("proc")?;
-        Ok(if place("..")? == root { Exit::SUCCESS } else { OUT })
-    };
-    // A child's walk changes nothing here.
-    let walked = crate::clone(CloneFlags::empty(), || Ok(walk().unwrap_or(Exit::SUCCESS)));
-    walked.and_then(crate::Child::wait).is_ok_and(|exit| exit == OUT)
-}
-
-/// How the child of [`way_out`] ends when it is out.
-const OUT: Exit = Exit::SETUP;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace;
+
+    fn of(doing: &str, errno: Errno) -> &'static str {
+        hint(&Error::from(errno).context(doing.to_owned())).unwrap_or_default()
+    }
 
     #[test]
     fn the_first_row_that_fits_is_taken() {
-        let of = |doing, errno| hint(doing, errno).unwrap_or_default();
         assert!(of("chroot to /x", Errno::ENOENT).contains("fetch-rootfs"));
         assert!(of("mount proc on /proc", Errno::EPERM).contains("systempaths"));
-        assert!(of("clone a child with CLONE_NEWNET", Errno::EPERM).contains("step 3"));
-        assert!(
-            of("clone a child with CLONE_NEWUSER", Errno::ENOSPC).contains("max_user_namespaces")
-        );
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
-        assert_eq!(hint("chdir to /", Errno::EIO), None);
+        assert_eq!(of("chdir to /", Errno::EIO), "");
         // A name is no cause.
-        assert_eq!(of("chroot to /proc/self/fd/9", Errno::EACCES), WAY);
-        assert_eq!(of("chroot to /mount proc", Errno::ENOENT), FETCH);
+        assert!(of("chroot to /proc/self/fd/9", Errno::EACCES).contains("let this user through"));
+        assert!(of("chroot to /mount proc", Errno::ENOENT).contains("fetch-rootfs"));
+    }
+
+    #[test]
+    fn a_failure_of_this_crate_is_known_whatever_is_said_around_it() {
+        let cloning = |namespaces, errno| {
+            let doing = Doing::Clone { namespaces, in_chroot: false };
+            let error = Error::from(errno).context(doing).context("start the child of lesson 99");
+            hint(&error).unwrap_or_default()
+        };
+        assert!(cloning(CloneFlags::CLONE_NEWNET, Errno::EPERM).contains("step 3"));
+        assert!(cloning(CloneFlags::CLONE_NEWUSER, Errno::ENOSPC).contains("max_user_namespaces"));
+        let scratch = Doing::MakeScratch("/x".into());
+        let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS)).context(scratch);
+        assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
+    }
+
+    /// Each context in a lesson's program has its rows.
+    #[test]
+    fn the_words_of_every_lesson_are_known() {
+        let entries = workspace().read_dir().expect("a workspace").flatten();
+        let mut known = 0;
+        for entry in entries {
+            let is_lesson = entry.file_name().to_string_lossy().starts_with("step");
+            let program = entry.path().join("src/main.rs");
+            let Some(source) = is_lesson.then(|| std::fs::read_to_string(&program).ok()).flatten()
+            else {
+                continue;
+            };
+            // `context("…")`, and `context(|| format!("…"))` or its like.
+            for rest in source.split("context(").skip(1) {
+                let words = rest.split('"').nth(1).expect("a text");
+                let words = words.split('{').next().unwrap_or_default();
+                let found = of_lesson(words);
+                assert!(found.is_some(), "{}: \"{words}\" has no row", program.display());
+                known += 1;
+            }
+        }
+        assert!(known > 8, "{known}");
     }
 }

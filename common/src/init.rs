@@ -14,6 +14,7 @@ use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::Exit;
 use crate::clone::{leave, raw_clone};
+use crate::doing::Doing;
 use crate::inherit::{close_all_but, wipe_environment};
 use crate::scratch;
 use crate::signals::{self, Signals};
@@ -59,7 +60,7 @@ pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     // Root inside cannot override it: this program was executed in the caller's
     // user namespace, and root inside has no capability there.
     set_dumpable(false).context("keep the command from tracing process 1")?;
-    let pid = raw_clone(CloneFlags::empty()).context("fork the command")?;
+    let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
     if pid.as_raw() == 0 {
         leave(child);
     }

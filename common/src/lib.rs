@@ -11,10 +11,12 @@
 mod bind;
 mod clone;
 mod console;
+mod doing;
 mod error;
 mod exec;
 mod exit;
 mod hint;
+mod host;
 mod inherit;
 mod init;
 mod open;

@@ -12,6 +12,7 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 use nix::unistd::{getgid, getuid};
 
+use crate::doing::Doing;
 use crate::note;
 use crate::scratch::name_holds;
 
@@ -85,7 +86,7 @@ fn name(path: &Path, dir: File, room: usize) -> String {
 fn open(dir: &Path) -> Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = fcntl::open(dir, flags, Mode::empty());
-    let opened = opened.with_context(|| format!("open the layer {}", dir.display()))?;
+    let opened = opened.with_context(|| Doing::OpenLayer(dir.to_owned()))?;
     Ok(File::from(opened))
 }
 

@@ -15,6 +15,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
 
+use crate::doing::Doing;
 use crate::open::text;
 use crate::{note, remove_tree};
 use dir::Dir;
@@ -92,13 +93,13 @@ impl Scratch {
                 Err(Errno::ENOENT) => continue,
                 Err(errno) => {
                     let name = home.dir.name.join(&entry);
-                    return Err(errno).with_context(|| dir::making(&name));
+                    return Err(errno).with_context(|| Doing::MakeScratch(name));
                 }
             }
             let name = home.dir.name.join(&entry);
             let file = match home.dir.open(&*entry) {
                 Err(Errno::ENOENT) => continue,
-                opened => opened.with_context(|| dir::locking(&name))?,
+                opened => opened.with_context(|| Doing::LockScratch(name.clone()))?,
             };
             // Another runner took it for an abandoned one.
             let Some(dir) = Dir::locked(name, file)?.filter(|dir| dir.found.nlink() > 0) else {
@@ -106,7 +107,7 @@ impl Scratch {
             };
             for entry in ENTRIES {
                 let name = dir.name.join(entry);
-                dir.make(entry, DIRECTORY).with_context(|| dir::making(&name))?;
+                dir.make(entry, DIRECTORY).with_context(|| Doing::MakeScratch(name))?;
             }
             return Ok(Scratch { home: Some(home), dir });
         }
@@ -195,6 +196,11 @@ impl Run {
     }
 }
 
+/// Where this run's overlay is mounted, beside its upper directory.
+pub(crate) fn merged() -> Option<&'static Path> {
+    RUN.get().map(|run| &*run.merged)
+}
+
 /// Whether an overlay may be told the name of `layer`, which is open as `dir`.
 /// Where others can give that name to another directory, it may not.
 ///
@@ -206,7 +212,7 @@ pub(crate) fn name_holds(layer: &Path, dir: &File) -> Result<bool> {
     let Some((_, before)) = looked_at.iter().find(|(name, _)| name == layer) else {
         return Ok(true);
     };
-    let doing = || format!("open the layer {}", layer.display());
+    let doing = || Doing::OpenLayer(layer.to_owned());
     let found = dir.metadata().with_context(doing)?;
     ensure!(*before == (found.dev(), found.ino()), "{}: {REPLACED}", doing());
     Ok(false)

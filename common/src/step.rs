@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::doing::Doing;
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::overlay::warn_of_owner;
@@ -190,7 +191,7 @@ impl Step {
 
 /// Writes to standard output, which may be closed or full: `println!` panics.
 fn print(text: &str) -> Exit {
-    match writeln!(io::stdout(), "{text}").context("write to standard output") {
+    match writeln!(io::stdout(), "{text}").context(Doing::Print) {
         Ok(()) => Exit::SUCCESS,
         Err(error) => report(&error),
     }

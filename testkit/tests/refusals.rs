@@ -385,6 +385,44 @@ fn signals_that_cannot_be_blocked_are_an_error() {
 }
 
 #[test]
+fn a_refusal_without_a_known_remedy_has_one_all_the_same() {
+    if !containers_work() {
+        return;
+    }
+    let calls = [
+        (libc::SYS_sethostname, "a hostname of its own"),
+        (libc::SYS_mount, "mounts of its own"),
+        (libc::SYS_chroot, "a root of its own"),
+    ];
+    for (call, rung) in calls {
+        for errno in [libc::EPERM, libc::EINVAL, libc::EIO] {
+            let Some(filter) = filter(&[(call, Vec::new())], errno) else {
+                skip("no filters for this machine");
+                return;
+            };
+            let mut doctor = Command::new(bin("xtask"));
+            doctor.arg("doctor");
+            let output = filtered(std::slice::from_ref(&filter), doctor);
+            let found = stdout(&output);
+            let mut lines = found.lines().skip_while(|line| !line.starts_with("FAIL  "));
+            let failed = lines.next().is_some_and(|line| line.contains(rung));
+            let cause = lines.next().unwrap_or_default();
+            assert!(failed && cause.contains("; "), "{rung}: {found}");
+            assert!(!cause.contains("cargo xtask doctor"), "{rung}: {found}");
+        }
+    }
+    // A step that knows no remedy asks the doctor.
+    let Some(filter) = filter(&[(libc::SYS_chroot, Vec::new())], libc::EINVAL) else {
+        return;
+    };
+    let mut command = step("step06-chroot");
+    command.arg("true");
+    let output = filtered(&[filter], command);
+    let why = "Invalid argument; `cargo xtask doctor` says what this host refuses";
+    refused(&output, "step06-chroot", "a filter", "chroot to ", why);
+}
+
+#[test]
 fn a_filter_that_hides_clone3_hinders_nobody() {
     if !containers_work() {
         return;

@@ -14,6 +14,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 use nix::unistd::{fchownat, getgid, getuid};
 
+use crate::doing::Doing;
 use crate::open;
 use crate::trust::{belongs, changeable, is_trusted, others_can_write};
 
@@ -44,24 +45,30 @@ impl Dir {
         match file.try_lock() {
             Ok(()) => Dir::new(name, file).map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| locking(&name)),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| Doing::LockScratch(name.clone()))
+            }
         }
     }
 
     /// The directory that the caller named, made where it is missing, and
     /// locked as by [`Dir::locked`].
     pub(super) fn named(name: &Path) -> Result<Option<Dir>> {
-        make_named(name).with_context(|| making(name))?;
+        make_named(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
         let doing = || format!("use the scratch directory {}", name.display());
         // A link of the caller's own is what the caller wants.
         let link: &Path = name.components().as_path();
-        let link = fs::symlink_metadata(link).with_context(|| locking(name))?;
+        let link =
+            fs::symlink_metadata(link).with_context(|| Doing::LockScratch(name.to_owned()))?;
         if link.is_symlink() && !is_trusted(link.uid()) {
             bail!("{}: it is a symbolic link that {}; name another one", doing(), belongs(&link));
         }
         let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(name);
-        let dir = Dir::locked(name.to_owned(), file.with_context(|| locking(name))?)?;
+        let dir = Dir::locked(
+            name.to_owned(),
+            file.with_context(|| Doing::LockScratch(name.to_owned()))?,
+        )?;
         let found = dir.as_ref().map(|dir| &dir.found);
         if let Some(found) = found.filter(|found| !is_own(found)) {
             bail!(
@@ -93,7 +100,7 @@ impl Dir {
         let name = self.name.join(entry);
         match self.make(entry, mode) {
             Err(Errno::EEXIST) => {}
-            made => return made.with_context(|| making(&name)),
+            made => return made.with_context(|| Doing::MakeScratch(name.clone())),
         }
         let doing = || format!("use the scratch directory {}", name.display());
         let found = self.look_at(entry).with_context(doing)?;
@@ -166,12 +173,4 @@ pub(super) fn has_user_attributes(dir: &File) -> bool {
     let set = unsafe { libc::fsetxattr(dir.as_raw_fd(), NAME.as_ptr(), std::ptr::null(), 0, 0) };
     // Where there is no room for one, that will be said elsewhere.
     Errno::result(set) != Err(Errno::EOPNOTSUPP)
-}
-
-pub(super) fn making(dir: &Path) -> String {
-    format!("make the scratch directory {}", dir.display())
-}
-
-pub(super) fn locking(dir: &Path) -> String {
-    format!("lock the scratch directory {}", dir.display())
 }

@@ -17,7 +17,8 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::{Pid, getuid};
 
 use super::NO_ATTRIBUTES;
-use super::dir::{Dir, has_user_attributes, is_own, making};
+use super::dir::{Dir, has_user_attributes, is_own};
+use crate::doing::Doing;
 use crate::trust::belongs;
 use crate::{note, open, remove_tree};
 
@@ -125,7 +126,7 @@ impl Home {
         loop {
             let new = match DirBuilder::new().mode(0o700).create(&name) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-                made => made.map(|()| true).with_context(|| making(&name))?,
+                made => made.map(|()| true).with_context(|| Doing::MakeScratch(name.clone()))?,
             };
             let file = match open::directory(&AT_FDCWD, &name) {
                 Ok(file) => file,

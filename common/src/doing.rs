@@ -1,0 +1,40 @@
+//! What this crate was doing when a call failed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use nix::sched::CloneFlags;
+
+/// The context of an error of this crate's own. [`hint()`](crate::hint())
+/// knows it by its type; only people read its words.
+#[derive(Debug)]
+pub(crate) enum Doing {
+    Clone {
+        namespaces: CloneFlags,
+        /// Whether the caller was in a chroot; looked at only where that may
+        /// be the cause.
+        in_chroot: bool,
+    },
+    Fork,
+    OpenLayer(PathBuf),
+    MakeScratch(PathBuf),
+    LockScratch(PathBuf),
+    Print,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doing::Clone { namespaces, .. } => {
+                let names: Vec<&str> = namespaces.iter_names().map(|(name, _)| name).collect();
+                let with = if names.is_empty() { "" } else { " with " };
+                write!(f, "clone a child{with}{}", names.join(" | "))
+            }
+            Doing::Fork => f.write_str("fork the command"),
+            Doing::OpenLayer(dir) => write!(f, "open the layer {}", dir.display()),
+            Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
+            Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
+            Doing::Print => f.write_str("write to standard output"),
+        }
+    }
+}

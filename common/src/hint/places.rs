@@ -1,0 +1,43 @@
+//! The root, and the directories around it.
+
+use nix::errno::Errno;
+
+use super::{Call, Failed, Row, TAKEN, always};
+use crate::host;
+
+pub(super) const ROWS: &[Row] = &[
+    Row { call: Call::EnterRoot, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
+    Row { call: Call::OpenLayer, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
+    Row { call: Call::MakeScratch, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
+    Row { call: Call::EnterRoot, errno: Errno::ENOENT, seen: always, remedy: FETCH },
+    Row { call: Call::OpenLayer, errno: Errno::ENOENT, seen: always, remedy: FETCH },
+    Row { call: Call::EnterRoot, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
+    Row { call: Call::OpenLayer, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
+    Row { call: Call::EnterRoot, errno: Errno::EACCES, seen: always, remedy: WAY },
+    Row { call: Call::OpenLayer, errno: Errno::EACCES, seen: always, remedy: WAY },
+    Row {
+        call: Call::EnterRoot,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "chroot needs CAP_SYS_CHROOT, which root of the user namespace has once its ID is mapped",
+    },
+    Row { call: Call::MakeScratch, errno: Errno::ENOENT, seen: always, remedy: SCRATCH },
+    Row { call: Call::MakeScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
+    Row { call: Call::MakeScratch, errno: Errno::EPERM, seen: always, remedy: SCRATCH },
+    Row { call: Call::MakeScratch, errno: Errno::EROFS, seen: always, remedy: SCRATCH },
+    Row { call: Call::LockScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
+    Row { call: Call::MakeScratch, errno: Errno::EEXIST, seen: always, remedy: TAKEN },
+    Row { call: Call::MakeScratch, errno: Errno::ENOTDIR, seen: always, remedy: SCRATCH },
+];
+
+const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`, or name a directory that is there";
+const DIRECTORY: &str = "name a directory";
+const WAY: &str = "the directories down to it must let this user through";
+const SCRATCH: &str =
+    "name a directory in which this user can make others, with --scratch or TMPDIR";
+const GONE: &str = "the current directory was removed; go to one that is there";
+
+/// Whether a name that is not absolute was looked up where nothing is left.
+fn here_is_gone(failed: &Failed) -> bool {
+    failed.path.as_ref().is_some_and(|path| path.is_relative()) && host::is_nowhere()
+}
