@@ -16,8 +16,9 @@ is 'one is still root inside'                        0                "$(ask 'id
 
 # Nothing has been mounted yet: /proc is the host's, and ps reads /proc.
 is "its mounts are still the host's"                 "$(mount_points self)" "$(mount_points "$pid")"
+needs proc
 is '/proc still shows the host: this script, too'    "/proc/$$"       "$(ask "ls -d /proc/$$")"
-needs ps
+needs proc ps
 is 'so does ps'                                      "$$"             "$(ask 'ps -A' | cut -d ' ' -f 1 | grep -x "$$")"
 needs nothing
 stop

@@ -73,17 +73,18 @@ has 'it says how to get one'                         'cargo xtask fetch-rootfs' 
 # A chroot can be left: a second one, deeper down, and a directory held open
 # from before lie outside of each other.
 echo outside >marker
+read='read -r line <"$0" && echo "$line"'
 up=$(printf %s "$root" | tr -c / . | sed 's|/\.*|../|g')
-needs_inside mount chroot mkdir cat
+needs_inside mount chroot mkdir
 is 'break out: a chroot below an open directory'     'outside'        "$(out /bin/sh -c '
     mount -t proc proc /proc && mkdir /x && mount --rbind / /x && exec 9</ &&
-    chroot /x /bin/sh -c "cd -P /proc/self/fd/9/\$0 && chroot . /bin/cat \"\$1\"" "$0" "$1"
-' "$up" "$tmp/marker")"
+    chroot /x /bin/sh -c "cd -P /proc/self/fd/9/\$0 && exec chroot . /bin/sh -c \"\$1\" \"\$2\"" "$@"
+' sh "$up" "$read" "$tmp/marker")"
 # The mount namespace still has the host's root; entering it anew goes there.
-needs_inside mount nsenter cat
+needs_inside mount nsenter
 is 'break out: enter the mount namespace again'      'outside'        "$(out /bin/sh -c '
-    mount -t proc proc /proc && nsenter -m/proc/self/ns/mnt /bin/cat "$0"
-' "$tmp/marker")"
+    mount -t proc proc /proc && nsenter -m/proc/self/ns/mnt /bin/sh -c "$1" "$2"
+' sh "$read" "$tmp/marker")"
 
 needs nothing
 is 'the host has no new mount'                       ''               "$(new_mounts)"

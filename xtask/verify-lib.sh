@@ -22,7 +22,8 @@
 #   two start, two ask, two stop    the same for a second container
 #
 #   needs WORD...  the checks that follow are skipped unless WORD is here:
-#                  `root`, `user` (not root), a program, a file to write to;
+#                  `root`, `user` (not root), `proc` (it hides no process), a
+#                  program, a file to write to;
 #                  `needs nothing` ends it
 #   needs_inside   the same for programs in the root of the container
 #
@@ -108,6 +109,10 @@ needs() {
         root) [ "$uid" = 0 ] || why_not='only root can do this' ;;
         user) [ "$uid" != 0 ] || why_not='root is not refused' ;;
         nothing) ;;
+        proc)
+            ! grep -q '^[^ ]* /proc proc [^ ]*hidepid=' /proc/self/mounts ||
+                why_not='/proc is mounted with hidepid here, and hides the processes of others'
+            ;;
         /*) [ -w "$word" ] || why_not="$word cannot be written to here" ;;
         getfattr) command -v getfattr >/dev/null || why_not='there is no getfattr here; the package attr brings it' ;;
         *) command -v "$word" >/dev/null || why_not="there is no $word here" ;;
@@ -486,6 +491,8 @@ copy_root() {
     mkdir root
     # What another user keeps to itself is not needed. The root may be a link.
     [ "$why_not" ] || cp -a -- "$CONTAINER_ROOTFS/." root 2>/dev/null
+    # Root inside may not change what is another user's outside.
+    chown -hR "$uid:$gid" root
     CONTAINER_ROOTFS=$tmp/root
 }
 
@@ -563,13 +570,14 @@ case $1 in
 /*) program=$1 ;;
 *) program=$PWD/$1 ;;
 esac
-command -v timeout >/dev/null || {
-    echo "$0: find timeout: there is none in PATH; it comes with coreutils and with busybox" >&2
-    exit 1
-}
-
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin
+for tool in awk timeout; do
+    command -v $tool >/dev/null || {
+        echo "$0: find $tool: there is none in PATH; busybox brings it" >&2
+        exit 1
+    }
+done
 uid=$(id -u)
 gid=$(id -g)
 

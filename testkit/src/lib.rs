@@ -238,12 +238,22 @@ fn dir_of_this_process() -> &'static Path {
     dir
 }
 
+/// What the tests run in a root, and every root of a whole system has.
+const PROGRAMS: &str = "cat chmod env grep id ls mkdir readlink rm sleep touch";
+
 /// Why containers cannot run here, or nothing when they can.
 fn refusal() -> Option<&'static str> {
     static REFUSAL: OnceLock<Option<String>> = OnceLock::new();
     let refusal = REFUSAL.get_or_init(|| {
-        let tried = sh("step08-overlay", "exit 0");
-        (!tried.status.success()).then(|| stderr(&tried))
+        // The root has no /dev/null.
+        let script = format!("for it in {PROGRAMS}; do command -v $it >&2 || echo $it; done");
+        let tried = sh("step08-overlay", &script);
+        let lacks = stdout(&tried).replace('\n', ", ");
+        match (tried.status.success(), lacks.is_empty()) {
+            (false, _) => Some(stderr(&tried)),
+            (true, false) => Some(format!("the root {} has no {lacks}", rootfs().display())),
+            (true, true) => None,
+        }
     });
     refusal.as_deref()
 }
@@ -261,6 +271,18 @@ pub fn containers_work() -> bool {
     let must = std::env::var_os("CONTAINERS_MUST_WORK").is_some_and(|value| value == "1");
     assert!(!must, "containers must work here: {why}");
     skip(why)
+}
+
+/// Whether processes of others can be seen in `/proc`; where not, says why the
+/// test is skipped. See `hidepid` in proc(5).
+///
+/// # Panics
+///
+/// Without a `/proc`.
+pub fn processes_show() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("read the mounts");
+    let hidden = |line: &str| line.contains(" /proc proc ") && line.contains("hidepid=");
+    !mounts.lines().any(hidden) || skip("/proc is mounted with hidepid here")
 }
 
 /// Says why a test is skipped, past the capture of the test's output, and
