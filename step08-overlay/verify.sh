@@ -37,7 +37,7 @@ is 'it was copied up and changed there'              'changed'        "$(text "$
 is 'below, it is as it was'                          'old'            "$(cat "$root/play/change" 2>&1)"
 is 'a deleted file is gone'                          'gone'           "$(ask 'rm /play/delete; test -e /play/delete || echo gone')"
 # shellcheck disable=SC2012 # a name without surprises
-is 'a whiteout stands for it: character device 0/0'  'c 0, 0'         "$(ls -ln "$upper/play/delete" 2>&1 | tidy | sed 's/^\(.\)[^ ]* [^ ]* [^ ]* [^ ]* \([0-9]*, *[0-9]*\) .*/\1 \2/')"
+is 'a whiteout stands for it: character device 0/0'  'c 0, 0'         "$(cd "$upper/play" 2>&1 && ls -ln delete 2>&1 | tidy | sed 's/^\(.\)[^ ]* [^ ]* [^ ]* [^ ]* \([0-9]*, *[0-9]*\) .*/\1 \2/')"
 is 'below, it is still there'                        'old'            "$(cat "$root/play/delete" 2>&1)"
 is 'a directory made anew is empty'                  'empty'          "$(ask 'rm -r /play/directory && mkdir /play/directory && ls -A /play/directory && echo empty')"
 [ "$why_not" ] || needs getfattr
