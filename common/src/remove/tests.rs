@@ -1,8 +1,12 @@
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 
@@ -80,6 +84,41 @@ fn a_directory_that_is_moved_away_takes_the_removal_nowhere() {
             let mode = fs::metadata(place.path(dir)).expect("look").mode();
             assert_eq!(mode & 0o7777, MODE, "{most}: {dir}");
         }
+    }
+}
+
+#[test]
+fn a_mount_that_comes_meanwhile_is_not_entered() {
+    // In a mount namespace of this thread's own, which goes with it.
+    let tried = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )?;
+        let place = Place::new();
+        place.files(&["tree/a/b/x", "tree/c/x", "outside/x"]);
+        let tree = place.path("tree");
+        let walk = place.walk_to(&tree, "a", DESCRIPTORS);
+        let (outside, there) = (place.path("outside"), place.path("tree/a/b"));
+        // Of the same device.
+        mount(Some(&outside), &there, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        let error = end(walk).expect_err("something stays").to_string();
+        assert!(
+            error.contains("tree/a/b stays: something is mounted there; unmount it"),
+            "{error}"
+        );
+        assert!(place.path("outside/x").exists() && !place.path("tree/c").exists());
+        umount(&there)
+    });
+    if let Err(errno) = tried.join().expect("no panic") {
+        assert!(!geteuid().is_root() || errno == Errno::EPERM, "{errno}");
+        // Past the capture of the test's output.
+        let why = "only root may make a mount namespace by itself";
+        let _ = writeln!(std::io::stderr(), "skipped: {why}");
     }
 }
 
