@@ -2,15 +2,17 @@
 //! that ends.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Make a temporary directory, write its path and a zero byte, and remove the
+/// Make a directory for this user alone, write its path and a zero byte, and remove the
 /// directory when standard input ends. It removes no other directory.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -18,7 +20,10 @@ pub(crate) struct Args {}
 impl Args {
     #[expect(clippy::unused_self, reason = "as the other tasks have it")]
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let dir = tempfile::tempdir().context("make a temporary directory")?.keep();
+        // What lies in it may be open to all, as the /tmp of a root.
+        let private = Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().permissions(private).tempdir();
+        let dir = dir.context("make a temporary directory")?.keep();
         let path = [dir.as_os_str().as_bytes(), b"\0"].concat();
         let mut out = io::stdout();
         let told = out.write_all(&path).and_then(|()| out.flush());

@@ -1,7 +1,11 @@
 //! What the tasks say to one in a hurry, and where they look for the course.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -294,4 +298,31 @@ fn a_long_diff_says_how_to_leave_it() {
     terminal.see("q leaves the diff");
     terminal.keys("q");
     assert!(terminal.end().0.success());
+}
+
+#[test]
+fn a_temporary_directory_goes_with_the_program_that_asked_for_it() {
+    let place = tempdir();
+    let outside = place.path().join("outside");
+    fs::create_dir(&outside).expect("make");
+    let mut command = Command::new(bin("xtask"));
+    command.arg("temporary").env("TMPDIR", place.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("start xtask");
+    let mut dir = Vec::new();
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    out.read_until(0, &mut dir).expect("read a path");
+    assert_eq!(dir.pop(), Some(0));
+    let dir = PathBuf::from(OsString::from_vec(dir));
+    assert!(dir.starts_with(place.path()) && dir.is_dir(), "{dir:?}");
+    assert_eq!(fs::metadata(&dir).expect("look").permissions().mode() & 0o7777, 0o700);
+    // What a shell's `rm -rf` cannot remove.
+    let locked = dir.join("a/b");
+    fs::create_dir_all(&locked).expect("make");
+    std::os::unix::fs::symlink("../outside", dir.join("a/link")).expect("link");
+    fs::set_permissions(dir.join("a"), Permissions::from_mode(0o000)).expect("chmod");
+    // As the kernel closes it, however the other program ends.
+    drop(child.stdin.take());
+    assert!(child.wait().expect("wait").success());
+    assert!(!dir.exists() && outside.exists());
 }
