@@ -1,11 +1,13 @@
 //! `cargo xtask fetch-rootfs`: a root for the containers.
 
 mod archive;
+mod cache;
 mod digest;
 mod download;
 mod folder;
 mod from_host;
 mod place;
+mod plan;
 mod releases;
 mod root;
 mod store;
@@ -22,10 +24,12 @@ use nix::errno::Errno;
 
 use archive::Archive;
 use download::{Mirror, Unreachable};
+use folder::Folder;
 pub(crate) use from_host::{FromHost, bring, is_static};
+use plan::{Plan, Source, Wanted};
 use releases::Release;
 use root::Root;
-use store::{Seen, Store, There};
+use store::{Seen, Store};
 
 use crate::say::{self, note};
 
@@ -141,19 +145,24 @@ impl Args {
         Release::new(version.unwrap_or(releases::DEFAULT), arch).map(Some)
     }
 
-    /// Whether nothing says what root to put in the place of the one there.
-    fn asks_for_the_same(&self) -> bool {
-        let said = [&self.release, &self.arch, &self.mirror];
-        self.archive.is_none() && self.from_host.is_none() && said.iter().all(|it| it.is_none())
-    }
-
-    /// Whether a release that is asked for by name is the one that is there.
-    fn asks_for(&self, there: &Root) -> bool {
-        let Root::Alpine(there) = there else {
-            return self.release.is_none() && self.arch.is_none();
+    /// What is asked for, and the archive, when one is named.
+    fn wanted(&self, mirror: &Mirror<'_>) -> Result<(Wanted, Option<Archive>)> {
+        let release = self.release()?;
+        if let Some(which) = self.from_host {
+            return Ok((Wanted::Host(which), None));
+        }
+        if let Some(file) = &self.archive {
+            let said = self.release.is_some();
+            let archive = Archive::of_file(file, release.as_ref(), said, mirror)?;
+            return Ok((Wanted::Archive(archive.root.clone()), Some(archive)));
+        }
+        let wanted = Wanted::Release {
+            release: release.context("no release is named")?,
+            version: self.release.is_some(),
+            arch: self.arch.is_some(),
+            mirror: self.mirror.is_some(),
         };
-        self.version().is_none_or(|version| version == there.version())
-            && self.arch.as_deref().is_none_or(|arch| arch == there.arch())
+        Ok((wanted, None))
     }
 }
 
@@ -187,107 +196,93 @@ pub(crate) fn unreachable(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<Unreachable>())
 }
 
-/// Where a root comes from.
-enum Source {
-    Mirror(Release),
+const REMEDY: &str = "replace it with --force, or name another directory with --dest";
+
+fn place(args: &Args) -> Result<Fetched> {
+    let mirror = args.mirror()?;
+    let (wanted, named) = args.wanted(&mirror)?;
+    let dest = args.dest.clone().unwrap_or_else(|| common::workspace().join("rootfs"));
+    let store = Store::open(&dest)?;
+    let seen = store.look()?;
+    let dest = store.dest();
+    match Plan::new(&wanted, &seen.there, args.force) {
+        Plan::Stay(root) => {
+            Ok(Fetched { root, dest: dest.to_owned(), how: "there already".to_owned() })
+        }
+        Plan::RefuseAnother(root) => {
+            bail!("put another root in {}: {root} is there; {REMEDY}", dest.display())
+        }
+        Plan::RefuseOther => bail!(
+            "put a root in {}: fetch-rootfs did not make what is there; {REMEDY}",
+            dest.display()
+        ),
+        Plan::Put(source) => {
+            store.may_replace(&seen)?;
+            let fetched = put(get(source, named, store.cache(), &mirror)?, &store, &seen)?;
+            if let (Root::Alpine(release), None, None) =
+                (&fetched.root, &args.release, &args.archive)
+                && let Some(remark) = release.remark()
+            {
+                note(&remark);
+            }
+            Ok(fetched)
+        }
+    }
+}
+
+/// What a new root is made of, ready to use.
+enum Ready {
     Archive(Archive),
     Host(FromHost),
 }
 
-fn place(args: &Args) -> Result<Fetched> {
-    let mirror = args.mirror()?;
-    let release = args.release()?;
-    let mut source = match (&args.from_host, &args.archive, release) {
-        (Some(which), ..) => Source::Host(*which),
-        (None, Some(file), release) => {
-            let said = args.release.is_some();
-            Source::Archive(Archive::of_file(file, release.as_ref(), said, &mirror)?)
-        }
-        (None, None, Some(release)) => Source::Mirror(release),
-        (None, None, None) => bail!("no release is named"),
-    };
-    let dest = args.dest.clone().unwrap_or_else(|| common::workspace().join("rootfs"));
-    let store = Store::open(&dest)?;
-    let dest = store.dest().to_owned();
-    let mut instead = None;
-    let seen = store.look()?;
-    match seen.there.clone() {
-        There::Nothing => {}
-        There::Root(root) if !args.force => {
-            let same = match &source {
-                Source::Mirror(_) => args.asks_for(&root),
-                Source::Archive(archive) => archive.root == root,
-                Source::Host(FromHost::Any) => matches!(root, Root::Host { .. }),
-                Source::Host(FromHost::Libraries) => root == Root::Host { libraries: true },
-            };
-            ensure!(
-                same,
-                "put another root in {}: {root} is there; replace it with --force, or name another directory with --dest",
-                dest.display()
-            );
-            return Ok(Fetched { root, dest, how: "there already".to_owned() });
-        }
-        There::Root(root) => match (&mut source, root) {
-            (Source::Mirror(release), Root::Alpine(there))
-                if args.release.is_none() && args.arch.is_none() =>
-            {
-                *release = there;
-            }
-            (Source::Mirror(_), Root::Archive(digest)) if args.asks_for_the_same() => {
-                if let Some(kept) = Archive::of_unknown(&digest, store.cache())? {
-                    source = Source::Archive(kept);
-                }
-            }
-            (Source::Mirror(_), Root::Host { libraries }) if args.asks_for_the_same() => {
-                instead = Some(if libraries { FromHost::Libraries } else { FromHost::Any });
-            }
-            _ => {}
+/// Gets what a root is to be made of.
+fn get(
+    source: Source,
+    named: Option<Archive>,
+    cache: &Folder,
+    mirror: &Mirror<'_>,
+) -> Result<Ready> {
+    let fetched = |release: &Release| Archive::of_release(release, cache, mirror);
+    let archive = match source {
+        Source::Host(which) => return Ok(Ready::Host(which)),
+        Source::Named => named.context("no archive is named")?,
+        Source::Release(release) => fetched(&release)?,
+        Source::Kept(digest, release) => match Archive::of_unknown(&digest, cache)? {
+            Some(kept) => kept,
+            None => fetched(&release)?,
         },
-        There::Other => {
-            ensure!(
-                args.force,
-                "put a root in {}: fetch-rootfs did not make what is there; replace it with --force, or name another directory with --dest",
-                dest.display()
-            );
-        }
-    }
-    store.may_replace(&seen)?;
-    let mut archive = match source {
-        Source::Mirror(release) => {
-            match (Archive::of_release(&release, store.cache(), &mirror), instead) {
-                (Err(error), Some(which)) if unreachable(&error) => {
-                    note(&common::one_line(&error));
-                    note(
-                        "Alpine cannot be reached, so the root of this machine's own programs is made anew",
-                    );
-                    return place_from_host(&store, &seen, which);
-                }
-                (archive, _) => archive?,
+        Source::ReleaseOrHost(release, which) => match fetched(&release) {
+            Err(error) if unreachable(&error) => {
+                note(&common::one_line(&error));
+                note(
+                    "Alpine cannot be reached, so the root of this machine's own programs is made anew",
+                );
+                return Ok(Ready::Host(which));
             }
-        }
-        Source::Archive(archive) => archive,
-        Source::Host(which) => return place_from_host(&store, &seen, which),
+            archive => archive?,
+        },
     };
-    let new = store.new_root()?;
-    archive.unpack(new.dir())?;
-    archive.keep(store.cache())?;
-    new.put(&archive.root, &seen)?;
-    if let (Root::Alpine(release), None, None) = (&archive.root, &args.release, &args.archive)
-        && let Some(remark) = release.remark()
-    {
-        note(&remark);
-    }
-    Ok(Fetched { root: archive.root, dest, how: archive.how })
+    Ok(Ready::Archive(archive))
 }
 
-/// Puts a root of this machine's own programs in its place.
-fn place_from_host(store: &Store, seen: &Seen, which: FromHost) -> Result<Fetched> {
+/// Makes a root, and puts it in the place of what was seen there.
+fn put(ready: Ready, store: &Store, seen: &Seen) -> Result<Fetched> {
     let new = store.new_root()?;
-    let made = from_host::make(new.dir().path(), which)?;
-    let root = Root::Host { libraries: made.libraries };
+    let (root, how) = match ready {
+        Ready::Archive(mut archive) => {
+            archive.unpack(new.dir())?;
+            archive.keep(store.cache())?;
+            (archive.root, archive.how)
+        }
+        Ready::Host(which) => {
+            let made = from_host::make(new.dir().path(), which)?;
+            let root = Root::Host { libraries: made.libraries };
+            (root, format!("{} programs", made.programs))
+        }
+    };
     new.put(&root, seen)?;
-    let dest = store.dest().to_owned();
-    Ok(Fetched { root, dest, how: format!("{} programs", made.programs) })
+    Ok(Fetched { root, dest: store.dest().to_owned(), how })
 }
 
 /// Adds the remedy that fits this task to an error about a full file system.

@@ -7,24 +7,23 @@
 //! lock is alone with both.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use nix::unistd::{getgid, getuid};
+use nix::unistd::getgid;
 use rustix::fs::{
     CWD, Gid, Mode, OFlags, RenameFlags, ResolveFlags, fchmod, fchown, mkdirat, openat, openat2,
     renameat, renameat_with,
 };
 use rustix::io::Errno;
 
+use super::cache::{
+    ASIDE, Kind, MARKER, NEW, RECORD, are_ours, discard, is_ours, keep, kind, lock, record_name,
+};
 use super::folder::Folder;
-use super::place::{self, not_ours};
-use super::releases::Release;
+use super::place;
 use super::root::Root;
-use crate::say::note;
 
 /// What is at the place of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,21 +50,6 @@ pub(crate) struct Store {
     /// Beside the root, and locked.
     cache: Folder,
 }
-
-/// What tells that we made the cache. Its last line is the directory's birth:
-/// in a copy of the cache it is another one's.
-const MARKER: &str = "made-by-fetch-rootfs";
-
-/// A root in the making, and the old one on its way out.
-const NEW: &str = "new";
-/// The old root on its way out, on file systems that cannot exchange.
-const ASIDE: &str = "aside";
-/// What could not be removed, and was named.
-const LEFT: &str = "left-";
-/// The record of what the root is. The rest of its name is the root's birth, so
-/// that it is right from the moment at which the root is in its place, and says
-/// nothing about another directory there.
-const RECORD: &str = "root-";
 
 impl Store {
     /// Takes the place `dest`, waiting for whoever is at work there, and clears
@@ -210,26 +194,11 @@ impl Store {
             match kind(&name) {
                 Some(Kind::Left) => drop(self.cache.remove(&name)),
                 Some(Kind::Record | Kind::Archive) if of_root => {}
-                Some(Kind::Record | Kind::Archive | Kind::Passing) => self.discard(&name),
+                Some(Kind::Record | Kind::Archive | Kind::Passing) => discard(&self.cache, &name),
                 Some(Kind::Release | Kind::Marker) | None => {}
             }
         }
         Ok(())
-    }
-
-    /// Removes what is in the cache. What cannot be removed is named now, and
-    /// is in nobody's way from then on.
-    fn discard(&self, name: &OsStr) {
-        if self.cache.remove(name).is_ok() {
-            return;
-        }
-        let left = (0..).map(|number| format!("{LEFT}{number}")).find(|left| !self.cache.has(left));
-        let left = left.unwrap_or_default();
-        let renamed = renameat(&self.cache, name, &self.cache, &left);
-        let name = renamed.map_or(name, |()| OsStr::new(&left));
-        if let Err(error) = self.cache.remove(name) {
-            note(&common::one_line(&error));
-        }
     }
 
     /// The name of the root in the directory above.
@@ -265,7 +234,7 @@ impl Store {
             return Ok(());
         }
         if exchange().is_err() {
-            return Err(self.keep(NEW, changed()));
+            return Err(keep(&self.cache, NEW, changed()));
         }
         Err(changed())
     }
@@ -287,7 +256,7 @@ impl Store {
         if let Err(errno) = put {
             return Err(match rename(&self.cache, ASIDE, &self.above, name) {
                 Ok(()) => refused(errno),
-                Err(_) => self.keep(ASIDE, refused(errno)),
+                Err(_) => keep(&self.cache, ASIDE, refused(errno)),
             });
         }
         // From now on it is no longer wanted back.
@@ -300,14 +269,6 @@ impl Store {
         };
         let empty = seen.there != There::Nothing || moved.is_empty().unwrap_or(false);
         empty && moved.is(old).unwrap_or(false)
-    }
-
-    /// Saves what is not ours and cannot be put back from the next sweep.
-    fn keep(&self, name: &str, error: anyhow::Error) -> anyhow::Error {
-        let kept = format!("found-{}", std::process::id());
-        let renamed = self.cache.rename(name, &kept);
-        let path = self.cache.join(renamed.map_or(name, |()| &kept));
-        error.context(format!("what was there is now in {}", path.display()))
     }
 }
 
@@ -324,65 +285,6 @@ fn rename(
         Err(Errno::INVAL | Errno::NOSYS) => renameat(&from, old, &to, new),
         renamed => renamed,
     }
-}
-
-/// What we put into a cache.
-enum Kind {
-    Marker,
-    /// The archive of a release, or its digest.
-    Release,
-    /// Another archive, known by its digest.
-    Archive,
-    Record,
-    /// What only a killed run leaves.
-    Passing,
-    Left,
-}
-
-/// What has a name that we give.
-fn kind(name: &OsStr) -> Option<Kind> {
-    let name = name.to_str()?;
-    let is = |text: &str, c: fn(char) -> bool| !text.is_empty() && text.chars().all(c);
-    let archive = name.strip_suffix(".sha512").or_else(|| name.strip_suffix(".sha256"));
-    if Release::of_archive(archive.unwrap_or(name)).is_some() {
-        Some(Kind::Release)
-    } else if let Some(digest) = name.strip_suffix(".tar.gz") {
-        is(digest, |c| c.is_ascii_hexdigit()).then_some(Kind::Archive)
-    } else if let Some(birth) = name.strip_prefix(RECORD) {
-        is(birth.trim_start_matches("inode-"), |c| c.is_ascii_digit()).then_some(Kind::Record)
-    } else if name == MARKER {
-        Some(Kind::Marker)
-    } else if let Some(number) = name.strip_prefix(LEFT) {
-        is(number, |c| c.is_ascii_digit()).then_some(Kind::Left)
-    } else if let Some(whole) = name.strip_suffix(".part") {
-        kind(OsStr::new(whole)).map(|_| Kind::Passing)
-    } else {
-        // A former version gave the new root a name by chance.
-        let random = name.strip_prefix("new-").is_some_and(|it| is(it, |c| c.is_alphanumeric()));
-        (random || name == NEW || name == ASIDE).then_some(Kind::Passing)
-    }
-}
-
-/// Whether a directory that has no marker holds what we put into a cache, and
-/// nothing else.
-fn are_ours(names: &[OsString]) -> bool {
-    let kinds: Vec<_> = names.iter().map(|name| kind(name)).collect();
-    let lasts =
-        |kind: &Option<Kind>| matches!(kind, Some(Kind::Release | Kind::Archive | Kind::Record));
-    let marked = names
-        .iter()
-        .any(|name| name.to_str().and_then(|it| it.strip_suffix(".part")) == Some(MARKER));
-    kinds.is_empty() || kinds.iter().all(Option::is_some) && (marked || kinds.iter().any(lasts))
-}
-
-fn record_name(root: &Folder) -> Result<String> {
-    Ok(format!("{RECORD}{}", root.birth()?))
-}
-
-fn is_ours(folder: &Folder) -> Result<bool> {
-    let found = folder.dir().metadata();
-    let found = found.with_context(|| format!("look at {}", folder.path().display()))?;
-    Ok(found.uid() == getuid().as_raw())
 }
 
 /// A root in the making; removed unless it is put in its place.
@@ -406,7 +308,7 @@ impl NewRoot<'_> {
         let doing = || format!("put {new} in the place of {}", store.dest.display());
         store.replace(seen).with_context(doing)?;
         if let Some(old) = &seen.dir {
-            store.discard(record_name(old)?.as_ref());
+            discard(&store.cache, record_name(old)?.as_ref());
         }
         Ok(())
     }
@@ -415,7 +317,7 @@ impl NewRoot<'_> {
 impl Drop for NewRoot<'_> {
     /// Removes what was not put in its place, or what was there before.
     fn drop(&mut self) {
-        self.store.discard(NEW.as_ref());
+        discard(&self.store.cache, NEW.as_ref());
     }
 }
 
@@ -427,52 +329,6 @@ fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
         Err(Errno::NOSYS | Errno::PERM) => openat(CWD, path, flags, Mode::empty()),
         opened => opened,
     }
-}
-
-/// The directory beside the root, made where it is missing and locked.
-fn lock(above: &OwnedFd, path: PathBuf, dest: &Path) -> Result<Folder> {
-    let doing = || format!("lock {}", path.display());
-    let name = path.file_name().unwrap_or_default();
-    loop {
-        match mkdirat(above, name, Mode::RWXU) {
-            Err(Errno::EXIST) => {}
-            made => {
-                let made = made.map_err(|errno| not_ours(errno.into()));
-                made.with_context(|| format!("make {}", path.display()))?;
-            }
-        }
-        let private = match Folder::open(above, path.clone()) {
-            // Removed meanwhile.
-            Err(Errno::NOENT) => continue,
-            Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => None,
-            opened => Some(opened.with_context(doing)?),
-        };
-        let private = private.filter(|it| is_private(it.dir()));
-        let cache = private.with_context(|| {
-            format!("use {}: it is not a directory of this user alone; remove it, or name another directory with --dest", path.display())
-        })?;
-        match cache.dir().try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                note(&format!(
-                    "another fetch-rootfs is at work on {}; waiting for it",
-                    dest.display()
-                ));
-                cache.dir().lock().with_context(doing)?;
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
-            Ok(()) => {}
-        }
-        // A directory that was removed meanwhile locks nothing.
-        if cache.dir().metadata().with_context(doing)?.nlink() > 0 {
-            return Ok(cache);
-        }
-    }
-}
-
-/// Whether a directory is this user's, and nobody else may write to it.
-fn is_private(dir: &File) -> bool {
-    let found = dir.metadata();
-    found.is_ok_and(|it| it.uid() == getuid().as_raw() && it.mode() & 0o022 == 0)
 }
 
 #[cfg(test)]
