@@ -98,36 +98,38 @@ impl Page {
                 out += &format!("]({piece}");
                 continue;
             };
+            if link.contains("://") {
+                out += &format!("]({link}){rest}");
+                continue;
+            }
             let (path, fragment) = link.find('#').map_or((link, ""), |at| link.split_at(at));
             let path = path.replace("README.md", "index.md");
             let program = path.replace("src/main.rs", "program.md");
             let path = if pages.contains(&self.target(&program)?) { program } else { path };
-            let led = if path.contains("://") {
-                link.to_owned()
-            } else if path.is_empty() || path.ends_with(".md") {
-                let target = if path.is_empty() { self.path.clone() } else { self.target(&path)? };
-                ensure!(
-                    pages.contains(&target),
-                    "make a page of {}: it leads to {path}, which is no page of the book",
-                    self.path.display()
-                );
-                if form == Form::Epub {
-                    format!("#{}", anchor(&target, fragment.trim_start_matches('#')))
-                } else {
-                    format!("{path}{fragment}")
+            let target = if path.is_empty() { self.path.clone() } else { self.target(&path)? };
+            let is_page = pages.contains(&target);
+            ensure!(
+                is_page || !path.ends_with(".md"),
+                "make a page of {}: it leads to {path}, which is no page of the book",
+                self.path.display()
+            );
+            if !is_page && !is_picture(&target) && form != Form::Web {
+                // The file is not there: the words stay.
+                if let Some(bracket) = out.rfind('[') {
+                    out.remove(bracket);
                 }
-            } else {
-                let target = self.target(&path)?;
-                if form != Form::Web && !is_picture(&target) {
-                    // The file is not there: the words stay.
-                    let bracket = out.rfind('[').unwrap_or(0);
-                    out = format!("{}{}{rest}", &out[..bracket], &out[bracket + 1..]);
-                    continue;
-                }
-                let led = if form == Form::Epub { target.clone() } else { in_book(path.as_ref()) };
-                files.push(target);
-                format!("{}{fragment}", led.display())
+                out += rest;
+                continue;
+            }
+            let led = match form {
+                Form::Epub if is_page => format!("#{}", anchor(&target, fragment)),
+                Form::Epub => target.display().to_string(),
+                Form::Web | Form::Pdf if is_page => format!("{path}{fragment}"),
+                Form::Web | Form::Pdf => in_book(path.as_ref()).display().to_string(),
             };
+            if !is_page {
+                files.push(target);
+            }
             out += &format!("]({led}){rest}");
         }
         Ok(out)
@@ -137,8 +139,8 @@ impl Page {
     fn name(&self, line: &str) -> Option<String> {
         let (level, heading) = line.trim_end().split_once(' ')?;
         let is_heading = level.starts_with('#') && level.trim_matches('#').is_empty();
-        let slug = if level == "#" { String::new() } else { slug(heading) };
-        is_heading.then(|| anchor(&self.path, &slug))
+        let fragment = if level == "#" { String::new() } else { format!("#{}", slug(heading)) };
+        is_heading.then(|| anchor(&self.path, &fragment))
     }
 
     /// Where a relative link leads, from the top.
@@ -177,10 +179,11 @@ fn is_picture(file: &Path) -> bool {
     file.extension() == Some(OsStr::new("svg"))
 }
 
-/// The name of a heading in a book that is one text: its page's, and its own.
-fn anchor(page: &Path, heading: &str) -> String {
+/// The name of a heading in a book that is one text: its page's, and its own
+/// there.
+fn anchor(page: &Path, fragment: &str) -> String {
     let page = page.with_extension("").display().to_string().replace('/', "-");
-    if heading.is_empty() { page } else { format!("{page}-{heading}") }
+    page + &fragment.replacen('#', "-", 1)
 }
 
 /// The name that a heading has on its page, as mdBook makes it.
@@ -272,6 +275,8 @@ mod tests {
                 "",
                 "[w](https://x.y/z#a) ]( x",
             ),
+            ("a](x)", "a](x.txt)", "a", "a"),
+            ("[w](https://x/../..)", "[w](https://x/../..)", "", "[w](https://x/../..)"),
             ("[l](../LICENSE).", "[l](../LICENSE.txt).", "l.", "l."),
             ("[m](../c/src/main.rs)", "[m](../c/src/main.rs.txt)", "m", "m"),
             ("![p](../d/p.svg)", "![p](../d/p.svg)", "", "![p](d/p.svg)"),
