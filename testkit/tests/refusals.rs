@@ -132,8 +132,8 @@ const ROWS: [Row; 14] = [
     (
         "a file system that is an overlay",
         "step08",
-        r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top
-        mount -t overlay -o "lowerdir=$ROOT,upperdir=m/upper,workdir=m/work,userxattr" overlay m/top
+        r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top && ln -s "$ROOT" m/low
+        mount -t overlay -o lowerdir=m/low,upperdir=m/upper,workdir=m/work,userxattr overlay m/top
         export TMPDIR="$PWD/m/top""#,
         "mount the overlay on ",
         ON_OVERLAY,
@@ -141,8 +141,8 @@ const ROWS: [Row; 14] = [
     (
         "a directory of an overlay",
         "step08",
-        r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top
-        mount -t overlay -o "lowerdir=$ROOT,upperdir=m/upper,workdir=m/work,userxattr" overlay m/top
+        r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top && ln -s "$ROOT" m/low
+        mount -t overlay -o lowerdir=m/low,upperdir=m/upper,workdir=m/work,userxattr overlay m/top
         mkdir "m/top/a b: c" && export TMPDIR="m/top/a b: c""#,
         "mount the overlay on ",
         ON_OVERLAY,
@@ -207,8 +207,8 @@ fn a_named_scratch_directory_on_an_overlay_is_refused() {
     }
     let place = scratch_place();
     std::fs::create_dir(place.path().join("m")).expect("make a directory");
-    let overlay = r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top
-        mount -t overlay -o "lowerdir=$ROOT,upperdir=m/upper,workdir=m/work,userxattr" overlay m/top"#;
+    let overlay = r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/top && ln -s "$ROOT" m/low
+        mount -t overlay -o lowerdir=m/low,upperdir=m/upper,workdir=m/work,userxattr overlay m/top"#;
     let mut command = within(overlay, "step08-overlay");
     command.args(["--scratch", "m/top/scratch", "true"]).current_dir(place.path());
     let doing = "mount the overlay on m/top/scratch/merged";

@@ -101,7 +101,10 @@ fn a_copied_checkout_is_the_one_that_counts() {
     let rootfs = copy.path.join("rootfs");
     let made = copy.command("xtask").args(["fetch-rootfs", "--from-host"]).output();
     let said = stdout(&made.expect("start xtask"));
-    assert!(said.contains(&format!(" in {} (", rootfs.display())), "{said}");
+    assert!(
+        said.contains(&format!(" in {} (", common::printable(&rootfs.display().to_string()))),
+        "{said}"
+    );
 
     if containers_work() {
         let ran = copy.command("step06-chroot").args(["cat", "/etc/motd"]).output();
@@ -116,7 +119,13 @@ fn a_copied_checkout_is_the_one_that_counts() {
     let mut command = Command::new(&xtask);
     command.current_dir(copy.path.join("step05-pid")).args(["fetch-rootfs", "--from-host"]);
     let said = stdout(&command.output().expect("start xtask"));
-    assert!(said.ends_with(&format!(" in {} (there already)", rootfs.display())), "{said}");
+    assert!(
+        said.ends_with(&format!(
+            " in {} (there already)",
+            common::printable(&rootfs.display().to_string())
+        )),
+        "{said}"
+    );
     // And where there is nothing, it looks where it was built.
     let listed = Command::new(&xtask).args(["diff", "8"]).current_dir("/").output();
     let said = stderr(&listed.expect("start xtask"));

@@ -31,7 +31,8 @@ fn a_command_that_cannot_be_executed_says_why() {
     if !containers_work() {
         return;
     }
-    let layer = testkit::tempdir();
+    // `#!` takes neither a newline nor more than 255 bytes.
+    let layer = testkit::scratch_place();
     let this = fs::read(std::env::current_exe().expect("a test has a path")).expect("read it");
     let machine = [this[18], this[19]];
     // Not this one, whichever it is.

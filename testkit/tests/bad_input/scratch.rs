@@ -86,8 +86,8 @@ fn a_file_system_that_is_odd_does_no_harm_or_is_named() {
         statfs(rootfs()).expect("look at the root").filesystem_type() == OVERLAYFS_SUPER_MAGIC;
     let place = Place::new();
     let on_tmpfs = r#"mount -t tmpfs tmpfs m && cp -a "$ROOT/." m"#;
-    let on_overlay = r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/root
-        mount -t overlay -o "lowerdir=$ROOT,upperdir=m/upper,workdir=m/work,userxattr" overlay m/root"#;
+    let on_overlay = r#"mount -t tmpfs tmpfs m && mkdir m/upper m/work m/root && ln -s "$ROOT" m/low
+        mount -t overlay -o lowerdir=m/low,upperdir=m/upper,workdir=m/work,userxattr overlay m/root"#;
     let on_two = &format!(
         "{on_overlay}\nmkdir m/empty m/top
         mount -t overlay -o lowerdir=m/empty:m/root,userxattr overlay m/top"
