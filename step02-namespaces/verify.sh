@@ -6,13 +6,13 @@
 
 needs root
 start
-is 'ipc, mnt, net and uts are its own'               'ipc mnt net uts' "$(own)"
+new is 'ipc, mnt, net and uts are its own'           'ipc mnt net uts' "$(own)"
 is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
 
 # UTS: a hostname of its own.
 is "its hostname is the host's at first"             "$host_name"     "$(ask 'uname -n')"
 needs root hostname
-is 'it can change its hostname'                      'box'            "$(within uts 'hostname box; uname -n')"
+new is 'it can change its hostname'                  'box'            "$(within uts 'hostname box; uname -n')"
 is 'the host keeps its own'                          "$host_name"     "$(uname -n)"
 needs root
 
@@ -20,7 +20,7 @@ needs root
 msgmni=/proc/sys/kernel/msgmni
 before=$(cat $msgmni)
 needs root $msgmni
-is 'it can change a limit of its IPC'                '4321'           "$(within ipc "echo 4321 >$msgmni; cat $msgmni")"
+new is 'it can change a limit of its IPC'            '4321'           "$(within ipc "echo 4321 >$msgmni; cat $msgmni")"
 is "the host's limit is as before"                   "$before"        "$(cat $msgmni)"
 
 needs root
@@ -32,8 +32,8 @@ is 'its network has no address'                      'nothing'        "$(proc ne
 mkdir mnt
 is "its mounts are tied to none of the host's"       0                "$(tied_mounts)"
 is "its mounts are the host's at first"              "$(mount_points self)" "$(mount_points "$pid")"
-is 'it can mount'                                    'mounted'        "$(within mnt 'mount -t tmpfs verify mnt && echo mounted')"
-has 'the mount is in its /proc/PID/mounts'           '/mnt tmpfs' "$(proc mounts)"
+new is 'it can mount'                                'mounted'        "$(within mnt 'mount -t tmpfs verify mnt && echo mounted')"
+new has 'the mount is in its /proc/PID/mounts'       '/mnt tmpfs' "$(proc mounts)"
 is 'the host does not have it'                       ''               "$(new_mounts)"
 stop
 
@@ -41,7 +41,7 @@ stop
 # has its mounts shared, as systemd makes them.
 needs root unshare
 # shellcheck disable=SC2016 # for the shell that plays the host
-is 'nor does a host that shares its mounts'          'private'        "$(unshare --mount sh -c '
+new is 'nor does a host that shares its mounts'      'private'        "$(unshare --mount sh -c '
     mount --make-rshared / || exit
     timeout -s KILL "$1" "$2" mount -t tmpfs leaked "$3" 2>&1
     grep -q " - tmpfs leaked " /proc/self/mountinfo && echo leaked || echo private
@@ -49,12 +49,12 @@ is 'nor does a host that shares its mounts'          'private'        "$(unshare
 
 # Without root the kernel refuses, and lesson 3 knows the way.
 needs user
-is 'without root: status 125'                        125              "$(exits true)"
-has 'it says why'                                    'Operation not permitted' "$(err true)"
+new is 'without root: status 125'                    125              "$(exits true)"
+new has 'it says why'                                'Operation not permitted' "$(err true)"
 grep -q '^Seccomp:.*2' /proc/self/status && why_not='a seccomp filter refuses, too'
-has 'it says what to do: go on to step 3'            'step 3'         "$(err true)"
+new has 'it says what to do: go on to step 3'        'step 3'         "$(err true)"
 needs user
-is 'it says so in one line'                          1                "$(err true | wc -l | tidy)"
+new is 'it says so in one line'                      1                "$(err true | wc -l | tidy)"
 
 needs nothing
 is 'no process is left behind'                       ''               "$(running)"

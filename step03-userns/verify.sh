@@ -7,16 +7,16 @@
 is 'it runs, root or not'                            'hello'          "$(out echo hello)"
 
 start
-is 'ipc, mnt, net, user and uts are its own'         'ipc mnt net user uts' "$(own)"
+new is 'ipc, mnt, net, user and uts are its own'     'ipc mnt net user uts' "$(own)"
 is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
 
 # No ID is mapped yet, so every one reads as the overflow ID: nobody.
-is 'one is nobody inside'                            "$(cat /proc/sys/kernel/overflowuid)" "$(ask 'id -u')"
-is "the group is nobody's, too"                      "$(cat /proc/sys/kernel/overflowgid)" "$(ask 'id -g')"
+new is 'one is nobody inside'                        "$(cat /proc/sys/kernel/overflowuid)" "$(ask 'id -u')"
+new is "the group is nobody's, too"                  "$(cat /proc/sys/kernel/overflowgid)" "$(ask 'id -g')"
 is 'from the host, it is still the caller'           "$uid $uid $uid $uid" "$(field Uid)"
-is 'from the host, uid_map is empty'                 'nothing'        "$(proc uid_map)"
-is 'from the host, gid_map is empty'                 'nothing'        "$(proc gid_map)"
-is 'from inside, uid_map is empty'                   'empty'          "$(ask 'test -e /proc/self/uid_map && cat /proc/self/uid_map && echo empty')"
+new is 'from the host, uid_map is empty'             'nothing'        "$(proc uid_map)"
+new is 'from the host, gid_map is empty'             'nothing'        "$(proc gid_map)"
+new is 'from inside, uid_map is empty'               'empty'          "$(ask 'test -e /proc/self/uid_map && cat /proc/self/uid_map && echo empty')"
 
 tell 'echo >made'
 # shellcheck disable=SC2012 # a name without surprises
@@ -24,11 +24,11 @@ is "a file it makes is the caller's all the same"    "$uid $gid"      "$(ls -ln 
 
 # The process had every capability in the namespace until it executed the
 # command: an ID that is not mapped keeps none.
-is 'it has no capability left'                       '0000000000000000' "$(field CapEff)"
+new is 'it has no capability left'                   '0000000000000000' "$(field CapEff)"
 needs hostname
-is 'so changing the hostname is refused'             'refused'        "$(within uts 'hostname box 2>/dev/null || echo refused')"
+new is 'so changing the hostname is refused'         'refused'        "$(within uts 'hostname box 2>/dev/null || echo refused')"
 needs nothing
-is "its hostname is the host's"                      "$host_name"     "$(ask 'uname -n')"
+new is "its hostname is the host's"                  "$host_name"     "$(ask 'uname -n')"
 is 'the host keeps its hostname'                     "$host_name"     "$(uname -n)"
 is "its mounts are tied to none of the host's"       0                "$(tied_mounts)"
 is 'the host has no new mount'                       ''               "$(new_mounts)"

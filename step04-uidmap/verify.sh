@@ -9,27 +9,27 @@ is 'ipc, mnt, net, user and uts are its own'         'ipc mnt net user uts' "$(o
 is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
 
 # Root inside is the caller outside.
-is 'one is root inside'                              0                "$(ask 'id -u')"
-is "the group is root's, too"                        0                "$(ask 'id -g')"
+new is 'one is root inside'                          0                "$(ask 'id -u')"
+new is "the group is root's, too"                    0                "$(ask 'id -g')"
 is 'from the host, it is still the caller'           "$uid $uid $uid $uid" "$(field Uid)"
-is 'from the host, uid_map maps 0 to the caller'     "0 $uid 1"       "$(proc uid_map)"
-is 'from the host, gid_map does likewise'            "0 $gid 1"       "$(proc gid_map)"
-is 'from inside, uid_map says the same'              "0 $uid 1"       "$(ask 'cat /proc/$$/uid_map')"
-is 'from inside, gid_map says the same'              "0 $gid 1"       "$(ask 'cat /proc/$$/gid_map')"
-is 'groups cannot be dropped: setgroups is deny'     'deny'           "$(proc setgroups)"
+new is 'from the host, uid_map maps 0 to the caller' "0 $uid 1"       "$(proc uid_map)"
+new is 'from the host, gid_map does likewise'        "0 $gid 1"       "$(proc gid_map)"
+new is 'from inside, uid_map says the same'          "0 $uid 1"       "$(ask 'cat /proc/$$/uid_map')"
+new is 'from inside, gid_map says the same'          "0 $gid 1"       "$(ask 'cat /proc/$$/gid_map')"
+new is 'groups cannot be dropped: setgroups is deny' 'deny'           "$(proc setgroups)"
 is 'a map is written once'                           'refused'        "$(ask '{ echo 0 0 1 >/proc/self/uid_map; } 2>/dev/null || echo refused')"
 tell 'echo >made'
 # shellcheck disable=SC2012 # a name without surprises
 is "a file it makes is the caller's"                 "$uid $gid"      "$(ls -ln made 2>&1 | tidy | cut -d ' ' -f 3,4)"
 
 # Root of the namespace keeps every capability in it.
-is 'it has every capability there is'                "$(field CapBnd)" "$(field CapEff)"
+new is 'it has every capability there is'            "$(field CapBnd)" "$(field CapEff)"
 needs hostname
-is 'so it can change its hostname'                   'box'            "$(within uts 'hostname box; uname -n')"
+new is 'so it can change its hostname'               'box'            "$(within uts 'hostname box; uname -n')"
 is 'the host keeps its own'                          "$host_name"     "$(uname -n)"
 needs mount
 mkdir mnt
-is 'and it can mount'                                'mounted'        "$(within user 'mount -t tmpfs verify mnt && echo mounted')"
+new is 'and it can mount'                            'mounted'        "$(within user 'mount -t tmpfs verify mnt && echo mounted')"
 is 'the host does not have the mount'                ''               "$(new_mounts)"
 
 # Root inside is not root outside.

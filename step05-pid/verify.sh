@@ -5,12 +5,12 @@
 . "$(dirname "$0")/../xtask/verify-lib.sh"
 
 start
-is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+new is 'ipc, mnt, net, pid, user and uts are its own' 'ipc mnt net pid user uts' "$(own)"
 is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
 
-is '$$ in its shell is 1'                            1                "$(ask 'echo $$')"
-is 'its parent is out of sight: $PPID is 0'          0                "$(ask 'echo $PPID')"
-is 'the host has another number for it'              "$pid 1"         "$(field NSpid)"
+new is '$$ in its shell is 1'                        1                "$(ask 'echo $$')"
+new is 'its parent is out of sight: $PPID is 0'      0                "$(ask 'echo $PPID')"
+new is 'the host has another number for it'          "$pid 1"         "$(field NSpid)"
 is 'process tree: main -> run'                       'main -> run'    "$tree"
 is 'one is still root inside'                        0                "$(ask 'id -u')"
 
@@ -24,8 +24,8 @@ needs nothing
 stop
 
 # Process 1 is special.
-is 'process 1 is safe from signals of its own'       'still here'     "$(inside 'kill -TERM $$; kill -KILL $$; echo still here')"
-is 'its end is the end of all others'                ''               "$(inside 'sleep 1000 & sleep 1000 &'; running_now)"
+new is 'process 1 is safe from signals of its own'   'still here'     "$(inside 'kill -TERM $$; kill -KILL $$; echo still here')"
+new is 'its end is the end of all others'            ''               "$(inside 'sleep 1000 & sleep 1000 &'; running_now)"
 start
 [ "$pid" ] && kill -KILL "$pid"
 stop
@@ -33,5 +33,5 @@ is 'SIGKILL from outside ends it: status 137'        137              "$ended"
 
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
 is 'the host has no new mount'                       ''               "$(new_mounts)"
-is 'no process is left behind'                       ''               "$(running)"
+new is 'no process is left behind'                   ''               "$(running)"
 finish

@@ -9,30 +9,30 @@ root=$CONTAINER_ROOTFS
 export TERM=vt100 SECRET=x
 
 start
-is 'from the host, its root is the one named'        "$root"          "$(proc_link root)"
-is 'it stands in that root, not outside'             "$root"          "$(proc_link cwd)"
+new is 'from the host, its root is the one named'    "$root"          "$(proc_link root)"
+new is 'it stands in that root, not outside'         "$root"          "$(proc_link cwd)"
 needs_inside ls
-is 'ls / shows the files of that root'               "$(ls "$root")"  "$(ask 'ls /' | sort)"
+new is 'ls / shows the files of that root'           "$(ls "$root")"  "$(ask 'ls /' | sort)"
 needs nothing
 
 # main -> child -> run
-is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
-is 'the child is process 1'                          1                "$(field NSpid "$(field PPid)" | cut -d ' ' -f 2)"
-is 'the command is process 2'                        2                "$(ask 'echo $$')"
+new is 'process tree: main -> child -> run'          'main -> child -> run' "$tree"
+new is 'the child is process 1'                      1                "$(field NSpid "$(field PPid)" | cut -d ' ' -f 2)"
+new is 'the command is process 2'                    2                "$(ask 'echo $$')"
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
 needs_inside id
 is 'one is root inside'                              0                "$(ask 'id -u')"
 
 # The root has a /proc, an empty directory made for mounting.
 needs_inside ls
-is '/proc is empty'                                  ''               "$(ask 'ls -A /proc')"
+new is '/proc is empty'                              ''               "$(ask 'ls -A /proc')"
 needs_inside ps
-is 'ps shows not one process'                        0                "$(ask 'ps -A' | grep -c '^[0-9]')"
+new is 'ps shows not one process'                    0                "$(ask 'ps -A' | grep -c '^[0-9]')"
 needs nothing
-is 'nothing is mounted in the root'                  'nothing'        "$(proc mounts)"
+new is 'nothing is mounted in the root'              'nothing'        "$(proc mounts)"
 
 # Of the caller's things, next to none get in.
-is 'its environment is HOME, PATH and TERM'          'HOME PATH TERM' "$(environment)"
+new is 'its environment is HOME, PATH and TERM'      'HOME PATH TERM' "$(environment)"
 is 'PATH is the one of the new root'                 '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$(ask 'echo $PATH')"
 is 'HOME is /root'                                   '/root'          "$(ask 'echo $HOME')"
 is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
@@ -53,22 +53,22 @@ stop
 # The exit status comes all the way up the tree.
 plant plain 'no program'
 is 'status 42: the command said so'                  42               "$(exits sh -c 'exit 42')"
-is 'status 143: signal 15 ended the command'         143              "$(exits sh -c 'kill -TERM $$')"
+new is 'status 143: signal 15 ended the command'     143              "$(exits sh -c 'kill -TERM $$')"
 is 'status 127: no such command in the root'         127              "$(exits no-such-command)"
 is 'status 126: it cannot be executed'               126              "$(exits /plain)"
 is 'an error is one line'                            1                "$(err no-such-command | wc -l | tidy)"
 
 # All changes are written to the root itself.
 guard_host
-is 'what it writes lands in the root'                'written'        "$(inside 'rm -rf /made; echo written >/made'; text "$root/made")"
+new is 'what it writes lands in the root'            'written'        "$(inside 'rm -rf /made; echo written >/made'; text "$root/made")"
 needs_inside cat
-is 'the next container finds it there'               'written'        "$(inside 'cat /made')"
+new is 'the next container finds it there'           'written'        "$(inside 'cat /made')"
 
 # Which root.
-is '--rootfs names the root'                         'written'        "$(CONTAINER_ROOTFS=/none; out --rootfs "$root" cat /made)"
+new is '--rootfs names the root'                     'written'        "$(CONTAINER_ROOTFS=/none; out --rootfs "$root" cat /made)"
 needs nothing
-is 'without a root: status 125'                      125              "$(CONTAINER_ROOTFS=$tmp/none; exits true)"
-has 'it says how to get one'                         'cargo xtask fetch-rootfs' "$(CONTAINER_ROOTFS=$tmp/none; err true)"
+new is 'without a root: status 125'                  125              "$(CONTAINER_ROOTFS=$tmp/none; exits true)"
+new has 'it says how to get one'                     'cargo xtask fetch-rootfs' "$(CONTAINER_ROOTFS=$tmp/none; err true)"
 
 # A chroot can be left: a second one, deeper down, and a directory held open
 # from before lie outside of each other.
@@ -76,13 +76,13 @@ echo outside >marker
 read='read -r line <"$0" && echo "$line"'
 up=$(printf %s "$root" | tr -c / . | sed 's|/\.*|../|g')
 needs_inside mount chroot mkdir
-is 'break out: a chroot below an open directory'     'outside'        "$(out /bin/sh -c '
+new is 'break out: a chroot below an open directory' 'outside'        "$(out /bin/sh -c '
     mount -t proc proc /proc && mkdir /x && mount --rbind / /x && exec 9</ &&
     chroot /x /bin/sh -c "cd -P /proc/self/fd/9/\$0 && exec chroot . /bin/sh -c \"\$1\" \"\$2\"" "$@"
 ' sh "$up" "$read" "$tmp/marker")"
 # The mount namespace still has the host's root; entering it anew goes there.
 needs_inside mount nsenter
-is 'break out: enter the mount namespace again'      'outside'        "$(out /bin/sh -c '
+new is 'break out: enter the mount namespace again'  'outside'        "$(out /bin/sh -c '
     mount -t proc proc /proc && nsenter -m/proc/self/ns/mnt /bin/sh -c "$1" "$2"
 ' sh "$read" "$tmp/marker")"
 

@@ -8,27 +8,27 @@ start
 is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
 needs_inside readlink
-is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
+new is 'read from inside, they are the same'         "$(links)"       "$(ask "$inside_links")"
 needs nothing
 
 # /proc shows the container alone.
-is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
+new is '/proc has process 1 and 2, no other'         '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
 needs_inside cat
-is 'process 1 is the child'                          "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
-is 'process 2 is the command'                        'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | joined)"
+new is 'process 1 is the child'                      "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
+new is 'process 2 is the command'                    'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | joined)"
 needs_inside ps
-is 'ps shows process 1 and 2'                         '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
-is 'and itself, but no other'                          3                "$(ask 'ps -A' | grep -c '^[0-9]')"
+new is 'ps shows process 1 and 2'                     '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
+new is 'and itself, but no other'                      3                "$(ask 'ps -A' | grep -c '^[0-9]')"
 needs_inside cat
 
 # The mount, from both sides.
-is 'inside, /proc/mounts is that one mount'          'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(ask 'cat /proc/mounts')"
+new is 'inside, /proc/mounts is that one mount'      'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(ask 'cat /proc/mounts')"
 needs nothing
-is 'from the host, /proc/PID/mounts says so, too'    'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
+new is 'from the host, /proc/PID/mounts says so, too' 'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
 is 'from the host, /proc in the root is empty'       ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 needs_inside cat
-is 'from inside, uid_map says who root is'           "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
+new is 'from inside, uid_map says who root is'       "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
 
 # The same can be done for /tmp, but not for a device in /dev.
 needs_inside mount cat

@@ -6,6 +6,8 @@
 #
 #   is CLAIM EXPECTED GOT    both must be the same
 #   has CLAIM PART GOT       PART must be in GOT
+#   new is, new has          the same, for a claim that the lesson before does
+#                            not fulfil; a test tries that
 #
 #   out ARG...     runs PROGRAM ARG... and prints its standard output,
 #   err ARG...     its standard error,
@@ -46,6 +48,10 @@ has() {
     *"$2"*) ok "$1" ;;
     *) fail "$1" "... $2 ..." "$3" ;;
     esac
+}
+
+new() {
+    "$@"
 }
 
 ok() {

@@ -11,31 +11,42 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
+use lessons::Lesson;
 use nix::unistd::getuid;
 use tempfile::TempDir;
 
-/// The eight steps, in order.
-pub const STEPS: [&str; 10] = [
-    "step01-run", "step02-namespaces", "step03-userns", "step04-uidmap", "step05-pid",
-    "step06-chroot", "step07-proc", "step08-overlay", "step09-pivot", "step10-dev",
-];
+/// The lessons, in order.
+static LESSONS: LazyLock<Vec<Lesson>> = LazyLock::new(|| lessons::all().expect("list the lessons"));
 
-/// The steps that this user can run: step 2 needs root.
+/// The names of the steps, in order.
+pub static STEPS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| LESSONS.iter().map(|lesson| &*lesson.name).collect());
+
+/// What a step's manifest says.
+///
+/// # Panics
+///
+/// When there is no such step.
+pub fn lesson(step: &str) -> &'static Lesson {
+    LESSONS.iter().find(|lesson| lesson.name == step).expect("a step")
+}
+
+/// The steps that this user can run: some need root.
 pub fn steps() -> impl Iterator<Item = &'static str> {
-    STEPS.into_iter().filter(|&step| is_root() || step != "step02-namespaces")
+    STEPS.iter().copied().filter(|step| is_root() || !lesson(step).needs_root)
 }
 
 /// Whether the step's command is a child of process 1 and not itself the
 /// process that the runner cloned.
 pub fn has_init(step: &str) -> bool {
-    step >= "step06"
+    lesson(step).has_rootfs
 }
 
 /// Whether the step has a PID namespace.
 pub fn has_pid_namespace(step: &str) -> bool {
-    step >= "step05"
+    lesson(step).has_pids
 }
 
 /// The workspace's directory.
@@ -247,7 +258,7 @@ fn refusal() -> Option<&'static str> {
     let refusal = REFUSAL.get_or_init(|| {
         // The root has no /dev/null.
         let script = format!("for it in {PROGRAMS}; do command -v $it >&2 || echo $it; done");
-        let tried = sh("step08-overlay", &script);
+        let tried = sh(STEPS[STEPS.len() - 1], &script);
         let lacks = stdout(&tried).replace('\n', ", ");
         match (tried.status.success(), lacks.is_empty()) {
             (false, _) => Some(stderr(&tried)),

@@ -18,7 +18,7 @@ use testkit::{
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for name in STEPS {
+    for name in STEPS.iter().copied() {
         for option in ["--help", "-h"] {
             let output = step(name).args([option, "sh"]).output().expect("start a step");
             assert_eq!(output.status.code(), Some(0), "{name}");
@@ -39,7 +39,7 @@ fn help_and_version_go_to_standard_output() {
 fn a_command_line_without_sense_is_status_2_and_the_usage() {
     let wrong: [&[&str]; 6] =
         [&[], &["--"], &["--such"], &["-x", "sh"], &["--help=x"], &["--a\n\u{1b}[31m", "sh"]];
-    for name in STEPS {
+    for name in STEPS.iter().copied() {
         for words in wrong {
             let output = step(name).args(words).output().expect("start a step");
             assert_eq!(output.status.code(), Some(2), "{name} {words:?}");
@@ -60,7 +60,7 @@ fn a_command_line_without_sense_is_status_2_and_the_usage() {
 
 #[test]
 fn output_that_cannot_be_written_is_no_panic() {
-    for name in STEPS {
+    for name in STEPS.iter().copied() {
         for words in [&["--help"][..], &["--version"], &[], &["--such"]] {
             let full = || File::options().write(true).open("/dev/full").expect("open /dev/full");
             let output = step(name).args(words).stdout(full()).output().expect("start a step");

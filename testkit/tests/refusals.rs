@@ -168,7 +168,7 @@ fn the_step_and_the_doctor_name_the_same_cause() {
         let output = |mut command: Command| {
             command.current_dir(place.path()).output().expect("start a program")
         };
-        for name in STEPS {
+        for name in STEPS.iter().copied() {
             // Lesson 2 is for root and has no user namespace to be refused.
             if name < from || name == "step02-namespaces" {
                 continue;
@@ -191,7 +191,9 @@ fn what_is_refused_to_a_later_lesson_does_not_hinder_an_earlier_one() {
     let place = scratch_place();
     std::fs::create_dir(place.path().join("m")).expect("make a directory");
     for (what, from, setup, ..) in ROWS {
-        for name in STEPS.into_iter().filter(|name| *name < from && *name != "step02-namespaces") {
+        for name in
+            STEPS.iter().copied().filter(|name| *name < from && *name != "step02-namespaces")
+        {
             let mut command = within(setup, name);
             let output = command.arg("true").current_dir(place.path()).output();
             let output = output.expect("start a step");
@@ -223,7 +225,7 @@ fn containers_can_be_nested_where_there_is_no_chroot() {
     }
     let deep = r#"for _ in 1 2 3 4 5 6 7 8; do set -- "$BIN/step04-uidmap" "$@"; done"#;
     for setup in [":", r#"set -- "$BIN/step05-pid" "$@""#, deep] {
-        for name in STEPS {
+        for name in STEPS.iter().copied() {
             let output = within(setup, name).args(["/bin/sh", "-c", "exit 7"]).output();
             let output = output.expect("start a step");
             assert_eq!(output.status.code(), Some(7), "{name}, {setup}: {}", stderr(&output));

@@ -408,7 +408,7 @@ fn a_runner_that_is_process_1_reaps_orphans() {
     if !containers_work() {
         return;
     }
-    for name in STEPS.into_iter().filter(|name| !has_pid_namespace(name)) {
+    for name in STEPS.iter().copied().filter(|name| !has_pid_namespace(name)) {
         let token = token();
         let script = "i=0; while [ $i -lt 20 ]; do (: | true &); i=$((i+1)); done; \
             echo done; read line";

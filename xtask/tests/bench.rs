@@ -49,7 +49,7 @@ fn check(tables: &[Vec<Vec<&str>>]) {
     assert_eq!((compared[1][0], compared[1][3]), (last, "1.00"));
 
     let measured: Vec<&str> = added[1..].iter().map(|row| row[0]).collect();
-    let expected = STEPS.into_iter().filter(|&step| is_root() || step != "step02-namespaces");
+    let expected = STEPS.iter().copied().filter(|&step| is_root() || step != "step02-namespaces");
     assert_eq!(measured, expected.collect::<Vec<_>>());
     let sum: f64 = added[1..].iter().map(|row| figure(row[3])).sum();
     let whole = figure(added[added.len() - 1][1]);

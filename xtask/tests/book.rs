@@ -58,7 +58,7 @@ fn a_file_of_the_book_goes_where_it_was_asked_for() {
     let (dir, output) = book(&[("pandoc", pandoc)], &["--epub", "a book.epub"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = fs::read_to_string(dir.path().join("a book.epub")).expect("a book");
-    for step in STEPS {
+    for &step in STEPS.iter() {
         assert!(text.contains(&format!("{{#{step}-program}}\n")), "{step}");
         assert!(text.contains(&format!("](#{step}-index)")), "{step}");
     }

@@ -29,7 +29,7 @@ fn an_exercise_fails_until_it_is_done() {
         return;
     }
     let dir = tempdir();
-    for step in STEPS {
+    for step in STEPS.iter().copied() {
         let laid_out = exercise(dir.path(), &[step]);
         assert!(laid_out.status.success(), "{step}: {}", stderr(&laid_out));
         let todo = exercise(dir.path(), &[step, "--check"]);
@@ -54,7 +54,7 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
         copy(file, &course);
     }
-    for step in STEPS {
+    for step in STEPS.iter().copied() {
         copy(&format!("{step}/Cargo.toml"), &course);
         copy(&format!("{step}/src/main.rs"), &course);
     }

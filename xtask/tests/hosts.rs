@@ -94,7 +94,7 @@ fn the_profile_is_for_the_programs_of_the_course_and_no_others() {
         parts.iter().collect::<std::path::PathBuf>().display().to_string()
     };
     let dir = testkit::tempdir();
-    for step in STEPS {
+    for &step in STEPS.iter() {
         let laid_out = Command::new(bin("xtask"))
             .args(["exercise", step, "--dir"])
             .arg(dir.path())

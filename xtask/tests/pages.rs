@@ -62,7 +62,7 @@ fn pages_show_what_happens() {
     if !alpine {
         skip("some blocks of lessons 6 to 8 show Alpine, and the root is another");
     }
-    for step in STEPS {
+    for step in STEPS.iter().copied() {
         let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
         // trycmd runs the blocks of a page in the directory `.in` beside it.
         let place = dir.path().join(format!("{step}.in"));

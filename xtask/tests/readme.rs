@@ -47,7 +47,7 @@ fn the_table_of_lessons_says_what_cargo_metadata_says() {
 #[test]
 fn every_lesson_ends_with_the_way_on() {
     let answers = fs::read_to_string(workspace().join("docs/teachers.md")).expect("a page");
-    for (at, step) in testkit::STEPS.into_iter().enumerate() {
+    for (at, step) in testkit::STEPS.iter().copied().enumerate() {
         let number = at + 1;
         let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
         let sections: Vec<_> = page.split("\n## ").filter_map(|it| it.split_once('\n')).collect();

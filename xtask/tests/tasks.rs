@@ -75,7 +75,7 @@ impl Copy {
         let path = dir.path().canonicalize().expect("name it").join("a copy");
         let built = path.join("target/debug");
         fs::create_dir_all(&built).expect("make a directory");
-        for step in STEPS {
+        for step in STEPS.iter().copied() {
             fs::create_dir(path.join(step)).expect("make a directory");
             let manifest = Path::new(step).join("Cargo.toml");
             fs::copy(workspace().join(&manifest), path.join(&manifest)).expect("copy a manifest");

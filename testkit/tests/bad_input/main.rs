@@ -54,7 +54,7 @@ fn ends(output: &Output, name: &str, what: &str, status: i32, said: &str) {
 
 /// The steps that change their root.
 fn with_root() -> impl Iterator<Item = &'static str> {
-    STEPS.into_iter().filter(|name| has_init(name))
+    STEPS.iter().copied().filter(|name| has_init(name))
 }
 
 /// What a step was doing when it found `dir` to be no root.

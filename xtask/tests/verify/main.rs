@@ -58,160 +58,6 @@ fn must_pass(output: &Output) {
     assert_eq!(stderr(output), "", "{all}");
 }
 
-type New = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
-
-/// The checks of each lesson that the step before must not pass, for root, and
-/// for an ordinary user where that differs.
-const NEW: [New; 7] = [
-    (
-        "step02-namespaces",
-        &[
-            "ipc, mnt, net and uts are its own",
-            "it can change its hostname",
-            "it can change a limit of its IPC",
-            "it can mount",
-            "the mount is in its /proc/PID/mounts",
-            "nor does a host that shares its mounts",
-        ],
-        Some(&[
-            "without root: status 125",
-            "it says why",
-            "it says what to do: go on to step 3",
-            "it says so in one line",
-        ]),
-    ),
-    (
-        "step03-userns",
-        &[
-            "ipc, mnt, net, user and uts are its own",
-            "one is nobody inside",
-            "the group is nobody's, too",
-            "from the host, uid_map is empty",
-            "from the host, gid_map is empty",
-            "from inside, uid_map is empty",
-            "it has no capability left",
-            "so changing the hostname is refused",
-            "its hostname is the host's",
-        ],
-        Some(&[
-            "it runs, root or not",
-            "ipc, mnt, net, user and uts are its own",
-            "read from inside, they are the same",
-            "one is nobody inside",
-            "the group is nobody's, too",
-            "from the host, it is still the caller",
-            "from the host, uid_map is empty",
-            "from the host, gid_map is empty",
-            "from inside, uid_map is empty",
-            "it has no capability left",
-            "so changing the hostname is refused",
-            "its hostname is the host's",
-            "it exits as the command did",
-        ]),
-    ),
-    (
-        "step04-uidmap",
-        &[
-            "one is root inside",
-            "the group is root's, too",
-            "from the host, uid_map maps 0 to the caller",
-            "from the host, gid_map does likewise",
-            "from inside, uid_map says the same",
-            "from inside, gid_map says the same",
-            "groups cannot be dropped: setgroups is deny",
-            "it has every capability there is",
-            "so it can change its hostname",
-            "and it can mount",
-        ],
-        None,
-    ),
-    (
-        "step05-pid",
-        &[
-            "ipc, mnt, net, pid, user and uts are its own",
-            "$$ in its shell is 1",
-            "the host has another number for it",
-            "its parent is out of sight: $PPID is 0",
-            "process 1 is safe from signals of its own",
-            "its end is the end of all others",
-            "no process is left behind",
-        ],
-        None,
-    ),
-    (
-        "step06-chroot",
-        &[
-            "from the host, its root is the one named",
-            "it stands in that root, not outside",
-            "ls / shows the files of that root",
-            "process tree: main -> child -> run",
-            "the child is process 1",
-            "the command is process 2",
-            "/proc is empty",
-            "ps shows not one process",
-            "nothing is mounted in the root",
-            "its environment is HOME, PATH and TERM",
-            "status 143: signal 15 ended the command",
-            "what it writes lands in the root",
-            "the next container finds it there",
-            "--rootfs names the root",
-            "without a root: status 125",
-            "it says how to get one",
-            "break out: a chroot below an open directory",
-            "break out: enter the mount namespace again",
-        ],
-        None,
-    ),
-    (
-        "step07-proc",
-        &[
-            "read from inside, they are the same",
-            "/proc has process 1 and 2, no other",
-            "process 1 is the child",
-            "process 2 is the command",
-            "ps shows process 1 and 2",
-            "and itself, but no other",
-            "inside, /proc/mounts is that one mount",
-            "from the host, /proc/PID/mounts says so, too",
-            "from inside, uid_map says who root is",
-        ],
-        None,
-    ),
-    (
-        "step08-overlay",
-        &[
-            "its root is an overlay",
-            "lowerdir is the root",
-            "upperdir is a directory of the host's",
-            "workdir is another, on the same mount",
-            "userxattr lets it delete without real root",
-            "the upper directory is empty at first",
-            "it lies in the upper directory",
-            "not in the root below",
-            "it was copied up and changed there",
-            "below, it is as it was",
-            "a whiteout stands for it: character device 0/0",
-            "below, it is still there",
-            "it is opaque: what lies below is hidden",
-            "a second container starts from the root",
-            "nothing in it is changed",
-            "the first does not see the second's files",
-            "nor the second the first's",
-            "the scratch directory is gone",
-            "a new container starts from scratch",
-            "the root below is the same, byte for byte",
-            "of several layers the topmost wins",
-            "the layers stay as they are",
-            "--scratch stays, to be looked into",
-            "upper and work are in it, and merged is empty",
-            "a second run goes on where it ended",
-            "while one uses it, another is refused",
-            "in the end the root is the same as before",
-        ],
-        None,
-    ),
-];
-
 /// Programs of `examples/wrong.rs`, the lesson each is for, and the checks that
 /// must find it out.
 const WRONG: [(&str, &str, &[&str]); 14] = [
@@ -268,6 +114,17 @@ const WRONG: [(&str, &str, &[&str]); 14] = [
     ),
 ];
 
+fn read_script(step: &str) -> String {
+    fs::read_to_string(workspace().join(step).join("verify.sh")).expect("read a script")
+}
+
+/// The claim that a line of a script checks.
+fn claim(line: &str) -> Option<&str> {
+    let claim = line.strip_prefix("is ").or_else(|| line.strip_prefix("has "))?;
+    let quote = claim.chars().next()?;
+    claim[1..].split(quote).next()
+}
+
 /// A program of `examples/wrong.rs`, by the name that makes it wrong.
 fn wrong(fault: &str, dir: &Path) -> PathBuf {
     let program = bin("xtask").with_file_name("examples").join("wrong");
@@ -293,7 +150,7 @@ fn every_script_passes_on_its_own_step() {
     let output = verify().output().expect("start xtask");
     must_pass(&output);
     let said = stdout(&output);
-    for step in STEPS {
+    for step in STEPS.iter() {
         assert!(said.contains(&format!("{step}: ")), "{said}");
     }
     let last = said.lines().last().unwrap_or_default().to_owned();
@@ -309,9 +166,12 @@ fn every_script_fails_on_the_step_before() {
     if !containers_work() {
         return;
     }
-    for ((step, root, user), before) in NEW.iter().zip(STEPS) {
-        let wanted = if is_root() { *root } else { user.unwrap_or(root) };
-        must_fail(&on(step, &bin(before)), wanted);
+    for pair in STEPS.windows(2) {
+        let [before, step] = pair else { continue };
+        let script = read_script(step);
+        let new: Vec<_> =
+            script.lines().filter_map(|line| claim(line.strip_prefix("new ")?)).collect();
+        must_fail(&on(step, &bin(before)), &new);
     }
 }
 
@@ -332,15 +192,10 @@ fn every_fault_is_found() {
 
 #[test]
 fn every_claim_is_made_once() {
-    for step in STEPS {
-        let script = fs::read_to_string(workspace().join(step).join("verify.sh"));
-        let script = script.expect("read a script");
-        let claim = |line: &str| {
-            let claim = line.strip_prefix("is ").or_else(|| line.strip_prefix("has "))?;
-            let quote = claim.chars().next()?;
-            Some(claim[1..].split(quote).next()?.to_owned())
-        };
-        let mut claims: Vec<_> = script.lines().filter_map(claim).collect();
+    for step in STEPS.iter().copied() {
+        let script = read_script(step);
+        let made = |line| claim(str::strip_prefix(line, "new ").unwrap_or(line));
+        let mut claims: Vec<_> = script.lines().filter_map(made).collect();
         let all = claims.len();
         claims.sort();
         claims.dedup();
@@ -359,7 +214,7 @@ fn other_shells_run_the_scripts_too() {
             skip(&format!("there is no {} here", shell.join(" ")));
             continue;
         }
-        for step in STEPS {
+        for step in STEPS.iter().copied() {
             let mut command = Command::new(shell[0]);
             command.args(&shell[1..]).arg(workspace().join(step).join("verify.sh"));
             let run = command.arg(bin(step)).env("CONTAINER_ROOTFS", rootfs()).output();
