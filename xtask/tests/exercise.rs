@@ -54,7 +54,7 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
         copy(file, &course);
     }
-    for step in STEPS.iter().copied() {
+    for step in STEPS.iter() {
         copy(&format!("{step}/Cargo.toml"), &course);
         copy(&format!("{step}/src/main.rs"), &course);
     }

@@ -137,8 +137,8 @@ fn a_full_file_system_is_told_and_the_old_root_stays() {
     fs::create_dir(place.path("full")).expect("make");
     let script = "mount -t tmpfs -o size=2m none full && \
         xtask=$1 small=$2 large=$3 && \
-        $xtask fetch-rootfs --dest full/rootfs --archive $small >/dev/null && \
-        if $xtask fetch-rootfs --dest full/rootfs --archive $large --force; then exit 7; else status=$?; fi && \
+        \"$xtask\" fetch-rootfs --dest full/rootfs --archive \"$small\" >/dev/null && \
+        if \"$xtask\" fetch-rootfs --dest full/rootfs --archive \"$large\" --force; then exit 7; else status=$?; fi && \
         cat full/rootfs/mark >&3 && ls full/.rootfs-cache | grep -v -e ^made-by-fetch-rootfs -e ^root- -e '^[0-9a-f]*\\.tar\\.gz' >&3; exit $status";
     let output = Command::new(bin("step04-uidmap"))
         .args(["/bin/sh", "-c", &format!("exec 3>said; {script}"), "sh"])

@@ -26,7 +26,7 @@ fn an_archive_is_fetched_checked_unpacked_and_kept() {
         stdout(&output),
         format!(
             "rootfs: Alpine 3.99.1 x86_64 in {} (checked against the SHA-512 from the mirror)",
-            root.display()
+            common::printable(&root.display().to_string())
         )
     );
     // No bar where there is no terminal.
