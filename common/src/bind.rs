@@ -1,14 +1,15 @@
 //! Files and directories of the host, and the places for them in a root.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 use std::fs;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
@@ -70,7 +71,7 @@ impl Bind {
     ///
     /// When the host has no such file, or a file is in the place of a
     /// directory, or the other way round.
-    pub fn target(&self, rootfs: &Path) -> Result<PathBuf> {
+    pub fn target(&self, rootfs: &Path) -> Result<Place> {
         let host = &self.host;
         let found = fs::metadata(host).with_context(|| format!("bind {}", host.display()))?;
         place(rootfs, &self.inside, found.is_dir())
@@ -87,14 +88,12 @@ impl fmt::Display for Bind {
 /// missing.
 ///
 /// A symbolic link on the way leads to another place in the root, and never
-/// out of it: openat2(2), RESOLVE_IN_ROOT. The result is the name of an open
-/// descriptor, `/proc/self/fd/N`, so that nobody can move the place away
-/// before the mount. It stays open until [`fork`](crate::fork).
+/// out of it: openat2(2), RESOLVE_IN_ROOT.
 ///
 /// # Errors
 ///
 /// When it cannot be made, or is no directory.
-pub fn directory_in(rootfs: &Path, path: &str) -> Result<PathBuf> {
+pub fn directory_in(rootfs: &Path, path: &str) -> Result<Place> {
     place(rootfs, Path::new(path), true)
 }
 
@@ -106,11 +105,11 @@ pub fn directory_in(rootfs: &Path, path: &str) -> Result<PathBuf> {
 /// When it cannot be made, or something has its name already.
 pub fn link_in(rootfs: &Path, link: &str, target: &str) -> Result<()> {
     let (above, name) = link.rsplit_once('/').unwrap_or(("", link));
-    let made = symlink(target, directory_in(rootfs, above)?.join(name));
+    let made = symlink(target, Path::new(&directory_in(rootfs, above)?.name).join(name));
     made.with_context(|| format!("make the link {link} to {target}"))
 }
 
-fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<PathBuf> {
+fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
     let doing = || format!("open {} in the root", path.display());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = fcntl::open(rootfs, flags, Mode::empty());
@@ -119,15 +118,34 @@ fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<PathBuf> {
         Err(Errno::ENOENT) => make_all(&root, path, directory).with_context(doing)?,
         opened => opened.with_context(doing)?,
     };
-    let name = PathBuf::from(format!("/proc/self/fd/{}", place.as_raw_fd()));
-    match (directory, fs::metadata(&name).with_context(doing)?.is_dir()) {
+    let place = Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place };
+    match (directory, fs::metadata(&place.name).with_context(doing)?.is_dir()) {
         (true, false) => bail!("{}: it is a file, and the place for a directory", doing()),
         (false, true) => bail!("{}: it is a directory, and the place for a file", doing()),
         _ => {}
     }
-    // The mount needs it; `fork` closes it.
-    let _ = place.into_raw_fd();
-    Ok(name)
+    Ok(place)
+}
+
+/// A place in the root, held open: nobody can exchange it before the mount. Its
+/// path is the name of the open descriptor, proc_pid_fd(5).
+pub struct Place {
+    name: String,
+    _open: OwnedFd,
+}
+
+impl NixPath for Place {
+    fn is_empty(&self) -> bool {
+        NixPath::is_empty(&*self.name)
+    }
+
+    fn len(&self) -> usize {
+        NixPath::len(&*self.name)
+    }
+
+    fn with_nix_path<T, F: FnOnce(&CStr) -> T>(&self, f: F) -> nix::Result<T> {
+        self.name.with_nix_path(f)
+    }
 }
 
 /// Opens a path below `root` for its name alone.
@@ -178,9 +196,9 @@ fn make(above: &OwnedFd, name: &Path, directory: bool) -> Result<()> {
 /// # Errors
 ///
 /// When `mount` is not the root of a mount.
-pub fn set_read_only(mount: &Path) -> Result<()> {
-    let doing = || format!("make {} read-only", mount.display());
-    let path = std::ffi::CString::new(mount.as_os_str().as_bytes()).with_context(doing)?;
+pub fn set_read_only(mount: &Place) -> Result<()> {
+    let doing = "make a bind read-only";
+    let path = CString::new(&*mount.name).context(doing)?;
     let attr_set = libc::MOUNT_ATTR_RDONLY;
     let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     #[allow(unsafe_code, reason = "nix has no mount_setattr(2)")]
@@ -196,7 +214,7 @@ pub fn set_read_only(mount: &Path) -> Result<()> {
             size_of_val(&attributes),
         )
     };
-    Errno::result(set).map(drop).with_context(doing)
+    Errno::result(set).map(drop).context(doing)
 }
 
 #[cfg(test)]

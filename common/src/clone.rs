@@ -21,6 +21,7 @@ use nix::unistd::{Pid, setsid};
 use crate::doing::Doing;
 use crate::error::report;
 use crate::runner::Child;
+use crate::signals::Signals;
 use crate::terminal::Terminal;
 use crate::{Exit, host, init, signals};
 
@@ -47,6 +48,7 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
+    let mut signals = Signals::new()?;
     let pid = raw_clone(namespaces).map_err(|errno| {
         let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
         let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
@@ -67,7 +69,8 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
             child()
         });
     }
-    Ok(Child::new(pid, terminal, ours, theirs))
+    signals.command_started();
+    Ok(Child::new(pid, terminal, ours, theirs, signals))
 }
 
 /// Makes the kernel kill this process when its parent ends, prctl(2); says

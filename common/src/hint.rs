@@ -35,7 +35,10 @@ enum Call {
     MountProc,
     MountOverlay,
     DeleteLower,
+    Bind,
     EnterRoot,
+    PivotRoot,
+    LeaveOldRoot,
     OpenLayer,
     MakeScratch,
     LockScratch,
@@ -60,8 +63,11 @@ const LESSONS: &[(&str, Call)] = &[
     ("mount the overlay on ", Call::MountOverlay),
     ("mount proc on ", Call::MountProc),
     ("mount ", Call::Mount),
+    ("bind ", Call::Bind),
     ("chroot to ", Call::EnterRoot),
-    ("chdir to the new root", Call::EnterRoot),
+    ("chdir to ", Call::EnterRoot),
+    ("pivot_root to ", Call::PivotRoot),
+    ("unmount the old root", Call::LeaveOldRoot),
     ("delete a lower directory", Call::DeleteLower),
 ];
 

@@ -31,7 +31,7 @@ mod trust;
 mod wait;
 mod workspace;
 
-pub use bind::{Bind, directory_in, link_in, set_read_only};
+pub use bind::{Bind, Place, directory_in, link_in, set_read_only};
 pub use clone::clone;
 pub use console::{console, use_console};
 pub use error::{errno_of, note, one_line, printable};

@@ -21,6 +21,13 @@ use crate::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
 /// The child of the runner, which must be waited for.
 #[must_use = "a child that nobody waits for is left behind"]
 pub struct Child {
+    runner: Runner,
+    /// Open before there is a child, so that an error is the only one.
+    signals: Signals,
+}
+
+/// What the runner keeps while its child lives.
+struct Runner {
     pid: Pid,
     terminal: Option<Terminal>,
     /// A byte on it is the signal that stopped the command, or with [`ENDED`]
@@ -44,8 +51,9 @@ impl Child {
         terminal: Option<Terminal>,
         line: UnixStream,
         their_line: UnixStream,
+        signals: Signals,
     ) -> Child {
-        Child {
+        let runner = Runner {
             pid,
             terminal,
             line,
@@ -53,7 +61,8 @@ impl Child {
             hung_up: false,
             told_end: None,
             interrupt: None,
-        }
+        };
+        Child { runner, signals }
     }
 
     /// Waits in the runner until the child ends, and says how.
@@ -66,8 +75,16 @@ impl Child {
     /// # Errors
     ///
     /// When waiting itself fails; wait(2).
-    pub fn wait(mut self) -> Result<Exit> {
-        let ended = self.watch();
+    pub fn wait(self) -> Result<Exit> {
+        let Child { mut runner, mut signals } = self;
+        runner.wait(&mut signals)
+    }
+}
+
+impl Runner {
+    /// As [`Child::wait`].
+    fn wait(&mut self, signals: &mut Signals) -> Result<Exit> {
+        let ended = self.watch(signals);
         // Nothing goes on in a container that nobody watches: its directories
         // are about to be removed.
         if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
@@ -88,23 +105,22 @@ impl Child {
     }
 
     /// Sleeps and hands on signals until the child ends, and says how.
-    fn watch(&mut self) -> Result<Ended> {
-        let mut signals = Signals::new()?;
+    fn watch(&mut self, signals: &mut Signals) -> Result<Ended> {
         loop {
             match wait_for(ANY)? {
                 Waited::Ended(pid, ended) if pid == self.pid => {
-                    return self.learn_more(ended, &mut signals);
+                    return self.learn_more(ended, signals);
                 }
                 Waited::Stopped(pid, signal) if pid == self.pid => {
-                    self.suspend(signal, &mut signals)?;
+                    self.suspend(signal, signals)?;
                 }
                 // The runner may be process 1 of a container itself.
                 Waited::Ended(..) | Waited::Stopped(..) => {}
                 Waited::Nothing => {
-                    if let Some(signal) = self.idle(&signals)? {
-                        self.suspend(signal, &mut signals)?;
+                    if let Some(signal) = self.idle(signals)? {
+                        self.suspend(signal, signals)?;
                     }
-                    self.hand_on(&mut signals)?;
+                    self.hand_on(signals)?;
                 }
             }
         }

@@ -139,6 +139,11 @@ impl Signals {
         Ok(Signals { fd, early: pending() })
     }
 
+    /// Says that the command is being started now.
+    pub(crate) fn command_started(&mut self) {
+        self.early = pending();
+    }
+
     /// The next signal that has arrived, or nothing.
     pub(crate) fn next(&mut self) -> Result<Option<Received>> {
         let Some(info) = self.fd.read_signal().context("read a signal")? else {

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use testkit::procs::{end_of, having, ignored, running, token, wait_until};
 use testkit::{
-    STEPS, bin, containers_work, has_init, has_pid_namespace, is_one_line, sh, stderr, stdout,
-    step, steps, tempdir,
+    STEPS, bin, containers_work, has_init, has_pid_namespace, is_one_line, lesson, sh, stderr,
+    stdout, step, steps, tempdir,
 };
 
 #[test]
@@ -25,7 +25,7 @@ fn help_and_version_go_to_standard_output() {
             assert!(stdout(&output).contains("usage: "), "{name}: {}", stdout(&output));
             assert_eq!(stderr(&output), "", "{name}");
             assert_eq!(stdout(&output).contains("--rootfs"), has_init(name), "{name}");
-            assert_eq!(stdout(&output).contains("--lower"), name == "step08-overlay");
+            assert_eq!(stdout(&output).contains("--lower"), lesson(name).has_layers, "{name}");
         }
         for option in ["--version", "-V"] {
             let output = step(name).arg(option).output().expect("start a step");

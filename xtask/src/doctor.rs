@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::{Exit, Scratch};
-use nix::mount::{MsFlags, mount, umount};
+use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 use nix::sched::CloneFlags;
-use nix::unistd::{chdir, chroot, getgid, getuid, sethostname};
+use nix::unistd::{chdir, chroot, getgid, getuid, pivot_root, sethostname};
 
 use crate::say::print;
 use crate::style::{Style, colour};
@@ -53,15 +53,12 @@ impl Ladder {
         let (uid, gid) = (getuid(), getgid());
         let scratch = match Scratch::new(None) {
             Ok(scratch) => scratch,
-            Err(error) => return self.rung("8", "a scratch directory", Err(error)),
+            Err(error) => return self.rung(8, "a scratch directory", Err(error)),
         };
         let climbed = common::clone(CloneFlags::CLONE_NEWUSER, || {
-            self.rung("3 to 8", "a user namespace", Ok(()));
-            if !self.rung(
-                "4 to 8",
-                "root inside, the caller outside",
-                map_ids(uid.as_raw(), gid.as_raw()),
-            ) {
+            self.rung(3, "a user namespace", Ok(()));
+            if !self.rung(4, "root inside, the caller outside", map_ids(uid.as_raw(), gid.as_raw()))
+            {
                 return Ok(Exit::SETUP);
             }
             let namespaces = CloneFlags::CLONE_NEWNS
@@ -70,39 +67,42 @@ impl Ladder {
                 | CloneFlags::CLONE_NEWIPC
                 | CloneFlags::CLONE_NEWNET;
             let child = common::clone(namespaces, || {
-                self.rung("5 to 8", "namespaces for the rest, PIDs among them", Ok(()));
+                self.rung(5, "namespaces for the rest, PIDs among them", Ok(()));
                 Ok(if self.climb_inside(&scratch) { Exit::SUCCESS } else { Exit::SETUP })
             });
             match child {
                 Ok(child) => child.wait(),
                 Err(error) => {
-                    self.rung("5 to 8", "namespaces for the rest, PIDs among them", Err(error));
+                    self.rung(5, "namespaces for the rest, PIDs among them", Err(error));
                     Ok(Exit::SETUP)
                 }
             }
         });
         match climbed.and_then(common::Child::wait) {
             Ok(exit) => exit == Exit::SUCCESS,
-            Err(error) => self.rung("3 to 8", "a user namespace", Err(error)),
+            Err(error) => self.rung(3, "a user namespace", Err(error)),
         }
     }
 
     /// The rungs that stand in the new namespaces.
     fn climb_inside(self, scratch: &Scratch) -> bool {
         let merged = &scratch.merged();
-        self.rung("2 to 8", "mounts of its own", private_mounts())
-            && self.rung("4 to 8", "a hostname of its own", hostname())
-            && self.rung("7 and 8", "its own processes in proc", mount_proc(merged))
-            && self.rung("7 and 8", "a file system in memory", mount_tmpfs(merged))
-            && self.rung("8", "an overlay in the scratch directory", mount_overlay(scratch))
-            && self.rung("8", "a lower directory deleted and made again", replace_lower(merged))
-            && self.rung("6 to 8", "a root of its own", change_root(merged))
+        self.rung(2, "mounts of its own", private_mounts())
+            && self.rung(4, "a hostname of its own", hostname())
+            && self.rung(7, "its own processes in proc", mount_proc(merged))
+            && self.rung(7, "a file system in memory", mount_and_unmount("tmpfs", merged))
+            && self.rung(8, "an overlay in the scratch directory", mount_overlay(scratch))
+            && self.rung(8, "a lower directory deleted and made again", replace_lower(merged))
+            && self.rung(10, "terminals of its own", mount_and_unmount("devpts", merged))
+            && self.rung(10, "a /sys to read", mount_and_unmount("sysfs", merged))
+            && self.rung(10, "a bind that is read-only", bind_read_only(merged))
+            && self.rung(9, "no way back to the old root", leave_old_root(merged))
+            && self.rung(6, "a root of its own", change_root())
     }
 
     /// Prints how a rung held, and returns whether it did.
-    fn rung(self, lessons: &str, what: &str, tried: Result<()>) -> bool {
-        let word = if lessons.contains(' ') { "lessons" } else { "lesson" };
-        let what = format!("{what} ({word} {lessons})");
+    fn rung(self, lesson: u32, what: &str, tried: Result<()>) -> bool {
+        let what = format!("{what} (from lesson {lesson} on)");
         match tried {
             Ok(()) => {
                 say(&format!("{}  {what}", self.style.green("ok  ")));
@@ -182,9 +182,18 @@ fn mount_proc(at: &Path) -> Result<()> {
     umount(at).context("unmount proc")
 }
 
-fn mount_tmpfs(at: &Path) -> Result<()> {
-    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), NONE).context("mount a tmpfs")?;
-    umount(at).context("unmount the tmpfs")
+fn mount_and_unmount(kind: &str, at: &Path) -> Result<()> {
+    let doing = || format!("mount {kind} on {}", at.display());
+    mount(Some(kind), at, Some(kind), MsFlags::MS_NOSUID, NONE).with_context(doing)?;
+    umount(at).with_context(|| format!("unmount {kind}"))
+}
+
+/// Binds the lower directory that the overlay shows over itself.
+fn bind_read_only(merged: &Path) -> Result<()> {
+    let place = common::directory_in(merged, "/dir")?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(&merged.join("dir")), &place, NONE, flags, NONE).context("bind a directory")?;
+    common::set_read_only(&common::directory_in(merged, "/dir")?)
 }
 
 /// Mounts an overlay whose lower layer is made for it.
@@ -211,7 +220,13 @@ fn replace_lower(merged: &Path) -> Result<()> {
     Ok(())
 }
 
-fn change_root(merged: &Path) -> Result<()> {
-    chroot(merged).with_context(|| format!("chroot to {}", merged.display()))?;
+fn leave_old_root(merged: &Path) -> Result<()> {
+    chdir(merged).with_context(|| format!("chdir to {}", merged.display()))?;
+    pivot_root(".", ".").context("pivot_root to the new root")?;
+    umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")
+}
+
+fn change_root() -> Result<()> {
+    chroot("/").context("chroot to the new root")?;
     chdir("/").context("chdir to the new root")
 }

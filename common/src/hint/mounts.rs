@@ -34,6 +34,18 @@ pub(super) const ROWS: &[Row] = &[
         remedy: APPARMOR,
     },
     Row {
+        call: Call::PivotRoot,
+        errno: Errno::EINVAL,
+        seen: always,
+        remedy: "the root of this process must be a mount, as it is not in a chroot, and the mounts must be private; start it outside of the chroot, and make the mounts private first",
+    },
+    Row {
+        call: Call::Bind,
+        errno: Errno::ENOENT,
+        seen: always,
+        remedy: "bind a file or directory that this host has",
+    },
+    Row {
         call: Call::MountProc,
         errno: Errno::EPERM,
         seen: always,
@@ -113,6 +125,12 @@ pub(super) const ROWS: &[Row] = &[
         remedy: "files on the file system of the scratch directory have no user attributes, as on a tmpfs before Linux 6.6; name a directory on a disk with TMPDIR",
     },
     Row { call: Call::MountOverlay, errno: Errno::ENOSPC, seen: |_| upper_is_full(), remedy: FULL },
+    Row {
+        call: Call::Mount,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "likely parts of this host's /sys are hidden, as in a Docker container; there: --security-opt systempaths=unconfined",
+    },
     Row {
         call: Call::Mount,
         errno: Errno::ENOSPC,

@@ -12,7 +12,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use testkit::{STEPS, has_init, is_one_line, rootfs, scratch_place, stderr, step};
+use testkit::{STEPS, has_init, is_one_line, lesson, rootfs, scratch_place, stderr, step};
 
 const OVERLAY: &str = "step08-overlay";
 
@@ -59,7 +59,11 @@ fn with_root() -> impl Iterator<Item = &'static str> {
 
 /// What a step was doing when it found `dir` to be no root.
 fn standing_in(name: &str, dir: &str) -> String {
-    if name == OVERLAY { format!("open the layer {dir}") } else { format!("chroot to {dir}") }
+    if lesson(name).has_layers {
+        format!("open the layer {dir}")
+    } else {
+        format!("chroot to {dir}")
+    }
 }
 
 const MISSING: &str = "No such file or directory; fetch one with `cargo xtask fetch-rootfs`, \
