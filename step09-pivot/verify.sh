@@ -19,12 +19,12 @@ is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'e
 
 # The mount namespace has the container's mounts and no other.
 guard_host
-is 'from the host, nothing is above its root'        '/'              "$(proc_link root)"
+new is 'from the host, nothing is above its root'    '/'              "$(proc_link root)"
 is 'its mounts are / and /proc'                      '/ /proc'        "$(mount_points "$pid" | joined)"
 needs_inside nsenter
-is 'the whole mount namespace has no others'         '/ /proc'        "$(ask 'nsenter -m/proc/self/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
+new is 'the whole mount namespace has no others'     '/ /proc'        "$(ask 'nsenter -m/proc/self/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
 needs_inside umount
-is 'its root cannot be unmounted'                    'refused'        "$(inside 'umount -l / 2>&- || echo refused')"
+new is 'its root cannot be unmounted'                'refused'        "$(inside 'umount -l / 2>&- || echo refused')"
 needs nothing
 is 'nothing is above /'                              "$(ls "$root")"  "$(ask 'ls /..' | sort)"
 is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
@@ -35,12 +35,12 @@ stop
 echo outside >marker
 up=../../../../../../../../../../../../../../../../../../../..
 needs_inside mount chroot
-is 'no way out: a chroot below an open directory'    'held'           "$(inside "
+new is 'no way out: a chroot below an open directory' 'held'           "$(inside "
     mkdir /x && mount --rbind / /x &&
     chroot /x /bin/sh -c 'cd -P /proc/self/fd/9/$up && chroot . /bin/cat \"$tmp/marker\"' 9</ 2>&- || echo held
 ")"
 needs_inside nsenter
-is 'no way out: enter the mount namespace again'     'held'           "$(inside "
+new is 'no way out: enter the mount namespace again' 'held'           "$(inside "
     nsenter -m/proc/self/ns/mnt cat '$tmp/marker' 2>&- || echo held
 ")"
 needs nothing

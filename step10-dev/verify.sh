@@ -16,35 +16,35 @@ is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' 
 guard_host
 
 # /dev
-is 'ls /dev is short'                                'console fd full null ptmx pts random shm stderr stdin stdout tty urandom zero' "$(ask 'ls /dev; echo console' | sort -u | joined)"
-is '/dev/null stays a device'                        'device'         "$(ask 'echo x >/dev/null; test -c /dev/null && echo device')"
-is '/dev/zero, /dev/urandom and /dev/full work'      '3 3 full'       "$(ask 'for name in zero urandom; do head -c 3 /dev/$name | wc -c; done; echo x 2>&- >/dev/full || echo full' | joined)"
+new is 'ls /dev is short'                            'console fd full null ptmx pts random shm stderr stdin stdout tty urandom zero' "$(ask 'ls /dev; echo console' | sort -u | joined)"
+new is '/dev/null stays a device'                    'device'         "$(ask 'echo x >/dev/null; test -c /dev/null && echo device')"
+new is '/dev/zero, /dev/urandom and /dev/full work'  '3 3 full'       "$(ask 'for name in zero urandom; do head -c 3 /dev/$name | wc -c; done; echo x 2>&- >/dev/full || echo full' | joined)"
 is 'a command in the background works'               'works'          "$(ask 'sh -c "sleep 0 & wait; echo works"')"
-is '/dev/fd/1 is standard output'                    'written'        "$(ask 'sh -c "echo written >/dev/fd/1"')"
-is '/dev/shm and /tmp are in memory, for everybody'  'tmpfs 1777 tmpfs 1777' "$(
+new is '/dev/fd/1 is standard output'                'written'        "$(ask 'sh -c "echo written >/dev/fd/1"')"
+new is '/dev/shm and /tmp are in memory, for everybody' 'tmpfs 1777 tmpfs 1777' "$(
     for at in /dev/shm /tmp; do proc mounts | awk -v at="$at" '$2 == at { print $3 }'; ask "stat -c %a $at"; done | joined
 )"
-is 'its pseudoterminals are its own'                 'ptmx'           "$(ask 'ls /dev/pts')"
+new is 'its pseudoterminals are its own'             'ptmx'           "$(ask 'ls /dev/pts')"
 
 # What could harm the host.
-is 'sysfs is there, to read'                         'there refused'  "$(ask 'test -d /sys/class && echo there; mkdir /sys/x 2>&- || echo refused' | joined)"
-is '/proc/sys cannot be written'                     'refused'        "$(ask '(cat /proc/sys/vm/swappiness >/proc/sys/vm/swappiness) 2>&- || echo refused')"
+new is 'sysfs is there, to read'                     'there refused'  "$(ask 'test -d /sys/class && echo there; mkdir /sys/x 2>&- || echo refused' | joined)"
+new is '/proc/sys cannot be written'                 'refused'        "$(ask '(cat /proc/sys/vm/swappiness >/proc/sys/vm/swappiness) 2>&- || echo refused')"
 is 'nor can /proc/sysrq-trigger'                     'refused'        "$(ask '(: >>/proc/sysrq-trigger) 2>&- || echo refused')"
 is '/proc/kcore is empty'                            ''               "$(ask 'test ! -e /proc/kcore || head -c 1 /proc/kcore')"
 is '/sys/firmware is empty'                          ''               "$(ask 'test ! -e /sys/firmware || ls -A /sys/firmware')"
 
-is 'the host has no new mount'                       ''               "$(new_mounts)"
+is 'the host has none of these mounts'               ''               "$(new_mounts)"
 stop
 
 # Binds.
 start --bind "$tmp/shared:/made/here" --bind "$tmp/shared:/read:ro" --bind "$tmp/shared/file:/etc/one"
-is 'a bound directory shows the files of the host'   'host'           "$(ask 'cat /made/here/file')"
-is 'what is written there, the host has'             'inside'         "$(ask 'echo inside >/made/here/new'; cat "$tmp/shared/new" 2>&1)"
-is 'with :ro a write is refused'                     'refused'        "$(ask 'echo x 2>&- >/read/file || echo refused')"
-is 'a single file can be bound'                      'host'           "$(ask 'cat /etc/one')"
+new is 'a bound directory shows the files of the host' 'host'           "$(ask 'cat /made/here/file')"
+new is 'what is written there, the host has'         'inside'         "$(ask 'echo inside >/made/here/new'; cat "$tmp/shared/new" 2>&1)"
+new is 'with :ro a write is refused'                 'refused'        "$(ask 'echo x 2>&- >/read/file || echo refused')"
+new is 'a single file can be bound'                  'host'           "$(ask 'cat /etc/one')"
 is 'the places were made in upper, and are empty'    '0'              "$(find "$(overlay upperdir)/etc/one" "$(overlay upperdir)/made/here" ! -type d -size +0 2>&1 | wc -l | tidy)"
 needs_inside mount
-is 'break out: root inside makes it writable again'  'written'        "$(ask 'mount -o remount,bind,rw /read && echo written >/read/file && cat /made/here/file')"
+new is 'break out: root inside makes it writable again' 'written'        "$(ask 'mount -o remount,bind,rw /read && echo written >/read/file && cat /made/here/file')"
 needs nothing
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 stop
@@ -56,14 +56,14 @@ ln -s ../../../elsewhere top/inside
 ln -s ../../../../../../../../../../../../../../../.."$tmp/outside" top/relative
 ln -s "$tmp/outside" top/absolute
 ln -s /proc/self/cwd top/magic
-is 'a link leads to another place in the root'       'host'           "$(out --lower top --lower "$root" --bind "$tmp/shared:/inside/a" cat /elsewhere/a/file)"
+new is 'a link leads to another place in the root'   'host'           "$(out --lower top --lower "$root" --bind "$tmp/shared:/inside/a" cat /elsewhere/a/file)"
 for link in relative absolute magic; do
     is "a link out of the root is refused: $link"    '125'            "$(exits --lower top --lower "$root" --bind "$tmp/shared:/$link/a" true; ls -A "$tmp/outside"; ls -d a 2>&-)"
 done
 is 'two points in a place inside are refused'        2                "$(exits --bind "$tmp/shared:/../x" true)"
-is 'a colon in a name is written \:'                 'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"
-is 'what the host has not cannot be bound'           125              "$(exits --bind "$tmp/none:/x" true)"
-is 'the error is one line'                           1                "$(err --bind "$tmp/none:/x" true | wc -l | tidy)"
+new is 'a colon in a name is written \:'             'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"
+new is 'what the host has not cannot be bound'       125              "$(exits --bind "$tmp/none:/x" true)"
+new is 'the error is one line'                       1                "$(err --bind "$tmp/none:/x" true | wc -l | tidy)"
 
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"

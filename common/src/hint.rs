@@ -55,7 +55,7 @@ impl Call {
     }
 }
 
-/// The words of the lessons and the doctor for what they do: how their contexts
+/// The words of the lessons and the tasks for what they do: how their contexts
 /// begin. What follows may be a path.
 const LESSONS: &[(&str, Call)] = &[
     ("make the mounts private", Call::KeepMountsPrivate),
@@ -68,6 +68,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("chdir to ", Call::EnterRoot),
     ("pivot_root to ", Call::PivotRoot),
     ("unmount the old root", Call::LeaveOldRoot),
+    ("write to standard output", Call::Print),
     ("delete a lower directory", Call::DeleteLower),
 ];
 

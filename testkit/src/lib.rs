@@ -84,6 +84,20 @@ pub fn cargo() -> Option<Command> {
     Some(cargo)
 }
 
+/// Copies a program, so that it can be started at once.
+///
+/// Another process does it. A thread of this one may start a program while the
+/// copy is open for writing here, and execve(2) of the copy then says "Text
+/// file busy".
+///
+/// # Panics
+///
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("start cp").success(), "copy {}", from.display());
+}
+
 /// A step, ready to be given its arguments, with [`rootfs`] as the root.
 pub fn step(name: &str) -> Command {
     let mut command = Command::new(bin(name));

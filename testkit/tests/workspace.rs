@@ -27,7 +27,7 @@ fn a_course_that_another_user_can_change_is_left_alone() {
     // Below what is laid out, and not in the course where it was built.
     let programs = tempfile::tempdir().expect("make a directory");
     for program in ["step06-chroot", "xtask"] {
-        fs::copy(bin(program), programs.path().join(program)).expect("copy a program");
+        testkit::copy_program(&bin(program), &programs.path().join(program));
     }
     let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
     let rows: [(&str, u32, bool); 9] = [

@@ -60,7 +60,7 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     }
     fs::create_dir_all(course.join("target/debug")).expect("make a directory");
     let xtask = course.join("target/debug/xtask");
-    fs::copy(bin("xtask"), &xtask).expect("copy a program");
+    testkit::copy_program(&bin("xtask"), &xtask);
     let lay_out = |args: &[&str]| {
         let laid_out = Command::new(&xtask).args(["exercise", "3"]).args(args).output();
         let laid_out = laid_out.expect("start xtask");

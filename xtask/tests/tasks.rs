@@ -11,7 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 use testkit::pty::Terminal;
 use testkit::{
-    STEPS, Scratches, bin, cargo, containers_work, skip, stderr, stdout, tempdir, workspace,
+    STEPS, Scratches, bin, cargo, containers_work, copy_program, skip, stderr, stdout, tempdir,
+    workspace,
 };
 
 fn xtask(words: &[&str]) -> Output {
@@ -36,7 +37,7 @@ fn one_who_leaves_out_the_dashes_is_told_where_they_go() {
         assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
     }
     // A lesson was meant, and nothing else.
-    for word in ["9", "step12", "step01x"] {
+    for word in ["99", "step98", "step01x"] {
         let said = stderr(&xtask(&["run", word, "id"]));
         assert!(said.contains("no lesson is called") && !said.contains("--"), "{said}");
     }
@@ -83,8 +84,8 @@ impl Copy {
             let manifest = Path::new(step).join("Cargo.toml");
             fs::copy(workspace().join(&manifest), path.join(&manifest)).expect("copy a manifest");
         }
-        for program in ["xtask", "step06-chroot", "step08-overlay"] {
-            fs::copy(bin(program), built.join(program)).expect("copy a program");
+        for program in ["xtask", "step06-chroot", STEPS[STEPS.len() - 1]] {
+            copy_program(&bin(program), &built.join(program));
         }
         Copy { _dir: dir, path }
     }
@@ -118,7 +119,7 @@ fn a_copied_checkout_is_the_one_that_counts() {
     // A program that lies elsewhere looks around where it is called.
     let elsewhere = tempdir();
     let xtask = elsewhere.path().join("xtask");
-    fs::copy(bin("xtask"), &xtask).expect("copy a program");
+    copy_program(&bin("xtask"), &xtask);
     let mut command = Command::new(&xtask);
     command.current_dir(copy.path.join("step05-pid")).args(["fetch-rootfs", "--from-host"]);
     let said = stdout(&command.output().expect("start xtask"));
@@ -130,15 +131,16 @@ fn a_copied_checkout_is_the_one_that_counts() {
         "{said}"
     );
     // And where there is nothing, it looks where it was built.
-    let listed = Command::new(&xtask).args(["diff", "8"]).current_dir("/").output();
+    let last = STEPS[STEPS.len() - 1];
+    let listed = Command::new(&xtask).args(["diff", last]).current_dir("/").output();
     let said = stderr(&listed.expect("start xtask"));
-    assert!(said.contains("step08-overlay is the last lesson"), "{said}");
+    assert!(said.contains(&format!("{last} is the last lesson")), "{said}");
 }
 
 #[test]
 fn a_lesson_of_ones_own_needs_no_description() {
     let copy = Copy::new();
-    let mine = copy.path.join("step09-mine");
+    let mine = copy.path.join("step99-mine");
     fs::create_dir(&mine).expect("make a directory");
     let listed = |manifest: &str| {
         fs::write(mine.join("Cargo.toml"), manifest).expect("write a manifest");
@@ -146,10 +148,10 @@ fn a_lesson_of_ones_own_needs_no_description() {
         stderr(&output.expect("start xtask"))
     };
     // As `cargo new` leaves it.
-    let said = listed("[package]\nname = \"step09-mine\"\n");
-    assert!(said.contains("step08-overlay, step09-mine"), "{said}");
+    let said = listed("[package]\nname = \"step99-mine\"\n");
+    assert!(said.contains(&format!("{}, step99-mine", STEPS[STEPS.len() - 1])), "{said}");
     let said = listed("[workspace]\n");
-    assert!(said.ends_with("step09-mine/Cargo.toml: it has no [package]"), "{said}");
+    assert!(said.ends_with("step99-mine/Cargo.toml: it has no [package]"), "{said}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub(super) fn with_goals(lesson: &Lesson) -> Result<String> {
         )
     };
     let mut goals = lesson.exercise.iter();
-    let mut out = split(&lesson.source()?)?.0.to_owned();
+    let mut out = imports(lesson)?;
     for piece in pieces(lesson)? {
         match piece {
             Piece::Kept(text) | Piece::Removed(text) => out += &text,
@@ -89,6 +89,37 @@ pub(super) fn with_goals(lesson: &Lesson) -> Result<String> {
     }
     ensure!(goals.next().is_none(), missing());
     Ok(out)
+}
+
+/// What stands before `main` in the lesson. The code that it replaces is still
+/// there, so what only that imports is imported, too.
+fn imports(lesson: &Lesson) -> Result<String> {
+    let source = lesson.source()?;
+    let head = split(&source)?.0;
+    let old = match lesson.number {
+        1 => String::new(),
+        number => lessons::find(&(number - 1).to_string())?.source()?,
+    };
+    let has = |path: &str, name: &str| {
+        let mut imported = head.lines().filter_map(imported);
+        imported.any(|(other, names)| other == path && names.contains(&name))
+    };
+    let mut out = head.to_owned();
+    for (path, names) in old.lines().filter_map(imported) {
+        for name in names.into_iter().filter(|name| !has(path, name)) {
+            let line = format!("use {path}::{name};\n");
+            let at = out.rfind("\nuse ").map_or(0, |at| at + 1);
+            out.insert_str(at, &line);
+        }
+    }
+    Ok(out)
+}
+
+/// The path and the names in a line `use path::{a, b};` or `use path::a;`.
+fn imported(line: &str) -> Option<(&str, Vec<&str>)> {
+    let (path, names) = line.strip_prefix("use ")?.strip_suffix(';')?.rsplit_once("::")?;
+    let names = names.trim_start_matches('{').trim_end_matches('}');
+    Some((path, names.split(", ").collect()))
 }
 
 /// What stands before `main`, and the rest.

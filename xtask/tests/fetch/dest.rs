@@ -14,7 +14,7 @@ fn a_request_without_sense_is_refused_in_one_line() {
     let place = Place::with_root("old");
     for (args, words) in [
         (&["--release", "3.15"][..], &["3.15", "MAJOR.MINOR.PATCH"][..]),
-        (&["--release", "latest"], &["latest", "MAJOR.MINOR.PATCH"]),
+        (&["--release", "newest"], &["newest", "MAJOR.MINOR.PATCH"]),
         (&["--release", "3.15.4/../.."], &["MAJOR.MINOR.PATCH"]),
         (&["--release", "\n\x1b[1m"], &["\\n\\u{1b}[1m", "MAJOR.MINOR.PATCH"]),
         (&["--arch", "vax"], &["vax", "x86_64", "aarch64", "riscv64"]),

@@ -17,7 +17,7 @@ const NOBODY: u32 = 65534;
 /// it can reach: the workspace may lie in a directory that it cannot enter.
 fn place_of_nobody() -> Place {
     let place = Place::with_root("old");
-    fs::copy(bin("xtask"), place.path("xtask")).expect("copy");
+    testkit::copy_program(&bin("xtask"), &place.path("xtask"));
     chown(place.dir.path(), Some(NOBODY), Some(NOBODY)).expect("chown");
     place
 }

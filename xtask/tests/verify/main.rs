@@ -247,7 +247,7 @@ fn a_command_line_without_sense_is_refused() {
         (&["--bin", "/bin/true"][..], "name the one STEP"),
         (&["--bin", "/bin/true", "1", "2"], "name the one STEP"),
         (&["--bin", "/no/such/program", "1"], "No such file"),
-        (&["9"], "no lesson is called 9"),
+        (&["99"], "no lesson is called 99"),
         (&["--rootfs", "/no/such/root", "6"], "/no/such/root"),
     ] {
         let output = verify().args(words).output().expect("start xtask");
