@@ -13,7 +13,7 @@ is 'read from inside, they are the same'             "$(links)"       "$(ask "$i
 is "its hostname is the host's at first"             "$host_name"     "$(ask 'uname -n')"
 needs root hostname
 new is 'it can change its hostname'                  'box'            "$(within uts 'hostname box; uname -n')"
-is 'the host keeps its own'                          "$host_name"     "$(uname -n)"
+new so is 'the host keeps its own'                   "$host_name"     "$(uname -n)"
 needs root
 
 # IPC: limits and queues of its own.
@@ -21,7 +21,7 @@ msgmni=/proc/sys/kernel/msgmni
 before=$(cat $msgmni)
 needs root $msgmni
 new is 'it can change a limit of its IPC'            '4321'           "$(within ipc "echo 4321 >$msgmni; cat $msgmni")"
-is "the host's limit is as before"                   "$before"        "$(cat $msgmni)"
+new so is "the host's limit is as before"            "$before"        "$(cat $msgmni)"
 
 needs root
 
@@ -34,7 +34,7 @@ is "its mounts are tied to none of the host's"       0                "$(tied_mo
 is "its mounts are the host's at first"              "$(mount_points self)" "$(mount_points "$pid")"
 new is 'it can mount'                                'mounted'        "$(within mnt 'mount -t tmpfs verify mnt && echo mounted')"
 new has 'the mount is in its /proc/PID/mounts'       '/mnt tmpfs' "$(proc mounts)"
-is 'the host does not have it'                       ''               "$(new_mounts)"
+new so is 'the host does not have it'                ''               "$(new_mounts)"
 stop
 
 # As real root, mounts leak unless made private first: a host for the occasion

@@ -17,7 +17,7 @@ new is 'from the host, gid_map does likewise'        "0 $gid 1"       "$(proc gi
 new is 'from inside, uid_map says the same'          "0 $uid 1"       "$(ask 'cat /proc/$$/uid_map')"
 new is 'from inside, gid_map says the same'          "0 $gid 1"       "$(ask 'cat /proc/$$/gid_map')"
 new is 'groups cannot be dropped: setgroups is deny' 'deny'           "$(proc setgroups)"
-is 'a map is written once'                           'refused'        "$(ask '{ echo 0 0 1 >/proc/self/uid_map; } 2>/dev/null || echo refused')"
+new so is 'a map is written once'                    'refused'        "$(ask '{ echo 0 0 1 >/proc/self/uid_map; } 2>/dev/null || echo refused')"
 tell 'echo >made'
 # shellcheck disable=SC2012 # a name without surprises
 is "a file it makes is the caller's"                 "$uid $gid"      "$(ls -ln made 2>&1 | tidy | cut -d ' ' -f 3,4)"
@@ -26,11 +26,11 @@ is "a file it makes is the caller's"                 "$uid $gid"      "$(ls -ln 
 new is 'it has every capability there is'            "$(field CapBnd)" "$(field CapEff)"
 needs hostname
 new is 'so it can change its hostname'               'box'            "$(within uts 'hostname box; uname -n')"
-is 'the host keeps its own'                          "$host_name"     "$(uname -n)"
+new so is 'the host keeps its own'                   "$host_name"     "$(uname -n)"
 needs mount
 mkdir mnt
 new is 'and it can mount'                            'mounted'        "$(within user 'mount -t tmpfs verify mnt && echo mounted')"
-is 'the host does not have the mount'                ''               "$(new_mounts)"
+new so is 'the host does not have the mount'         ''               "$(new_mounts)"
 
 # Root inside is not root outside.
 needs user

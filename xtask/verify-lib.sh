@@ -8,6 +8,8 @@
 #   has CLAIM PART GOT       PART must be in GOT
 #   new is, new has          the same, for a claim that the lesson before does
 #                            not fulfil; a test tries that
+#   so is, so has            the same, for a claim that means nothing unless the
+#                            check before it has passed
 #
 #   out ARG...     runs PROGRAM ARG... and prints its standard output,
 #   err ARG...     its standard error,
@@ -54,14 +56,20 @@ new() {
     "$@"
 }
 
+so() {
+    if [ "$verdict" = failed ]; then fail "$2" "$3" 'not tried: the check before it failed'; else "$@"; fi
+}
+
 ok() {
     say "ok   $1"
+    verdict=passed
     passed=$((passed + 1))
     : >err
 }
 
 fail() {
     say "FAIL $1"
+    verdict=failed
     # "nothing" is a word that a check may wait for.
     indented expected "${2:-(no output)}"
     indented got "${3:-(no output)}"
@@ -91,6 +99,7 @@ tried() {
         lost "$1" "$2" "no container: $refused"
     else
         say "skip $1 ($why_not)"
+        verdict=skipped
         skipped=$((skipped + 1))
     fi
     return 1
@@ -100,6 +109,7 @@ tried() {
 lost() {
     if [ "$3" = "$lost" ]; then
         say "FAIL $1 (no container)"
+        verdict=failed
         failed=$((failed + 1))
     else
         lost=$3
@@ -594,7 +604,7 @@ long=$((2 * limit))
 # Why no container can run here: told by `cargo xtask verify`, which has tried.
 refused=${VERIFY_REFUSED:-}
 why_not=$refused
-passed=0 failed=0 skipped=0 unsaid=''
+passed=0 failed=0 skipped=0 verdict='' unsaid=''
 n=1 main='' pid='' tree='' ended='' apart='' hands_off='' lost=''
 
 tmp='' mem='' inside_tmp=''

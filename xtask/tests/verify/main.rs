@@ -120,6 +120,7 @@ fn read_script(step: &str) -> String {
 
 /// The claim that a line of a script checks.
 fn claim(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("so ").unwrap_or(line);
     let claim = line.strip_prefix("is ").or_else(|| line.strip_prefix("has "))?;
     let quote = claim.chars().next()?;
     claim[1..].split(quote).next()
