@@ -29,13 +29,14 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET;
     let (uid, gid) = (getuid(), getgid());
+    let layers = args.lower();
     let scratch = args.scratch()?;
     let rootfs = scratch.merged();
 
     let child = common::clone(namespaces, || {
         keep_mounts_private()?;
         map_ids(uid, gid)?;
-        mount_overlay(&args.lower(), &scratch)?;
+        mount_overlay(&layers, &scratch)?;
         enter_root(&rootfs)?;
         mount_proc()?;
 

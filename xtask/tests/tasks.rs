@@ -308,6 +308,7 @@ fn a_long_diff_says_how_to_leave_it() {
     }
     let mut diff = Command::new(bin("xtask"));
     diff.args(["diff", "7", "8", "-U", "1000"]).env_remove("PAGER").env_remove("LESS");
+    diff.env("TERM", "xterm");
     let mut terminal = Terminal::start(diff);
     terminal.see("q leaves the diff");
     terminal.keys("q");
