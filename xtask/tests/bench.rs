@@ -108,7 +108,7 @@ fn the_picture_is_well_formed() {
         }
     }
     assert!(open.is_empty() && picture.ends_with("</svg>\n"), "{open:?}\n{picture}");
-    assert!(picture.contains("step08-overlay: "), "{picture}");
+    assert!(picture.contains(&format!("{}: ", STEPS[STEPS.len() - 1])), "{picture}");
 }
 
 #[test]
