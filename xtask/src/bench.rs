@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the start-up of a container, next to its peers.
 
 mod chart;
+mod measure;
 mod peers;
 
 use std::env;
@@ -10,14 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
-use indicatif::ProgressBar;
-use serde_json::Value;
 
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
 use crate::say::{self, note, quoted};
 use crate::style::{Style, colour};
+use crate::table::{Cell, Format, Side, Table};
 use crate::temporary::Temporary;
 use lessons::Lesson;
 
@@ -38,19 +37,9 @@ pub(crate) struct Args {
     /// them
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// How the tables are printed
+    /// How to print the tables; the picture is a bar chart of the first one
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For a terminal
-    Text,
-    /// For a page
-    Markdown,
-    /// A bar chart of the first table
-    Svg,
 }
 
 /// A command to measure.
@@ -68,9 +57,6 @@ struct Row {
     median: f64,
     fastest: f64,
 }
-
-/// How often a command is run before it is the next one's turn.
-const TURN: u32 = 5;
 
 /// From this ratio of the median to the fastest run on, others disturb. On a
 /// quiet virtual machine it was seen below 1.5.
@@ -107,7 +93,7 @@ impl Args {
             }
         }
         contenders.extend(peers::find(&root, &program, place.dir())?);
-        let rows = measure(&contenders, self.runs, &place.dir().join("measured"))?;
+        let rows = measure::by_turns(&contenders, self.runs, &place.dir().join("measured"))?;
         drop(place);
 
         let first = rows.iter().find(|row| row.name == last.name).context("find the last step")?;
@@ -142,35 +128,43 @@ impl Args {
         let all = self.steps.is_empty();
         let compared = if all { vec![first] } else { steps.clone() };
         let compared: Vec<_> = compared.into_iter().chain(peers).collect();
-        let table: fn(&[&str; 5], &[[String; 5]]) -> String = match self.format {
-            Format::Svg => return Ok(chart::draw(&compared, &circumstances)),
-            Format::Markdown => markdown,
-            Format::Text => text,
+        let style = Style::new(colour(&io::stdout()));
+        let print = |table: &Table| match self.format {
+            Format::Markdown => table.markdown(),
+            _ => table.text(style),
         };
+        if self.format == Format::Svg {
+            return Ok(chart::draw(&compared, &circumstances));
+        }
         let against = format!("times {}", first.name);
-        let mut out = circumstances.join(" ") + "\n\n";
-        let cells = compared
-            .iter()
-            .map(|row| row.cells(format!("{:.2}", row.median / first.median), row.remark.clone()));
-        let cells: Vec<_> = cells.collect();
-        out += &table(
-            &["command", "median ms", "fastest ms", &against, "what it does (peers: more or less)"],
-            &cells,
-        );
+        let compare =
+            |row: &&Row| row.cells(&format!("{:.2}", row.median / first.median), &row.remark);
+        let head =
+            ["command", "median ms", "fastest ms", &against, "what it does (peers: more or less)"];
+        let rows = compared.iter().map(compare).collect();
+        let mut out = circumstances.join(" ") + "\n\n" + &print(&table(head, rows));
         if all {
-            let cells = added(&steps, &lessons::all()?);
+            let head = ["step", "median ms", "fastest ms", "adds ms", "what it adds"];
             out.push('\n');
-            out += &table(&["step", "median ms", "fastest ms", "adds ms", "what it adds"], &cells);
+            out += &print(&table(head, added(&steps, &lessons::all()?)));
         }
         Ok(out)
     }
 }
 
 impl Row {
-    fn cells(&self, figure: String, words: String) -> [String; 5] {
+    fn cells(&self, figure: &str, words: &str) -> [String; 5] {
         let time = |time: f64| format!("{time:.2}");
-        [self.name.clone(), time(self.median), time(self.fastest), figure, words]
+        [&self.name, &time(self.median), &time(self.fastest), figure, words].map(str::to_owned)
     }
+}
+
+fn table(head: [&str; 5], rows: Vec<[String; 5]>) -> Table<'_> {
+    let [name, .., words] = head;
+    let figures = head[1..4].iter().map(|name| (*name, Side::Right));
+    let head = [(name, Side::Left)].into_iter().chain(figures).chain([(words, Side::Left)]);
+    let rows = rows.into_iter().map(|row| row.map(Cell::new).into_iter().collect());
+    Table { head: head.collect(), rows: rows.collect() }
 }
 
 fn is_step(row: &Row) -> bool {
@@ -187,41 +181,12 @@ fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<[String; 5]> {
         words.push(lesson.adds.as_str());
         if let Some(row) = steps.iter().find(|row| row.name == lesson.name) {
             let figure = format!("{:+.2}", row.median - before);
-            cells.push(row.cells(figure, words.join("; ")));
+            cells.push(row.cells(&figure, &words.join("; ")));
             before = row.median;
             words.clear();
         }
     }
     cells
-}
-
-/// A table for a terminal.
-fn text(head: &[&str; 5], rows: &[[String; 5]]) -> String {
-    let style = Style::new(colour(&io::stdout()));
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].len());
-        cells.chain([head[column].len()]).max().unwrap_or_default()
-    };
-    let widths: [usize; 4] = std::array::from_fn(width);
-    let line = |cells: &[&str; 5]| {
-        let [name, a, b, c, words] = cells;
-        let [w, wa, wb, wc] = widths;
-        format!("{name:w$}  {a:>wa$}  {b:>wb$}  {c:>wc$}  {words}")
-    };
-    let mut out = format!("{}\n", style.bold(&line(head)));
-    for row in rows {
-        out += &format!("{}\n", line(&row.each_ref().map(String::as_str)));
-    }
-    out
-}
-
-/// A table for a page.
-fn markdown(head: &[&str; 5], rows: &[[String; 5]]) -> String {
-    let mut out = format!("| {} |\n| --- | ---: | ---: | ---: | --- |\n", head.join(" | "));
-    for row in rows {
-        out += &format!("| {} |\n", row.join(" | "));
-    }
-    out
 }
 
 /// A step as a contender.
@@ -246,85 +211,6 @@ fn works(command: &str) -> Result<(), String> {
         }
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// Measures all commands by turns, so that what disturbs disturbs them alike.
-fn measure(contenders: &[Contender], runs: u32, export: &Path) -> Result<Vec<Row>> {
-    let mut times = vec![Vec::new(); contenders.len()];
-    // Shows on a terminal alone.
-    let bar = ProgressBar::new(runs.into());
-    let mut left = runs;
-    while left > 0 {
-        let turn = left.min(TURN);
-        take_turns(contenders, turn, export, &mut times)?;
-        left -= turn;
-        bar.inc(turn.into());
-    }
-    bar.finish_and_clear();
-    let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
-        times.sort_by(f64::total_cmp);
-        Row {
-            name: contender.name.clone(),
-            remark: contender.remark.clone(),
-            median: milliseconds(median(&times)),
-            fastest: milliseconds(times[0]),
-        }
-    });
-    Ok(rows.collect())
-}
-
-/// Seconds in milliseconds, to the hundredth: what is worked out from a figure
-/// fits what is shown of it.
-fn milliseconds(seconds: f64) -> f64 {
-    (seconds * 1e5).round() / 1e2
-}
-
-/// The median of sorted figures.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    } else {
-        sorted[middle]
-    }
-}
-
-/// Has hyperfine run each command `runs` times, without a shell, and adds the
-/// times to those that there are. It writes them to the file `export`.
-fn take_turns(
-    contenders: &[Contender],
-    runs: u32,
-    export: &Path,
-    times: &mut [Vec<f64>],
-) -> Result<()> {
-    const DOING: &str = "read what hyperfine measured";
-    let mut hyperfine = Command::new("hyperfine");
-    hyperfine.args(["--shell=none", "--warmup=1", "--style=none", "--ignore-failure"]);
-    hyperfine.arg(format!("--runs={runs}")).arg("--export-json").arg(export);
-    hyperfine.args(contenders.iter().map(|contender| &contender.command));
-    let output = hyperfine.stdin(Stdio::null()).output().context("start hyperfine")?;
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        bail!("measure: hyperfine says: {}", why.trim().replace('\n', " "));
-    }
-    let text = fs::read(export).context(DOING)?;
-    let measured: Value = serde_json::from_slice(&text).context(DOING)?;
-    let list = |value: &Value| value.as_array().cloned().context(DOING);
-    let results = list(&measured["results"])?;
-    ensure!(results.len() == contenders.len(), "{DOING}: it is not all there");
-    for ((contender, result), times) in contenders.iter().zip(&results).zip(times) {
-        for status in list(&result["exit_codes"])? {
-            ensure!(
-                status == 0,
-                "measure {}: it exited with {status} after it had worked; try it: {}",
-                contender.name,
-                contender.command
-            );
-        }
-        times.extend(list(&result["times"])?.iter().filter_map(Value::as_f64));
-        ensure!(!times.is_empty(), "{DOING}: {} has no times", contender.name);
-    }
-    Ok(())
 }
 
 /// How and where the figures came about, in two sentences.
@@ -380,12 +266,5 @@ mod tests {
             let row = page.lines().find(|line| line.starts_with(&start)).expect(&lesson.name);
             assert!(row.ends_with(&format!("| {} |", lesson.adds)), "{row}");
         }
-    }
-
-    #[test]
-    fn a_median_is_in_the_middle() {
-        assert_eq!(median(&[1.0]), 1.0);
-        assert_eq!(median(&[1.0, 2.0]), 1.5);
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
     }
 }

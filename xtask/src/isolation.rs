@@ -15,6 +15,7 @@ use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
 use crate::style::{Style, colour};
+use crate::table::{self, Format, Side, Table};
 use lessons::Lesson;
 
 /// Start every step, read from the host's /proc what its container really
@@ -29,20 +30,18 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Format {
-    Text,
-    Markdown,
-    Svg,
-}
-
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let rows = measure_all()?;
         let style = Style::new(self.output.is_none() && colour(&io::stdout()));
         let table = match self.format {
-            Format::Text => text(&rows, style),
-            Format::Markdown => markdown(&rows),
+            Format::Text => {
+                let missing = format!("{NEEDS_ROOT}: measured only when root runs this task");
+                format!("{}\n{LEGEND}\n", table(&rows, &[&missing]).text(style))
+            }
+            Format::Markdown => {
+                format!("{}\n{LEGEND}\n", table(&rows, &[NEEDS_ROOT; COLUMNS.len()]).markdown())
+            }
             Format::Svg => svg::draw(&rows),
         };
         match &self.output {
@@ -255,52 +254,21 @@ fn parent(stat: &str) -> Option<u32> {
     after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn text(rows: &[Row], style: Style) -> String {
-    let widths = COLUMNS.map(|(column, _)| column.len().max(Cell::Shared.word().len()));
-    let first = rows.iter().map(|row| row.step.len()).max().unwrap_or_default();
-    let mut out = format!("{:first$}", "");
-    for ((column, _), width) in COLUMNS.into_iter().zip(widths) {
-        out += &format!("  {}", style.bold(&format!("{column:width$}")));
-    }
-    out.push('\n');
-    for row in rows {
-        out += &format!("{:first$}", row.step);
+/// What was measured as a table. `missing` stands for cells that were not.
+fn table<'a>(rows: &[Row], missing: &[&str]) -> Table<'a> {
+    let columns = COLUMNS.map(|(column, _)| (column, Side::Left));
+    let set = |cell: Cell| match cell {
+        Cell::Own => table::Cell::strong(cell.word()),
+        _ => table::Cell::new(cell.word()),
+    };
+    let rows = rows.iter().map(|row| {
+        let name = [table::Cell::new(&*row.step)].into_iter();
         match row.cells {
-            Some(cells) => {
-                for (cell, width) in cells.into_iter().zip(widths) {
-                    let word = format!("{:width$}", cell.word());
-                    out += "  ";
-                    out += &if cell == Cell::Own { style.green(&word) } else { word };
-                }
-            }
-            None => out += &format!("  {NEEDS_ROOT}: measured only when root runs this task"),
+            Some(cells) => name.chain(cells.map(set)).collect(),
+            None => name.chain(missing.iter().map(|text| table::Cell::new(*text))).collect(),
         }
-        out.push('\n');
-    }
-    let lines: Vec<&str> = out.lines().map(str::trim_end).collect();
-    format!("{}\n\n{LEGEND}\n", lines.join("\n"))
-}
-
-fn markdown(rows: &[Row]) -> String {
-    let mut out = String::from("| step |");
-    for (column, _) in COLUMNS {
-        out += &format!(" {column} |");
-    }
-    out += "\n| --- |";
-    out += &" --- |".repeat(COLUMNS.len());
-    for row in rows {
-        out += &format!("\n| {} |", row.step);
-        match row.cells {
-            Some(cells) => {
-                for cell in cells {
-                    let mark = if cell == Cell::Own { "**" } else { "" };
-                    out += &format!(" {mark}{}{mark} |", cell.word());
-                }
-            }
-            None => out += &format!(" {NEEDS_ROOT} |").repeat(COLUMNS.len()),
-        }
-    }
-    format!("{out}\n\n{LEGEND}\n")
+    });
+    Table { head: [&[("step", Side::Left)], &columns[..]].concat(), rows: rows.collect() }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod rootfs;
 mod run;
 mod say;
 mod style;
+mod table;
 mod temporary;
 mod verify;
 

@@ -6,8 +6,8 @@ pub(crate) const MARGIN: usize = 24;
 const STYLE: &str = include_str!("picture.css");
 
 /// The beginning of a picture: its size, its title, its description in lines,
-/// the colours, and the ground.
-pub(crate) fn head(height: usize, title: &str, described: &[String]) -> String {
+/// the colours, the ground, and the heading.
+pub(crate) fn head(height: usize, title: &str, heading: &str, described: &[String]) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"title desc\">\n  \
@@ -23,7 +23,23 @@ pub(crate) fn head(height: usize, title: &str, described: &[String]) -> String {
         WIDTH - 1,
         height - 1
     );
-    out
+    out + &text("title", MARGIN, 38, heading)
+}
+
+/// The beginning of a row: a line above it, and its name with the base line at
+/// `base`.
+pub(crate) fn row(y: usize, base: usize, name: &str) -> String {
+    line(y) + &text("step", MARGIN, base, name)
+}
+
+/// The end of a picture: a line, and sentences below it, the first with its
+/// base line at `base`.
+pub(crate) fn foot(bottom: usize, base: usize, sentences: &[&str]) -> String {
+    let mut out = line(bottom);
+    for (index, sentence) in sentences.iter().enumerate() {
+        out += &text("legend", MARGIN, base + 20 * index, sentence);
+    }
+    out + "</svg>\n"
 }
 
 /// Text with its base line at `y`.
@@ -33,7 +49,7 @@ pub(crate) fn text(class: &str, x: usize, y: usize, text: &str) -> String {
 }
 
 /// A line across the picture.
-pub(crate) fn line(y: usize) -> String {
+fn line(y: usize) -> String {
     format!(
         "  <line class=\"line\" x1=\"{MARGIN}\" y1=\"{y}.5\" x2=\"{}\" y2=\"{y}.5\"/>\n",
         WIDTH - MARGIN

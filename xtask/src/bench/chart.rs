@@ -1,7 +1,7 @@
 //! The first table as a picture.
 
 use super::{Row, is_step};
-use crate::picture::{MARGIN, head, line, text};
+use crate::picture::{self, MARGIN, text};
 
 /// Where the rows begin.
 const TOP: usize = 80;
@@ -21,15 +21,13 @@ pub(super) fn draw(rows: &[&Row], circumstances: &[String; 2]) -> String {
         .iter()
         .map(|row| format!("{}: {:.2} ms; {}", row.name, row.median, row.remark))
         .collect();
-    let mut out = head(bottom + 60, TITLE, &described);
-    out += &text("title", MARGIN, 38, TITLE);
+    let mut out = picture::head(bottom + 60, TITLE, TITLE, &described);
     out += &text("legend", MARGIN, 62, "median in milliseconds; shorter is better");
     for (index, row) in rows.iter().enumerate() {
         let y = TOP + index * ROW;
         let width = ((row.median / longest * LONGEST).round() as usize).max(2);
         let class = if is_step(row) { "own" } else { "peer" };
-        out += &line(y);
-        out += &text("step", MARGIN, y + 25, &row.name);
+        out += &picture::row(y, y + 25, &row.name);
         out += &format!(
             "  <g class=\"{class}\"><rect x=\"{LEFT}\" y=\"{}\" width=\"{width}\" height=\"{BAR}\" rx=\"4\"/></g>\n",
             y + 10
@@ -37,11 +35,7 @@ pub(super) fn draw(rows: &[&Row], circumstances: &[String; 2]) -> String {
         out += &text("figure", LEFT + width + 8, y + 25, &format!("{:.2} ms", row.median));
         out += &text("legend", LEFT, y + 47, &row.remark);
     }
-    out += &line(bottom);
-    for (index, sentence) in circumstances.iter().enumerate() {
-        out += &text("legend", MARGIN, bottom + 25 + 20 * index, sentence);
-    }
-    out + "</svg>\n"
+    out + &picture::foot(bottom, bottom + 25, &circumstances.each_ref().map(String::as_str))
 }
 
 #[cfg(test)]

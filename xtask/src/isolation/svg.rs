@@ -1,7 +1,7 @@
 //! The table as a picture.
 
 use super::{COLUMNS, Cell, LEGEND, NEEDS_ROOT, Row};
-use crate::picture::{MARGIN, head, line, text};
+use crate::picture::{self, MARGIN, text};
 
 /// Where the rows begin.
 const TOP: usize = 120;
@@ -19,8 +19,8 @@ pub(super) fn draw(rows: &[Row]) -> String {
     let bottom = TOP + rows.len() * ROW;
     let described: Vec<String> = rows.iter().map(describe).collect();
     let title = "What each step's container shares with the host";
-    let mut out = head(bottom + 44, title, &described);
-    out += &text("title", MARGIN, 38, &format!("{title}, as the host's /proc tells"));
+    let heading = format!("{title}, as the host's /proc tells");
+    let mut out = picture::head(bottom + 44, title, &heading, &described);
     for (index, (column, about)) in COLUMNS.into_iter().enumerate() {
         out += &text("column", middle(index), 82, column);
         out += &text("about", middle(index), 102, about);
@@ -28,16 +28,13 @@ pub(super) fn draw(rows: &[Row]) -> String {
     for (index, row) in rows.iter().enumerate() {
         out += &draw_row(row, TOP + index * ROW);
     }
-    out += &line(bottom);
-    out += &text("legend", MARGIN, bottom + 27, LEGEND);
-    out + "</svg>\n"
+    out + &picture::foot(bottom, bottom + 27, &[LEGEND])
 }
 
 fn draw_row(row: &Row, y: usize) -> String {
     let base = y + 25;
     let mut out = format!("  <g id=\"{}\">\n", row.step);
-    out += &line(y);
-    out += &text("step", MARGIN, base, &row.step);
+    out += &picture::row(y, base, &row.step);
     match row.cells {
         Some(cells) => {
             for (index, cell) in cells.into_iter().enumerate() {
@@ -71,4 +68,28 @@ fn describe(row: &Row) -> String {
 /// The middle of a column.
 fn middle(column: usize) -> usize {
     MARGIN + STEP + column * COLUMN + GAP / 2 + BOX.0 / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fourteen_lessons_fit() {
+        let row = |number| Row { step: format!("step{number:02}"), cells: None };
+        let rows: Vec<Row> = (1..=14).map(row).collect();
+        let svg = draw(&rows);
+        let value = |from: &str, name: &str| -> usize {
+            let value = from.split_once(&format!(" {name}=\"")).expect("a value").1;
+            value.split('"').next().expect("its end").parse().expect("a number")
+        };
+        let height = value(&svg, "height");
+        let lines: Vec<usize> =
+            svg.split("<text ").skip(1).map(|text| value(&format!(" {text}"), "y")).collect();
+        let names: Vec<usize> =
+            svg.split("<text class=\"step\"").skip(1).map(|text| value(text, "y")).collect();
+        assert_eq!(names.len(), 14, "{svg}");
+        assert!(names.windows(2).all(|pair| pair[0] + ROW == pair[1]), "{names:?}");
+        assert!(lines.iter().all(|y| *y < height), "{height}: {lines:?}");
+    }
 }

@@ -1,0 +1,105 @@
+//! What hyperfine measures.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::ProgressBar;
+use serde_json::Value;
+
+use super::{Contender, Row};
+
+/// How often a command is run before it is the next one's turn.
+const TURN: u32 = 5;
+
+/// Measures all commands by turns, so that what disturbs disturbs them alike.
+pub(super) fn by_turns(contenders: &[Contender], runs: u32, export: &Path) -> Result<Vec<Row>> {
+    let mut times = vec![Vec::new(); contenders.len()];
+    // Shows on a terminal alone.
+    let bar = ProgressBar::new(runs.into());
+    let mut left = runs;
+    while left > 0 {
+        let turn = left.min(TURN);
+        take_turns(contenders, turn, export, &mut times)?;
+        left -= turn;
+        bar.inc(turn.into());
+    }
+    bar.finish_and_clear();
+    let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
+        times.sort_by(f64::total_cmp);
+        Row {
+            name: contender.name.clone(),
+            remark: contender.remark.clone(),
+            median: milliseconds(median(&times)),
+            fastest: milliseconds(times[0]),
+        }
+    });
+    Ok(rows.collect())
+}
+
+/// Seconds in milliseconds, to the hundredth: what is worked out from a figure
+/// fits what is shown of it.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1e5).round() / 1e2
+}
+
+/// The median of sorted figures.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    } else {
+        sorted[middle]
+    }
+}
+
+/// Has hyperfine run each command `runs` times, without a shell, and adds the
+/// times to those that there are. It writes them to the file `export`.
+fn take_turns(
+    contenders: &[Contender],
+    runs: u32,
+    export: &Path,
+    times: &mut [Vec<f64>],
+) -> Result<()> {
+    const DOING: &str = "read what hyperfine measured";
+    let mut hyperfine = Command::new("hyperfine");
+    hyperfine.args(["--shell=none", "--warmup=1", "--style=none", "--ignore-failure"]);
+    hyperfine.arg(format!("--runs={runs}")).arg("--export-json").arg(export);
+    hyperfine.args(contenders.iter().map(|contender| &contender.command));
+    let output = hyperfine.stdin(Stdio::null()).output().context("start hyperfine")?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("measure: hyperfine says: {}", why.trim().replace('\n', " "));
+    }
+    let text = fs::read(export).context(DOING)?;
+    let measured: Value = serde_json::from_slice(&text).context(DOING)?;
+    let list = |value: &Value| value.as_array().cloned().context(DOING);
+    let results = list(&measured["results"])?;
+    ensure!(results.len() == contenders.len(), "{DOING}: it is not all there");
+    for ((contender, result), times) in contenders.iter().zip(&results).zip(times) {
+        for status in list(&result["exit_codes"])? {
+            ensure!(
+                status == 0,
+                "measure {}: it exited with {status} after it had worked; try it: {}",
+                contender.name,
+                contender.command
+            );
+        }
+        times.extend(list(&result["times"])?.iter().filter_map(Value::as_f64));
+        ensure!(!times.is_empty(), "{DOING}: {} has no times", contender.name);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!(median(&[1.0]), 1.0);
+        assert_eq!(median(&[1.0, 2.0]), 1.5);
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+    }
+}
