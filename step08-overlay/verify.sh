@@ -1,8 +1,8 @@
 #!/bin/sh
 # shellcheck disable=SC2016 # what stands in '' is for the shell inside
 # shellcheck disable=SC2119 # a start without options
-# shellcheck source=../xtask/verify-lib.sh
-. "$(dirname "$0")/../xtask/verify-lib.sh"
+# shellcheck source=../xtask/src/verify/lib.sh
+. "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
 # A copy of the root, with a few files to play with.
 copy_root

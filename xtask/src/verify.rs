@@ -18,6 +18,10 @@ use crate::say;
 pub(crate) use report::{Check, Checks, Verdict};
 use report::{Format, json, print_line, tap};
 
+/// What every script is written with.
+const LIBRARY: [&str; 3] =
+    ["xtask/src/verify/lib.sh", "xtask/src/verify/containers.sh", "xtask/src/verify/proc.sh"];
+
 /// Check what the lessons claim against the kernel's own evidence.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -113,8 +117,10 @@ fn verify(
     let refused = refused(lesson, step, root)?;
     let script = lesson.dir().join("verify.sh");
     let doing = || format!("run {}", script.display());
-    for file in [&script, &common::workspace().join("xtask/verify-lib.sh")] {
-        let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    for file in
+        [script.clone()].into_iter().chain(LIBRARY.map(|file| common::workspace().join(file)))
+    {
+        let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
         ensure!(
             !text.contains(&b'\r'),
             "run {}: it has the line ends of Windows, with which no shell can read it; clone the course anew",

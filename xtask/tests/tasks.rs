@@ -177,7 +177,7 @@ fn a_checkout_has_the_line_ends_of_a_shell() {
         return;
     }
     let dir = tempdir();
-    let files = ["step01-run/verify.sh", "step01-run/src/main.rs", "xtask/verify-lib.sh"];
+    let files = ["step01-run/verify.sh", "step01-run/src/main.rs", "xtask/src/verify/lib.sh"];
     let files = [&files[..], &["xtask/tests/corpus/climbs.tar.gz", ".gitattributes"]].concat();
     for file in &files {
         let to = dir.path().join(file);
@@ -203,10 +203,11 @@ fn a_checkout_has_the_line_ends_of_a_shell() {
 #[test]
 fn scripts_with_the_line_ends_of_windows_are_told() {
     let copy = Copy::new();
-    fs::create_dir(copy.path.join("xtask")).expect("make a directory");
-    let [lib, script] = ["xtask/verify-lib.sh", "step06-chroot/verify.sh"];
-    for windows in [lib, script] {
-        for file in [lib, script] {
+    fs::create_dir_all(copy.path.join("xtask/src/verify")).expect("make a directory");
+    let files = ["lib", "containers", "proc"].map(|name| format!("xtask/src/verify/{name}.sh"));
+    let files = [&files[..], &["step06-chroot/verify.sh".to_owned()]].concat();
+    for windows in &files {
+        for file in &files {
             let text = fs::read_to_string(workspace().join(file)).expect("read a script");
             let end = if file == windows { "\r\n" } else { "\n" };
             fs::write(copy.path.join(file), text.replace('\n', end)).expect("write a script");

@@ -1,0 +1,181 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2034,SC2154 # lib.sh sets some names, and the lessons read some
+# The containers of a check: lib.sh reads this.
+
+# --- A container that runs one command -------------------------------------
+
+run() {
+    hold_off && return 125
+    started=$(date +%s)
+    # timeout's own process is none of the program's: it has another standard
+    # error, to which this shell says, too, that something was killed.
+    # shellcheck disable=SC2016 # for the shell that becomes the program
+    { timeout -s KILL "$limit" sh -c 'exec "$@" 2>err' sh "$program" "$@"; } \
+        >out 2>told 6>&- 7>&- 8>&- 9>&-
+    status=$?
+    [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
+    return "$status"
+}
+
+# Whether nothing is to be run, and why.
+hold_off() {
+    [ -e hung ] && hands_off="not tried: an earlier container did not end in time"
+    echo "$hands_off" >out
+    : >err
+    [ "$why_not$hands_off" ]
+}
+
+out() {
+    run "$@"
+    cat out
+}
+
+err() {
+    run "$@"
+    cat err
+}
+
+exits() {
+    run "$@"
+    status=$?
+    echo "${hands_off:-$status}"
+}
+
+inside() {
+    out /bin/sh -c "$1"
+}
+
+# --- A container that stays ------------------------------------------------
+
+# start [OPTION...]
+start() {
+    main='' pid='' tree='' ended='' apart=''
+    : >"pid.$n"
+    : >"err.$n"
+    rm -f "lost.$n"
+    hold_off && return
+    started=$(date +%s)
+    to=$((5 + 2 * n)) from=$((4 + 2 * n))
+    rm -f "to.$n" "from.$n"
+    mkfifo "to.$n" "from.$n"
+    # The container ends when these close, whatever has become of this script.
+    # With both ends here nobody waits for another to open one: 3 and 4 are the
+    # container's.
+    eval "exec 3<>to.$n $to>to.$n 3<to.$n 4<>from.$n $from<from.$n 4>from.$n"
+    # Descriptor 5 is one that the caller happens to have open.
+    # shellcheck disable=SC2016 # for the shell that becomes the program
+    {
+        timeout -s KILL "$long" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
+            <&3 >&4 3<&- 4>&- 5</
+        status=$?
+        exec 3<&- 4>&-
+        end_all "$n"
+        exit "$status"
+    } 2>told 6>&- 7>&- 8>&- 9>&- &
+    echo $! >"job.$n"
+    exec 3<&- 4>&-
+    if [ "$(talk 'echo ready' | tail -n 1)" != ready ]; then
+        [ $(($(date +%s) - started)) -lt "$long" ] || : >hung
+        stop
+        why="the program ended with status $ended"
+        [ ! -e hung ] || why="the program did not answer within $long seconds"
+        {
+            echo "no container: $why"
+            cat "err.$n"
+        } >"lost.$n"
+        return 0
+    fi
+    main=$(cat "main.$n")
+    pid=$main tree=main
+    while child=$(children "$pid" | tail -n 1) && [ "$child" ]; do
+        pid=$child
+        tree="$tree -> child"
+    done
+    tree=${tree% -> child}
+    tree="$tree -> run"
+    # By device and inode: after pivot_root(2) its path is `/`, too.
+    case " $(own) " in
+    *' mnt '*) [ "$(stat -L -c %d:%i "/proc/$pid/root" 2>&1)" = "$(stat -L -c %d:%i /)" ] || apart=1 ;;
+    esac
+    echo "$pid" >"pid.$n"
+}
+
+ask() {
+    if [ "$why_not" ]; then
+        return
+    elif [ "$hands_off" ]; then
+        echo "$hands_off"
+    elif [ -s "pid.$n" ]; then
+        talk "$1"
+    fi
+}
+
+tell() {
+    ask "$1" >told
+}
+
+# In a process of its own: writing to a container that has ended is fatal.
+talk() (
+    printf '{ %s\n} <&- 2>&1; echo; echo end-of-answer\n' "$1" >&$((5 + 2 * n))
+    while IFS= read -r line && [ "$line" != end-of-answer ]; do
+        printf '%s\n' "$line"
+    done <&$((4 + 2 * n)) | tidy | sed '${/^$/d;}'
+)
+
+stop() {
+    rm -f "lost.$n"
+    [ -e "job.$n" ] || return
+    eval "exec $((5 + 2 * n))>&-"
+    wait "$(cat "job.$n")"
+    ended=$?
+    eval "exec $((4 + 2 * n))<&-"
+    rm -f "job.$n" "pid.$n"
+}
+
+# Ends what a program that has ended leaves of its container: a command that
+# nobody hands a signal on to may never stop by itself, and the answer that is
+# waited for would never come.
+end_all() {
+    until wait_until none_runs "$1"; do
+        left=$(running_now "$1")
+        echo "$left" >>outlived
+        # shellcheck disable=SC2086 # one word a process
+        kill -KILL $left
+    done
+}
+
+# Kills the program, and says what becomes of its command.
+after_kill() {
+    [ "$main" ] || return
+    kill -KILL "$main"
+    if wait_until has_ended "$pid"; then echo gone; else echo 'still there'; fi
+}
+
+# has_ended PID: a zombie has; whoever inherited it has not noticed yet.
+has_ended() {
+    ! grep -qs '^State:[[:blank:]]*[^Z[:blank:]]' "/proc/$1/status"
+}
+
+# The same for a second container; $main and $pid stay those of the first.
+two() {
+    first="$main $pid"
+    n=2
+    "$@"
+    n=1
+    main=${first% *} pid=${first#* }
+}
+
+# Asks only where the container has this namespace to itself: a script that
+# would change the host is not run there.
+within() {
+    case " $(own) " in
+    *" $1 "*) ask "$2" ;;
+    *) echo "not tried: the $1 namespace is the host's" ;;
+    esac
+}
+
+# Lets nothing more be run where the container that was started shares the
+# host's root or mounts: what follows would change them.
+guard_host() {
+    [ "$why_not$apart" ] || hands_off="not tried: the root or the mounts are the host's"
+}
