@@ -1,4 +1,4 @@
-//! What all eight steps have in common: the command line, the exit status, the
+//! What all steps have in common: the command line, the exit status, the
 //! streams, the environment and the open files.
 
 use std::ffi::OsString;
