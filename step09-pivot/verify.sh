@@ -45,6 +45,11 @@ new is 'no way out: enter the mount namespace again' 'held'           "$(inside 
 ")"
 needs nothing
 
+# /proc of the root leads the mount of proc to the place that is unmounted.
+mkdir top
+ln -s .. top/proc
+is 'no way out: /proc is a link to the old root'     '125'            "$(exits --lower top --lower "$root" true)"
+
 is 'a new container starts from scratch'             'empty'          "$(out sh -c 'echo x >/new'; inside 'test -e /new || echo empty')"
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"

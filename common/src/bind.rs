@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 
+use crate::host;
+
 /// A file or directory of the host, and where it shows in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
@@ -111,6 +113,8 @@ pub fn link_in(rootfs: &Path, link: &str, target: &str) -> Result<()> {
 
 fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
     let doing = || format!("open {} in the root", path.display());
+    // The name of the result is one of proc's.
+    ensure!(host::has_proc(), "{}: {NO_PROC}", doing());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = fcntl::open(rootfs, flags, Mode::empty());
     let root = root.with_context(|| format!("open the root {}", rootfs.display()))?;
@@ -147,6 +151,9 @@ impl NixPath for Place {
         self.name.with_nix_path(f)
     }
 }
+
+/// Why no place can be named, and no command be started.
+pub(crate) const NO_PROC: &str = "no proc is mounted on /proc, likely as that is a symbolic link in the root; make it a directory there";
 
 /// Opens a path below `root` for its name alone.
 fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {

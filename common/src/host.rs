@@ -6,6 +6,7 @@ use std::{env, fs, io};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use crate::open::text;
@@ -40,6 +41,19 @@ pub(crate) fn is_no_root() -> bool {
 /// Whether the current directory was removed.
 pub(crate) fn is_nowhere() -> bool {
     env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Whether `/proc` is a proc, and no symbolic link to one.
+pub(crate) fn has_proc() -> bool {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let found = open("/proc", flags, Mode::empty()).and_then(|proc| fstatfs(&proc));
+    found.is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+/// Whether another root is mounted on top of this one: `..` leads there.
+pub(crate) fn is_covered() -> bool {
+    let place = |path| fs::metadata(path).map(|dir| (dir.dev(), dir.ino())).ok();
+    place("/..") != place("/")
 }
 
 /// Whether the root of this process is not that of its mount namespace.

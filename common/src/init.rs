@@ -6,19 +6,19 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
-use crate::Exit;
+use crate::bind::NO_PROC;
 use crate::clone::{leave, raw_clone};
 use crate::doing::Doing;
 use crate::inherit::{close_all_but, wipe_environment};
-use crate::scratch;
 use crate::signals::{self, Signals};
 use crate::wait::{ANY, Waited, poll_on, wait_for};
+use crate::{Exit, host, scratch};
 
 /// In the child: its end of the line to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();
@@ -51,10 +51,13 @@ pub struct Run {
 ///
 /// # Errors
 ///
-/// When the kernel has no room for another process or refuses one of these, or
-/// the overlay on this run's [`Scratch`](crate::Scratch) is read-only.
+/// When the kernel has no room for another process or refuses one of these, the
+/// overlay on this run's [`Scratch`](crate::Scratch) is read-only, or the root's
+/// `/proc` led the mount of proc elsewhere.
 pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     scratch::check_root()?;
+    // Proc was then mounted on the old root, and unmounted in its place.
+    ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {NO_PROC}");
     close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
     // Root inside cannot override it: this program was executed in the caller's

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 use testkit::pty::Terminal;
-use testkit::{bin, containers_work, rootfs, sh, stderr, stdout, step};
+use testkit::{bin, containers_work, is_one_line, rootfs, sh, stderr, stdout, step};
 
 const STEP: &str = "step10-dev";
 
@@ -98,6 +98,26 @@ fn no_link_in_the_root_leads_out_of_it() {
     assert!(stderr(&output).contains("symbolic link to nothing"), "{}", stderr(&output));
     let names: Vec<_> = fs::read_dir(outside.path()).expect("list it").flatten().collect();
     assert_eq!(names.len(), 1, "{names:?}");
+}
+
+/// The mount of proc follows such a link to the old root, and what is unmounted
+/// then is that proc.
+#[test]
+fn no_link_at_proc_keeps_the_old_root() {
+    if !containers_work() {
+        return;
+    }
+    for target in ["..", "/", "/.."] {
+        let top = tempfile::tempdir().expect("a layer");
+        symlink(target, top.path().join("proc")).expect("make a link");
+        for step in ["step09-pivot", STEP] {
+            let mut command = testkit::step(step);
+            command.arg("--lower").arg(top.path()).arg("--lower").arg(rootfs());
+            let output = command.args(["/bin/ls", "/.."]).output().expect("start the step");
+            assert_eq!(output.status.code(), Some(125), "{step} {target}: {}", stdout(&output));
+            assert!(is_one_line(step, &stderr(&output)), "{step} {target}: {}", stderr(&output));
+        }
+    }
 }
 
 /// A mount below what is bound is bound, and made read-only, with it.
