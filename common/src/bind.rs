@@ -60,7 +60,7 @@ impl Bind {
             parts.next() == Some(Component::RootDir)
                 && parts.next().is_some_and(|first| first != Component::Normal("proc".as_ref()))
                 && !bind.inside.components().any(|part| part == Component::ParentDir),
-            "--bind {}: the place inside must begin with `/`, must not be `/` or in /proc, and must have no `..`",
+            "--bind {}: the path inside must begin with `/`, must not be `/` or in /proc, and must have no `..`",
             bind
         );
         Ok(bind)
@@ -124,8 +124,8 @@ fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
     };
     let place = Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place };
     match (directory, fs::metadata(&place.name).with_context(doing)?.is_dir()) {
-        (true, false) => bail!("{}: it is a file, and the place for a directory", doing()),
-        (false, true) => bail!("{}: it is a directory, and the place for a file", doing()),
+        (true, false) => bail!("{}: a file is there, but a directory is needed", doing()),
+        (false, true) => bail!("{}: a directory is there, but a file is needed", doing()),
         _ => {}
     }
     Ok(place)
@@ -192,7 +192,9 @@ fn make(above: &OwnedFd, name: &Path, directory: bool) -> Result<()> {
         openat(above, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
     };
     match made {
-        Err(Errno::EEXIST) => Err(anyhow!("it is a symbolic link to nothing; remove the link")),
+        Err(Errno::EEXIST) => {
+            Err(anyhow!("it is a symbolic link to a missing file; remove the link"))
+        }
         made => Ok(made?),
     }
 }

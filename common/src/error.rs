@@ -50,7 +50,7 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
     let mut line = one_line(error);
     let errno = error.chain().find_map(errno_of);
     if errno.is_some_and(|errno| REFUSALS.contains(&errno)) && hint(error).is_none() {
-        line.push_str("; `cargo xtask doctor` says what this host refuses");
+        line.push_str("; `cargo xtask doctor` shows which calls this host refuses");
     }
     note(&line);
     error.downcast_ref::<Failure>().map_or(Exit::SETUP, |failure| failure.exit)

@@ -122,36 +122,36 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
     let shown = path.display();
     let why = match errno {
         Errno::EACCES if path.is_dir() => "it is a directory".to_owned(),
-        Errno::EACCES if path.exists() && !path.is_file() => "it is no regular file".to_owned(),
+        Errno::EACCES if path.exists() && !path.is_file() => "it is not a regular file".to_owned(),
         Errno::EACCES if is_noexec(path) => {
-            "its file system is mounted noexec; move it to another".to_owned()
+            "its file system is mounted noexec; move it to another file system".to_owned()
         }
         Errno::EACCES if access(path, AccessFlags::X_OK).is_err() => {
-            "Permission denied; it is not executable for this user (chmod +x makes it so)"
+            "Permission denied; this user cannot execute it; make it executable with chmod +x"
                 .to_owned()
         }
         Errno::ELOOP if path.exists() => {
-            "its #! line leads from one script to the next without an end".to_owned()
+            "its #! lines lead from script to script without an end".to_owned()
         }
         Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELIBBAD => match needs(path) {
             Some(Needs::Interpreter(file)) if file.as_os_str().is_empty() => {
                 "its #! line names no interpreter".to_owned()
             }
             Some(Needs::Interpreter(file)) if file.as_os_str().as_bytes().ends_with(b"\r") => {
-                "its #! line ends as on Windows, with a carriage return; save it without".to_owned()
+                "its #! line ends with a carriage return, as on Windows; save it without carriage returns".to_owned()
             }
             Some(Needs::Interpreter(file)) => format!(
-                "its interpreter {} cannot be executed here; install that, or run another program",
+                "its interpreter {} cannot be executed here; install the interpreter, or run another program",
                 file.display()
             ),
             Some(Needs::Loader(file)) => format!(
-                "its loader {} is not in this root; use a program that was built for this root, or a static one",
+                "its loader {} is not in this root; use a program for this root, or a static program",
                 file.display()
             ),
             None => errno.desc().to_owned(),
         },
-        Errno::ENOEXEC => "it is neither a program for this machine nor a script that begins with #!".to_owned(),
-        Errno::E2BIG => "the arguments and the environment are too long together, or one argument is over 128 KiB".to_owned(),
+        Errno::ENOEXEC => "it is not a program for this machine, and not a script that begins with #!".to_owned(),
+        Errno::E2BIG => "the arguments and the environment together are too long, or an argument is longer than 128 KiB".to_owned(),
         _ => errno.desc().to_owned(),
     };
     format!("execute {shown}: {why}")

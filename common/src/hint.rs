@@ -127,34 +127,35 @@ const ROWS: &[Row] = &[
         call: Call::Print,
         errno: Errno::ENOSPC,
         seen: always,
-        remedy: "the file system it goes to is full; free some room",
+        remedy: "the file system of that file is full; free some space",
     },
     Row { call: Call::Any, errno: Errno::ENOSPC, seen: always, remedy: FULL },
     Row {
         call: Call::Any,
         errno: Errno::EMFILE,
         seen: always,
-        remedy: "a limit on open files is reached; raise it with ulimit -n",
+        remedy: "this process has reached the limit on open files; raise it with ulimit -n",
     },
     Row {
         call: Call::Any,
         errno: Errno::ELOOP,
         seen: always,
-        remedy: "a symbolic link on the way leads back to itself",
+        remedy: "a symbolic link in the path leads back to itself",
     },
     Row {
         call: Call::Any,
         errno: Errno::ENAMETOOLONG,
         seen: always,
-        remedy: "a name can have 255 bytes, a path 4095",
+        remedy: "use a name of at most 255 bytes and a path of at most 4095",
     },
 ];
 
-const APPARMOR: &str = "this host's AppArmor keeps capabilities from new user namespaces; as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or better the profile of docs/hosts.md";
-const SELINUX: &str = "a security module refuses it, likely SELinux; use an unconfined login";
-pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely no root at all; fetch one with `cargo xtask fetch-rootfs --force`, or name another directory";
-const TAKEN: &str = "something else has that name; name another directory with --scratch or TMPDIR";
-const FULL: &str = "the file system is full; free some room, or name a directory elsewhere with --scratch or TMPDIR";
+const APPARMOR: &str = "this host's AppArmor gives no capabilities in a new user namespace; use the profile of docs/hosts.md, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
+const SELINUX: &str =
+    "a security module, likely SELinux, refuses this; log in as an unconfined user";
+pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely not a root; fetch a root with `cargo xtask fetch-rootfs --force`, or name another directory";
+const TAKEN: &str = "a file has that name; name another directory with --scratch or TMPDIR";
+const FULL: &str = "the file system is full; free some space, or name a directory on another file system with --scratch or TMPDIR";
 
 fn always(_failed: &Failed) -> bool {
     true
@@ -176,7 +177,7 @@ mod tests {
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
         assert_eq!(of("chdir to /", Errno::EIO), "");
         // A name is no cause.
-        assert!(of("chroot to /proc/self/fd/9", Errno::EACCES).contains("let this user through"));
+        assert!(of("chroot to /proc/self/fd/9", Errno::EACCES).contains("let this user enter"));
         assert!(of("chroot to /mount proc", Errno::ENOENT).contains("fetch-rootfs"));
     }
 

@@ -53,7 +53,7 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     // The kernel would cut it off without a word.
     ensure!(
         names.len() < PAGE - 2 * OTHER - WORDS,
-        "mount an overlay: the names of {} layers are too long for mount(2); name fewer",
+        "mount an overlay: the names of {} layers are too long for mount(2); name fewer layers",
         layers.len()
     );
     Ok(names)
@@ -99,9 +99,9 @@ pub(crate) fn warn_of_owner(layer: &Path) {
     let Ok(found) = fs::metadata(layer) else { return };
     if found.uid() != uid.as_raw() || found.gid() != gid.as_raw() {
         note(&format!(
-            "{} belongs to user {} and group {}, and the container has user {uid} and group {gid} \
-             alone: its files can be read, but changing one fails with \"Permission denied\" or \
-             \"Value too large\"; unpack it as the user who runs the container, with that group",
+            "{} belongs to user {} and group {}, but the container has only user {uid} and \
+             group {gid}: it can read the files, but cannot change them (\"Permission denied\" or \
+             \"Value too large\"); unpack the layer as the user and group that run the container",
             layer.display(),
             found.uid(),
             found.gid()

@@ -51,7 +51,8 @@ pub fn remove_tree(tree: &Path) -> Result<()> {
 /// As [`remove_tree`].
 pub fn remove_tree_in(above: impl AsFd, tree: &Path) -> Result<()> {
     let above = above.as_fd().try_clone_to_owned().with_context(|| doing(tree))?;
-    let name = tree.file_name().with_context(|| format!("{}: it has no name", doing(tree)))?;
+    let name =
+        tree.file_name().with_context(|| format!("{}: the path has no last name", doing(tree)))?;
     let name = CString::new(name.as_bytes()).with_context(|| doing(tree))?;
     let mut walk = Walk::new(above, name, tree, DESCRIPTORS);
     while walk.step() {}
@@ -312,7 +313,7 @@ impl Walk<'_> {
                 format!("it belongs to another user: remove the rest as root (sudo rm -r {tree})"),
             ),
             Why::Errno(Errno::EXDEV | Errno::EBUSY) => (
-                "something is mounted there",
+                "a file system is mounted there",
                 format!("unmount it with umount(8), and remove {tree} again"),
             ),
             Why::Errno(Errno::EPERM) => (
@@ -320,7 +321,7 @@ impl Walk<'_> {
                 format!("make it mutable with chattr(1), and remove {tree} again"),
             ),
             Why::Errno(errno) => (errno.desc(), format!("remove {tree} again")),
-            Why::Moved => ("it was moved meanwhile", format!("remove {tree} again")),
+            Why::Moved => ("another process has moved it", format!("remove {tree} again")),
         };
         bail!("{line}: {why}; {remedy}")
     }

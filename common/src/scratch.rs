@@ -60,7 +60,7 @@ impl Scratch {
     fn named(name: &Path) -> Result<Scratch> {
         let Some(dir) = Dir::named(name)? else {
             bail!(
-                "use the scratch directory {}: another container is using it; wait for its end, or name another one",
+                "use the scratch directory {}: another container is using it; wait until that container ends, or name another directory",
                 name.display()
             );
         };
@@ -164,7 +164,7 @@ const ENTRIES: [&str; 3] = ["upper", "work", "merged"];
 const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
 /// What a file system without user attributes does not do.
-const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: deleting a directory of a lower layer fails with \"I/O error\"; name a directory on a disk with --scratch or TMPDIR";
+const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
 
 /// What the child, which mounts by names, must find again.
 struct Run {
@@ -218,7 +218,7 @@ pub(crate) fn name_holds(layer: &Path, dir: &File) -> Result<bool> {
     Ok(false)
 }
 
-const REPLACED: &str = "somebody else has put another directory in its place; name a scratch directory where nobody else can write";
+const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
 
 /// Fails where this run has a scratch directory and the root of this process is
 /// not an overlay on it that can be written to.
@@ -248,7 +248,7 @@ fn writable(at: &Path, merged: &Path) -> Result<()> {
     let read_only = found.flags().contains(FsFlags::ST_RDONLY);
     ensure!(
         !read_only || found.filesystem_type() != OVERLAYFS_SUPER_MAGIC,
-        "{}: it is read-only, for the kernel could not make work/work in the scratch directory; likely no room or no inode is left there: free some, or name a directory elsewhere with --scratch or TMPDIR",
+        "{}: it is read-only, because the kernel could not make work/work in the scratch directory; the file system is likely full: free some space, or name a directory on another file system with --scratch or TMPDIR",
         doing()
     );
     Ok(())

@@ -60,22 +60,22 @@ pub struct Opt {
 const ROOTFS: Opt = Opt {
     name: "--rootfs",
     value: "DIR",
-    help: "the root; else $CONTAINER_ROOTFS, else rootfs/ in the workspace",
+    help: "the root [default: $CONTAINER_ROOTFS, else rootfs/ in the workspace]",
 };
 const LOWER: Opt = Opt {
     name: "--lower",
     value: "DIR",
-    help: "a lower layer instead of the rootfs; several: the topmost first",
+    help: "a lower layer instead of the root; repeat it for more layers, topmost first",
 };
 const SCRATCH: Opt = Opt {
     name: "--scratch",
     value: "DIR",
-    help: "where upper, work and merged stay; else they go with the run",
+    help: "a directory for upper, work and merged that stays [default: a temporary directory]",
 };
 const BIND: Opt = Opt {
     name: "--bind",
     value: "HOST:INSIDE[:ro]",
-    help: "a file or directory of the host, and where it shows inside; several times",
+    help: "show a file or directory of the host in the container; repeat it for more",
 };
 
 /// What the command line says.
@@ -171,7 +171,7 @@ impl Step {
             }
             let known = self.options.iter().find(|option| option.name.as_bytes() == name);
             let Some(option) = known else {
-                anyhow::bail!("no such option: {}", word.display());
+                anyhow::bail!("unknown option {}", word.display());
             };
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
             let value = value.or_else(|| left.next()).filter(|value| !value.is_empty());
@@ -183,7 +183,7 @@ impl Step {
                 _ => args.scratch = Some(value.into()),
             }
         };
-        let command = command.context("no command is named")?;
+        let command = command.context("the command is missing")?;
         args.command = words([command].into_iter().chain(left).collect())?;
         Ok(Parsed::Run(args))
     }
@@ -235,7 +235,7 @@ impl Args {
         crate::signals::block()?;
         let scratch = Scratch::new(self.scratch.as_deref())?;
         if io::stderr().is_terminal() && io::stdin().is_terminal() {
-            note(&format!("changes land in {}", scratch.upper().display()));
+            note(&format!("changes go to {}", scratch.upper().display()));
         }
         Ok(scratch)
     }

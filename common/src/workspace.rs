@@ -61,7 +61,7 @@ fn why_not(dir: &Path) -> Option<String> {
         Err(error) => error.kind().to_string(),
     };
     Some(format!(
-        "the course in {} is left alone, since another user could change it: {why}; take a copy of your own, or name a root with --rootfs",
+        "the course in {} is not used, because another user could change it: {why}; use your own copy of the course, or name a root with --rootfs",
         dir.display()
     ))
 }

@@ -77,7 +77,7 @@ fn mount_proc() -> Result<()> {
     mount(Some("proc"), "/proc", Some("proc"), flags, NONE).context("mount proc on /proc")
 }
 
-/// Mounts an overlay: changes land in upper, and the lower layers stay as they are.
+/// Mounts an overlay: changes go to upper, and the lower layers stay as they are.
 fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
     let lower = common::lowerdir(layers)?;
     let upper = common::option(&scratch.upper())?;

@@ -143,13 +143,13 @@ fn a_place_of_the_wrong_kind_is_refused() {
     let output = bound(top.path(), dir.path(), "/file", "true");
     assert_eq!(output.status.code(), Some(125));
     assert!(
-        stderr(&output).contains("it is a file, and the place for a directory"),
+        stderr(&output).contains("a file is there, but a directory is needed"),
         "{}",
         stderr(&output)
     );
     let output = bound(top.path(), &dir.path().join("file"), "/etc", "true");
     assert!(
-        stderr(&output).contains("it is a directory, and the place for a file"),
+        stderr(&output).contains("a directory is there, but a file is needed"),
         "{}",
         stderr(&output)
     );

@@ -296,5 +296,5 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
         None => cause.to_string(),
     });
     let line = causes.collect::<Vec<_>>().join(": ");
-    anyhow!("{line}; free some room, or name a directory elsewhere with --dest")
+    anyhow!("{line}; free some space, or name a directory on another file system with --dest")
 }

@@ -17,26 +17,26 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::Clone,
         errno: Errno::EPERM,
         seen: |failed| user(failed) && host::is_unmapped(),
-        remedy: "this process has no ID in its user namespace, as in lesson 3's container, and the kernel makes no other there; start it outside",
+        remedy: "this process has no ID in its user namespace, as in the container of lesson 3, so the kernel refuses a further user namespace; start it outside of that container",
     },
     Row {
         call: Call::Clone,
         errno: Errno::EPERM,
         seen: |failed| user(failed) && host::says(USERNS_CLONE, "0"),
-        remedy: "this kernel keeps user namespaces to root; as root: sysctl kernel.unprivileged_userns_clone=1",
+        remedy: "this kernel allows user namespaces to root only; as root: sysctl kernel.unprivileged_userns_clone=1",
     },
     Row { call: Call::Clone, errno: Errno::EPERM, seen: |_| host::is_filtered(), remedy: SECCOMP },
     Row {
         call: Call::Clone,
         errno: Errno::EPERM,
         seen: user,
-        remedy: "likely a security module or a policy of this host forbids user namespaces",
+        remedy: "a security module or a policy of this host likely forbids user namespaces",
     },
     Row {
         call: Call::Clone,
         errno: Errno::EPERM,
         seen: always,
-        remedy: "only root may make these namespaces by themselves; use sudo, or step 3, which makes them in a user namespace",
+        remedy: "only root can make these namespaces without a user namespace; use sudo, or step 3, which makes a user namespace too",
     },
     Row { call: Call::Clone, errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
     Row { call: Call::Clone, errno: Errno::EUSERS, seen: always, remedy: LIMIT },
@@ -45,18 +45,17 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::Clone,
         errno: Errno::EINVAL,
         seen: user,
-        remedy: "likely a kernel without user namespaces, such as WSL 1's; use WSL 2 or another kernel",
+        remedy: "this kernel likely has no user namespaces, as in WSL 1; use WSL 2 or another kernel",
     },
     Row { call: Call::Clone, errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
     Row { call: Call::Fork, errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
 ];
 
-const CHROOT: &str =
-    "this process is in a chroot, and the kernel makes no user namespace there; start it outside";
-const LIMIT: &str = "a limit on namespaces is reached; as root: sysctl user.max_user_namespaces=10000, and likewise the other user.max_*_namespaces";
-const SECCOMP: &str = "a seccomp filter is in force, as in a Docker container, and likely refuses this; there: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
+const CHROOT: &str = "this process is in a chroot, and the kernel makes no user namespace there; start it outside of the chroot";
+const LIMIT: &str = "this host has reached a limit on namespaces; as root: sysctl user.max_user_namespaces=10000, and the same for the other user.max_*_namespaces";
+const SECCOMP: &str = "a seccomp filter, as in a Docker container, likely refuses this; start that container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
 const PROCESSES: &str =
-    "a limit on processes is reached: ulimit -u, or pids.max of the control group";
+    "this user has reached a limit on processes; raise ulimit -u, or pids.max of the control group";
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
 
 /// Whether a user namespace was asked for.

@@ -10,7 +10,7 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::MapIds,
         errno: Errno::ENOENT,
         seen: always,
-        remedy: "the caller has no /proc mounted; mount one",
+        remedy: "there is no /proc on this host; mount proc on /proc",
     },
     Row {
         call: Call::MapIds,
@@ -29,6 +29,6 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::MapIds,
         errno: Errno::EPERM,
         seen: always,
-        remedy: "a map is written once, for the caller's own ID, and gid_map after setgroups says deny",
+        remedy: "write each map only once, map only your own ID, and write deny to setgroups before gid_map",
     },
 ];

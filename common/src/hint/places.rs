@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::EnterRoot,
         errno: Errno::EPERM,
         seen: always,
-        remedy: "chroot needs CAP_SYS_CHROOT, which root of the user namespace has once its ID is mapped",
+        remedy: "chroot needs CAP_SYS_CHROOT; map your ID to root of a user namespace first",
     },
     Row { call: Call::MakeScratch, errno: Errno::ENOENT, seen: always, remedy: SCRATCH },
     Row { call: Call::MakeScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
@@ -30,12 +30,11 @@ pub(super) const ROWS: &[Row] = &[
     Row { call: Call::MakeScratch, errno: Errno::ENOTDIR, seen: always, remedy: SCRATCH },
 ];
 
-const FETCH: &str = "fetch one with `cargo xtask fetch-rootfs`, or name a directory that is there";
+const FETCH: &str = "fetch a root with `cargo xtask fetch-rootfs`, or name an existing directory";
 const DIRECTORY: &str = "name a directory";
-const WAY: &str = "the directories down to it must let this user through";
-const SCRATCH: &str =
-    "name a directory in which this user can make others, with --scratch or TMPDIR";
-const GONE: &str = "the current directory was removed; go to one that is there";
+const WAY: &str = "let this user enter it and each directory above it (chmod +x)";
+const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
+const GONE: &str = "the current directory no longer exists; cd to an existing directory";
 
 /// Whether a name that is not absolute was looked up where nothing is left.
 fn here_is_gone(failed: &Failed) -> bool {

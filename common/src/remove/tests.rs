@@ -108,7 +108,7 @@ fn a_mount_that_comes_meanwhile_is_not_entered() {
         mount(Some(&outside), &there, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
         let error = end(walk).expect_err("something stays").to_string();
         assert!(
-            error.contains("tree/a/b stays: something is mounted there; unmount it"),
+            error.contains("tree/a/b stays: a file system is mounted there; unmount it"),
             "{error}"
         );
         assert!(place.path("outside/x").exists() && !place.path("tree/c").exists());
@@ -134,7 +134,7 @@ fn another_directory_in_the_place_of_one_is_left() {
     let tree = tree.display();
     assert_eq!(
         error.to_string(),
-        format!("remove {tree}: {tree}/a stays: it was moved meanwhile; remove {tree} again")
+        format!("remove {tree}: {tree}/a stays: another process has moved it; remove {tree} again")
     );
     assert!(place.path("tree/a/b/y").exists() && place.path("tree/a/b/c/x").exists());
     assert!(!place.path("tree/z").exists());

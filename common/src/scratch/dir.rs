@@ -61,7 +61,11 @@ impl Dir {
         let link =
             fs::symlink_metadata(link).with_context(|| Doing::LockScratch(name.to_owned()))?;
         if link.is_symlink() && !is_trusted(link.uid()) {
-            bail!("{}: it is a symbolic link that {}; name another one", doing(), belongs(&link));
+            bail!(
+                "{}: it is a symbolic link that {}; name another directory",
+                doing(),
+                belongs(&link)
+            );
         }
         let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(name);
@@ -72,7 +76,7 @@ impl Dir {
         let found = dir.as_ref().map(|dir| &dir.found);
         if let Some(found) = found.filter(|found| !is_own(found)) {
             bail!(
-                "{}: it {}; name one that belongs to user {} and that nobody else can write to",
+                "{}: it {}; name a directory that belongs to user {} and that no other user can write to",
                 doing(),
                 belongs(found),
                 getuid()
@@ -106,14 +110,14 @@ impl Dir {
         let found = self.look_at(entry).with_context(doing)?;
         ensure!(
             found.is_dir(),
-            "{}: it is no directory; remove it, or name another scratch directory",
+            "{}: it is not a directory; remove it, or name another scratch directory",
             doing()
         );
         // The overlay could not be mounted, or would be read-only.
         let (uid, gid) = (getuid(), getgid());
         ensure!(
             found.uid() == uid.as_raw() && found.gid() == gid.as_raw(),
-            "{}: it {}, and the container has user {uid} and group {gid} alone; name another one",
+            "{}: it {}, and the container has only user {uid} and group {gid}; name another directory",
             doing(),
             belongs(&found)
         );

@@ -79,7 +79,7 @@ pub(super) fn home() -> Result<Home> {
     }
     others.sort_by_key(|(worth, _home)| Reverse(*worth));
     if others.is_empty() {
-        return Err(refused.context("no place for scratch directories is known")?);
+        return Err(refused.context("find a place for scratch directories")?);
     }
     let ((attributes, _room), home) = others.remove(0);
     discard(others);
@@ -216,11 +216,11 @@ fn refusal(name: &Path, errno: Errno) -> Error {
     let doing = format!("make scratch directories in {}", name.display());
     match fs::symlink_metadata(name) {
         Ok(found) if found.is_dir() => anyhow!(
-            "{doing}: it {}, and must be user {}'s and writable for nobody else; set TMPDIR to another directory",
+            "{doing}: it {}, but must belong to user {}, and no other user may write to it; set TMPDIR to another directory",
             belongs(&found),
             getuid()
         ),
-        Ok(_other) => anyhow!("{doing}: it is no directory; set TMPDIR to another directory"),
+        Ok(_other) => anyhow!("{doing}: it is not a directory; set TMPDIR to another directory"),
         Err(_gone) => Error::from(errno).context(doing),
     }
 }

@@ -66,12 +66,14 @@ fn standing_in(name: &str, dir: &str) -> String {
     }
 }
 
-const MISSING: &str = "No such file or directory; fetch one with `cargo xtask fetch-rootfs`, \
-    or name a directory that is there";
+const MISSING: &str = "No such file or directory; fetch a root with `cargo xtask fetch-rootfs`, \
+    or name an existing directory";
 const NO_DIRECTORY: &str = "Not a directory; name a directory";
 const LOOP: &str =
-    "Too many symbolic links encountered; a symbolic link on the way leads back to itself";
-const TOO_LONG: &str = "File name too long; a name can have 255 bytes, a path 4095";
+    "Too many symbolic links encountered; a symbolic link in the path leads back to itself";
+const TOO_LONG: &str =
+    "File name too long; use a name of at most 255 bytes and a path of at most 4095";
 
-const NO_LAYER: &str = "Invalid argument; likely a layer has mounts below it, as / has, \
-    is no place for files, as /proc, or lies on an overlay on an overlay; name another";
+const NO_LAYER: &str = "Invalid argument; a layer likely has mounts below it, as / has, \
+    or is on a file system of the kernel, as /proc, or on an overlay on an overlay; \
+    name another layer";

@@ -218,7 +218,7 @@ fn a_scratch_directory_is_for_one_container_and_stays() {
         stderr(&second),
         format!(
             "{STEP}: use the scratch directory {}: another container is using it; \
-             wait for its end, or name another one",
+             wait until that container ends, or name another directory",
             kept.display()
         )
     );

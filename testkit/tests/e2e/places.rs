@@ -94,8 +94,8 @@ fn where_no_place_is_left_the_remedy_is_named() {
         done"
     );
     let said = "make scratch directories in /var/tmp/containers-0: it belongs to user 0 and group \
-        0 and has mode 777, and must be user 0's and writable for nobody else; set TMPDIR to \
-        another directory";
+        0 and has mode 777, but must belong to user 0, and no other user may write to it; \
+        set TMPDIR to another directory";
     refused(&placed(&setup, ":"), said);
     // Which it is.
     let other = format!("{setup}\nmkdir -m 700 /tmp/mine && export TMPDIR=/tmp/mine");
@@ -111,8 +111,8 @@ fn a_place_without_user_attributes_is_told_and_diagnosed() {
     let ramfs = |at: &str| format!("{WITHOUT_ATTRIBUTES} {at}\n");
     let setup = ["/dev/shm", "/tmp", "/var/tmp"].map(ramfs).concat();
     let said = stderr(&placed(&setup, ":"));
-    let why = "on a file system without user attributes, as a tmpfs before Linux 6.6: deleting a \
-        directory of a lower layer fails with \"I/O error\"; name a directory on a disk with \
+    let why = "on a file system without user attributes, as a tmpfs before Linux 6.6: you cannot \
+        delete a directory of a lower layer (\"I/O error\"); name a directory on a disk with \
         --scratch or TMPDIR";
     assert!(said.lines().next().is_some_and(|line| line.ends_with(why)), "{said}");
     let mut doctor = within(&format!("{setup}unset TMPDIR"), "xtask");
@@ -165,7 +165,7 @@ fn what_a_named_scratch_directory_holds_is_looked_at() {
         command.arg("--scratch").arg(&kept).args(["/bin/sh", "-c", "echo x >/x"]);
         command.output().expect("start a step")
     };
-    let none = "it is no directory; remove it, or name another scratch directory";
+    let none = "it is not a directory; remove it, or name another scratch directory";
     for entry in ["upper", "work", "merged"] {
         for kind in ["link", "dangling link", "file", "FIFO"] {
             fs::create_dir(&kept).expect("make a directory");
@@ -193,7 +193,7 @@ fn what_a_named_scratch_directory_holds_is_looked_at() {
         &run(),
         &format!(
             "use the scratch directory {}: it belongs to user {} and group {} and has mode 707; \
-             name one that belongs to user {1} and that nobody else can write to",
+             name a directory that belongs to user {1} and that no other user can write to",
             kept.display(),
             found.uid(),
             found.gid()
@@ -251,7 +251,7 @@ fn what_is_made_in_a_directory_of_another_group_gets_the_callers() {
         &output.expect("start a step"),
         &format!(
             "use the scratch directory {}: it belongs to user {uid} and group {group} and has mode \
-             755, and the container has user {uid} and group {gid} alone; name another one",
+             755, and the container has only user {uid} and group {gid}; name another directory",
             upper.display()
         ),
     );
@@ -268,9 +268,9 @@ fn an_overlay_that_the_kernel_makes_read_only_is_refused() {
     // As many inodes as the scratch directory takes, and none for work/work.
     let mut command = within("mount -t tmpfs -o nr_inodes=5 tmpfs m", STEP);
     command.args(["--scratch", "m/s", "true"]).current_dir(place.path());
-    let said = "use the overlay on m/s/merged: it is read-only, for the kernel could not \
-        make work/work in the scratch directory; likely no room or no inode is left \
-        there: free some, or name a directory elsewhere with --scratch or TMPDIR";
+    let said = "use the overlay on m/s/merged: it is read-only, because the kernel could not \
+        make work/work in the scratch directory; the file system is likely full: \
+        free some space, or name a directory on another file system with --scratch or TMPDIR";
     refused(&command.output().expect("start a step"), said);
 }
 
@@ -291,14 +291,14 @@ fn a_scratch_directory_of_another_user_is_refused() {
     chown(&upper, Some(1), Some(1)).expect("give it away");
     let why = "it belongs to user 1 and group 1 and has mode 755";
     let said = format!(
-        "use the scratch directory {}: {why}, and the container has user 0 and group 0 alone; \
-         name another one",
+        "use the scratch directory {}: {why}, and the container has only user 0 and group 0; \
+         name another directory",
         upper.display()
     );
     refused(&run(), &said);
     chown(&kept, Some(1), Some(1)).expect("give it away");
-    let why = "it belongs to user 1 and group 1 and has mode 700; name one that belongs to user 0 \
-        and that nobody else can write to";
+    let why = "it belongs to user 1 and group 1 and has mode 700; name a directory that belongs to \
+        user 0 and that no other user can write to";
     refused(&run(), &format!("use the scratch directory {}: {why}", kept.display()));
 
     // A link of another user's leads to what may be any directory of ours.
@@ -308,7 +308,8 @@ fn a_scratch_directory_of_another_user_is_refused() {
     std::os::unix::fs::lchown(&link, Some(1), Some(1)).expect("give it away");
     let output = step(STEP).arg("--scratch").arg(&link).arg("true").output();
     let why = "it is a symbolic link that belongs to user 1 and group 1 and has mode 777";
-    let said = format!("use the scratch directory {}: {why}; name another one", link.display());
+    let said =
+        format!("use the scratch directory {}: {why}; name another directory", link.display());
     refused(&output.expect("start a step"), &said);
     common::remove_tree(&kept).expect("remove it");
 }
@@ -333,12 +334,12 @@ fn a_home_that_others_could_change_is_refused() {
         }
     };
     let (uid, gid) = (getuid(), getgid());
-    let none = "it is no directory".to_owned();
+    let none = "it is not a directory".to_owned();
     let belongs = |uid: u32, gid: u32, mode: &str| {
         let us = getuid();
         format!(
-            "it belongs to user {uid} and group {gid} and has mode {mode}, and must be user \
-             {us}'s and writable for nobody else"
+            "it belongs to user {uid} and group {gid} and has mode {mode}, but must belong \
+             to user {us}, and no other user may write to it"
         )
     };
     for (what, why) in [

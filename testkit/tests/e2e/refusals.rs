@@ -17,19 +17,22 @@ use testkit::{
 };
 
 const CHROOT: &str = "Operation not permitted; this process is in a chroot, \
-    and the kernel makes no user namespace there; start it outside";
+    and the kernel makes no user namespace there; start it outside of the chroot";
 const UNMAPPED: &str = "Operation not permitted; this process has no ID in its user namespace, \
-    as in lesson 3's container, and the kernel makes no other there; start it outside";
-const LIMIT: &str = "No space left on device; a limit on namespaces is reached; \
-    as root: sysctl user.max_user_namespaces=10000, and likewise the other user.max_*_namespaces";
-const SECCOMP: &str = "Operation not permitted; a seccomp filter is in force, \
-    as in a Docker container, and likely refuses this; there: --security-opt seccomp=unconfined \
+    as in the container of lesson 3, so the kernel refuses a further user namespace; \
+    start it outside of that container";
+const LIMIT: &str = "No space left on device; this host has reached a limit on namespaces; \
+    as root: sysctl user.max_user_namespaces=10000, and the same for the other user.max_*_namespaces";
+const SECCOMP: &str = "Operation not permitted; a seccomp filter, \
+    as in a Docker container, likely refuses this; \
+    start that container with --security-opt seccomp=unconfined \
     --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
-const MASKED: &str = "Operation not permitted; parts of this host's /proc are hidden, \
-    as in a Docker container; there: --security-opt systempaths=unconfined";
-const NO_PROC: &str = "No such file or directory; the caller has no /proc mounted; mount one";
-const ON_OVERLAY: &str = "Invalid argument; the scratch directory is on an overlay itself, \
-    as in a container; name one that is not, with --scratch or TMPDIR";
+const MASKED: &str = "Operation not permitted; this host hides parts of its /proc, \
+    as in a Docker container; start that container with --security-opt systempaths=unconfined";
+const NO_PROC: &str =
+    "No such file or directory; there is no /proc on this host; mount proc on /proc";
+const ON_OVERLAY: &str = "Invalid argument; the scratch directory is itself on an overlay, \
+    as in a container; name a directory on another file system with --scratch or TMPDIR";
 
 /// Fails unless a step was refused `doing` something, for the reason `why`.
 fn refused(output: &Output, name: &str, what: &str, doing: &str, why: &str) {
@@ -153,7 +156,7 @@ const ROWS: [Row; 14] = [
         "export TMPDIR=gone",
         "make the scratch directory gone/containers-0",
         "No such file or directory; \
-            name a directory in which this user can make others, with --scratch or TMPDIR",
+            name a directory that this user can write to, with --scratch or TMPDIR",
     ),
 ];
 
@@ -257,7 +260,7 @@ fn a_limit_on_open_files_is_named() {
             assert_eq!(output.status.code(), Some(125), "{name}, {limit}: {error}");
             assert!(is_one_line(name, &error), "{name}, {limit}: {error}");
             let why = ": Too many open files; \
-                a limit on open files is reached; raise it with ulimit -n";
+                this process has reached the limit on open files; raise it with ulimit -n";
             assert!(error.ends_with(why), "{name}, {limit}: {error}");
         }
         assert!((1..7).contains(&refused), "{name}: {refused}");
@@ -274,7 +277,7 @@ fn a_limit_on_processes_is_named() {
         return;
     }
     let why = "Try again; \
-        a limit on processes is reached: ulimit -u, or pids.max of the control group";
+        this user has reached a limit on processes; raise ulimit -u, or pids.max of the control group";
     let limited = |program: &str, argument: &str| {
         let mut command = Command::new("prlimit");
         command.arg("--nproc=1").arg(bin(program)).arg(argument);
@@ -420,7 +423,7 @@ fn a_refusal_without_a_known_remedy_has_one_all_the_same() {
     let mut command = step("step06-chroot");
     command.arg("true");
     let output = filtered(&[filter], command);
-    let why = "Invalid argument; `cargo xtask doctor` says what this host refuses";
+    let why = "Invalid argument; `cargo xtask doctor` shows which calls this host refuses";
     refused(&output, "step06-chroot", "a filter", "chroot to ", why);
 }
 

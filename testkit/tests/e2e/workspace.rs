@@ -66,12 +66,12 @@ fn a_course_that_another_user_can_change_is_left_alone() {
         let run = start("step06-chroot").args(["/bin/sh", "-c", "exit 7"]).output();
         let run = run.expect("start a step");
         let told = format!(
-            "step06-chroot: the course in {} is left alone, since another user could change it: ",
+            "step06-chroot: the course in {} is not used, because another user could change it: ",
             course.display()
         );
         let said = stderr(&run);
         assert_eq!(said.starts_with(&told), !used, "{what} {bits:o}: {said}");
-        assert_eq!(said.matches("is left alone").count(), usize::from(!used), "{said}");
+        assert_eq!(said.matches("is not used").count(), usize::from(!used), "{said}");
         assert_eq!(
             run.status.code() == Some(7) && said.is_empty(),
             used,

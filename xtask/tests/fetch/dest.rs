@@ -149,7 +149,7 @@ fn a_full_file_system_is_told_and_the_old_root_stays() {
         .expect("start a step");
     sole_refusal(
         &output,
-        &["large.tar.gz: entry zeros: No space left on device; free some room", "--dest"],
+        &["large.tar.gz: entry zeros: No space left on device; free some space", "--dest"],
     );
     assert!(!stderr(&output).contains("--scratch"));
     assert_eq!(fs::read_to_string(place.path("said")).expect("said"), "old");

@@ -174,7 +174,7 @@ fn what_is_mounted_in_a_root_is_not_emptied() {
     let mode = fs::metadata(place.path("other")).expect("look").permissions().mode();
     fs::set_permissions(place.path("other"), Permissions::from_mode(0o700)).expect("chmod");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains(", and 1 more: something is mounted there"), "{output:?}");
+    assert!(stderr(&output).contains(", and 1 more: a file system is mounted there"), "{output:?}");
     assert_eq!(fs::read(place.path("other/file")).expect("read"), b"mine");
     assert_eq!((mode & 0o7777, place.mark()), (0o500, "old".to_owned()));
 }

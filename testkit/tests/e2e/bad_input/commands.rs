@@ -40,30 +40,26 @@ fn a_command_that_cannot_be_executed_says_why() {
     let found = layer.path().to_str().expect("UTF-8");
     let through = |link: &str| format!("#!LAYER/{link}\n").into_bytes();
 
-    let foreign = "it is neither a program for this machine nor a script that begins with #!";
+    let foreign = "it is not a program for this machine, and not a script that begins with #!";
     let no_interpreter = "its interpreter /no/such/sh cannot be executed here; \
-        install that, or run another program";
+        install the interpreter, or run another program";
     let no_loader = "its loader /no/such/ld.so is not in this root; \
-        use a program that was built for this root, or a static one";
+        use a program for this root, or a static program";
     let rows: [(&str, Vec<u8>, &str); 14] = [
         ("script", b"#!/no/such/sh -e\necho hi\n".into(), no_interpreter),
         ("blank", b"#! \t/no/such/sh\n".into(), no_interpreter),
         (
             "directory-as-interpreter",
             b"#!/etc\n".into(),
-            "its interpreter /etc cannot be executed here; install that, or run another program",
+            "its interpreter /etc cannot be executed here; install the interpreter, or run another program",
         ),
         ("nameless", b"#!".into(), "its #! line names no interpreter"),
         (
             "windows",
             b"#!/bin/sh\r\necho hi\r\n".into(),
-            "its #! line ends as on Windows, with a carriage return; save it without",
+            "its #! line ends with a carriage return, as on Windows; save it without carriage returns",
         ),
-        (
-            "itself",
-            through("itself"),
-            "its #! line leads from one script to the next without an end",
-        ),
+        ("itself", through("itself"), "its #! lines lead from script to script without an end"),
         ("program", elf(machine, "/no/such/ld.so"), no_loader),
         ("foreign", elf(other, "/no/such/ld.so"), foreign),
         ("cut-off", elf(machine, "/no/such/ld.so")[..20].into(), foreign),
@@ -74,7 +70,7 @@ fn a_command_that_cannot_be_executed_says_why() {
         (
             "unmarked",
             b"#!/bin/sh\n".into(),
-            "Permission denied; it is not executable for this user (chmod +x makes it so)",
+            "Permission denied; this user cannot execute it; make it executable with chmod +x",
         ),
     ];
     for name in steps().filter(|name| !has_init(name) || *name == OVERLAY) {

@@ -15,8 +15,9 @@ fn layers_that_cannot_lie_on_each_other_are_refused_in_one_line() {
     }
     let place = Place::new();
     fs::create_dir(place.path().join("empty/below")).expect("make a directory");
-    let twice = "Too many symbolic links encountered; a layer is named twice, or one lies inside \
-        another; name each once, and the scratch directory outside of them all";
+    let twice = "Too many symbolic links encountered; you named a layer twice, or a layer is inside \
+        another layer or the scratch directory; name each layer once, and a scratch directory \
+        outside of all layers";
     let mounts = NO_LAYER;
     let rows: [(&[&str], &str); 5] = [
         (&["empty", "empty"], twice),
@@ -67,7 +68,8 @@ fn sixty_layers_are_read_whatever_their_names_are() {
     // More than mount(2) can be told of.
     let mut command = place.step(OVERLAY);
     command.args((0..500).flat_map(|_| ["--lower", "root"])).arg("true");
-    let said = "mount an overlay: the names of 500 layers are too long for mount(2); name fewer";
+    let said =
+        "mount an overlay: the names of 500 layers are too long for mount(2); name fewer layers";
     ends(&command.output().expect("start a step"), OVERLAY, "500 layers", 125, said);
 }
 
@@ -94,10 +96,10 @@ fn a_layer_of_another_user_is_told_beforehand() {
     };
     let ((uid, gid), (our_uid, our_gid)) = (of(&layer), of(place.path()));
     let said = &format!(
-        "theirs belongs to user {uid} and group {gid}, and the container has user {our_uid} and \
-         group {our_gid} alone: its files can be read, but changing one fails with \"Permission \
-         denied\" or \"Value too large\"; unpack it as the user who runs the container, with \
-         that group"
+        "theirs belongs to user {uid} and group {gid}, but the container has only user {our_uid} \
+         and group {our_gid}: it can read the files, but cannot change them (\"Permission \
+         denied\" or \"Value too large\"); unpack the layer as the user and group that run the \
+         container"
     );
     let run = |script: &str| {
         let mut command = place.step(OVERLAY);

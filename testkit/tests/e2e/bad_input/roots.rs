@@ -66,7 +66,7 @@ fn a_root_that_may_not_be_reached_is_refused_in_one_line() {
         fs::set_permissions(locked, Permissions::from_mode(mode)).expect("set the mode");
     };
     lock(0o000);
-    let why = "Permission denied; the directories down to it must let this user through";
+    let why = "Permission denied; let this user enter it and each directory above it (chmod +x)";
     for name in with_root() {
         // Root of a user namespace is root in the caller's own directories.
         let rows: [(&str, i32, String); 2] = [
@@ -78,7 +78,7 @@ fn a_root_that_may_not_be_reached_is_refused_in_one_line() {
             ends(&output.expect("start a step"), name, root, status, &said);
         }
     }
-    let why = "Permission denied; name a directory in which this user can make others, \
+    let why = "Permission denied; name a directory that this user can write to, \
         with --scratch or TMPDIR";
     for (scratch, doing) in [("locked/x", "make"), ("locked", "lock")] {
         let output = place.step(OVERLAY).args(["--scratch", scratch, "true"]).output();
@@ -95,9 +95,9 @@ fn a_root_that_lacks_something_says_what() {
     }
     let place = Place::new();
     let nowhere = "mount proc on /proc: No such file or directory; \
-        the root has no directory /proc; make one in it";
-    let no_root = "the root has neither /bin nor /usr/bin, so it is likely no root at all; \
-        fetch one with `cargo xtask fetch-rootfs --force`, or name another directory";
+        the root has no directory /proc; make that directory";
+    let no_root = "the root has neither /bin nor /usr/bin, so it is likely not a root; \
+        fetch a root with `cargo xtask fetch-rootfs --force`, or name another directory";
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     for (dir, command, why) in [
         ("empty", "sh", format!("not found in PATH, which is {path}; {no_root}")),
@@ -127,7 +127,7 @@ fn a_root_that_lacks_something_says_what() {
     let relative = format!("{}{absolute}", "../".repeat(40));
     let proc = place.path().join("own/proc");
     let is_a_file = "mount proc on /proc: Not a directory; \
-        /proc in the root is no directory; make it one";
+        /proc in the root is not a directory; replace it with a directory";
     let is_a_loop = format!("mount proc on /proc: {LOOP}");
     let rows: [(&str, &str, i32, &str); 8] = [
         ("missing", "", 125, nowhere),
@@ -173,7 +173,7 @@ fn what_a_removed_current_directory_makes_meaningless_is_refused_in_one_line() {
         return;
     }
     let gone = "No such file or directory; \
-        the current directory was removed; go to one that is there";
+        the current directory no longer exists; cd to an existing directory";
     for name in with_root() {
         let make = "make the scratch directory";
         let rows: [(&str, &[&str], String); 3] = [

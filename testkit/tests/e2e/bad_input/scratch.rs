@@ -17,10 +17,10 @@ fn a_scratch_directory_that_cannot_be_is_refused_in_one_line() {
         fs::create_dir(place.path().join(dir)).expect("make a directory");
         fs::write(place.path().join(dir).join(file), "").expect("write a file");
     }
-    let taken = "something else has that name; name another directory with --scratch or TMPDIR";
-    let none = "it is no directory; remove it, or name another scratch directory";
+    let taken = "a file has that name; name another directory with --scratch or TMPDIR";
+    let none = "it is not a directory; remove it, or name another scratch directory";
     let exists = &format!("File exists; {taken}");
-    let cannot = "name a directory in which this user can make others, with --scratch or TMPDIR";
+    let cannot = "name a directory that this user can write to, with --scratch or TMPDIR";
     let no_directory = &format!("Not a directory; {cannot}");
     let missing = &format!("No such file or directory; {cannot}");
     let (long_name, long_path) = (&*"n".repeat(256), &*"p/".repeat(2048));
@@ -108,10 +108,11 @@ fn a_file_system_that_is_odd_does_no_harm_or_is_named() {
     let scratch = &["--scratch", "m/s", "true"][..];
     let plain = &["true"][..];
     let no_room = "No space left on device; the file system is full; \
-        free some room, or name a directory elsewhere with --scratch or TMPDIR";
-    let no_exec = "execute /bin/true: its file system is mounted noexec; move it to another";
+        free some space, or name a directory on another file system with --scratch or TMPDIR";
+    let no_exec =
+        "execute /bin/true: its file system is mounted noexec; move it to another file system";
     let no_write = "Read-only file system; \
-        name a directory in which this user can make others, with --scratch or TMPDIR";
+        name a directory that this user can write to, with --scratch or TMPDIR";
     let making = "make the scratch directory m";
     let by_variable = |setup: &str| format!("{setup}; export TMPDIR=m");
     let (full_by_variable, sealed_by_variable) = (&by_variable(full), &by_variable(sealed));
