@@ -127,7 +127,7 @@ const ROWS: &[Row] = &[
         call: Call::Print,
         errno: Errno::ENOSPC,
         seen: always,
-        remedy: "the file system of that file is full; free some space",
+        remedy: "the file system of standard output is full; free some space",
     },
     Row { call: Call::Any, errno: Errno::ENOSPC, seen: always, remedy: FULL },
     Row {

@@ -33,30 +33,30 @@ use store::{Seen, Store};
 
 use crate::say::{self, note};
 
-/// Put a root for the containers in its place: Alpine's, fetched and checked,
-/// or one of this machine's own programs.
+/// Fetch Alpine as the root of the containers and check it, or make a root from
+/// this machine's programs
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[arg(long, help = format!(
-        "The release of Alpine; `latest` is {} [default: {}, the workshop's, from 2022, \
-         or with --force the one that is there]",
+        "The release of Alpine; `latest` is {} [default: {}, which the workshop of 2022 used, \
+                 or with --force the release of the present root]",
         releases::LATEST,
         releases::DEFAULT
     ))]
     release: Option<String>,
-    /// The architecture, by Alpine's name for it [default: this machine's]
+    /// The architecture, as Alpine names it [default: this machine's]
     #[arg(long)]
     arch: Option<String>,
-    /// Where to fetch it from, over http or https [default: Alpine's own, on
-    /// dl-cdn.alpinelinux.org]
+    /// The mirror to fetch Alpine from, over http or https [default: Alpine's own
+    /// mirror dl-cdn.alpinelinux.org]
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Unpack this archive and fetch none: a tar archive, as it is or compressed
-    /// with gzip, xz or zstd
+    /// Unpack this archive instead: a tar archive, plain or compressed with gzip,
+    /// xz or zstd
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
-    /// Make a root of this machine's own programs, without a network: of a
-    /// static busybox, else of programs with their libraries
+    /// Make a root from this machine's programs, without a network: from a static
+    /// busybox, else from programs and their libraries
     #[arg(
         long,
         value_name = "WHICH",
@@ -66,26 +66,24 @@ pub(crate) struct Args {
         conflicts_with_all = ["release", "arch", "mirror", "archive"]
     )]
     from_host: Option<FromHost>,
-    /// Where the root goes [default: rootfs/ in the workspace]
+    /// The directory for the root [default: rootfs/ in the workspace]
     #[arg(long, value_name = "DIR")]
     dest: Option<PathBuf>,
-    /// Replace what is there. Unless another root is asked for, the same comes
-    /// back pristine and without a network, from the archive that is kept beside
-    /// it; in the place of one of this machine's own programs Alpine's comes, if
-    /// it can be reached, else another of them
+    /// Replace the root. By default, restore the same root from the kept archive.
+    /// Replace a root of this machine's programs by Alpine, if the mirror answers
     #[arg(long)]
     force: bool,
-    /// How long to wait for the mirror, all tries together, and in what time it
-    /// must send as many KiB
+    /// Wait for the mirror at most this long, all tries together. Then the mirror
+    /// must send at least 1 KiB a second, on average over this time
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
     timeout: f64,
 }
 
-/// In seconds. Three tries fit into it, and whoever waits for them stays.
+/// In seconds: enough for three tries, and not too long for a user who waits.
 const TIMEOUT: f64 = 12.0;
 
 impl Default for Args {
-    /// What the command line says when it says nothing.
+    /// The values of an empty command line.
     fn default() -> Args {
         Args {
             release: None,
@@ -101,7 +99,7 @@ impl Default for Args {
 }
 
 impl Args {
-    /// A root of this machine's own programs, in the usual place.
+    /// A root of this machine's programs, in the default place.
     pub(crate) fn from_host(which: FromHost) -> Args {
         Args { from_host: Some(which), ..Args::default() }
     }
@@ -115,8 +113,11 @@ impl Args {
         let url = self.mirror.as_deref().unwrap_or(releases::MIRROR);
         let (scheme, host) = url.split_once("://").unwrap_or_default();
         let is_web = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
-        ensure!(is_web, "ask the mirror {url}: it begins neither with http:// nor with https://");
-        ensure!(!host.trim_matches('/').is_empty(), "ask the mirror {url}: it names no host");
+        ensure!(is_web, "use the mirror {url}: it must begin with http:// or https://");
+        ensure!(
+            !host.trim_matches('/').is_empty(),
+            "use the mirror {url}: the name of the host is missing"
+        );
         let url = url.trim_end_matches('/');
         let timeout = Duration::try_from_secs_f64(self.timeout).ok();
         let timeout = timeout.filter(|it| (1..=3_600_000).contains(&it.as_millis()));
@@ -126,12 +127,12 @@ impl Args {
         Ok(Mirror { url, timeout })
     }
 
-    /// The number of the release that is asked for.
+    /// The number of the release that the user named.
     fn version(&self) -> Option<&str> {
         self.release.as_deref().map(releases::number)
     }
 
-    /// The release that is asked for, or that the archive's name says.
+    /// The release that the user named, or the release in the archive's name.
     fn release(&self) -> Result<Option<Release>> {
         let named = self.archive.as_ref().and_then(|file| file.file_name()?.to_str());
         let named = named.and_then(Release::of_archive);
@@ -145,7 +146,7 @@ impl Args {
         Release::new(version.unwrap_or(releases::DEFAULT), arch).map(Some)
     }
 
-    /// What is asked for, and the archive, when one is named.
+    /// The root that the user wants, and the archive, if the user named an archive.
     fn wanted(&self, mirror: &Mirror<'_>) -> Result<(Wanted, Option<Archive>)> {
         let release = self.release()?;
         if let Some(which) = self.from_host {
@@ -157,7 +158,7 @@ impl Args {
             return Ok((Wanted::Archive(archive.root.clone()), Some(archive)));
         }
         let wanted = Wanted::Release {
-            release: release.context("no release is named")?,
+            release: release.context("find the release")?,
             version: self.release.is_some(),
             arch: self.arch.is_some(),
             mirror: self.mirror.is_some(),
@@ -166,11 +167,11 @@ impl Args {
     }
 }
 
-/// A root in its place; shown as one line that says which and where.
+/// A root in its place. Its text names the root and the place.
 pub(crate) struct Fetched {
     root: Root,
     dest: PathBuf,
-    /// How it was checked, or made.
+    /// How the root was checked, or made.
     how: String,
 }
 
@@ -180,18 +181,18 @@ impl fmt::Display for Fetched {
     }
 }
 
-/// Puts a root in its place, unless there is one.
+/// Puts a root in its place, unless a root is there.
 ///
 /// # Errors
 ///
-/// When there is something else already, or none can be had; what was there
-/// stays. [`unreachable()`] tells whether only the mirror was missing.
+/// When something else is in the place, or no root can be made. The place then
+/// stays as it was. [`unreachable()`] tells an unreachable mirror from the rest.
 pub(crate) fn fetch(args: &Args) -> Result<Fetched> {
     place(args).map_err(explain)
 }
 
-/// Whether an error of [`fetch`] means that the mirror could not be reached,
-/// or broke off again and again.
+/// Whether an error of [`fetch`] means that the mirror did not answer, or broke
+/// off at every try.
 pub(crate) fn unreachable(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<Unreachable>())
 }
@@ -207,13 +208,13 @@ fn place(args: &Args) -> Result<Fetched> {
     let dest = store.dest();
     match Plan::new(&wanted, &seen.there, args.force) {
         Plan::Stay(root) => {
-            Ok(Fetched { root, dest: dest.to_owned(), how: "there already".to_owned() })
+            Ok(Fetched { root, dest: dest.to_owned(), how: "already there".to_owned() })
         }
         Plan::RefuseAnother(root) => {
             bail!("put another root in {}: {root} is there; {REMEDY}", dest.display())
         }
         Plan::RefuseOther => bail!(
-            "put a root in {}: fetch-rootfs did not make what is there; {REMEDY}",
+            "put a root in {}: fetch-rootfs did not make the directory there; {REMEDY}",
             dest.display()
         ),
         Plan::Put(source) => {
@@ -230,13 +231,13 @@ fn place(args: &Args) -> Result<Fetched> {
     }
 }
 
-/// What a new root is made of, ready to use.
+/// The source of a new root, ready to use.
 enum Ready {
     Archive(Archive),
     Host(FromHost),
 }
 
-/// Gets what a root is to be made of.
+/// Gets the source of a root.
 fn get(
     source: Source,
     named: Option<Archive>,
@@ -246,7 +247,7 @@ fn get(
     let fetched = |release: &Release| Archive::of_release(release, cache, mirror);
     let archive = match source {
         Source::Host(which) => return Ok(Ready::Host(which)),
-        Source::Named => named.context("no archive is named")?,
+        Source::Named => named.context("find the archive")?,
         Source::Release(release) => fetched(&release)?,
         Source::Kept(digest, release) => match Archive::of_unknown(&digest, cache)? {
             Some(kept) => kept,
@@ -256,7 +257,7 @@ fn get(
             Err(error) if unreachable(&error) => {
                 note(&common::one_line(&error));
                 note(
-                    "Alpine cannot be reached, so the root of this machine's own programs is made anew",
+                    "the mirror of Alpine does not answer, so this task makes the root of this machine's programs again",
                 );
                 return Ok(Ready::Host(which));
             }
@@ -266,7 +267,7 @@ fn get(
     Ok(Ready::Archive(archive))
 }
 
-/// Makes a root, and puts it in the place of what was seen there.
+/// Makes a root, and puts it in the place of `seen`.
 fn put(ready: Ready, store: &Store, seen: &Seen) -> Result<Fetched> {
     let new = store.new_root()?;
     let (root, how) = match ready {
@@ -285,7 +286,7 @@ fn put(ready: Ready, store: &Store, seen: &Seen) -> Result<Fetched> {
     Ok(Fetched { root, dest: store.dest().to_owned(), how })
 }
 
-/// Adds the remedy that fits this task to an error about a full file system.
+/// Adds this task's remedy to an error about a full file system.
 fn explain(error: anyhow::Error) -> anyhow::Error {
     let is_full = |errno| matches!(errno, Errno::ENOSPC | Errno::EDQUOT);
     if !error.chain().filter_map(errno_of).any(is_full) {

@@ -111,7 +111,7 @@ fn a_mirror_that_sends_a_byte_now_and_then_is_given_up() {
     }
 }
 
-const FULL: &str = "write to standard output: No space left on device; the file system of that file is full; free some space";
+const FULL: &str = "write to standard output: No space left on device; the file system of standard output is full; free some space";
 
 fn full() -> File {
     File::options().write(true).open("/dev/full").expect("open /dev/full")

@@ -125,7 +125,7 @@ fn a_copied_checkout_is_the_one_that_counts() {
     let said = stdout(&command.output().expect("start xtask"));
     assert!(
         said.ends_with(&format!(
-            " in {} (there already)",
+            " in {} (already there)",
             common::printable(&rootfs.display().to_string())
         )),
         "{said}"

@@ -68,11 +68,16 @@ impl Archive {
     ) -> Result<Archive> {
         let doing = || format!("read the archive {}", path.display());
         let file = open_file(path).with_context(doing)?;
-        let file = file
-            .with_context(|| format!("{}: it is not a file; name one with --archive", doing()))?;
+        let file = file.with_context(|| {
+            format!("{}: it is not a file; name an archive with --archive", doing())
+        })?;
         // So are those of /proc, whose bytes may not come before something happens.
         let length = file.metadata().with_context(doing)?.len();
-        ensure!(length > 0, "unpack {}: it is empty; name another with --archive", path.display());
+        ensure!(
+            length > 0,
+            "unpack {}: it is empty; name another archive with --archive",
+            path.display()
+        );
         let path = path.to_owned();
         let mut digest_file = None;
         let wanted = match release {
@@ -89,14 +94,14 @@ impl Archive {
         };
         let Some((release, wanted)) = wanted else {
             let digest = Digest::of_file(&file, Algorithm::Sha256).with_context(doing)?;
-            let how = "unchecked, as nothing is known to compare that with".to_owned();
+            let how = "unchecked, because its correct SHA-256 is unknown".to_owned();
             let root = Root::Archive(digest.to_string());
             return Ok(Archive { path, file, digest_file, root, how });
         };
         let digest = Digest::of_file(&file, wanted.algorithm).with_context(doing)?;
         ensure!(
             digest == wanted,
-            "check {}: its {} is {digest} and should be {wanted} for {release}; fetch it again",
+            "check {}: its {} is {digest}, but {release} has {wanted}; download the archive again",
             path.display(),
             wanted.algorithm
         );
@@ -137,13 +142,13 @@ impl Archive {
             unpack_file(&self.file, root.path(), Limits::GENEROUS).with_context(doing)?;
         ensure!(
             has_programs(root),
-            "{}: there is no program in it, in none of {}; name the archive of a root",
+            "{}: it has no program in any of {}; name the archive of a root",
             doing(),
             PROGRAMS.join(", ")
         );
         if left_out.count > 0 {
             note(&format!(
-                "left out {} device nodes or pipes of {}, the first {}",
+                "left out {} device nodes or pipes of {}, the first is {}",
                 left_out.count,
                 self.path.display(),
                 left_out.first
@@ -195,7 +200,7 @@ fn checked(cache: &Folder, name: &str, digest: Option<Digest>) -> Result<Option<
             return Ok(Some((file, digest)));
         }
     }
-    note(&format!("throw away {}, whose digest is wrong", path.display()));
+    note(&format!("removed {}, because its digest is wrong", path.display()));
     cache.remove(name)?;
     Ok(None)
 }

@@ -100,7 +100,7 @@ pub(crate) fn keep(cache: &Folder, name: &str, error: anyhow::Error) -> anyhow::
     let kept = format!("found-{}", std::process::id());
     let renamed = cache.rename(name, &kept);
     let path = cache.join(renamed.map_or(name, |()| &kept));
-    error.context(format!("what was there is now in {}", path.display()))
+    error.context(format!("the directory that was there is now {}", path.display()))
 }
 
 pub(crate) fn record_name(root: &Folder) -> Result<String> {
@@ -133,12 +133,12 @@ pub(crate) fn lock(above: &OwnedFd, path: PathBuf, dest: &Path) -> Result<Folder
         };
         let private = private.filter(|it| is_private(it.dir()));
         let cache = private.with_context(|| {
-            format!("use {}: it is not a directory of this user alone; remove it, or name another directory with --dest", path.display())
+            format!("use {}: it must be a directory that only this user can write to; remove it, or name another directory with --dest", path.display())
         })?;
         match cache.dir().try_lock() {
             Err(TryLockError::WouldBlock) => {
                 note(&format!(
-                    "another fetch-rootfs is at work on {}; waiting for it",
+                    "waiting for another fetch-rootfs, which works on {}",
                     dest.display()
                 ));
                 cache.dir().lock().with_context(doing)?;

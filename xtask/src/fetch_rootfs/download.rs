@@ -44,7 +44,7 @@ impl Mirror<'_> {
                 let digest = Digest::of_name(&file.bytes, &release.archive(), algorithm);
                 let digest = digest.with_context(|| {
                     format!(
-                        "read {url}: it holds no {algorithm} of {}; name another mirror with --mirror",
+                        "read {url}: it has no {algorithm} of {}; name another mirror with --mirror",
                         release.archive()
                     )
                 })?;
@@ -52,7 +52,7 @@ impl Mirror<'_> {
             }
         }
         bail!(
-            "fetch {archive}.sha512: not found (404), nor .sha256, so there is nothing to check {release} against; there may be no such release, see {}",
+            "fetch {archive}.sha512: it and .sha256 do not exist (404), and {release} needs a digest; the release may not exist, see {}",
             self.url
         )
     }
@@ -77,12 +77,15 @@ impl Mirror<'_> {
         let found = get(&url, self.timeout, &mut archive, None);
         archive.bar.finish_and_clear();
         if let Found::No = found? {
-            bail!("fetch {url}: not found (404); there may be no such release, see {}", self.url);
+            bail!(
+                "fetch {url}: it does not exist (404); the release may not exist, see {}",
+                self.url
+            );
         }
         let digest = archive.hasher.digest();
         if digest != *wanted {
             bail!(
-                "check {url}: its {} is {digest} and should be {wanted}; it was not kept; try again, or name another mirror with --mirror",
+                "check {url}: its {} is {digest}, but the release has {wanted}, so the archive is not kept; try again, or name another mirror with --mirror",
                 wanted.algorithm
             );
         }
@@ -104,7 +107,7 @@ impl Body for DigestFile {
     fn add(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes.extend_from_slice(bytes);
         if self.bytes.len() > LONGEST_DIGEST_FILE {
-            bail!("it is far too long for a digest file; name another mirror with --mirror");
+            bail!("it is too long for a digest file; name another mirror with --mirror");
         }
         Ok(())
     }

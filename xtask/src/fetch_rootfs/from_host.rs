@@ -148,7 +148,7 @@ fn programs_with_libraries(root: &Path, dirs: &[&Path]) -> Result<usize> {
     let mut left_out = Vec::new();
     for name in PROGRAMS {
         let mut files = dirs.iter().map(|dir| dir.join(name));
-        let needed = files.find(|file| file.is_file()).context("there is none");
+        let needed = files.find(|file| file.is_file()).context("it is missing");
         match needed.and_then(|file| needed_by(&file)) {
             Ok(files) => files.iter().try_for_each(|file| copier.bring(file))?,
             Err(why) if name == "sh" => {
@@ -163,7 +163,10 @@ fn programs_with_libraries(root: &Path, dirs: &[&Path]) -> Result<usize> {
         copier.bring(cache)?;
     }
     if !left_out.is_empty() {
-        note(&format!("left out, as this machine has no usable: {}", left_out.join(", ")));
+        note(&format!(
+            "left out programs that this machine lacks, or that cannot run in a root: {}",
+            left_out.join(", ")
+        ));
     }
     Ok(PROGRAMS.len() - left_out.len())
 }
@@ -231,7 +234,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("copy {} to {}", from.display(), to.display());
     let mut source = File::open(from).with_context(doing)?;
     let found = source.metadata().with_context(doing)?;
-    ensure!(found.is_file(), "{}: it is no file", doing());
+    ensure!(found.is_file(), "{}: it is not a regular file", doing());
     let mut copy = File::create_new(to).with_context(doing)?;
     io::copy(&mut source, &mut copy).with_context(doing)?;
     let mode = Permissions::from_mode(found.permissions().mode() & 0o777);
@@ -280,7 +283,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("make a directory");
         let error = programs_with_libraries(dir.path(), &[Path::new("/dev/null")]);
         let error = common::one_line(&error.expect_err("no programs there"));
-        assert_eq!(error, "make a root of this machine's sh: there is none");
+        assert_eq!(error, "make a root of this machine's sh: it is missing");
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn link(path: &Path, dest: &Path) -> Result<Option<PathBuf>> {
     }
     ensure!(
         found.st_uid == 0 || found.st_uid == getuid().as_raw(),
-        "put a root in {}: it is a symbolic link of another user; name another directory with --dest",
+        "put a root in {}: it is another user's symbolic link; name another directory with --dest",
         dest.display()
     );
     let target = readlinkat(&opened, "", Vec::new()).with_context(|| finding(dest))?;
@@ -64,7 +64,7 @@ fn link(path: &Path, dest: &Path) -> Result<Option<PathBuf>> {
     let target: PathBuf = path.parent().unwrap_or(path).join(target).components().collect();
     ensure!(
         statat(CWD, &target, AtFlags::SYMLINK_NOFOLLOW).err() != Some(rustix::io::Errno::NOENT),
-        "put a root in {}: it is a symbolic link to nothing; remove it, or name another directory with --dest",
+        "put a root in {}: it is a symbolic link to a missing file; remove the link, or name another directory with --dest",
         dest.display()
     );
     Ok(Some(target))
@@ -76,7 +76,7 @@ fn real(path: &Path, dest: &Path) -> Result<PathBuf> {
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return match fs::canonicalize(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-                "put a root in {}: its name says no directory; name one with --dest",
+                "put a root in {}: the path does not end with a name; name a directory with --dest",
                 dest.display()
             ),
             real => real.with_context(doing),
@@ -112,7 +112,7 @@ fn refuse(dest: &Path) -> Result<()> {
 pub(crate) fn refuse_to_replace(dest: &Path) -> Result<()> {
     ensure!(
         dest.parent() != Some(Path::new("/")),
-        "replace {}: it lies directly below / and is no root that fetch-rootfs made; remove it first, or name another directory with --dest",
+        "replace {}: it is directly below /, and fetch-rootfs did not make it; remove it first, or name another directory with --dest",
         dest.display()
     );
     Ok(())
@@ -123,7 +123,7 @@ pub(crate) fn refuse_to_replace(dest: &Path) -> Result<()> {
 pub(crate) fn not_ours(error: io::Error) -> anyhow::Error {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS)) => {
-            anyhow!("{}; name a directory of your own with --dest", errno.desc())
+            anyhow!("{}; name a directory that you can write to with --dest", errno.desc())
         }
         _ => error.into(),
     }

@@ -52,7 +52,7 @@ impl Release {
     pub(crate) fn new(version: &str, arch: Option<&str>) -> Result<Release> {
         if !is_version(version) {
             bail!(
-                "read the release {version}: it is not of the form MAJOR.MINOR.PATCH; name one such as {DEFAULT}, or `latest`"
+                "read the release {version}: it does not have the form MAJOR.MINOR.PATCH; name a release such as {DEFAULT}, or `latest`"
             );
         }
         let arch = arch.map_or_else(machine, known_arch)?;
@@ -80,8 +80,8 @@ impl Release {
     pub(crate) fn remark(&self) -> Option<String> {
         (self.version == DEFAULT).then(|| {
             format!(
-                "Alpine {DEFAULT} is the workshop's, from 2022; \
-                 `cargo xtask fetch-rootfs --release latest --force` brings {LATEST}"
+                "the workshop of 2022 used Alpine {DEFAULT}; \
+                 `cargo xtask fetch-rootfs --release latest --force` fetches {LATEST}"
             )
         })
     }

@@ -62,7 +62,7 @@ impl Store {
     pub(crate) fn open(dest: &Path) -> Result<Store> {
         let dest = place::find(dest)?;
         let (Some(above), Some(name)) = (dest.parent(), dest.file_name()) else {
-            bail!("put a root in {}: that is no place for one", dest.display());
+            bail!("put a root in {}: a root cannot be there", dest.display());
         };
         let mut cache = OsString::from(".");
         cache.push(name);
@@ -120,7 +120,7 @@ impl Store {
 
     fn theirs(&self, errno: Errno) -> anyhow::Error {
         anyhow!(
-            "{}; it belongs to another user: remove it as that user (sudo rm -r {}), or name another with --dest",
+            "{}; it belongs to another user: remove it as that user or as root (sudo rm -r {}), or name another directory with --dest",
             nix::errno::Errno::from_raw(errno.raw_os_error()).desc(),
             self.dest.display()
         )
@@ -149,7 +149,7 @@ impl Store {
             Some(_) => self.adopt()?,
             None => ensure!(
                 are_ours(&self.cache.names()?),
-                "use {}: fetch-rootfs did not make it; move it away, or name another directory with --dest",
+                "use {}: fetch-rootfs did not make it; move or remove it, or name another directory with --dest",
                 self.cache.path().display()
             ),
         }
@@ -210,8 +210,7 @@ impl Store {
     /// where the new one was.
     fn replace(&self, seen: &Seen) -> Result<()> {
         let name = self.name();
-        let changed =
-            || anyhow!("it is no longer what it was; look who is at work there, and try again");
+        let changed = || anyhow!("another program changed it; end that program, and try again");
         let refused = |errno| match (errno, &seen.dir) {
             (Errno::ACCESS | Errno::PERM, Some(dir)) if !is_ours(dir).unwrap_or(true) => {
                 self.theirs(errno)

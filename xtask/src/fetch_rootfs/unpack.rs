@@ -93,10 +93,7 @@ fn unpack(archive: impl Source, root: &Path, limits: Limits) -> Result<LeftOut> 
         let skipped = io::copy(&mut archive.by_ref().take(left), &mut io::sink());
         ensure!(skipped.map_err(unreadable)? == left, CUT_OFF);
     }
-    ensure!(
-        extension == Extension::default(),
-        "its last header announces an entry that does not come"
-    );
+    ensure!(extension == Extension::default(), "the entry of its last header is missing");
     // To the end, where the sum of the compressed data is checked.
     io::copy(&mut archive, &mut io::sink()).map_err(unreadable)?;
     unpacker.finish()
@@ -106,7 +103,7 @@ fn unpack(archive: impl Source, root: &Path, limits: Limits) -> Result<LeftOut> 
 const VOLUME_LABEL: u8 = b'V';
 
 const CUT_OFF: &str = "it is cut off";
-const TOO_LARGE: Refusal = Refusal("it is larger than a root may be once unpacked");
+const TOO_LARGE: Refusal = Refusal("its files are larger than a root may be");
 
 /// A reader that fails where an archive becomes larger than it may be.
 struct Limited<R> {
@@ -156,7 +153,9 @@ fn unreadable(error: io::Error) -> anyhow::Error {
             anyhow::Error::new(io::Error::from_raw_os_error(errno)).context("read it")
         }
         // What the crates say may quote the archive at length.
-        _ => anyhow!("it is damaged, or no tar archive: {}", short(error.to_string().as_bytes())),
+        _ => {
+            anyhow!("it is damaged, or not a tar archive: {}", short(error.to_string().as_bytes()))
+        }
     }
 }
 

@@ -20,7 +20,7 @@ fn a_request_without_sense_is_refused_in_one_line() {
         (&["--arch", "vax"], &["vax", "x86_64", "aarch64", "riscv64"]),
         (&["--arch", ""], &["x86_64"]),
         (&["--mirror", "ftp://m/alpine"], &["ftp://m/alpine", "http://"]),
-        (&["--mirror", "http://"], &["http://", "no host"]),
+        (&["--mirror", "http://"], &["http://", "name of the host"]),
         (&["--mirror", "/srv/alpine"], &["/srv/alpine", "http://"]),
         (&["--timeout", "0"], &["0 seconds"]),
         (&["--timeout", "NaN"], &["NaN seconds"]),
@@ -69,10 +69,10 @@ fn a_place_that_is_not_for_a_root_stays_as_it_is() {
             "it is the root of this machine|the current directory is there|the workspace is there",
         ),
         (text(&file), "it is not a directory"),
-        (text(&place.path("dangling")), "a symbolic link to nothing"),
+        (text(&place.path("dangling")), "a symbolic link to a missing file"),
         (text(&place.path("file/below")), "Not a directory"),
-        (text(&place.path("missing/..")), "its name says no directory"),
-        ("/sys/rootfs", "name a directory of your own with --dest"),
+        (text(&place.path("missing/..")), "the path does not end with a name"),
+        ("/sys/rootfs", "name a directory that you can write to with --dest"),
         ("/proc/self/rootfs", "/proc/"),
     ] {
         for force in [&[][..], &["--force"]] {
@@ -91,7 +91,10 @@ fn a_place_that_is_not_for_a_root_stays_as_it_is() {
     let other = place.path("other");
     fs::create_dir(&other).expect("make");
     fs::write(other.join("mine"), "").expect("write");
-    sole_refusal(&to(text(&other), &[]), &["fetch-rootfs did not make what is there", "--force"]);
+    sole_refusal(
+        &to(text(&other), &[]),
+        &["fetch-rootfs did not make the directory there", "--force"],
+    );
     assert!(other.join("mine").exists());
     assert!(to(text(&other), &["--force"]).status.success());
     assert!(!other.join("mine").exists() && other.join("mark").exists());
@@ -106,7 +109,10 @@ fn a_place_that_is_not_for_a_root_stays_as_it_is() {
     let shared = place.path(".shared-cache");
     fs::create_dir(&shared).expect("make");
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).expect("chmod");
-    sole_refusal(&to(text(&place.path("shared")), &[]), &[".shared-cache", "this user alone"]);
+    sole_refusal(
+        &to(text(&place.path("shared")), &[]),
+        &[".shared-cache", "only this user can write to"],
+    );
 }
 
 #[test]
@@ -121,7 +127,10 @@ fn a_directory_that_may_not_be_written_to_stays_as_it_is() {
     fs::set_permissions(parent, fs::Permissions::from_mode(0o555)).expect("chmod");
     let output = place.fetch(&["--archive", text(&place.path("old.tar.gz")), "--force"]);
     fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).expect("chmod");
-    sole_refusal(&output, &["Permission denied", "name a directory of your own with --dest"]);
+    sole_refusal(
+        &output,
+        &["Permission denied", "name a directory that you can write to with --dest"],
+    );
     assert_eq!(place.mark(), "old");
 }
 

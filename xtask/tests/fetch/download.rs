@@ -46,7 +46,7 @@ fn an_archive_is_fetched_checked_unpacked_and_kept() {
     let asked = mirror.asked.lock().expect("no panic").len();
     for args in [&["--release", RELEASE, "--arch", "x86_64"][..], &["--arch", "x86_64"], &[]] {
         let again = place.fetch(args);
-        assert!(again.status.success() && stdout(&again).ends_with("(there already)"), "{again:?}");
+        assert!(again.status.success() && stdout(&again).ends_with("(already there)"), "{again:?}");
     }
     // Another one was asked for.
     for args in [["--release", "3.15.4"], ["--arch", "aarch64"], ["--from-host", "--force=x"]] {
@@ -76,7 +76,7 @@ fn a_kept_archive_that_is_spoilt_is_fetched_again() {
     fs::write(place.cache(NAME), small("evil")).expect("write");
     let output = place.fetch_from(&mirror, &["--force"]);
     assert!(output.status.success());
-    assert!(stderr(&output).contains("throw away"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("because its digest is wrong"), "{}", stderr(&output));
     assert_eq!((mirror.asked(PLACE), place.mark()), (2, "one".to_owned()));
 }
 
@@ -98,7 +98,7 @@ fn the_older_digest_will_do_and_none_will_not() {
     let mirror = Mirror::new(&[(PLACE, &whole)]);
     let place = Place::new();
     let output = place.fetch_from(&mirror, &[]);
-    let words = [PLACE, ".sha512", ".sha256", "404", "there may be no such release"];
+    let words = [PLACE, ".sha512", ".sha256", "404", "the release may not exist"];
     sole_refusal(&output, &words);
     assert!(!place.root().exists());
 
@@ -143,7 +143,7 @@ fn a_release_that_is_not_there_is_not_tried_again() {
     let output = place.fetch(&["--arch", "x86_64", "--mirror", &mirror.url()]);
     refusal(
         &output,
-        &[&mirror.url(), &PINNED["/alpine".len()..], "404", "there may be no such release"],
+        &[&mirror.url(), &PINNED["/alpine".len()..], "404", "the release may not exist"],
     );
     assert_eq!(mirror.asked(PINNED), 1);
     assert!(!place.root().exists());

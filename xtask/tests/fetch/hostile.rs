@@ -15,20 +15,20 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
     let long = "x".repeat(300);
     vec![
         ("absolute", "it is an absolute path", vec![file("/tmp/xtask-was-here", "x")]),
-        ("climbs", "it climbs up with ..", vec![file("a/../../was-here", "x")]),
+        ("climbs", "it has .. in its path", vec![file("a/../../was-here", "x")]),
         (
             "through-absolute-link",
-            "it would go through a, which is a symbolic link or a file",
+            "its path leads through a, which is a symbolic link or a file",
             vec![Entry::symlink("a", "/tmp"), file("a/xtask-was-here", "x")],
         ),
         (
             "through-relative-link",
-            "it would go through d/a, which is a symbolic link or a file",
+            "its path leads through d/a, which is a symbolic link or a file",
             vec![Entry::symlink("d/a", "../.."), Entry::new(b'5', "d/a/was-here")],
         ),
         (
             "through-link-to-link",
-            "it would go through b, which is a symbolic link or a file",
+            "its path leads through b, which is a symbolic link or a file",
             vec![Entry::symlink("a", ".."), Entry::symlink("b", "a"), file("b/was-here", "x")],
         ),
         (
@@ -38,15 +38,19 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "hard-link-climbs",
-            "hard link to ../mark: it climbs up with ..",
+            "hard link to ../mark: it has .. in its path",
             vec![Entry::hard_link("a", "../mark")],
         ),
         (
             "hard-link-through-link",
-            "it would go through a, which is a symbolic link or a file",
+            "its path leads through a, which is a symbolic link or a file",
             vec![Entry::symlink("a", "/etc"), Entry::hard_link("b", "a/passwd")],
         ),
-        ("hard-link-to-nothing", "no such file comes before it", vec![Entry::hard_link("a", "b")]),
+        (
+            "hard-link-to-nothing",
+            "no earlier entry has that name",
+            vec![Entry::hard_link("a", "b")],
+        ),
         (
             "hard-link-to-itself",
             "it is a link to itself",
@@ -69,13 +73,17 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "directory-over-link",
-            "it is a directory, and would replace what is none",
+            "it is a directory, but an earlier entry of that name is not",
             vec![Entry::symlink("d", "/tmp"), Entry::new(b'5', "d")],
         ),
-        ("root-is-a-link", "it is the root, and no directory", vec![Entry::symlink(".", "/tmp")]),
+        (
+            "root-is-a-link",
+            "it is the root, but not a directory",
+            vec![Entry::symlink(".", "/tmp")],
+        ),
         (
             "zero-byte",
-            "entry a\\u{0}b: there is a zero byte in it",
+            "entry a\\u{0}b: it has a zero byte in its name",
             vec![Entry::pax(&[("path", b"a\0b")]), file("a", "x")],
         ),
         (
@@ -85,7 +93,7 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "not-utf8",
-            "entry \u{fffd}/..: it climbs up with ..",
+            "entry \u{fffd}/..: it has .. in its path",
             vec![Entry { name: b"\xff/..".to_vec(), ..file("", "x") }],
         ),
         (
@@ -95,7 +103,7 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "pax-climbs",
-            "entry ../was-here: it climbs up with ..",
+            "entry ../was-here: it has .. in its path",
             vec![Entry::pax(&[("path", b"../was-here")]), file("harmless", "x")],
         ),
         (
@@ -116,7 +124,7 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "huge-size",
-            "entry a: it is larger than a root may be once unpacked",
+            "entry a: its files are larger than a root may be",
             vec![Entry { declared: Some(1 << 40), ..file("a", "x") }],
         ),
         (
@@ -126,13 +134,17 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "unknown-kind",
-            "it is of a kind that has no place in a root: M",
+            "a root cannot have this kind of entry: M",
             vec![Entry::new(b'M', "volume")],
         ),
-        ("link-to-nothing", "it is a symbolic link to nothing", vec![Entry::symlink("a", "")]),
+        (
+            "link-to-nothing",
+            "it is a symbolic link without a target",
+            vec![Entry::symlink("a", "")],
+        ),
         (
             "announces-nothing",
-            "announces an entry that does not come",
+            "the entry of its last header is missing",
             vec![Entry { data: b"a".into(), ..Entry::new(b'L', "") }],
         ),
     ]
@@ -184,6 +196,6 @@ fn an_archive_without_an_end_is_refused() {
     let bomb = place.path("bomb.tar.gz");
     fs::write(&bomb, archive).expect("write");
     let output = place.fetch(&["--archive", text(&bomb), "--force"]);
-    sole_refusal(&output, &["it is larger than a root may be once unpacked"]);
+    sole_refusal(&output, &["its files are larger than a root may be"]);
     assert_eq!(place.mark(), "old");
 }

@@ -97,7 +97,9 @@ fn two_at_once_do_not_hurt_each_other() {
         for output in &outputs {
             assert!(output.status.success(), "{}", stderr(output));
         }
-        let waited = outputs.iter().filter(|output| stderr(output).contains("waiting for it"));
+        let waited = outputs
+            .iter()
+            .filter(|output| stderr(output).contains("waiting for another fetch-rootfs"));
         assert_eq!(waited.count(), 2);
         assert_eq!((mirror.asked(PLACE) - before, place.mark()), (1, "one".to_owned()));
         assert_eq!(place.leftovers(), [""; 0]);

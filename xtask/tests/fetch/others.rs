@@ -49,8 +49,8 @@ fn a_root_of_another_user_is_told_apart() {
     let args = ["--archive", text(&archive), "--force"];
     let output = as_nobody(&place, &place.root(), &args);
     let remedy = format!(
-        "Permission denied; it belongs to another user: remove it as that user (sudo rm -r {}), \
-         or name another with --dest",
+        "Permission denied; it belongs to another user: remove it as that user or as root \
+         (sudo rm -r {}), or name another directory with --dest",
         place.root().canonicalize().expect("a root").display()
     );
     sole_refusal(&output, &["put ", &remedy]);
@@ -126,7 +126,7 @@ fn links_of_another_user_lead_nowhere() {
     for name in ["link", "of-root"] {
         sole_refusal(
             &as_nobody(&place, &place.path(name), &args),
-            &[name, "it is a symbolic link of another user"],
+            &[name, "it is another user's symbolic link"],
         );
         assert_eq!(place.mark(), "old");
     }

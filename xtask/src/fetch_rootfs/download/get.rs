@@ -27,7 +27,7 @@ impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}; look to the network, name another mirror with --mirror, or make a root without one with --from-host",
+            "{}; check the network, name another mirror with --mirror, or make a root without a network with --from-host",
             self.why
         )
     }
@@ -95,7 +95,7 @@ pub(super) fn get(
             let why = format!("{why}, at the last of {TRIES} tries");
             return Err(anyhow::Error::new(Unreachable { why }).context(format!("fetch {url}")));
         }
-        note(&format!("{why}; trying again, {left} of {TRIES} tries left"));
+        note(&format!("{why}; try again, {left} of {TRIES} tries left"));
         thread::sleep(pause);
     }
 }
@@ -218,7 +218,7 @@ fn failure(error: ureq::Error, answered: bool) -> Failure {
         | ureq::Error::TooManyRedirects => {
             return anyhow!("{error}; name another mirror with --mirror").into();
         }
-        ureq::Error::HostNotFound => "the host's name cannot be resolved".to_owned(),
+        ureq::Error::HostNotFound => "the name of the host does not resolve".to_owned(),
         ureq::Error::Io(error) => match (error.kind(), error.raw_os_error()) {
             (ErrorKind::UnexpectedEof, _) => "the mirror broke off".to_owned(),
             (_, Some(errno)) => Errno::from_raw(errno).desc().to_owned(),

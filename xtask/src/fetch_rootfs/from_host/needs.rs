@@ -29,11 +29,12 @@ impl Program {
         if let Some(line) = start[..n].strip_prefix(b"#!") {
             let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
             let mut words = line.split(|byte| byte.is_ascii_whitespace());
-            let interpreter = words.find(|word| !word.is_empty()).context("it names nothing")?;
+            let interpreter =
+                words.find(|word| !word.is_empty()).context("its #! line names no interpreter")?;
             let interpreter = OsStr::from_bytes(interpreter).into();
             return Ok(Program::Script { interpreter });
         }
-        ensure!(n == start.len() && start.starts_with(b"\x7fELF"), "it is no program");
+        ensure!(n == start.len() && start.starts_with(b"\x7fELF"), "it is not a program");
         Ok(match loader(&file, &start)? {
             Some(loader) => Program::Dynamic { loader },
             None => Program::Static,
@@ -108,7 +109,7 @@ fn libraries(file: &Path, loader: &Path) -> Result<Vec<PathBuf>> {
     // A container has none of the caller's variables, LD_LIBRARY_PATH included.
     let listed = Command::new(loader).arg("--list").arg(file).env_clear().output();
     let listed = listed.with_context(doing)?;
-    ensure!(listed.status.success(), "{}: its loader refuses", doing());
+    ensure!(listed.status.success(), "{}: its loader failed", doing());
     let mut libraries = Vec::new();
     for line in listed.stdout.split(|&byte| byte == b'\n') {
         if let Some(library) = library(line)? {

@@ -48,7 +48,7 @@ fn what_came_after_the_look_is_not_replaced() {
         change();
         let put = new.put(&Root::Archive("ab".to_owned()), &seen);
         let error = put.expect_err("it is refused");
-        assert!(error.root_cause().to_string().contains("no longer what it was"), "{error:?}");
+        assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
         assert!(!dest.join("new").exists() && !store.cache().has(NEW));
     };
     // Where nothing was: a directory with something in it, an empty one, a file

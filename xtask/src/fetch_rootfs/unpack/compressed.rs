@@ -14,12 +14,12 @@ use super::Refusal;
 /// `xz -9` asks for as much, `zstd -19` for 8 MiB.
 const MEMORY: u32 = 64 << 20;
 const TOO_MUCH_MEMORY: Refusal = Refusal(
-    "it takes more than 64 MiB of memory to decompress; compress it anew, without --long or --ultra",
+    "it needs more than 64 MiB of memory to decompress; compress it again without --long or --ultra",
 );
 
 const SOMETHING_ELSE: Refusal =
-    Refusal("after the end of the compressed data there is something else; fetch it again");
-const WRONG_SUM: Refusal = Refusal("it is damaged: the sum of its data is wrong");
+    Refusal("other data follows the compressed data; download the archive again");
+const WRONG_SUM: Refusal = Refusal("it is damaged: its checksum is wrong");
 
 /// Where a compressed archive is read from: the first bytes are looked at, and
 /// read again.
@@ -80,9 +80,7 @@ pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> Result<Box<dyn Rea
     ensure!(!head.is_empty(), "it is empty");
     for (magic, what) in OTHERS {
         if head.starts_with(magic) {
-            bail!(
-                "it is {what}, which is not read here; name a tar archive, as it is or compressed with gzip, xz or zstd"
-            );
+            bail!("it is {what}; name a tar archive, plain or compressed with gzip, xz or zstd");
         }
     }
     if Kind::of(&head).is_none() {

@@ -45,7 +45,7 @@ pub(super) fn header(archive: &mut impl Read) -> Result<Option<Header>> {
     let (before, after) = (&block[..148], &block[156..]);
     let sum: u32 = before.iter().chain(after).chain(b"        ").map(|&it| u32::from(it)).sum();
     let is_right = Header::from_byte_slice(&block).cksum().is_ok_and(|it| it == sum);
-    ensure!(is_right, "it is damaged, or no tar archive: the sum of a header is wrong");
+    ensure!(is_right, "it is damaged, or not a tar archive: the checksum of a header is wrong");
     // A label has none, which says 0.
     for field in NUMBERS {
         let field = &mut block[field];
@@ -143,7 +143,7 @@ impl Extension {
             None if sparse.is_sparse => {
                 ensure!(
                     sparse.major == Some(1),
-                    "it is a sparse file of an old form; make the archive anew, with tar --sparse-version=1.0"
+                    "it is a sparse file in an old format; make the archive again with tar --sparse-version=1.0"
                 );
                 Pieces::of_list(data, sparse.size.context(DAMAGED_SPARSE)?)?
             }

@@ -22,10 +22,10 @@ const DEEPEST: usize = 200;
 /// The components of a name that stays below the root.
 fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
     ensure!(!name.starts_with(b"/"), "it is an absolute path");
-    ensure!(!name.contains(&0), "there is a zero byte in it");
+    ensure!(!name.contains(&0), "it has a zero byte in its name");
     let parts = name.split(|&byte| byte == b'/');
     let parts: Vec<_> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
-    ensure!(!parts.contains(&&b".."[..]), "it climbs up with ..");
+    ensure!(!parts.contains(&&b".."[..]), "it has .. in its path");
     ensure!(parts.len() <= DEEPEST, "it is more than {DEEPEST} directories deep");
     Ok(parts)
 }
@@ -115,11 +115,11 @@ impl Unpacker {
             }
             EntryType::Symlink => {
                 let target = link.filter(|link| !link.is_empty() && !link.contains(&0));
-                let target = target.context("it is a symbolic link to nothing")?;
+                let target = target.context("it is a symbolic link without a target")?;
                 self.symlink(&path, &target, time)
             }
             EntryType::Link => {
-                let target = link.context("it is a hard link to nothing")?;
+                let target = link.context("it is a hard link without a target")?;
                 let linked = self.hard_link(&path, &target);
                 linked.with_context(|| format!("hard link to {}", short(&target)))
             }
@@ -130,10 +130,9 @@ impl Unpacker {
                 self.left_out.count += 1;
                 Ok(())
             }
-            other => bail!(
-                "it is of a kind that has no place in a root: {}",
-                other.as_byte().escape_ascii()
-            ),
+            other => {
+                bail!("a root cannot have this kind of entry: {}", other.as_byte().escape_ascii())
+            }
         }
     }
 
@@ -144,7 +143,7 @@ impl Unpacker {
             match mkdirat(&above.dir, *name, Mode::S_IRWXU) {
                 Err(Errno::EEXIST) => match open_directory(&above.dir, *name) {
                     Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                        bail!("it is a directory, and would replace what is none");
+                        bail!("it is a directory, but an earlier entry of that name is not");
                     }
                     there => drop(there?),
                 },
@@ -210,7 +209,7 @@ impl Unpacker {
         let linked =
             self.make(path, |here, new| linkat(&above, *name, here, new, AtFlags::empty()));
         linked.map_err(|error| match error.downcast_ref() {
-            Some(Errno::ENOENT) => anyhow!("no such file comes before it"),
+            Some(Errno::ENOENT) => anyhow!("no earlier entry has that name"),
             Some(Errno::EPERM) => anyhow!("it is a directory"),
             _ => error,
         })
@@ -223,7 +222,7 @@ impl Unpacker {
         path: &[&[u8]],
         make: impl Fn(BorrowedFd<'_>, &[u8]) -> nix::Result<T>,
     ) -> Result<T> {
-        let (name, above) = path.split_last().context("it is the root, and no directory")?;
+        let (name, above) = path.split_last().context("it is the root, but not a directory")?;
         let above = self.descend(above, true)?;
         above.keep_time()?;
         let above = above.dir.as_fd();
@@ -260,7 +259,7 @@ impl Unpacker {
             };
             let dir = match opened {
                 Err(Errno::ENOTDIR | Errno::ELOOP) => bail!(
-                    "it would go through {}, which is a symbolic link or a file",
+                    "its path leads through {}, which is a symbolic link or a file",
                     short(&path[..=depth].join(&b'/'))
                 ),
                 opened => opened?,

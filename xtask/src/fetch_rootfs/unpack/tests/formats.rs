@@ -83,7 +83,7 @@ fn zeros_after_the_compressed_data_are_padding_and_other_bytes_are_not() {
         }
         for end in [&b"x"[..], b"\0\0\0garbage", b"\x1f"] {
             let line = refused_bytes(&[&whole, end].concat());
-            let why = "after the end of the compressed data there is something else";
+            let why = "other data follows the compressed data";
             assert!(line.starts_with(why), "{name} {end:?}: {line}");
         }
         // What begins like a member that goes on is one.
@@ -117,11 +117,11 @@ fn a_wrong_sum_is_noticed() {
         let mut spoilt = seed(name);
         let (sum, why) = match name {
             // Before the length of the data.
-            "gnu.tar.gz" => (spoilt.len() - 6, "it is damaged, or no tar archive: "),
+            "gnu.tar.gz" => (spoilt.len() - 6, "it is damaged, or not a tar archive: "),
             // The last four bytes.
-            "pax.tar.zst" => (spoilt.len() - 2, "it is damaged: the sum of its data is wrong"),
+            "pax.tar.zst" => (spoilt.len() - 2, "it is damaged: its checksum is wrong"),
             // In the block, whose sum is before the index and the end.
-            _ => (spoilt.len() / 2, "it is damaged, or no tar archive: "),
+            _ => (spoilt.len() / 2, "it is damaged, or not a tar archive: "),
         };
         spoilt[sum] ^= 1;
         let line = refused_bytes(&spoilt);
@@ -140,15 +140,15 @@ fn what_is_no_archive_for_a_root_is_named() {
         (b"hsqs", "a squashfs image"),
     ] {
         let line = refused_bytes(bytes);
-        let remedy = "name a tar archive, as it is or compressed with gzip, xz or zstd";
+        let remedy = "name a tar archive, plain or compressed with gzip, xz or zstd";
         assert!(line.contains(name) && line.ends_with(remedy), "{line}");
     }
     assert_eq!(refused_bytes(b""), "it is empty");
     let old = Entry::pax(&[("GNU.sparse.map", b"0,1"), ("GNU.sparse.size", b"1")]);
     let line = refused(&[old, Entry::file("a", "x")]);
-    assert!(line.starts_with("entry a: it is a sparse file of an old form; "), "{line}");
+    assert!(line.starts_with("entry a: it is a sparse file in an old format; "), "{line}");
     let line = refused(&[Entry::new(b'M', "a")]);
-    assert_eq!(line, "entry a: it is of a kind that has no place in a root: M");
+    assert_eq!(line, "entry a: a root cannot have this kind of entry: M");
 }
 
 #[test]
