@@ -1,4 +1,4 @@
-//! Cargo, as the tasks call it: to build, and to say where the programs are.
+//! Calls cargo to build programs, and finds where they are.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use lessons::Lesson;
 use serde_json::Value;
 
-/// Where cargo may be told to put what it builds. A path that is not absolute
-/// means the directory that cargo is called in.
+/// The variables that name a directory for cargo's output. Cargo takes a relative
+/// path from its own current directory.
 const PLACES: [&str; 3] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_BUILD_DIR"];
 
 /// Whether cargo runs this task.
@@ -18,17 +18,16 @@ pub(crate) fn is_there() -> bool {
     env::var_os("CARGO").is_some()
 }
 
-/// Builds with the arguments `what`, and returns the programs that were asked
-/// for: only cargo knows where it puts them. All that it says on a terminal,
-/// unless something is wrong, is a bar while it compiles.
+/// Builds with the arguments `what`, and returns the paths of the programs: only
+/// cargo knows them. On a terminal, cargo shows a progress bar, and its errors.
 ///
-/// It is the cargo that runs this task, else the one in `PATH`, called in the
-/// workspace, whose configuration counts.
+/// It calls the cargo that runs this task, else the cargo in `PATH`. It calls cargo
+/// in the workspace, because the workspace's configuration must apply.
 pub(crate) fn build(what: impl FnOnce(&mut Command)) -> Result<Vec<PathBuf>> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
     if io::stderr().is_terminal() {
-        // As the alias `cargo xtask` has it.
+        // As in the alias `cargo xtask`.
         cargo.args(["--config=term.progress.when='always'", "--config=term.progress.width=80"]);
     }
     for place in PLACES {
@@ -39,26 +38,28 @@ pub(crate) fn build(what: impl FnOnce(&mut Command)) -> Result<Vec<PathBuf>> {
     }
     what(cargo.current_dir(common::workspace()));
     let built = cargo.stderr(Stdio::inherit()).output().context("start cargo")?;
-    ensure!(built.status.success(), "build with cargo: it failed; see above");
+    ensure!(built.status.success(), "build with cargo: it failed; read its messages above");
     let lines = built.stdout.split(|&byte| byte == b'\n');
     let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     let programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     Ok(programs.collect())
 }
 
-/// The program called `name` among those that were built.
+/// The program `name` among the programs `built`.
 pub(crate) fn program<'a>(built: &'a [PathBuf], name: &str) -> Result<&'a Path> {
     let found = built.iter().find(|program| program.file_stem().is_some_and(|stem| stem == name));
-    found.map(PathBuf::as_path).with_context(|| format!("find {name} among what cargo has built"))
+    found
+        .map(PathBuf::as_path)
+        .with_context(|| format!("find {name} among the programs that cargo built"))
 }
 
-/// A lesson's step, built first when cargo runs this task. Without cargo it is
-/// the program beside this one.
+/// A lesson's step. If cargo runs this task, it builds the step first. Without
+/// cargo, the step is the program beside this program.
 pub(crate) fn step(lesson: &Lesson) -> Result<PathBuf> {
     if is_there() {
         let built = build(|build| {
-            // With the package of this program, whose dependencies want more of
-            // theirs: what both have is compiled once, and not once for each.
+            // With this program's package too: both then share the features of their
+            // dependencies, and cargo compiles each of them only once.
             build.args(["--package", "xtask", "--package", &lesson.name, "--bin", &lesson.name]);
             if !cfg!(debug_assertions) {
                 build.arg("--release");

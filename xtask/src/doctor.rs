@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: whether this host lets the lessons run.
+//! `cargo xtask doctor`: finds out whether the lessons can run on this host.
 
 use std::fs;
 use std::io;
@@ -15,17 +15,18 @@ use nix::unistd::{chdir, chroot, getgid, getuid, pivot_root, sethostname};
 use crate::say::print;
 use crate::style::{Style, colour};
 
-/// Climb the ladder of system calls that the lessons need; name the first that
-/// fails, why, and the remedy.
+/// Try the system calls that the lessons need. Name the first call that fails, the
+/// reason and the remedy
 ///
-/// Exit status 0 when every lesson can run on this host, 1 otherwise.
+/// The exit status is 0 if every lesson can run on this host, else 1.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
 const NONE: Option<&str> = None;
 
-/// Follows a cause that nothing is known about.
-const UNKNOWN: &str = "; no remedy is known: look into the kernel's log with `dmesg` as root, and into docs/hosts.md for what hosts refuse";
+/// The remedy for an unknown cause.
+const UNKNOWN: &str =
+    "; the remedy is unknown: read the kernel's log with `dmesg` as root, and docs/hosts.md";
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
@@ -34,14 +35,14 @@ impl Args {
         if works {
             print("\nEvery lesson can run here.\n")?;
         } else {
-            print("\nThese lessons cannot run here; see the remedy above.\n")?;
+            print("\nThe lessons of the failed line cannot run here. Follow the remedy above.\n")?;
         }
         ladder.advise()?;
         Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// The rungs, each tried by doing what the lesson does, in a child.
+/// The rungs. Each rung tries in a child the same calls as the lesson.
 #[derive(Clone, Copy)]
 struct Ladder {
     style: Style,
@@ -67,13 +68,13 @@ impl Ladder {
                 | CloneFlags::CLONE_NEWIPC
                 | CloneFlags::CLONE_NEWNET;
             let child = common::clone(namespaces, || {
-                self.rung(5, "namespaces for the rest, PIDs among them", Ok(()));
+                self.rung(5, "all other namespaces, PIDs too", Ok(()));
                 Ok(if self.climb_inside(&scratch) { Exit::SUCCESS } else { Exit::SETUP })
             });
             match child {
                 Ok(child) => child.wait(),
                 Err(error) => {
-                    self.rung(5, "namespaces for the rest, PIDs among them", Err(error));
+                    self.rung(5, "all other namespaces, PIDs too", Err(error));
                     Ok(Exit::SETUP)
                 }
             }
@@ -84,7 +85,7 @@ impl Ladder {
         }
     }
 
-    /// The rungs that stand in the new namespaces.
+    /// The rungs inside the new namespaces.
     fn climb_inside(self, scratch: &Scratch) -> bool {
         let merged = &scratch.merged();
         self.rung(2, "mounts of its own", private_mounts())
@@ -100,7 +101,7 @@ impl Ladder {
             && self.rung(6, "a root of its own", change_root())
     }
 
-    /// Prints how a rung held, and returns whether it did.
+    /// Prints whether a rung held, and returns it.
     fn rung(self, lesson: u32, what: &str, tried: Result<()>) -> bool {
         let what = format!("{what} (from lesson {lesson} on)");
         match tried {
@@ -110,7 +111,7 @@ impl Ladder {
             }
             Err(error) => {
                 let mut why = common::one_line(&error);
-                // What is known to help follows the cause.
+                // A known remedy follows the cause.
                 if !why.contains("; ") {
                     why += UNKNOWN;
                 }
@@ -120,24 +121,20 @@ impl Ladder {
         }
     }
 
-    /// What else a learner should know, though no lesson fails over it.
+    /// Prints notes for the learner about things that stop no lesson.
     fn advise(self) -> Result<()> {
         if !getuid().is_root() {
-            print(
-                "note  lesson 2 without lesson 3 needs root; for this user it shows the refusal\n",
-            )?;
+            print("note  lesson 2 needs root; for this user it shows how the kernel refuses\n")?;
         }
         let rootfs = common::Args::default().rootfs();
         match fs::metadata(&rootfs) {
-            Err(_) => {
-                print("note  there is no rootfs yet; `cargo xtask fetch-rootfs` brings one\n")
-            }
+            Err(_) => print("note  the rootfs is missing; `cargo xtask fetch-rootfs` fetches it\n"),
             Ok(found) if found.uid() == getuid().as_raw() && found.gid() == getgid().as_raw() => {
                 Ok(())
             }
             Ok(found) => print(&format!(
                 "note  {} belongs to user {} and group {}, so lesson 8 as user {} and group {} \
-                 cannot change its files; fetch one of your own with --dest, and name it in \
+                 cannot change its files; fetch your own root with --dest, and name it in \
                  CONTAINER_ROOTFS\n",
                 rootfs.display(),
                 found.uid(),
@@ -149,8 +146,8 @@ impl Ladder {
     }
 }
 
-/// Prints a line, also in a child, where a failure is left to the last lines of
-/// the parent, which fail likewise.
+/// Prints a line, also in a child. The child ignores a failure: the last lines of
+/// the parent then fail too, and the parent reports it.
 fn say(line: &str) {
     let _ = print(&format!("{line}\n"));
 }
@@ -196,7 +193,7 @@ fn bind_read_only(merged: &Path) -> Result<()> {
     common::set_read_only(&common::directory_in(merged, "/dir")?)
 }
 
-/// Mounts an overlay whose lower layer is made for it.
+/// Makes a lower layer, and mounts an overlay on it.
 fn mount_overlay(scratch: &Scratch) -> Result<()> {
     let layer = scratch.merged().with_file_name("lower");
     fs::create_dir_all(layer.join("dir/inner")).context("make a lower layer")?;
@@ -210,13 +207,13 @@ fn mount_overlay(scratch: &Scratch) -> Result<()> {
     scratch.can_be_written_to()
 }
 
-/// Needs extended attributes of the user's on the upper directory.
+/// Needs user extended attributes on the upper directory.
 fn replace_lower(merged: &Path) -> Result<()> {
     let dir = merged.join("dir");
     fs::remove_dir_all(&dir).context("delete a lower directory")?;
     fs::create_dir(&dir).context("make a lower directory again")?;
     let empty = fs::read_dir(&dir).context("list the new directory")?.next().is_none();
-    anyhow::ensure!(empty, "list the new directory: what was deleted is back");
+    anyhow::ensure!(empty, "list the new directory: the deleted files are back");
     Ok(())
 }
 

@@ -45,7 +45,7 @@ enum Task {
     Isolation(isolation::Args),
     Exercise(exercise::Args),
     Book(book::Args),
-    /// For the tasks and tests that need one.
+    /// For the tasks and tests that need a temporary directory.
     #[command(hide = true)]
     Temporary(temporary::Args),
 }
@@ -53,8 +53,8 @@ enum Task {
 fn main() -> ExitCode {
     common::end_on_closed_pipe();
     if env::var_os("TMPDIR").is_some_and(|dir| dir.is_empty()) {
-        // std takes an empty name for the current directory; other programs ignore
-        // it. The call fails only when it was called before.
+        // For std, an empty name is the current directory; other programs ignore
+        // it. A first call cannot fail.
         let _ = tempfile::env::override_temp_dir(Path::new("/tmp"));
     }
     let task = match Cli::try_parse() {
@@ -82,7 +82,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes the help that was asked for, or what is wrong with the command line.
+/// Writes the help, or the error of the command line.
 fn tell(help_or_error: &clap::Error) -> ExitCode {
     match help_or_error.print().and_then(|()| io::stdout().flush()) {
         Err(error) if !help_or_error.use_stderr() => {

@@ -1,4 +1,4 @@
-//! The root that a task's containers run on.
+//! The root of a task's containers.
 
 use std::env;
 use std::io;
@@ -12,15 +12,15 @@ use nix::unistd::getuid;
 
 use crate::temporary::Temporary;
 
-/// A root, and its end when it was made for this run alone.
+/// A root. If it is temporary, it is removed when this is dropped.
 pub(crate) struct Root {
     dir: PathBuf,
     _made: Option<Temporary>,
 }
 
 impl Root {
-    /// The root `named`, else `$CONTAINER_ROOTFS`, else the workspace's when it
-    /// is this user's own, else one made from this machine's programs.
+    /// The root `named`, else `$CONTAINER_ROOTFS`, else the workspace's if this user
+    /// owns it, else a new root from this machine's programs.
     pub(crate) fn find(named: Option<PathBuf>) -> Result<Root> {
         if let Some(dir) = named.or_else(common::named_rootfs) {
             return Ok(Root { dir, _made: None });
@@ -32,8 +32,8 @@ impl Root {
         Root::from_host()
     }
 
-    /// The root for these lessons, if one of them needs a root. Its path is
-    /// absolute and has no symbolic links, as the kernel shows it.
+    /// The root for these lessons, if any of them needs a root. Its path is absolute
+    /// and has no symbolic links, as in the kernel's files.
     pub(crate) fn for_lessons(lessons: &[Lesson], named: Option<PathBuf>) -> Result<Option<Root>> {
         if !lessons.iter().any(|lesson| lesson.has_rootfs) {
             return Ok(None);
@@ -44,7 +44,7 @@ impl Root {
         Ok(Some(root))
     }
 
-    /// Its directory.
+    /// The directory of the root.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -58,7 +58,10 @@ impl Root {
             .stdout(io::stderr())
             .status()
             .context("make a root")?;
-        ensure!(made.success(), "make a root from this machine's programs: see above");
+        ensure!(
+            made.success(),
+            "make a root from this machine's programs: it failed; read its messages above"
+        );
         Ok(root)
     }
 }

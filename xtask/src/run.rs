@@ -1,4 +1,4 @@
-//! `cargo xtask run`: into a container with one command.
+//! `cargo xtask run`: starts a container.
 
 use std::ffi::{OsStr, OsString};
 use std::iter;
@@ -11,17 +11,17 @@ use crate::cargo;
 use crate::fetch_rootfs::{Args as Fetch, FromHost, fetch, unreachable};
 use crate::say::{note, quoted};
 
-/// Run a step, the newest and /bin/sh when nothing is named; fetch a rootfs
-/// first when there is none.
+/// Run a step. By default, run /bin/sh in the newest step. Fetch a rootfs first
+/// if it is missing
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The step: 8, 08, step08 or step08-overlay [default: the last]
     #[arg(allow_hyphen_values = true)]
     step: Option<String>,
-    /// What stands where nothing should.
+    /// Words that should be after `--`
     #[arg(hide = true, allow_hyphen_values = true)]
     misplaced: Vec<OsString>,
-    /// The command, after options of the step's own [default: /bin/sh]
+    /// The step's own options and the command [default: /bin/sh]
     #[arg(last = true)]
     command: Vec<OsString>,
 }
@@ -47,19 +47,19 @@ impl Args {
             command.push("/bin/sh".into());
         }
         let binary = cargo::step(&lesson)?;
-        // In the place of this program, so that the terminal and every signal
+        // The step replaces this program: the terminal and every signal then
         // reach the step itself.
         let error = Command::new(&binary).args(command).exec();
         Err(error).with_context(|| format!("execute {}", binary.display()))
     }
 
-    /// All that should stand after `--`, in order.
+    /// All words that should be after `--`, in order.
     fn words(&self) -> impl Iterator<Item = &OsStr> {
         self.misplaced.iter().chain(&self.command).map(OsString::as_os_str)
     }
 
-    /// The error about a step that there is not, with the remedy when its name
-    /// looks like that of a command or an option.
+    /// The error about an unknown step. It gets a remedy if the word looks like a
+    /// command or an option.
     fn may_be_a_command(&self, word: &str, error: anyhow::Error) -> anyhow::Error {
         if word.starts_with("step") || word.starts_with(|c: char| c.is_ascii_digit()) {
             return error;
@@ -68,25 +68,25 @@ impl Args {
     }
 }
 
-/// What to do for one who has left out the `--`.
+/// The remedy for a missing `--`.
 fn after_dashes<'a>(step: &str, words: impl Iterator<Item = &'a OsStr>) -> String {
     let words =
         iter::once(step.to_owned()).chain(iter::once("--".to_owned())).chain(words.map(quoted));
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     format!(
-        "the command, and the step's own options, go after `--`: `cargo xtask run {}`",
+        "write the command and the step's own options after `--`: `cargo xtask run {}`",
         words.join(" ")
     )
 }
 
-/// Fetches a root, or makes one of this machine's own programs where Alpine
-/// cannot be reached.
+/// Fetches a root. If the mirror of Alpine does not answer, makes a root from this
+/// machine's programs.
 fn get_rootfs() -> Result<()> {
     let fetched = match fetch(&Fetch::default()) {
         Err(error) if unreachable(&error) => {
             note(&common::one_line(&error));
             note(
-                "Alpine cannot be reached, so a root of this machine's own programs must do; `cargo xtask fetch-rootfs --force` gets Alpine later",
+                "the mirror of Alpine does not answer, so this task makes a root from this machine's programs; `cargo xtask fetch-rootfs --force` fetches Alpine later",
             );
             fetch(&Fetch::from_host(FromHost::Any))
         }
@@ -96,7 +96,7 @@ fn get_rootfs() -> Result<()> {
     Ok(())
 }
 
-/// Whether there is a root already, fetched or named.
+/// Whether a root is in the workspace, or the caller names a root.
 fn has_rootfs() -> bool {
     common::named_rootfs().is_some() || common::workspace().join("rootfs").exists()
 }

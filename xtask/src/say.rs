@@ -1,13 +1,13 @@
-//! What the tasks write, and what is to be typed.
+//! Output of the tasks, and words quoted for a shell.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
-/// Writes to standard output, where `println!` panics when that is full.
+/// Writes to standard output. `println!` panics when that is full.
 ///
-/// A reader that has left ends this program: see
+/// A closed pipe ends this program: see
 /// [`common::end_on_closed_pipe`].
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
@@ -27,7 +27,7 @@ pub(crate) fn note(text: &str) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// A word as one has to type it for a shell.
+/// A word, quoted for a shell where it needs quotes.
 pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);

@@ -42,6 +42,6 @@ fn the_step_that_cargo_names_is_run() {
 
     program(&cargo, "echo it is broken >&2; exit 101");
     let output = command.output().expect("start xtask");
-    let said = "it is broken\nxtask: build with cargo: it failed; see above";
+    let said = "it is broken\nxtask: build with cargo: it failed; read its messages above";
     assert_eq!((output.status.code(), &*stderr(&output)), (Some(1), said));
 }

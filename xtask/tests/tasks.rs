@@ -31,7 +31,7 @@ fn one_who_leaves_out_the_dashes_is_told_where_they_go() {
         let output = xtask(&[&["run"], words].concat());
         let said = stderr(&output);
         let remedy = format!(
-            "the command, and the step's own options, go after `--`: `cargo xtask run {remedy}`"
+            "write the command and the step's own options after `--`: `cargo xtask run {remedy}`"
         );
         assert!(said.starts_with(start) && said.ends_with(&remedy), "{said}");
         assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
