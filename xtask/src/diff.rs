@@ -33,7 +33,10 @@ impl Args {
                 .into_iter()
                 .find(|lesson| lesson.number > a.number)
                 .with_context(|| {
-                    format!("{} is the last lesson; name two, as in `cargo xtask diff 7 8`", a.name)
+                    format!(
+                        "{} is the last lesson; name two lessons, as in `cargo xtask diff 7 8`",
+                        a.name
+                    )
                 })?,
         };
         ensure!(

@@ -37,7 +37,7 @@ impl Dist {
         for lesson in lessons::all()? {
             ensure!(
                 dir.join(&lesson.name).is_file(),
-                "find {} in {}: it is not there; `cargo xtask dist --dest {1}` puts it there",
+                "find {} in {}: it is missing; `cargo xtask dist --dest {1}` builds it",
                 lesson.name,
                 dir.display()
             );
@@ -74,7 +74,7 @@ pub(crate) fn build() -> Result<Dist> {
     let installed = has_target(&musl);
     if !installed {
         note(&format!(
-            "without the target {musl} the steps are not static; `rustup target add {musl}` brings it"
+            "the target {musl} is not installed, so the steps are not static; `rustup target add {musl}` installs it"
         ));
     }
     let lessons = lessons::all()?;

@@ -1,4 +1,4 @@
-//! `cargo xtask exercise`: a lesson for the learner to write.
+//! `cargo xtask exercise`: the learner writes a lesson.
 
 mod hints;
 mod layout;
@@ -22,16 +22,15 @@ use crate::verify::{self, Checks, Verdict};
 
 use layout::with_goals;
 
-/// Lay out lesson N for you to write: the program of the lesson before it, with
-/// the goals as comments where the new code goes. Without N, list the lessons
-/// with how far each exercise is.
+/// Make an exercise from lesson N: the program of the lesson before it, with a TODO
+/// comment at each place for new code. Without N, list all lessons and your progress
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The lesson: 5, 05, step05 or step05-pid
     n: Option<String>,
     #[command(flatten)]
     action: Action,
-    /// Where exercises lie [default: exercises/ in the workspace]
+    /// The directory of the exercises [default: exercises/ in the workspace]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -39,19 +38,19 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 #[group(multiple = false, requires = "n")]
 struct Action {
-    /// Build what you have written and verify it
+    /// Build your program and verify it
     #[arg(long)]
     check: bool,
-    /// Check again whenever you save, until Ctrl-C
+    /// Check again each time you save, until you press Ctrl-C
     #[arg(long)]
     watch: bool,
-    /// Give one hint more
+    /// Show the next hint
     #[arg(long)]
     hint: bool,
-    /// Show how the lesson's own program differs from yours
+    /// Compare your program with the lesson's program
     #[arg(long)]
     diff: bool,
-    /// Lay it out anew, and lose what you have written
+    /// Make the exercise again, and delete your work
     #[arg(long)]
     force: bool,
 }
@@ -91,18 +90,18 @@ impl Args {
     }
 }
 
-/// How many hints were given, beside the program.
+/// The file with the number of hints that the learner has seen.
 const HINTS: &str = ".hints";
 
-/// Where cargo finds its aliases.
+/// The file where cargo finds its aliases.
 const CONFIG: &str = ".cargo/config.toml";
 
-/// A lesson as a crate of its own, outside the workspace.
+/// A lesson as a separate crate, outside the workspace.
 struct Exercise {
     lesson: Lesson,
     /// The crate's directory.
     dir: PathBuf,
-    /// `common`, as the crate's manifest names it.
+    /// The path of `common` in the crate's manifest.
     common: PathBuf,
 }
 
@@ -111,14 +110,14 @@ impl Exercise {
         let workspace = common::workspace();
         let (exercises, common) = match exercises {
             Some(dir) => (path::absolute(dir).context("use --dir")?, workspace.join("common")),
-            // Relative, so that the checkout can be moved.
+            // Relative: it stays right after the checkout moves.
             None => (workspace.join("exercises"), "../../common".into()),
         };
         Ok(Exercise { dir: exercises.join(&lesson.name), lesson, common })
     }
 
-    /// The crate's and its program's name. Not the step's, whose program may
-    /// lie beside it.
+    /// The name of the crate and its program. It differs from the step's name,
+    /// because the step's program may be beside it.
     fn name(&self) -> String {
         self.lesson.name.replacen("step", "exercise", 1)
     }
@@ -131,7 +130,7 @@ impl Exercise {
         self.dir.join(name)
     }
 
-    /// What the learner has written.
+    /// The learner's program, as text.
     fn source(&self) -> Result<String> {
         let main = self.main();
         fs::read_to_string(&main).with_context(|| format!("read {}", main.display()))
@@ -144,7 +143,7 @@ impl Exercise {
     fn must_be_laid_out(&self) -> Result<()> {
         ensure!(
             self.is_laid_out(),
-            "find your program in {}: it is not laid out; `cargo xtask exercise {}` does that",
+            "find your program in {}: the exercise does not exist yet; `cargo xtask exercise {}` makes it",
             self.dir.display(),
             self.lesson.number
         );
@@ -158,10 +157,10 @@ impl Exercise {
     fn lay_out(&self, force: bool) -> Result<()> {
         ensure!(
             force || !self.is_laid_out(),
-            "lay out {}: your work is there already; go on with it, or lose it with --force",
+            "make the exercise in {}: your work is already there; continue it, or delete it with --force",
             self.dir.display()
         );
-        // The versions that are built already: no network is needed.
+        // The lock file names versions that are already built: cargo needs no network.
         let lock = common::workspace().join("Cargo.lock");
         let lock = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;
         let files = [
@@ -175,7 +174,7 @@ impl Exercise {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
             fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         }
-        // What was said of another program.
+        // These files describe the old program.
         for name in [progress::FILE, HINTS] {
             match fs::remove_file(self.file(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -188,7 +187,7 @@ impl Exercise {
         Ok(())
     }
 
-    /// A manifest without what the step's inherits from the workspace.
+    /// A manifest that inherits nothing from the workspace.
     fn manifest_text(&self) -> Result<String> {
         let workspace = manifest(&common::workspace().join("Cargo.toml"))?;
         let step = manifest(&self.lesson.dir().join("Cargo.toml"))?;
@@ -227,8 +226,8 @@ impl Exercise {
         ))
     }
 
-    /// Lets `cargo xtask` work in the crate's directory, too, where cargo looks
-    /// for it in the crate: the course's alias, with the way to the course.
+    /// The course's alias `cargo xtask`, with the path to the course. Cargo looks for
+    /// aliases in the crate, so the alias also works in the crate's directory.
     fn config_text(&self) -> Result<String> {
         let file = common::workspace().join(CONFIG);
         let config = manifest(&file)?;
@@ -237,8 +236,8 @@ impl Exercise {
         let course = self.common.with_file_name("Cargo.toml").display().to_string();
         let option = format!("--manifest-path={course}");
         let (run, rest) = alias.split_once(' ').unwrap_or((alias, ""));
-        // A text takes the place of the course's own where both are found, as
-        // a list would not; but it is split at every blank.
+        // Where cargo finds both aliases, a string replaces the course's alias, and a
+        // list does not. But cargo splits a string at every blank.
         let alias = if course.contains(char::is_whitespace) {
             let words = [run, &option].into_iter().chain(rest.split(' '));
             Value::from(words.map(Value::from).collect::<Vec<_>>())
@@ -249,12 +248,12 @@ impl Exercise {
         Ok(Table::from_iter([("alias".to_owned(), Value::from(alias))]).to_string())
     }
 
-    /// Builds the learner's program, verifies it in the place of the step's,
-    /// and notes how far it is.
+    /// Builds the learner's program, verifies it instead of the step's program, and
+    /// notes the result.
     fn check(&self) -> Result<Checks> {
         let source = self.source()?;
-        // With the workspace's configuration: there the dependencies are built
-        // already.
+        // The workspace's configuration applies: the dependencies are already built
+        // there.
         let built = cargo::build(|build| {
             build.arg("--manifest-path").arg(self.manifest());
         })?;
@@ -271,7 +270,7 @@ impl Exercise {
         say::print(&format!(
             "Lesson {number}: {goal}\n\n\
              read   {}\n\
-             edit   {}, where it says TODO\n\
+             edit   {}, at each TODO\n\
              run    cargo run --manifest-path {} -- /bin/sh\n\
              check  cargo xtask exercise {number} --check{dir}, or --watch\n\
              stuck  cargo xtask exercise {number} --hint{dir}\n",

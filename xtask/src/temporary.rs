@@ -60,7 +60,7 @@ impl Temporary {
         }
         let told = dir.pop() == Some(0);
         let temporary = Temporary { dir: OsString::from_vec(dir).into(), remover };
-        ensure!(told, "make a temporary directory: see above");
+        ensure!(told, "make a temporary directory: it failed; read the message above");
         Ok(temporary)
     }
 

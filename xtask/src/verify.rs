@@ -1,4 +1,4 @@
-//! Checks what the lessons claim, with each lesson's own `verify.sh`.
+//! Checks the claims of each lesson with the lesson's own `verify.sh`.
 
 mod report;
 
@@ -18,27 +18,27 @@ use crate::say;
 pub(crate) use report::{Check, Checks, Verdict};
 use report::{Format, json, print_line, tap};
 
-/// What every script is written with.
+/// The functions that every script uses.
 const LIBRARY: [&str; 3] =
     ["xtask/src/verify/lib.sh", "xtask/src/verify/containers.sh", "xtask/src/verify/proc.sh"];
 
-/// Check what the lessons claim against the kernel's own evidence.
+/// Check the claims of the lessons against the kernel's own evidence
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The lessons: 8, step08 or step08-overlay; without any, all of them.
+    /// The lessons: 8, step08 or step08-overlay [default: all lessons]
     #[arg(value_name = "STEP")]
     steps: Vec<String>,
 
-    /// Check your own program, in any language, in the place of the step's.
+    /// Check your own program, in any language, instead of the step
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
 
-    /// The root of the containers [default: $CONTAINER_ROOTFS, else rootfs/ in
-    /// the workspace, else one made from this machine's programs].
+    /// The root of the containers [default: $CONTAINER_ROOTFS, else rootfs/ in the
+    /// workspace, else a new root from this machine's programs]
     #[arg(long, value_name = "DIR")]
     rootfs: Option<PathBuf>,
 
-    /// How to print the results.
+    /// The format of the results
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -51,7 +51,7 @@ impl Args {
         };
         ensure!(
             self.bin.is_none() || lessons.len() == 1,
-            "check a program of your own: name the one STEP that it is for"
+            "check your own program: name exactly one STEP"
         );
         let binaries = lessons.iter().map(cargo::step).collect::<Result<Vec<_>>>()?;
         let root = Root::for_lessons(&lessons, self.rootfs)?;
@@ -77,15 +77,15 @@ impl Args {
     }
 }
 
-/// Verifies a program in the place of the lesson's step, and prints the lines of
-/// the script.
+/// Verifies a program instead of the lesson's step, and prints the lines of the
+/// script.
 pub(crate) fn program(lesson: &Lesson, program: &Path) -> Result<Checks> {
     let root = Root::for_lessons(std::slice::from_ref(lesson), None)?;
     verify(lesson, program, &cargo::step(lesson)?, root.as_ref(), true)
 }
 
-/// Why this host runs no containers of a lesson, tried with the lesson's own
-/// step; nothing when it does, or when being refused is the lesson.
+/// The reason why this host cannot run the lesson's step. It is `None` if the step
+/// runs, or if the lesson shows a refusal.
 fn refused(lesson: &Lesson, step: &Path, root: Option<&Root>) -> Result<Option<String>> {
     if lesson.needs_root && !getuid().is_root() || lesson.number == 1 {
         return Ok(None);
@@ -104,8 +104,7 @@ fn refused(lesson: &Lesson, step: &Path, root: Option<&Root>) -> Result<Option<S
     }
 }
 
-/// Runs a lesson's script on a program, and shows what it says where that is
-/// for people.
+/// Runs a lesson's script on a program, and prints its lines if `show` is true.
 fn verify(
     lesson: &Lesson,
     program: &Path,
@@ -123,7 +122,7 @@ fn verify(
         let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
         ensure!(
             !text.contains(&b'\r'),
-            "run {}: it has the line ends of Windows, with which no shell can read it; clone the course anew",
+            "run {}: it has the line ends of Windows, and no shell can read it; clone the course again",
             file.display()
         );
     }
@@ -145,12 +144,12 @@ fn verify(
         checks.take(&line);
         say(&line)
     });
-    // A script whose lines nobody takes any more ends by itself, and cleans up.
+    // A script that nobody reads ends by itself, and cleans up.
     let status = running.wait().with_context(doing)?;
     shown?;
     ensure!(
         status.code() == Some(i32::from(checks.count(Verdict::Failed) > 0)),
-        "run {}: it ended with {status} before its last line",
+        "run {}: the script ended with {status} before its last line",
         script.display()
     );
     Ok(checks)

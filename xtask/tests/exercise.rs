@@ -132,7 +132,11 @@ fn what_the_learner_wrote_stays_unless_forced() {
     let main = dir.path().join("step05-pid/src/main.rs");
     let unchecked = exercise(dir.path(), &["5", "--check"]);
     assert_eq!(unchecked.status.code(), Some(1));
-    assert!(stderr(&unchecked).contains("it is not laid out"), "{}", stderr(&unchecked));
+    assert!(
+        stderr(&unchecked).contains("the exercise does not exist yet"),
+        "{}",
+        stderr(&unchecked)
+    );
 
     assert!(exercise(dir.path(), &["5"]).status.success());
     let laid_out = fs::read_to_string(&main).expect("read the exercise");

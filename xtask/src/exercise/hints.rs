@@ -1,4 +1,4 @@
-//! Hints for an exercise, one more at each call.
+//! Hints for an exercise: each call gives the next hint.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,14 @@ use lessons::Lesson;
 
 use super::layout::{Piece, pieces, todo};
 
-/// What a hint is about, in the order in which they are given.
+/// The kinds of hints, in the order of the calls.
 const KINDS: [&str; 4] = ["the idea", "where to read", "the call", "the code"];
 
-/// The next hint for the program `main`, and the number of those given so far
-/// in the file `given`, a number for each place.
+/// The next hint for the program `main`. The file `given` counts the hints, with a
+/// number for each place.
 ///
-/// The place is the first whose comment still stands in the program, else the
-/// first that has hints left.
+/// The place is the first place whose comment is still in the program, else the
+/// first place that has hints left.
 pub(super) fn next(lesson: &Lesson, main: &str, given: &Path) -> Result<String> {
     let places = places(lesson)?;
     let mut counts: Vec<usize> = fs::read_to_string(given)
@@ -27,7 +27,10 @@ pub(super) fn next(lesson: &Lesson, main: &str, given: &Path) -> Result<String> 
     let open = |index: &usize| main.contains(first_line(&places[*index].comment));
     let left = |index: &usize| counts[*index] < KINDS.len();
     let Some(place) = (0..places.len()).find(open).or_else(|| (0..places.len()).find(left)) else {
-        return Ok("there is no hint left; `--diff` shows how your program differs".to_owned());
+        return Ok(
+            "there is no hint left; `--diff` compares your program with the lesson's program"
+                .to_owned(),
+        );
     };
     let kind = counts[place].min(KINDS.len() - 1);
     counts[place] = kind + 1;
@@ -46,14 +49,14 @@ pub(super) fn next(lesson: &Lesson, main: &str, given: &Path) -> Result<String> 
     ))
 }
 
-/// A place in the program where the learner writes.
+/// A place in the program where the learner writes code.
 struct Place {
-    /// The comment that stands there at first.
+    /// The comment in the unchanged exercise.
     comment: String,
     hints: [String; KINDS.len()],
 }
 
-/// The places of a lesson, in order. The last hint for each is the code.
+/// The places of a lesson, in order. The last hint for each place is the code.
 fn places(lesson: &Lesson) -> Result<Vec<Place>> {
     let missing = || {
         format!(
@@ -82,8 +85,7 @@ mod tests {
     use super::*;
     use crate::exercise::layout::{self, with_goals};
 
-    /// Whoever takes every hint to its end has a program that passes, since it
-    /// is the lesson's own.
+    /// All hints together give the lesson's own program, which passes.
     #[test]
     fn each_chain_of_hints_ends_in_the_lessons_program() {
         let dir = tempfile::tempdir().expect("a directory");

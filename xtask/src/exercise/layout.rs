@@ -1,10 +1,10 @@
-//! A lesson's program with its new code taken out, and goals in the place.
+//! A lesson's program without its new code, with goals in the places.
 
 use anyhow::{Context, Result, ensure};
 use lessons::Lesson;
 use similar::{ChangeTag, TextDiff};
 
-/// What lesson 1 starts from, as the others do from the one before.
+/// The start of lesson 1. Each other lesson starts from the lesson before it.
 const NOTHING: &str = "\
 fn main() -> ExitCode {
     let step = common::step!();
@@ -17,21 +17,21 @@ fn container(args: &Args) -> Result<Exit> {
 }
 ";
 
-/// A part of the program behind the imports.
+/// A part of the program after the imports.
 pub(super) enum Piece {
-    /// Lines of the lesson before that stay.
+    /// Lines of the lesson before, which stay.
     Kept(String),
     /// A place where this lesson adds code.
     Place {
         added: String,
-        /// Lines of the lesson before that the new code replaces.
+        /// Lines of the lesson before, which the new code replaces.
         replaced: String,
     },
-    /// Lines of the lesson before that only go.
+    /// Lines of the lesson before, which the learner only removes.
     Removed(String),
 }
 
-/// The program of a lesson in pieces, compared with the lesson before.
+/// Compares the program of a lesson with the lesson before, in pieces.
 pub(super) fn pieces(lesson: &Lesson) -> Result<Vec<Piece>> {
     let source = lesson.source()?;
     let code = split(&source)?.1;
@@ -66,12 +66,12 @@ pub(super) fn pieces(lesson: &Lesson) -> Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// The program of the lesson before, with this lesson's imports, and one of its
-/// goals wherever it adds code.
+/// The program of the lesson before, with this lesson's imports, and a goal at each
+/// place where this lesson adds code.
 pub(super) fn with_goals(lesson: &Lesson) -> Result<String> {
     let missing = || {
         format!(
-            "lay out {}: `package.metadata.exercise.goals` in its Cargo.toml must have a goal for \
+            "make the exercise {}: `package.metadata.exercise.goals` in its Cargo.toml must have a goal for \
              each place where it adds code, and no more",
             lesson.name
         )
@@ -91,8 +91,8 @@ pub(super) fn with_goals(lesson: &Lesson) -> Result<String> {
     Ok(out)
 }
 
-/// What stands before `main` in the lesson. The code that it replaces is still
-/// there, so what only that imports is imported, too.
+/// The text before `main` in the lesson. The code that the learner replaces is
+/// still there, so the names that only this code needs are imported, too.
 fn imports(lesson: &Lesson) -> Result<String> {
     let source = lesson.source()?;
     let head = split(&source)?.0;
@@ -122,14 +122,14 @@ fn imported(line: &str) -> Option<(&str, Vec<&str>)> {
     Some((path, names.split(", ").collect()))
 }
 
-/// What stands before `main`, and the rest.
+/// The text before `main`, and the rest.
 fn split(source: &str) -> Result<(&str, &str)> {
     let main = source.find("fn main()").context("find main in a lesson")?;
     Ok(source.split_at(main))
 }
 
-/// A goal as a comment in the place of the code that is `added`: as far
-/// indented, and with a blank line where that has one.
+/// A goal as a comment in the place of the code `added`: with the same indent and
+/// the same blank lines around it.
 pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
     let line = added.lines().find(|line| !line.is_empty()).unwrap_or_default();
     let indent = &line[..line.len() - line.trim_start().len()];
@@ -156,10 +156,10 @@ pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
     out
 }
 
-/// How wide a comment may be.
+/// The most columns of a comment.
 const WIDTH: usize = 90;
 
-/// What a learner has to take out, in order.
+/// The lines that a learner removes, in order.
 #[cfg(test)]
 pub(super) fn removed(lesson: &Lesson) -> Result<Vec<String>> {
     let of = |piece| match piece {

@@ -1,4 +1,4 @@
-//! How far each exercise is.
+//! The learner's progress in each exercise.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use super::Exercise;
 use crate::verify::{Checks, Verdict};
 
-/// Where the outcome of the last check lies, beside the program.
+/// The file with the result of the last check, beside the program.
 pub(super) const FILE: &str = ".checked";
 
-/// Notes the outcome of a check of the program `source`: how many passed, how
-/// many there were, and which program it was.
+/// Notes the result of a check of the program `source`: the number of passed
+/// checks, the number of all checks, and a stamp of the program.
 pub(super) fn note(exercise: &Exercise, source: &str, checks: &Checks) -> Result<()> {
     let (passed, failed) = (checks.count(Verdict::Passed), checks.count(Verdict::Failed));
     let file = exercise.file(FILE);
@@ -21,7 +21,7 @@ pub(super) fn note(exercise: &Exercise, source: &str, checks: &Checks) -> Result
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))
 }
 
-/// How far an exercise is.
+/// The progress in an exercise.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     NotBegun,
@@ -29,7 +29,7 @@ enum State {
     Checked {
         passed: usize,
         of: usize,
-        /// Whether the program is another now.
+        /// Whether the program has changed since the check.
         changed: bool,
     },
 }
@@ -66,7 +66,7 @@ impl State {
     }
 }
 
-/// The lessons with how far each exercise is, and what is next.
+/// The lessons with the progress in each exercise, and the next command.
 pub(super) fn list(exercises: Option<&Path>) -> Result<String> {
     let mut out = String::new();
     let mut next = None;
@@ -91,7 +91,7 @@ pub(super) fn list(exercises: Option<&Path>) -> Result<String> {
     Ok(out)
 }
 
-/// What to do after a check.
+/// The next command after a check.
 pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
     let number = exercise.lesson.number;
     if checks.count(Verdict::Failed) > 0 {
@@ -104,7 +104,7 @@ pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
     Ok(out)
 }
 
-/// Tells a program from another.
+/// A short digest of a program.
 fn stamp(source: &str) -> String {
     Sha256::digest(source).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

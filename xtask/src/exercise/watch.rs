@@ -1,4 +1,4 @@
-//! Checking again whenever the program is saved.
+//! Checks again each time the learner saves the program.
 
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
@@ -11,24 +11,24 @@ use super::{Exercise, progress};
 use crate::say;
 use crate::verify::{Check, Checks, Verdict};
 
-/// For how long nothing may happen before a save counts as over: an editor
-/// writes, renames and touches several files.
+/// A save ends after this time without an event: an editor writes, renames and
+/// touches several files.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Checks now and after each save, and says what changed. Ends by Ctrl-C alone.
+/// Checks now and after each save, and prints the changes. Only Ctrl-C ends it.
 pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
     let (sender, saved) = channel();
     let source = exercise.file("src");
     let doing = || format!("watch {}", source.display());
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Building reads the program, which is no change.
+        // A build reads the program; that is not a change.
         if event.is_ok_and(|event| !event.kind.is_access()) {
-            // The receiver is gone only when this program ends.
+            // The receiver lives as long as this program.
             let _ = sender.send(());
         }
     })
     .with_context(doing)?;
-    // The directory, not the file: many editors replace a file.
+    // Watch the directory, not the file: many editors replace the file.
     watcher.watch(&source, RecursiveMode::NonRecursive).with_context(doing)?;
     let mut before: Option<Checks> = None;
     loop {
@@ -40,25 +40,25 @@ pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
                 say::print(&progress::next(exercise, &checks)?)?;
                 before = Some(checks);
             }
-            // It does not build, say; the next save may mend it.
+            // For example, it does not compile; the next save may correct it.
             Err(error) => say::note(&common::one_line(&error)),
         }
         say::print(&format!(
-            "\nwaiting for {} to be saved; Ctrl-C ends this\n",
+            "\nsave {} to check it again; press Ctrl-C to stop\n",
             exercise.main().display()
         ))?;
         wait(&saved).context("wait for a save")?;
     }
 }
 
-/// Waits for an event, and until no more follow.
+/// Waits for an event, and until no further event follows.
 fn wait(saved: &Receiver<()>) -> Result<()> {
     saved.recv()?;
     while saved.recv_timeout(QUIET).is_ok() {}
     Ok(())
 }
 
-/// The checks that pass now and did not, and the other way round.
+/// The checks whose verdict changed between passed and failed.
 fn changes(before: &Checks, now: &Checks) -> String {
     let is = |checks: &Checks, check: &Check| {
         let found = checks.0.iter().find(|other| other.claim == check.claim);

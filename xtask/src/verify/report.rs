@@ -1,4 +1,5 @@
-//! What a script says, as checks, and the checks for people and for programs.
+//! Reads the lines of a script as checks, and prints the checks as text, TAP or
+//! JSON.
 
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use serde_json::json;
 use crate::say::print;
 use crate::style::{Style, colour};
 
-/// How the results are printed.
+/// The format of the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For a terminal
@@ -21,7 +22,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What became of a check.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Passed,
@@ -44,7 +45,7 @@ impl Verdict {
 pub(crate) struct Check {
     pub(crate) claim: String,
     pub(crate) verdict: Verdict,
-    /// Why it was skipped, or what was expected and what was got.
+    /// The reason for the skip, or the expected and the actual text.
     pub(crate) details: Vec<String>,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Check {
 pub(crate) struct Checks(pub(crate) Vec<Check>);
 
 impl Checks {
-    /// Takes in a line of a script: a verdict, or a detail of the last one.
+    /// Reads a line of a script: a verdict, or a detail of the last verdict.
     pub(crate) fn take(&mut self, line: &str) {
         let (word, claim) = line.split_once(' ').unwrap_or((line, ""));
         let verdict = match word {
@@ -80,7 +81,7 @@ impl Checks {
         self.0.push(Check { claim: claim.to_owned(), verdict, details });
     }
 
-    /// How many have this verdict.
+    /// The number of checks with this verdict.
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.0.iter().filter(|check| check.verdict == verdict).count()
     }
