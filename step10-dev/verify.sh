@@ -29,7 +29,7 @@ new is 'its pseudoterminals are its own'             'ptmx'           "$(ask 'ls
 # What could harm the host.
 new is 'sysfs is there, to read'                     'there refused'  "$(ask 'test -d /sys/class && echo there; mkdir /sys/x 2>&- || echo refused' | joined)"
 new so is '/sys/firmware is empty'                   ''               "$(ask 'test ! -e /sys/firmware || ls -A /sys/firmware')"
-new is '/proc/sys cannot be written'                 'refused'        "$(ask '(cat /proc/sys/vm/swappiness >/proc/sys/vm/swappiness) 2>&- || echo refused')"
+new is '/proc/sys cannot be written'                 'refused'        "$(ask '(cat /proc/sys/net/ipv4/ip_forward >/proc/sys/net/ipv4/ip_forward) 2>&- || echo refused')"
 [ -e /proc/sysrq-trigger ] || why_not='this kernel has no /proc/sysrq-trigger'
 new is 'nor can /proc/sysrq-trigger'                 'refused'        "$(ask '(: >>/proc/sysrq-trigger) 2>&- || echo refused')"
 needs nothing
