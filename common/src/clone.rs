@@ -1,9 +1,8 @@
-//! Making processes: the child that the runner clones into namespaces, and what
-//! fork(2) does.
+//! Makes processes: clones the child into namespaces, and forks.
 //!
 //! ```text
 //! runner ──clone──> child ──exec──> command            steps 01 to 05
-//! runner ──clone──> child ──fork──> run ──exec──> command    from 06 on
+//! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
 use std::os::fd::AsFd;
@@ -25,24 +24,21 @@ use crate::signals::Signals;
 use crate::terminal::Terminal;
 use crate::{Exit, host, init, signals};
 
-/// Clones a child into new namespaces, where it runs `child` and exits with
-/// what that returns; an error is reported and becomes the exit status.
+/// Clones a child into new namespaces. The child runs `child`, and exits with the
+/// status that `child` returns. It reports an error, and exits with its status.
 ///
-/// The child dies with the runner, whatever ends it. When standard input and
-/// output are a terminal, it leads a process group of its own in the
-/// foreground, otherwise a session of its own. So what is sent to the caller's
-/// group comes to the runner, which hands it on, and not to the command a
-/// second time; and a `kill 0` in the container does not reach the caller.
+/// The child dies with the runner. If standard input and output are a terminal,
+/// the child leads a new process group in the foreground, else a new session. A
+/// signal to the caller's group then reaches only the runner, which passes it to
+/// the command once. And `kill 0` in the container does not reach the caller.
 ///
-/// To be called from a process with one thread, as the runner is. The
-/// kernel would not mind others, but the child has none of them, and waits for
-/// ever when one held a lock of the allocator. A program with threads starts a
-/// step.
+/// Call it only in a process with one thread, as the runner is. The child has
+/// none of the other threads. If another thread held a lock of the allocator, the
+/// child would wait for ever. A program with threads can start a step.
 ///
 /// # Errors
 ///
-/// When the kernel refuses the process or one of its namespaces; clone(2),
-/// namespaces(7).
+/// When the kernel refuses the process or a namespace; clone(2), namespaces(7).
 pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     let terminal = Terminal::of_streams();
     signals::reset()?;
@@ -58,7 +54,7 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
         leave(|| {
             drop(ours);
             if !die_with_runner(&theirs)? {
-                // It has said why itself, or was killed.
+                // The runner reported the reason, or a signal killed it.
                 return Ok(Exit::SETUP);
             }
             match &terminal {
@@ -73,22 +69,22 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
     Ok(Child::new(pid, terminal, ours, theirs, signals))
 }
 
-/// Makes the kernel kill this process when its parent ends, prctl(2); says
-/// whether the parent is still there.
+/// Makes the kernel kill this process when its parent ends, prctl(2). Returns
+/// whether the parent still runs.
 fn die_with_runner(line: &UnixStream) -> Result<bool> {
     set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
-    // It may have ended before the line above. getppid(2) is no help: a parent
-    // outside of the PID namespace reads as 0, dead or alive.
+    // The runner may have ended before the line above. getppid(2) does not help:
+    // it returns 0 for a parent outside of the PID namespace, dead or alive.
     let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
     let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
     Ok(!gone)
 }
 
-/// Runs what a child is for and ends the process with it.
+/// Runs the work of a child, and ends the process with its status.
 pub(crate) fn leave(child: impl FnOnce() -> Result<Exit>) -> ! {
-    // A panic must not unwind into the parent's frames, which this process has
-    // a copy of. Its message is out already.
+    // This process has a copy of the parent's frames, and a panic must not unwind
+    // into them. The panic has already printed its message.
     let exit = match catch_unwind(AssertUnwindSafe(child)) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => report(&error),
@@ -107,7 +103,7 @@ pub(crate) fn leave(child: impl FnOnce() -> Result<Exit>) -> ! {
 pub(crate) fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
     const NONE: libc::c_long = 0;
     let flags = libc::c_long::from(flags.bits() | libc::SIGCHLD);
-    // One architecture has the stack before the flags; clone(2).
+    // s390x has the stack before the flags; clone(2).
     let (first, second) = if cfg!(target_arch = "s390x") { (NONE, flags) } else { (flags, NONE) };
     #[allow(unsafe_code, reason = "nix's clone wants a stack and a function")]
     // SAFETY: the child gets a copy of this process, as after fork(2). The

@@ -1,4 +1,4 @@
-//! The caller's terminal under a name that the container has, too.
+//! Gives the caller's terminal a name in the container.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,17 @@ use crate::Bind;
 /// The terminal's name in a container.
 const CONSOLE: &str = "/dev/console";
 
-/// The terminal on standard input as `/dev/console` of the container, where
-/// there is a terminal: its own name means nothing, or another terminal, in a
-/// /dev/pts of the container's own.
+/// The terminal on standard input as `/dev/console` of the container, if standard
+/// input is a terminal. In the container's own /dev/pts, the terminal's host name
+/// is missing or belongs to another terminal.
 pub fn console() -> Option<Bind> {
     let host = ttyname(io::stdin()).ok()?;
     Some(Bind { host, inside: CONSOLE.into(), read_only: false })
 }
 
-/// Opens standard input, output and error again by the name [`console`] gave
-/// them, so that ttyname(3) finds it. Does nothing where there is no console,
-/// or where another user owns the terminal.
+/// Opens standard input, output and error again as `/dev/console`, so that
+/// ttyname(3) finds the name. Does nothing without a console, or if another user
+/// owns the terminal.
 ///
 /// # Errors
 ///

@@ -1,18 +1,18 @@
-//! What this crate was doing when a call failed.
+//! The actions of this crate that can fail.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
 
-/// The context of an error of this crate's own. [`hint()`](crate::hint())
-/// knows it by its type; only people read its words.
+/// The context of an error from this crate. [`hint()`](crate::hint()) reads its
+/// type; people read its words.
 #[derive(Debug)]
 pub(crate) enum Doing {
     Clone {
         namespaces: CloneFlags,
-        /// Whether the caller was in a chroot; looked at only where that may
-        /// be the cause.
+        /// Whether the caller was in a chroot; checked only if that can be
+        /// the cause.
         in_chroot: bool,
     },
     Fork,

@@ -1,4 +1,4 @@
-//! One line for an error: what was being done, on what, why, and what to do.
+//! Writes an error as one line: the action, its object, the reason, the remedy.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use nix::errno::Errno;
 
 use crate::{Exit, hint};
 
-/// The name that stands before every line a step says.
+/// The name before each line of a step.
 static NAME: OnceLock<&str> = OnceLock::new();
 
-/// A failure that brings its own exit status; every other one is
+/// A failure with its own exit status. The status of all other failures is
 /// [`Exit::SETUP`].
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -27,25 +27,25 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Says who is speaking in [`note`] and in error lines.
+/// Sets the name that [`note`] and error lines begin with.
 pub(crate) fn speak_as(name: &'static str) {
-    // Told once, at the start of `main`; a second name would be a bug that
-    // changes nothing but a prefix.
+    // Called once, at the start of `main`. A second call would be a bug, but a
+    // harmless one.
     let _ = NAME.set(name);
 }
 
 /// Writes one line to standard error, with the name of the step before it.
 ///
-/// The line goes out in one write(2), so that lines of several processes do
-/// not mix. A standard error that is closed or full loses it.
+/// One write(2) writes the whole line, so that lines of several processes do not
+/// mix. If standard error is closed or full, the line is lost.
 pub fn note(text: &str) {
     let name = NAME.get().unwrap_or(&"common");
     let line = format!("{name}: {}\n", printable(text));
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// Reports an error and says how the process should end. Where no remedy is
-/// known for what a host has refused, the doctor is asked.
+/// Reports an error, and returns the exit status for it. A refusal without a known
+/// remedy names the doctor.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     let mut line = one_line(error);
     let errno = error.chain().find_map(errno_of);
@@ -56,11 +56,11 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Failure>().map_or(Exit::SETUP, |failure| failure.exit)
 }
 
-/// What a call fails with that a host does not allow.
+/// The errors of a call that a host refuses.
 const REFUSALS: [Errno; 4] = [Errno::EPERM, Errno::EACCES, Errno::EINVAL, Errno::ENOSPC];
 
-/// An error with its causes and, where one is known, its remedy, in one line:
-/// `what was being done: why it failed; what to do`.
+/// An error, its causes and its remedy, if known, in one line:
+/// `action: reason; remedy`.
 pub fn one_line(error: &anyhow::Error) -> String {
     let words = |cause: &(dyn std::error::Error + 'static)| match errno_of(cause) {
         Some(errno) => errno.desc().to_owned(),
@@ -74,16 +74,16 @@ pub fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// The error number in a cause, whether it came by way of nix or of std.
+/// The error number in a cause, from nix or from std.
 pub fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     let from_std = |error: &io::Error| error.raw_os_error().map(Errno::from_raw);
     let from_nix = cause.downcast_ref::<Errno>().copied();
     from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))
 }
 
-/// The text with those characters written out that a terminal obeys or does not
-/// show: so a name cannot forge a second line, send an escape sequence, turn
-/// the text around or look like another.
+/// The text, with escapes for each character that controls a terminal or does not
+/// show. A name then cannot forge a second line, send an escape sequence, reverse
+/// the text or look like another name.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -96,18 +96,18 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Whether a terminal shows a character, as itself or as a mark on the one
+/// Whether a terminal shows a character, alone or as a mark on the character
 /// before it.
 fn shows(c: char) -> bool {
     match c {
         ' '..='~' => true,
-        // Letters and marks by their kind, but made to show nothing.
+        // Unicode calls these letters and marks, but they show nothing.
         '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}' => {
             false
         }
-        // The standard library knows which have no form of their own: controls,
-        // those that direct the text, separators and blanks. In the middle of a
-        // text it lets marks stand.
+        // The standard library knows the other characters that do not show:
+        // controls, direction marks, separators and blanks. After a first
+        // character, it does not escape marks.
         _ => format!("_{c}").escape_debug().eq(['_', c]),
     }
 }

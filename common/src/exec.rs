@@ -1,4 +1,4 @@
-//! The last step of every container: the command itself.
+//! Executes the command: the last action of every container.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
@@ -18,15 +18,14 @@ use crate::host::is_no_root;
 use crate::terminal::Terminal;
 use crate::{Exit, open, signals};
 
-/// Where a root has its programs.
+/// The PATH in a root.
 const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where to look when the caller's environment has no PATH; execvp(3).
+/// The PATH of a caller without PATH; execvp(3).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Forgets the caller's environment, which means nothing in a new root: PATH
-/// and HOME are the usual ones there, the umask is 022, TERM is kept, and
-/// nothing else is.
+/// Replaces the caller's environment, which has no meaning in a new root. PATH and
+/// HOME get the usual values of a root, TERM stays, and the umask is 022.
 pub fn fresh_environment() {
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let term = env::var_os("TERM");
@@ -42,17 +41,17 @@ pub fn fresh_environment() {
     }
 }
 
-/// Becomes the command: `command[0]`, looked up in PATH unless it has a slash,
-/// with all of `command` as its arguments; execve(2).
+/// Becomes the command: execve(2) with `command` as the arguments. It looks up
+/// `command[0]` in PATH, unless that has a slash.
 ///
-/// Returns only when that fails. The result has the type of a child's, so that
-/// `exec` can be its last word.
+/// It returns only on failure. The result has a child's type, so that `exec` can be
+/// the last call of a child.
 ///
 /// # Errors
 ///
-/// With [`Exit::NOT_FOUND`] when there is no such command, otherwise with
-/// [`Exit::NOT_EXECUTABLE`] and what is wrong with it: the kernel says "No such
-/// file or directory" for a missing interpreter or loader, too.
+/// With [`Exit::NOT_FOUND`] if the command is missing, else with
+/// [`Exit::NOT_EXECUTABLE`] and the reason. The kernel also says "No such file or
+/// directory" for a missing interpreter or loader.
 pub fn exec(command: &[CString]) -> Result<Exit> {
     let name = command.first().map_or(c"", CString::as_c_str);
     if process::id() == 1 {
@@ -65,12 +64,12 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
         let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
             continue;
         };
-        // `execv` comes back only with an error.
+        // `execv` returns only on failure.
         let errno = execv(&file, command).err().unwrap_or(Errno::UnknownErrno);
         match errno {
             Errno::ENOENT | Errno::ENOTDIR if fs::metadata(&path).is_err() => {}
             Errno::EACCES if searched && fs::metadata(&path).is_err() => {}
-            // A later directory of PATH may hold one that can be executed.
+            // A later directory of PATH may have an executable file of that name.
             Errno::EACCES => failure = (errno, Some(path)),
             _ => {
                 failure = (errno, Some(path));
@@ -89,7 +88,7 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
     Err(Failure { exit, message }.into())
 }
 
-/// The files that `name` may mean, in order.
+/// The files to try for `name`, in order.
 fn candidates(name: &CStr) -> Vec<PathBuf> {
     let name = OsStr::from_bytes(name.to_bytes());
     if name.as_bytes().contains(&b'/') {
@@ -102,7 +101,7 @@ fn candidates(name: &CStr) -> Vec<PathBuf> {
     env::split_paths(&path).map(|dir| dir.join(name)).collect()
 }
 
-/// Why there is no such command, in one line.
+/// The line for a missing command.
 fn not_found(name: &CStr) -> String {
     let shown = name.to_string_lossy();
     if shown.is_empty() {
@@ -117,7 +116,7 @@ fn not_found(name: &CStr) -> String {
     format!("execute {shown}: {why}{remedy}")
 }
 
-/// Why a file that is there cannot be executed, in one line.
+/// The line for a file that cannot be executed.
 fn cannot_execute(path: &Path, errno: Errno) -> String {
     let shown = path.display();
     let why = match errno {
@@ -157,19 +156,19 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
     format!("execute {shown}: {why}")
 }
 
-/// Whether a file is on a file system that nothing may be executed from.
+/// Whether the file system of a file is mounted noexec.
 fn is_noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOEXEC))
 }
 
-/// Another file without which a program does not start.
+/// Another file that a program needs to start.
 #[derive(Debug, PartialEq)]
 enum Needs {
     Interpreter(PathBuf),
     Loader(PathBuf),
 }
 
-/// What the head of a program says about its interpreter or loader.
+/// Reads the interpreter or loader from the head of a program.
 fn needs(path: &Path) -> Option<Needs> {
     let head = open::head(path, 4096).ok()?;
     interpreter(&head).or_else(|| loader(&head))
@@ -191,8 +190,9 @@ fn loader(head: &[u8]) -> Option<Needs> {
         let bytes = head.get(at..at.checked_add(len)?)?;
         Some(bytes.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)))
     };
-    // How long an address is, and where the header has the table of segments,
-    // the size and the number of its entries, and an entry offset and size.
+    // The length of an address. Then the places in the header of: the table of
+    // segments, the size of an entry, the number of entries. Then the places in an
+    // entry of: the offset, the size.
     let (word, [table, size, count, offset, length]) = match head.get(..6)? {
         b"\x7fELF\x01\x01" => (4, [28, 42, 44, 4, 16]),
         b"\x7fELF\x02\x01" => (8, [32, 54, 56, 8, 32]),
@@ -252,7 +252,7 @@ mod tests {
         elf[120..131].copy_from_slice(b"/lib/ld.so\0");
         assert_eq!(loader(&elf), Some(Needs::Loader("/lib/ld.so".into())));
         for len in 0..elf.len() {
-            // Cut off anywhere, it must not panic.
+            // A file that ends anywhere must not panic.
             let _ = loader(&elf[..len]);
         }
         elf[32..40].copy_from_slice(&u64::MAX.to_le_bytes());

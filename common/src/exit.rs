@@ -9,33 +9,33 @@ use nix::unistd::Pid;
 
 use crate::signals;
 
-/// The exit status of a step: the command's own, 128 + N when signal N ended
-/// it, or one of the constants below when it was never started.
+/// The exit status of a step: the command's own status, 128 + N if signal N ended
+/// the command, or a constant below if the command did not start.
 ///
 /// Source: wait(2), and "Exit Status" in bash(1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
     code: u8,
-    /// The signal of the key that ended the command.
+    /// The key whose signal ended the command.
     key: Option<Key>,
 }
 
-/// A signal of the terminal.
+/// A key of the terminal that sends a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key {
     signal: Signal,
-    /// Whether it came to the command alone, and not to the runner's group.
+    /// Whether only the command got the signal, and not the runner's group.
     alone: bool,
 }
 
 impl Exit {
-    /// The command line could not be understood.
+    /// The command line is wrong.
     pub const USAGE: Exit = Exit::with(2);
-    /// The container could not be set up.
+    /// The step could not set up the container.
     pub const SETUP: Exit = Exit::with(125);
-    /// The command was found and could not be executed.
+    /// The command exists, but cannot be executed.
     pub const NOT_EXECUTABLE: Exit = Exit::with(126);
-    /// The command was not found.
+    /// The command does not exist.
     pub const NOT_FOUND: Exit = Exit::with(127);
     /// Success.
     pub const SUCCESS: Exit = Exit::with(0);
@@ -49,22 +49,22 @@ impl Exit {
         self.code
     }
 
-    /// The same, of a command that a key of the terminal has ended; `alone` if
-    /// the signal came to the command and not to the runner's group.
+    /// The same status, for a command that a key of the terminal ended. `alone` means
+    /// that the runner's group did not get the signal.
     pub(crate) fn by_key(self, signal: Signal, alone: bool) -> Exit {
         Exit { key: Some(Key { signal, alone }), ..self }
     }
 
-    /// Ends the runner: by the signal of the key that ended the command, or with
-    /// the status. To be called when all else is done.
+    /// Ends the runner: by the signal of the key that ended the command, or with the
+    /// status. Call it last.
     ///
-    /// A shell that runs a script goes on after a Ctrl-C when what it waited
-    /// for exits, and ends when the signal ended that. To the shell, both are
-    /// status 130.
+    /// A shell waits for a program and gets a Ctrl-C. If the program exits, the shell
+    /// continues its script. If the signal ends the program, the shell ends too. In
+    /// both cases it shows status 130.
     pub(crate) fn end(self) -> ExitCode {
         if let Some(Key { signal, alone }) = self.key {
-            // Without a core: the command has left its own. And if the signal
-            // changes nothing, as in process 1, the status says the same.
+            // Without a core dump: the command has left its own. If the signal has
+            // no effect, as in process 1, the status says the same.
             let _ = set_dumpable(false);
             if alone {
                 let _ = kill(Pid::from_raw(0), signal);
@@ -74,7 +74,7 @@ impl Exit {
         ExitCode::from(self.code)
     }
 
-    /// What the wait status of a process that has ended says; wait(2).
+    /// Reads the wait status of a process that has ended; wait(2).
     pub(crate) fn of(status: c_int) -> Exit {
         if libc::WIFSIGNALED(status) {
             return Exit::with(128 + libc::WTERMSIG(status) as u8);
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(Exit::of(0), Exit::SUCCESS);
         assert_eq!(Exit::of(255 << 8), Exit::with(255));
         assert_eq!(Exit::of(libc::SIGKILL), Exit::with(137));
-        // The core was dumped.
+        // With a core dump.
         assert_eq!(Exit::of(libc::SIGSEGV | 0x80), Exit::with(139));
         assert_eq!(Exit::of(64), Exit::with(192));
     }

@@ -1,4 +1,4 @@
-//! What to do about a system call that a host refuses.
+//! Remedies for system calls that fail.
 
 mod clone;
 mod ids;
@@ -14,8 +14,8 @@ use nix::sched::CloneFlags;
 use crate::doing::Doing;
 use crate::error::errno_of;
 
-/// A failure that is known: the call, its error, and what else must be seen on
-/// this host for the remedy to be the right one.
+/// A known failure: the call, its error, a condition to check on this host, and
+/// the remedy.
 struct Row {
     call: Call,
     errno: Errno,
@@ -23,14 +23,14 @@ struct Row {
     remedy: &'static str,
 }
 
-/// What was being done.
+/// The action that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Clone,
     Fork,
     MapIds,
     KeepMountsPrivate,
-    /// Of these two, too.
+    /// In a row, this covers the next two as well.
     Mount,
     MountProc,
     MountOverlay,
@@ -43,20 +43,20 @@ enum Call {
     MakeScratch,
     LockScratch,
     Print,
-    /// In a row, any of them; as what was being done, none of them.
+    /// In a row: any action. In a failure: an unknown action.
     Any,
 }
 
 impl Call {
-    /// Whether a row for this call is one for `other`.
+    /// Whether a row for this call also fits `other`.
     fn covers(self, other: Call) -> bool {
         let mounts = self == Call::Mount && matches!(other, Call::MountProc | Call::MountOverlay);
         self == other || self == Call::Any || mounts
     }
 }
 
-/// The words of the lessons and the tasks for what they do: how their contexts
-/// begin. What follows may be a path.
+/// The first words of the contexts in the lessons and the tasks. A path may
+/// follow them.
 const LESSONS: &[(&str, Call)] = &[
     ("make the mounts private", Call::KeepMountsPrivate),
     ("write /proc/self/", Call::MapIds),
@@ -72,7 +72,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("delete a lower directory", Call::DeleteLower),
 ];
 
-/// A call that failed, as far as that is known.
+/// A failed call, with all that the error says about it.
 struct Failed {
     call: Call,
     path: Option<PathBuf>,
@@ -81,8 +81,8 @@ struct Failed {
 }
 
 impl Failed {
-    /// By the type of a context of this crate's own, else by the words of a
-    /// lesson's.
+    /// Reads the type of a context from this crate, else the words of a context
+    /// from a lesson.
     fn of(error: &Error) -> Failed {
         let (namespaces, in_chroot) = match error.downcast_ref() {
             Some(&Doing::Clone { namespaces, in_chroot }) => (namespaces, in_chroot),
@@ -104,15 +104,14 @@ impl Failed {
     }
 }
 
-/// What a lesson's words mean, and what follows them.
+/// The action that a lesson's words name, and the path that follows them.
 fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
-    // Not anywhere in it: it ends with a name that may hold any words.
+    // Only the first words count: the name at the end may contain any words.
     LESSONS.iter().find_map(|(words, call)| Some((*call, doing.strip_prefix(words)?.into())))
 }
 
-/// The remedy for an error that a failed system call has caused, when there is
-/// a known one: the first row that fits. A remedy that could not be tried says
-/// "likely".
+/// The remedy for an error from a failed system call: the first row that fits, if
+/// there is any. A remedy that we could not try says "likely".
 pub fn hint(error: &Error) -> Option<&'static str> {
     let errno = error.chain().find_map(errno_of)?;
     let failed = Failed::of(error);
@@ -176,7 +175,7 @@ mod tests {
         assert!(of("mount proc on /proc", Errno::EPERM).contains("systempaths"));
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
         assert_eq!(of("chdir to /", Errno::EIO), "");
-        // A name is no cause.
+        // Words in a name do not count.
         assert!(of("chroot to /proc/self/fd/9", Errno::EACCES).contains("let this user enter"));
         assert!(of("chroot to /mount proc", Errno::ENOENT).contains("fetch-rootfs"));
     }

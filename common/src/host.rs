@@ -1,4 +1,4 @@
-//! What can be seen of this host, and of this process's place in it.
+//! Looks at this host, and at this process's place in it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use nix::unistd::{chdir, chroot, fchdir};
 
 use crate::open::text;
 
-/// Whether a file of the kernel says `value`.
+/// Whether a file of the kernel contains `value`.
 pub(crate) fn says(file: &str, value: &str) -> bool {
     text(file).is_ok_and(|said| said.trim() == value)
 }
@@ -21,24 +21,24 @@ pub(crate) fn has_apparmor_restriction() -> bool {
     says("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")
 }
 
-/// Whether the maps of this process's user namespace were never written.
+/// Whether this process's user namespace has no ID maps yet.
 pub(crate) fn is_unmapped() -> bool {
     says("/proc/self/uid_map", "")
 }
 
-/// Whether a seccomp filter is in force for this process; proc_pid_status(5).
+/// Whether this process has a seccomp filter; proc_pid_status(5).
 pub(crate) fn is_filtered() -> bool {
     let status = text("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
-/// Whether there are no programs where this process stands, as after a chroot
-/// to a directory that is no root.
+/// Whether the root has no directory of programs, as after a chroot to a wrong
+/// directory.
 pub(crate) fn is_no_root() -> bool {
     !["/bin", "/usr/bin"].iter().any(|dir| Path::new(dir).is_dir())
 }
 
-/// Whether the current directory was removed.
+/// Whether the current directory no longer exists.
 pub(crate) fn is_nowhere() -> bool {
     env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
@@ -56,22 +56,21 @@ pub(crate) fn is_covered() -> bool {
     place("/..") != place("/")
 }
 
-/// Whether the root of this process is not that of its mount namespace.
+/// Whether the root of this process differs from the root of its mount namespace.
 ///
-/// To be asked in a process with one thread: where the answer takes a walk, its
-/// root and its current directory are others for that time.
+/// Call it only in a process with one thread: it may change the root and the
+/// current directory for a short time.
 pub(crate) fn in_chroot() -> bool {
-    // Mountinfo lists what lies below the root: in a chroot to a directory
-    // that nothing is mounted on, it has no mount at `/`;
-    // proc_pid_mountinfo(5).
+    // Mountinfo lists the mounts below the root. In a chroot to a directory
+    // that is not a mount point, it has no mount at `/`; proc_pid_mountinfo(5).
     let mounts = text("/proc/self/mountinfo");
     let at_root = |mounts: &str| mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
     mounts.is_ok_and(|mounts| !mounts.is_empty() && !at_root(&mounts))
         || is_below_a_root().unwrap_or(false)
 }
 
-/// Whether there is something above the root of this process. Only root can
-/// look, by walking out of a chroot and back; chroot(2).
+/// Whether the root of this process has a directory above it. Only root can look:
+/// it leaves the chroot and comes back; chroot(2).
 fn is_below_a_root() -> io::Result<bool> {
     let place = |path| fs::metadata(path).map(|dir| (dir.dev(), dir.ino()));
     let way = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

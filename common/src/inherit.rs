@@ -1,5 +1,4 @@
-//! What must not get from the caller into the container: its open files and
-//! its environment.
+//! Keeps the caller's open files and environment out of the container.
 
 use std::ffi::CStr;
 use std::fs;
@@ -10,14 +9,14 @@ use libc::c_char;
 use nix::errno::Errno;
 use nix::unistd::close;
 
-/// Closes every descriptor from 3 on, save `keep`; close_range(2), or one by one
-/// before Linux 5.9.
+/// Closes every descriptor from 3 on, except `keep`. It calls close_range(2), or
+/// close(2) for each descriptor before Linux 5.9.
 pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
     let close = |first: RawFd, last: libc::c_uint| {
         #[allow(unsafe_code, reason = "nix has no close_range(2)")]
-        // SAFETY: the callers own no descriptor in the range that they will
-        // use again: the runner calls this before it opens any, process 1 once
-        // it needs none but `keep`.
+        // SAFETY: the callers do not use a descriptor in the range again: the
+        // runner calls this before it opens any, and the child when it needs
+        // only `keep`.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         Errno::result(closed).map(drop)
     };
@@ -27,35 +26,35 @@ pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
     };
     let first = keep.map_or(3, |keep| keep + 1);
     match closed.and_then(|()| close(first, libc::c_uint::MAX)) {
-        // An older kernel, or a filter that does not know the call.
+        // An older kernel, or a seccomp filter that does not know the call.
         Err(Errno::ENOSYS | Errno::EPERM) => close_each_but(keep),
         closed => closed.context("close the descriptors of the caller")?,
     }
     Ok(())
 }
 
-/// As [`close_all_but`], one by one: those that are listed, and the low numbers
-/// in any case. Process 1 may have no `/proc`; but the runner has closed all
-/// of the caller's, and the kernel gives away the lowest number first.
+/// Closes each descriptor that `/proc` lists, and all low numbers. The child may
+/// have no `/proc`, but low numbers are enough then: the runner has closed the
+/// caller's descriptors, and the kernel uses the lowest free number first.
 fn close_each_but(keep: Option<RawFd>) {
     let listed = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let listed = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let numbers: Vec<RawFd> = listed.chain(3..LOW).collect();
     for number in numbers.into_iter().filter(|&number| number >= 3 && Some(number) != keep) {
-        // Most of them are not open.
+        // Most numbers are not open.
         let _ = close(number);
     }
 }
 
-/// More than a runner has open, which is a few and one for each layer.
+/// More descriptors than a runner opens: a few, and one for each layer.
 const LOW: RawFd = 1024;
 
-/// Overwrites every variable of the environment but TERM where it stands:
-/// proc_pid_environ(5) shows that place to whoever may look.
+/// Overwrites every environment variable except TERM in its place in memory:
+/// proc_pid_environ(5) shows that memory to other processes.
 pub(crate) fn wipe_environment() {
     #[allow(unsafe_code, reason = "std can only forget a variable, and leaves its bytes")]
-    // SAFETY: environ(7) is a list of strings in writable memory, with a null
-    // at its end. This process has one thread and holds no reference to them.
+    // SAFETY: environ(7) is a list of strings in writable memory that ends with
+    // a null. This process has one thread and no reference to the strings.
     unsafe {
         unsafe extern "C" {
             static environ: *const *mut c_char;

@@ -1,5 +1,5 @@
-//! Process 1 of the container, from lesson 6 on: it makes the process that
-//! becomes the command, hands signals on to it, and reaps orphans.
+//! The child as process 1 of the container, from lesson 6 on. It forks the process
+//! that becomes the command, passes signals to it, and reaps orphans.
 
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,48 +20,48 @@ use crate::signals::{self, Signals};
 use crate::wait::{ANY, Waited, poll_on, wait_for};
 use crate::{Exit, host, scratch};
 
-/// In the child: its end of the line to the runner.
+/// In the child: its end of the socket to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();
 
-/// On the line, the mark of a signal that ended the command.
+/// The bit that marks a signal as the end of the command, in a byte on the socket.
 pub(crate) const ENDED: u8 = 0x80;
 
-/// Keeps the child's end of the line to the runner, as long as the child lives.
+/// Keeps the child's end of the socket open as long as the child lives.
 pub(crate) fn keep(line: UnixStream) {
-    // The first and only value: `clone` is called once a process.
+    // The first and only value: a process calls `clone` once.
     let _ = LINE.set(line);
 }
 
-/// The process that becomes the command, to process 1.
+/// The process that becomes the command: a child of process 1.
 #[must_use = "a process that nobody waits for is left behind"]
 pub struct Run {
     pid: Pid,
 }
 
-/// Forks a child that runs `child` and exits with what that returns; an error
-/// is reported and becomes the exit status. fork(2).
+/// Forks a process that runs `child` and exits with the status that `child`
+/// returns. That process reports an error, and exits with its status. fork(2).
 ///
-/// From here on this process is the one that the container sees in `/proc/1`:
-/// what the runner had open and the caller had in its environment is gone
-/// before there is anybody to look. Of the environment, TERM is left.
+/// From now on the container sees this process in `/proc/1`. So this function
+/// first closes the runner's descriptors and overwrites the caller's environment,
+/// except TERM.
 ///
-/// Nor may the container trace it, change its memory or follow its links in
-/// `/proc/1`: whoever could, could undo that it dies with the runner. See
+/// The container must not trace this process, change its memory or follow its
+/// links in `/proc/1`. Otherwise it could let process 1 outlive the runner. See
 /// PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in ptrace(2).
 ///
 /// # Errors
 ///
-/// When the kernel has no room for another process or refuses one of these, the
-/// overlay on this run's [`Scratch`](crate::Scratch) is read-only, or the root's
-/// `/proc` led the mount of proc elsewhere.
+/// When the kernel refuses a call, the overlay on this run's
+/// [`Scratch`](crate::Scratch) is read-only, or the root's `/proc` led the mount
+/// of proc to another place.
 pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     scratch::check_root()?;
     // Proc was then mounted on the old root, and unmounted in its place.
     ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {NO_PROC}");
     close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
-    // Root inside cannot override it: this program was executed in the caller's
-    // user namespace, and root inside has no capability there.
+    // Root inside cannot override this: the program was executed in the caller's
+    // user namespace, where root inside has no capability.
     set_dumpable(false).context("keep the command from tracing process 1")?;
     let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
     if pid.as_raw() == 0 {
@@ -71,27 +71,26 @@ pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Run> {
 }
 
 impl Run {
-    /// Waits as process 1 of a PID namespace until the child ends, and says
-    /// how.
+    /// Waits as process 1 of a PID namespace until the command ends, and returns
+    /// its status.
     ///
-    /// Process 1 inherits every orphan and must reap it, and no signal from
-    /// its namespace has a default action for it: what the runner sends is
-    /// handed on to the child, what the container sends is dropped.
-    /// pid_namespaces(7).
+    /// Process 1 inherits every orphan and must reap it. Signals from its own
+    /// namespace have no default action for it. It passes the runner's signals to
+    /// the command, and drops the container's signals. pid_namespaces(7).
     ///
     /// # Errors
     ///
-    /// When waiting itself fails; wait(2).
+    /// When wait(2) fails.
     pub fn reap(self) -> Result<Exit> {
         let line = LINE.get();
         if let Some(line) = line {
-            // A runner that is stopped reads nothing, and nobody else may have
-            // to wait for it.
+            // A stopped runner reads nothing, and process 1 must not wait for
+            // it.
             line.set_nonblocking(true).context("open a line to the runner")?;
         }
         let tell = |byte| {
             if let Some(mut line) = line {
-                // Without a runner to read it, nobody is left to tell.
+                // An error means that the runner is gone.
                 let _ = line.write(&[byte]);
             }
         };
@@ -105,9 +104,9 @@ impl Run {
                         if signal.sender.as_raw() != 0 || signal.number == libc::SIGCHLD {
                             continue;
                         }
-                        // Process 1 leads the group that the runner and the
-                        // terminal send to, and the command is in it unless it
-                        // leads one of its own.
+                        // The runner and the terminal send to the group that
+                        // process 1 leads. The command is in that group, unless
+                        // it leads its own group.
                         let beside = getpgid(Some(self.pid)) == Ok(getpgrp());
                         if !(beside && signal.is_for_group() && !signal.early) {
                             signals::send(self.pid, signal.number);

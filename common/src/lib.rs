@@ -1,12 +1,12 @@
-//! What every step needs and no lesson is about.
+//! The code that every step needs and no lesson explains.
 //!
 //! A step's `main.rs` makes every system call of its lesson itself. This crate
-//! does the rest, as Go's `os/exec` would: it reads the command line
-//! ([`Step`], [`Args`]), clones the child and waits for it ([`clone()`],
-//! [`Child::wait`]), plays process 1 ([`fork`], [`Run::reap`]), runs the
-//! command ([`exec()`]), holds the terminal, keeps the scratch directory of an
-//! overlay ([`Scratch`]) and turns a failed system call into one line that says
-//! what to do about it ([`hint()`]).
+//! does the rest, like Go's `os/exec`. It reads the command line ([`Step`],
+//! [`Args`]). It clones the child and waits for it ([`clone()`],
+//! [`Child::wait`]). It does the work of process 1 ([`fork`], [`Run::reap`]), and
+//! executes the command ([`exec()`]). It manages the terminal, and the scratch
+//! directory of an overlay ([`Scratch`]). It reports a failed system call as one
+//! line with a remedy ([`hint()`]).
 
 mod bind;
 mod clone;

@@ -1,5 +1,5 @@
-//! Opening what somebody else may have put there: without waiting, and nothing
-//! but what is wanted. A FIFO would be waited for until it has a writer.
+//! Opens files that another user may have replaced: without waiting, and only
+//! files of the right type. An open of a FIFO would wait for a writer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use nix::NixPath;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-/// A directory, looked up from another one; a symbolic link is none.
+/// Opens a directory in another directory. A symbolic link is an error.
 pub(crate) fn directory<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::Result<File> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     openat(at, name, flags, Mode::empty()).map(File::from)
@@ -29,10 +29,10 @@ pub(crate) fn head(path: impl AsRef<Path>, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// A file of the kernel's, as text. In a root that has no proc mounted, it may
-/// be anything.
+/// A file of the kernel, as text. In a root without a mounted proc, the file may be
+/// anything.
 pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
-    // Mountinfo is the longest: a line for each mount.
+    // Mountinfo is the longest file: a line for each mount.
     Ok(String::from_utf8_lossy(&head(path, 16 << 20)?).into_owned())
 }
 

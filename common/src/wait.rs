@@ -1,5 +1,4 @@
-//! Looking at children without waiting, and sleeping until there is something to
-//! look at.
+//! Looks at children without waiting, and sleeps until an event arrives.
 
 use anyhow::{Context, Result};
 use libc::c_int;
@@ -10,30 +9,30 @@ use nix::unistd::Pid;
 
 use crate::Exit;
 
-/// Any child, in the words of waitpid(2).
+/// Any child, for waitpid(2).
 pub(crate) const ANY: Pid = Pid::from_raw(-1);
 
-/// What has become of a child.
+/// The new state of a child.
 pub(crate) enum Waited {
     Nothing,
     Stopped(Pid, Signal),
     Ended(Pid, Ended),
 }
 
-/// How a process has ended.
+/// The end of a process.
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
-    /// The number of the signal that ended it; a real-time signal has no name
-    /// in nix.
+    /// The number of the signal that ended the process; nix has no names for
+    /// real-time signals.
     pub(crate) signal: Option<c_int>,
 }
 
-/// Looks whether a child has ended or was stopped; waitpid(2).
+/// Returns the child that has ended or stopped, without waiting; waitpid(2).
 pub(crate) fn wait_for(child: Pid) -> Result<Waited> {
     let mut status = 0;
     let flags = libc::WNOHANG | libc::WUNTRACED;
     #[allow(unsafe_code, reason = "nix's waitpid fails when a real-time signal ended the child")]
-    // SAFETY: the kernel writes to `status` alone.
+    // SAFETY: the kernel writes only to `status`.
     let pid = unsafe { libc::waitpid(child.as_raw(), &raw mut status, flags) };
     let pid = Errno::result(pid).map(Pid::from_raw).context("wait for a child")?;
     Ok(if pid.as_raw() == 0 {
@@ -47,10 +46,10 @@ pub(crate) fn wait_for(child: Pid) -> Result<Waited> {
     })
 }
 
-/// Sleeps until one of the descriptors has something; poll(2).
+/// Sleeps until a descriptor has something to read; poll(2).
 pub(crate) fn poll_on(fds: &mut [PollFd<'_>]) -> Result<()> {
     match poll(fds, PollTimeout::NONE) {
-        // A signal that is not blocked, such as SIGCONT after a stop.
+        // Interrupted by a signal that is not blocked, such as SIGCONT.
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno).context("wait for a signal"),
     }

@@ -1,4 +1,4 @@
-//! Where the course lies.
+//! Finds the course.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use std::sync::OnceLock;
 use crate::note;
 use crate::trust::changeable;
 
-/// The course's workspace; `rootfs/` lies there.
+/// The workspace of the course, with `rootfs/` in it.
 ///
-/// It is the one above the running program, else above the current directory,
-/// else the one that this was built in: that may have been moved or copied
-/// since, with all that is built, and cargo builds nothing anew for it.
+/// It is the workspace above the running program, else above the current directory,
+/// else the compiled-in path. The compiled-in path may be stale: cargo does not
+/// build again after a workspace is moved or copied.
 ///
-/// What lies there is run, so no other user may be able to change it: a
-/// directory that others can change is left alone and told of, once. The one
-/// whose programs cargo is running is the caller's choice.
+/// The steps run programs from the workspace, so no other user may be able to
+/// change it. A note names a workspace that others can change, once, and it is not
+/// used. A workspace whose program cargo runs is the caller's choice, and is used.
 pub fn workspace() -> &'static Path {
     static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
     WORKSPACE.get_or_init(|| {
@@ -41,14 +41,14 @@ pub fn workspace() -> &'static Path {
     })
 }
 
-/// What a workspace of the course has, and nothing else. Not its name or
-/// manifest: an exercise has one, too.
+/// A file that only a workspace of the course has. An exercise has a manifest too,
+/// so the manifest alone is not enough.
 const LESSON: &str = "step01-run/Cargo.toml";
 
-/// A directory that is on no machine.
+/// A directory that no machine has.
 const NOWHERE: &str = "/nonexistent";
 
-/// Why the course in `dir` is not to be used, if that is so.
+/// The reason why the course in `dir` must not be used, if there is any.
 fn why_not(dir: &Path) -> Option<String> {
     let package = env::var_os("CARGO_MANIFEST_DIR");
     if package.is_some_and(|package| Path::new(&package).starts_with(dir)) {

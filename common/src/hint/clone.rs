@@ -58,7 +58,7 @@ const PROCESSES: &str =
     "this user has reached a limit on processes; raise ulimit -u, or pids.max of the control group";
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
 
-/// Whether a user namespace was asked for.
+/// Whether the call asked for a user namespace.
 fn user(failed: &Failed) -> bool {
     failed.namespaces.contains(CloneFlags::CLONE_NEWUSER)
 }

@@ -139,8 +139,8 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
-/// File systems that can hold an upper directory; XFS by its number, since nix
-/// has its name for glibc alone.
+/// File systems that can hold an upper directory. XFS is a number here, because nix
+/// names it only for glibc.
 const GOOD: &[FsType] = &[BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, FsType(0x5846_5342)];
 
 /// Whether the upper directory is on a file system of one of `kinds`.
@@ -148,14 +148,14 @@ fn upper_is_on(kinds: &[FsType]) -> bool {
     upper_fs().is_some_and(|found| kinds.contains(&found.filesystem_type()))
 }
 
-/// Whether that has no block or no inode left.
+/// Whether the file system of the upper directory has no free block or inode.
 fn upper_is_full() -> bool {
     // Btrfs counts no inodes.
     let full = |of: Statfs| of.blocks_available() == 0 || of.files() > 0 && of.files_free() == 0;
     upper_fs().is_some_and(full)
 }
 
-/// What this run's scratch directory lies on.
+/// The file system of this run's scratch directory.
 fn upper_fs() -> Option<Statfs> {
     statfs(scratch::merged()?).ok()
 }

@@ -36,7 +36,7 @@ const WAY: &str = "let this user enter it and each directory above it (chmod +x)
 const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
 const GONE: &str = "the current directory no longer exists; cd to an existing directory";
 
-/// Whether a name that is not absolute was looked up where nothing is left.
+/// Whether a relative path failed because the current directory no longer exists.
 fn here_is_gone(failed: &Failed) -> bool {
     failed.path.as_ref().is_some_and(|path| path.is_relative()) && host::is_nowhere()
 }
