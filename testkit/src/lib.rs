@@ -6,7 +6,7 @@ pub mod pty;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -69,19 +69,8 @@ pub fn bin(name: &str) -> PathBuf {
 
 /// The cargo that runs the tests, ready to be given its arguments, or nothing
 /// where none does.
-///
-/// Without what it has told this test about its package: build scripts such as
-/// ring's are run anew when that changes, and then the next `cargo xtask` would
-/// compile them again for nothing.
 pub fn cargo() -> Option<Command> {
-    let mut cargo = Command::new(std::env::var_os("CARGO")?);
-    for (name, _value) in std::env::vars_os() {
-        let told: [&[u8]; 2] = [b"CARGO_PKG_", b"CARGO_MANIFEST_"];
-        if told.iter().any(|start| name.as_bytes().starts_with(start)) {
-            cargo.env_remove(name);
-        }
-    }
-    Some(cargo)
+    std::env::var_os("CARGO").map(|_| start::cargo())
 }
 
 /// Copies a program, so that it can be started at once.

@@ -1,7 +1,6 @@
 //! Calls cargo to build programs, and finds where they are.
 
 use std::env;
-use std::io::{self, IsTerminal};
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -21,15 +20,10 @@ pub(crate) fn is_there() -> bool {
 /// Builds with the arguments `what`, and returns the paths of the programs: only
 /// cargo knows them. On a terminal, cargo shows a progress bar, and its errors.
 ///
-/// It calls the cargo that runs this task, else the cargo in `PATH`. It calls cargo
-/// in the workspace, because the workspace's configuration must apply.
+/// It calls cargo in the workspace, because the workspace's configuration must apply.
 pub(crate) fn build(what: impl FnOnce(&mut Command)) -> Result<Vec<PathBuf>> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
-    if io::stderr().is_terminal() {
-        // As in the alias `cargo xtask`.
-        cargo.args(["--config=term.progress.when='always'", "--config=term.progress.width=80"]);
-    }
+    let mut cargo = start::quiet("build");
+    cargo.arg("--message-format=json-render-diagnostics");
     for place in PLACES {
         let dir = env::var_os(place).filter(|dir| !dir.is_empty());
         if let Some(dir) = dir {

@@ -230,7 +230,8 @@ fn an_empty_tmpdir_is_none() {
     assert!(said.contains("xtask: ") && !said.contains("temporary directory"), "{said}");
 }
 
-/// The bar is there while something is compiled, and nothing else ever is.
+/// The bar is there while something is compiled, and nothing else ever is. A log
+/// has not even that.
 #[test]
 fn compiling_shows_on_the_terminal() {
     let config = workspace().join(".cargo/config.toml");
@@ -248,20 +249,47 @@ fn compiling_shows_on_the_terminal() {
     };
     let alias = toml::Table::from_iter([("alias".to_owned(), config["alias"].clone())]);
     write(".cargo/config.toml", &alias.to_string());
-    write("Cargo.toml", "[package]\nname = \"xtask\"\nedition = \"2024\"\nbuild = \"build.rs\"\n");
+    let members = r#"["xtask", "xtask/start"]"#;
+    write("Cargo.toml", &format!("[workspace]\nresolver = \"3\"\nmembers = {members}\n"));
+    let package = |name| format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n");
+    write("xtask/start/Cargo.toml", &package("start"));
+    for file in ["xtask/start/src/main.rs", "xtask/start/src/lib.rs"] {
+        write(file, &fs::read_to_string(workspace().join(file)).expect("read the program"));
+    }
+    write("xtask/Cargo.toml", &package("xtask"));
+    write("xtask/src/main.rs", "fn main() { print!(\"{:?}\", std::env::args().nth(1)) }");
     // Longer than what cargo thinks not worth a bar.
-    write("build.rs", "fn main() { std::thread::sleep(std::time::Duration::from_secs(2)) }");
-    write("src/main.rs", "fn main() { print!(\"{:?}\", std::env::args().nth(1)) }");
-    let run = || {
+    let slow = "fn main() { std::thread::sleep(std::time::Duration::from_secs(2)) }";
+    let command = || {
         let mut command = cargo().expect("it is there");
-        command.args(["xtask", "word"]).current_dir(dir.path()).env_remove("CARGO_TARGET_DIR");
-        command.output().expect("start cargo")
+        command.args(["xtask", "word"]).current_dir(dir.path());
+        command.env_remove("CARGO_TARGET_DIR").env_remove("CI").env("TERM", "xterm");
+        command
     };
-    let first = run();
-    assert!(stderr(&first).contains("/3: xtask"), "{first:?}");
-    assert_eq!(stdout(&first), "Some(\"word\")");
-    let second = run();
-    assert_eq!((stdout(&second), stderr(&second)), (stdout(&first), String::new()));
+    let in_a_log = || {
+        let output = command().output().expect("start cargo");
+        assert_eq!((&*stdout(&output), &*stderr(&output)), ("Some(\"word\")", ""));
+    };
+    let on_a_terminal = |variable: (&str, &str)| {
+        let mut command = command();
+        command.env(variable.0, variable.1);
+        let (status, said) = Terminal::start(command).end();
+        assert!(status.success() && said.contains("Some(\"word\")"), "{said}");
+        said
+    };
+    write("xtask/build.rs", slow);
+    in_a_log();
+    for (variable, shows) in
+        [(("TERM", "xterm"), true), (("TERM", "dumb"), false), (("CI", "true"), false)]
+    {
+        // Compiled anew, but for the program that has just started.
+        write("xtask/build.rs", &format!("{slow}\n// {variable:?}"));
+        let said = on_a_terminal(variable);
+        assert_eq!(said.contains("/3: xtask"), shows, "{variable:?}: {said}");
+        assert_eq!(said == "Some(\"word\")", !shows, "{variable:?}: {said}");
+    }
+    assert_eq!(on_a_terminal(("TERM", "xterm")), "Some(\"word\")");
+    in_a_log();
 }
 
 /// Or `cargo build` and `cargo xtask` would each compile its own.
