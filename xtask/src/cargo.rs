@@ -12,6 +12,16 @@ use serde_json::Value;
 /// path from its own current directory.
 const PLACES: [&str; 3] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_BUILD_DIR"];
 
+/// Its configuration, in the workspace and in an exercise.
+pub(crate) const CONFIG: &str = ".cargo/config.toml";
+
+/// Cargo in the workspace, because the workspace's configuration must apply.
+pub(crate) fn command() -> Command {
+    let mut cargo = start::cargo();
+    cargo.current_dir(common::workspace());
+    cargo
+}
+
 /// Whether cargo runs this task.
 pub(crate) fn is_there() -> bool {
     env::var_os("CARGO").is_some()
@@ -23,14 +33,14 @@ pub(crate) fn is_there() -> bool {
 /// It calls cargo in the workspace, because the workspace's configuration must apply.
 pub(crate) fn build(what: impl FnOnce(&mut Command)) -> Result<Vec<PathBuf>> {
     let mut cargo = start::quiet("build");
-    cargo.arg("--message-format=json-render-diagnostics");
+    cargo.current_dir(common::workspace()).arg("--message-format=json-render-diagnostics");
     for place in PLACES {
         let dir = env::var_os(place).filter(|dir| !dir.is_empty());
         if let Some(dir) = dir {
             cargo.env(place, path::absolute(dir).with_context(|| format!("use ${place}"))?);
         }
     }
-    what(cargo.current_dir(common::workspace()));
+    what(&mut cargo);
     let built = cargo.stderr(Stdio::inherit()).output().context("start cargo")?;
     ensure!(built.status.success(), "build with cargo: it failed; read its messages above");
     let lines = built.stdout.split(|&byte| byte == b'\n');

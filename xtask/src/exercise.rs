@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use lessons::Lesson;
 use toml::{Table, Value};
 
-use crate::cargo;
+use crate::cargo::{self, CONFIG};
 use crate::diff;
 use crate::say::{self, quoted};
 use crate::verify::{self, Checks, Verdict};
@@ -92,9 +92,6 @@ impl Args {
 
 /// The file with the number of hints that the learner has seen.
 const HINTS: &str = ".hints";
-
-/// The file where cargo finds its aliases.
-const CONFIG: &str = ".cargo/config.toml";
 
 /// A lesson as a separate crate, outside the workspace.
 struct Exercise {

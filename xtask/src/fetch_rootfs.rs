@@ -14,7 +14,7 @@ mod store;
 mod unpack;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use download::{Mirror, Unreachable};
 use folder::Folder;
 pub(crate) use from_host::{FromHost, bring, is_static};
 use plan::{Plan, Source, Wanted};
-use releases::Release;
+pub(crate) use releases::Release;
 use root::Root;
 use store::{Seen, Store};
 
@@ -195,6 +195,21 @@ pub(crate) fn fetch(args: &Args) -> Result<Fetched> {
 /// off at every try.
 pub(crate) fn unreachable(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<Unreachable>())
+}
+
+/// Copies the archives of releases that are kept beside the workspace's root to
+/// the directory `to`, and names the releases.
+pub(crate) fn copy_kept(to: &Path) -> Result<Vec<Release>> {
+    let root = common::workspace().join("rootfs");
+    if !root.with_file_name(".rootfs-cache").exists() {
+        return Ok(Vec::new());
+    }
+    archive::copy_kept(Store::open(&root)?.cache(), to)
+}
+
+/// The release that is fetched when none is named.
+pub(crate) fn usual_release() -> Result<Release> {
+    Release::new(releases::DEFAULT, None)
 }
 
 const REMEDY: &str = "replace it with --force, or name another directory with --dest";

@@ -8,6 +8,7 @@ mod dist;
 mod doctor;
 mod exercise;
 mod fetch_rootfs;
+mod handout;
 mod isolation;
 mod picture;
 mod rootfs;
@@ -41,6 +42,7 @@ enum Task {
     Diff(diff::Args),
     Doctor(doctor::Args),
     Dist(dist::Args),
+    Handout(handout::Args),
     Bench(bench::Args),
     Isolation(isolation::Args),
     Exercise(exercise::Args),
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Task::Diff(args) => args.run(),
         Task::Doctor(args) => args.run(),
         Task::Dist(args) => args.run(),
+        Task::Handout(args) => args.run(),
         Task::Bench(args) => args.run(),
         Task::Isolation(args) => args.run(),
         Task::Exercise(args) => args.run(),

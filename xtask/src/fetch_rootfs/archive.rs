@@ -1,6 +1,6 @@
 //! Archives that have been checked, whether they were kept, fetched or named.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
@@ -185,6 +185,29 @@ fn has_programs(root: &Folder) -> bool {
 fn kept(release: &Release, cache: &Folder) -> Result<Option<(File, Digest)>> {
     let digest = release.pinned().or_else(|| kept_digest(release, cache));
     checked(cache, &release.archive(), digest)
+}
+
+/// Copies the archives of releases that are kept beside the root to the
+/// directory `to`, with the digests of the mirror, and names the releases.
+pub(crate) fn copy_kept(cache: &Folder, to: &Path) -> Result<Vec<Release>> {
+    let mut releases = Vec::new();
+    for name in cache.names()? {
+        let Some(release) = name.to_str().and_then(Release::of_archive) else { continue };
+        let Some((mut file, _)) = kept(&release, cache)? else { continue };
+        let archive = release.archive();
+        let doing = || format!("copy {}", cache.join(&archive).display());
+        file.rewind().with_context(doing)?;
+        let mut copy = File::create_new(to.join(&archive)).with_context(doing)?;
+        io::copy(&mut file, &mut copy).with_context(doing)?;
+        for algorithm in Algorithm::ALL {
+            let name = format!("{archive}{}", algorithm.suffix());
+            if let Some(text) = cache.read(&name) {
+                fs::write(to.join(name), text).with_context(doing)?;
+            }
+        }
+        releases.push(release);
+    }
+    Ok(releases)
 }
 
 /// A file that is kept beside the root, if it is there. When it has another

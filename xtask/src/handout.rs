@@ -1,0 +1,167 @@
+//! `cargo xtask handout`: the course in one file, for machines without a
+//! network.
+
+mod crates;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::dist::{self, Dist};
+use crate::fetch_rootfs::{self, Release};
+use crate::say::{self, note};
+use crate::temporary::Temporary;
+
+/// Pack the course for machines without a network.
+///
+/// The archive has the files that git tracks, as they are now, the crates that
+/// they need on Linux, the Alpine archives that are kept beside rootfs/, and
+/// the steps as `dist` builds them. Whoever unpacks it needs Rust and no network.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The archive to write; what is in it lies in a folder of the same name
+    #[arg(value_name = "FILE.tar.gz")]
+    file: PathBuf,
+    /// Take the steps from DIR, as `dist` leaves them, instead of building them
+    #[arg(long, value_name = "DIR")]
+    dist: Option<PathBuf>,
+}
+
+/// Where each file of the archive is now, by its path there; sorted, so that the
+/// same files make the same archive.
+type Contents = BTreeMap<PathBuf, PathBuf>;
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let folder = folder(&self.file)?;
+        let mut contents = tracked()?;
+        let steps = self.dist.as_deref().map_or_else(dist::build, Dist::at)?;
+        for lesson in lessons::all()? {
+            contents.insert(Path::new("dist").join(&lesson.name), steps.dir.join(&lesson.name));
+        }
+
+        let place = Temporary::new()?;
+        let count = crates::vendor(place.dir(), &mut contents)?;
+        let releases = alpine(&place.dir().join("alpine"), &mut contents)?;
+
+        let size = write(&self.file, &folder, &contents)?;
+        say::line(&format!(
+            "{}: {:.0} MB; the course, {count} crates, the steps ({}){}",
+            self.file.display(),
+            size as f64 / 1e6,
+            steps.libc,
+            releases.iter().map(|release| format!(", {release}")).collect::<String>()
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The folder that a learner gets: the archive's name without its end.
+fn folder(file: &Path) -> Result<PathBuf> {
+    let name = file.file_name().unwrap_or_default().as_bytes();
+    let stem = name.strip_suffix(b".tar.gz").filter(|stem| !stem.is_empty());
+    let stem = stem
+        .with_context(|| format!("write {}: name a file that ends with .tar.gz", file.display()))?;
+    Ok(OsString::from_vec(stem.to_vec()).into())
+}
+
+/// The files of the checkout.
+fn tracked() -> Result<Contents> {
+    let workspace = common::workspace();
+    let doing = || format!("list the files of {}", workspace.display());
+    let mut git = Command::new("git");
+    let listed = git.args(["ls-files", "-z"]).current_dir(workspace).output();
+    let listed = listed.context("start git").with_context(doing)?;
+    let said = String::from_utf8_lossy(&listed.stderr);
+    ensure!(
+        listed.status.success(),
+        "{}: git says {:?}; make the hand-out in a clone of the course",
+        doing(),
+        said.lines().next().unwrap_or_default()
+    );
+    let names = listed.stdout.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let names: BTreeSet<_> =
+        names.map(|name| PathBuf::from(OsString::from_vec(name.to_vec()))).collect();
+    ensure!(
+        names.contains(Path::new("Cargo.lock")),
+        "{}: git tracks none of them; make the hand-out in a clone of the course",
+        doing()
+    );
+    Ok(names.into_iter().map(|name| (name.clone(), workspace.join(name))).collect())
+}
+
+/// Copies the kept archives of Alpine to the directory `place`, and names their
+/// releases.
+fn alpine(place: &Path, contents: &mut Contents) -> Result<Vec<Release>> {
+    fs::create_dir(place).with_context(|| format!("make {}", place.display()))?;
+    let releases = fetch_rootfs::copy_kept(place)?;
+    let wanted = fetch_rootfs::usual_release()?;
+    if !releases.contains(&wanted) {
+        note(&format!(
+            "{wanted} is not kept beside rootfs/, so the hand-out does not have it; `cargo xtask fetch-rootfs --force --release {}` fetches it: then make the hand-out again",
+            wanted.version()
+        ));
+    }
+    if !releases.is_empty() {
+        // Or the learner's umask would decide about its mode, which must let
+        // no other user write.
+        contents.insert(CACHE.into(), place.to_owned());
+        add_tree(place, Path::new(CACHE), contents)?;
+    }
+    Ok(releases)
+}
+
+/// Where `fetch-rootfs` keeps archives.
+const CACHE: &str = ".rootfs-cache";
+
+/// Adds all files below a directory, with `name` for the directory's.
+fn add_tree(dir: &Path, name: &Path, contents: &mut Contents) -> Result<()> {
+    let doing = || format!("list {}", dir.display());
+    for entry in fs::read_dir(dir).with_context(doing)? {
+        let entry = entry.with_context(doing)?;
+        let name = name.join(entry.file_name());
+        if entry.file_type().with_context(doing)?.is_dir() {
+            add_tree(&entry.path(), &name, contents)?;
+        } else {
+            contents.insert(name, entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Writes the archive, which takes the place of another in one step, and says
+/// how many bytes it has.
+fn write(file: &Path, folder: &Path, contents: &Contents) -> Result<u64> {
+    let doing = || format!("write {}", file.display());
+    let above = file.parent().filter(|above| !above.as_os_str().is_empty());
+    let new = tempfile::Builder::new()
+        .prefix(".handout-")
+        // What the umask leaves of it.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(above.unwrap_or(Path::new(".")))
+        .with_context(doing)?;
+    let gzip = GzEncoder::new(BufWriter::new(new.as_file()), Compression::default());
+    let mut tar = tar::Builder::new(gzip);
+    tar.follow_symlinks(false);
+    // The same time and owner for all, and no more of the mode than whether it
+    // can be executed.
+    tar.mode(tar::HeaderMode::Deterministic);
+    for (name, from) in contents {
+        let added = tar.append_path_with_name(from, folder.join(name));
+        added.with_context(|| format!("pack {}", from.display()))?;
+    }
+    let written = tar.into_inner().and_then(GzEncoder::finish).and_then(|mut out| out.flush());
+    written.with_context(doing)?;
+    let size = new.as_file().metadata().with_context(doing)?.len();
+    new.persist(file).map_err(io::Error::from).with_context(doing)?;
+    Ok(size)
+}

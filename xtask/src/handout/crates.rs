@@ -1,0 +1,127 @@
+//! The crates that the course needs, in the hand-out.
+//!
+//! Cargo wants to see every crate that `Cargo.lock` names, also those that only
+//! Windows needs: they are two thirds of all. Of a crate that no build for
+//! Linux needs, the hand-out has the manifest, with its checksum, and in the
+//! place of the code an error that says so.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use toml::Table;
+
+use super::{Contents, add_tree};
+use crate::cargo::{self, CONFIG};
+
+/// What the hand-out is for.
+const TARGETS: [&str; 4] = [
+    "aarch64-unknown-linux-gnu",
+    "aarch64-unknown-linux-musl",
+    "x86_64-unknown-linux-gnu",
+    "x86_64-unknown-linux-musl",
+];
+
+/// The code of a crate that is not in the hand-out.
+const LEFT_OUT: &str = "compile_error!(\"the hand-out has no code of this crate, which only other \
+     systems than Linux need; build in a clone of the course\");\n";
+
+const CHECKSUMS: &str = ".cargo-checksum.json";
+
+/// Adds the crates, and the configuration that lets cargo find them. Uses the
+/// directory `place`, and returns how many crates have their code.
+pub(super) fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
+    let vendor = place.join("vendor");
+    let mut cargo = cargo::command();
+    // A mirror that the user has set up serves here as in a build.
+    cargo.args(["vendor", "--locked", "--respect-source-config"]).arg(&vendor);
+    let sources = run(cargo, "get the crates")?;
+    contents.insert(CONFIG.into(), configuration(place, &sources, &vendor)?);
+
+    let needed = needed()?;
+    let doing = || format!("list {}", vendor.display());
+    for entry in fs::read_dir(&vendor).with_context(doing)? {
+        let dir = entry.with_context(doing)?.path();
+        let name = Path::new("vendor").join(dir.file_name().unwrap_or_default());
+        let manifest = dir.join("Cargo.toml");
+        let doing = || format!("read {}", manifest.display());
+        let text = fs::read_to_string(&manifest).with_context(doing)?;
+        let manifest: Table = text.parse().with_context(doing)?;
+        let package = ["name", "version"].map(|key| manifest["package"][key].as_str());
+        let package = package.map(|it| it.unwrap_or_default().to_owned());
+        if needed.contains(&package) {
+            add_tree(&dir, &name, contents)?;
+        } else {
+            let lib = manifest.get("lib").and_then(|lib| lib.get("path")?.as_str());
+            for file in leave_out(&dir, lib.unwrap_or("src/lib.rs"))? {
+                contents.insert(name.join(&file), dir.join(&file));
+            }
+        }
+    }
+    Ok(needed.len())
+}
+
+/// Runs cargo and returns its output. What it says besides is of use only when
+/// it fails.
+fn run(mut cargo: Command, doing: &str) -> Result<Vec<u8>> {
+    let output = cargo.output().context("start cargo")?;
+    if !output.status.success() {
+        // A standard error that is closed or full loses it.
+        let _ = io::stderr().write_all(&output.stderr);
+        bail!("{doing} with cargo: it failed; see above");
+    }
+    Ok(output.stdout)
+}
+
+/// The course's configuration with the sources that `cargo vendor` names, in a
+/// file in `place`.
+fn configuration(place: &Path, sources: &[u8], vendor: &Path) -> Result<PathBuf> {
+    let course = common::workspace().join(CONFIG);
+    let doing = || format!("add the crates to {}", course.display());
+    let course_text = fs::read_to_string(&course).with_context(doing)?;
+    let sources = String::from_utf8_lossy(sources);
+    let mut sources: Table = sources.parse().with_context(doing)?;
+    let all = sources.get_mut("source").and_then(|it| it.as_table_mut());
+    let mut dirs = all.into_iter().flatten().filter_map(|(_, source)| source.get_mut("directory"));
+    let ours = dirs.find(|dir| dir.as_str().map(Path::new) == Some(vendor));
+    let ours = ours.context("`cargo vendor` does not say where it put them").with_context(doing)?;
+    *ours = "vendor".into();
+    let text =
+        format!("{course_text}\n# The crates are here, too: cargo needs no network.\n{sources}");
+    text.parse::<Table>().with_context(doing)?;
+    let file = place.join("config.toml");
+    fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    Ok(file)
+}
+
+/// The name and version of each crate that a build or a test for Linux needs.
+fn needed() -> Result<BTreeSet<[String; 2]>> {
+    let mut cargo = cargo::command();
+    cargo.args(["metadata", "--locked", "--format-version=1"]);
+    cargo.args(TARGETS.map(|target| format!("--filter-platform={target}")));
+    let doing = "list the crates";
+    let metadata: Value = serde_json::from_slice(&run(cargo, doing)?).context(doing)?;
+    let packages = metadata["packages"].as_array().context(doing)?;
+    // The course's own have no source.
+    let crates = packages.iter().filter(|package| !package["source"].is_null());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(crates.map(|package| [text(&package["name"]), text(&package["version"])]).collect())
+}
+
+/// Replaces the code of a crate, and returns the files that remain.
+fn leave_out(dir: &Path, lib: &str) -> Result<[PathBuf; 3]> {
+    let doing = || format!("leave out the code of {}", dir.display());
+    let checksums = dir.join(CHECKSUMS);
+    let text = fs::read(&checksums).with_context(doing)?;
+    let mut sums: Value = serde_json::from_slice(&text).with_context(doing)?;
+    if let Some(files) = sums["files"].as_object_mut() {
+        files.retain(|file, _| file == "Cargo.toml");
+    }
+    fs::write(&checksums, sums.to_string()).with_context(doing)?;
+    fs::write(dir.join(lib), LEFT_OUT).with_context(doing)?;
+    Ok(["Cargo.toml", CHECKSUMS, lib].map(PathBuf::from))
+}
