@@ -292,7 +292,7 @@ fn put(ready: Ready, store: &Store, seen: &Seen) -> Result<Fetched> {
             (archive.root, archive.how)
         }
         Ready::Host(which) => {
-            let made = from_host::make(new.dir().path(), which)?;
+            let made = from_host::make(new.dir(), which)?;
             let root = Root::Host { libraries: made.libraries };
             (root, format!("{} programs", made.programs))
         }

@@ -138,8 +138,7 @@ impl Archive {
     pub(crate) fn unpack(&mut self, root: &Folder) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;
-        let left_out =
-            unpack_file(&self.file, root.path(), Limits::GENEROUS).with_context(doing)?;
+        let left_out = unpack_file(&self.file, root.dir(), Limits::GENEROUS).with_context(doing)?;
         ensure!(
             has_programs(root),
             "{}: it has no program in any of {}; name the archive of a root",
@@ -249,7 +248,9 @@ fn fetch(release: &Release, cache: &Folder, mirror: &Mirror<'_>) -> Result<(File
         }
     };
     let part = format!("{name}.part");
-    let fetched = mirror.archive(release, &cache.join(&part), &digest).and_then(|()| {
+    let path = cache.join(&part);
+    let file = cache.create(&part).with_context(|| format!("write {}", path.display()))?;
+    let fetched = mirror.archive(release, file, &path, &digest).and_then(|()| {
         let doing = || format!("keep {}", cache.join(&name).display());
         cache.rename(&part, &name).with_context(doing)?;
         cache.file(&name).with_context(doing)

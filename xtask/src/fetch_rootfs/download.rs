@@ -57,18 +57,24 @@ impl Mirror<'_> {
         )
     }
 
-    /// Downloads a release's archive into `file`, which is new.
+    /// Downloads a release's archive into `file`, which is new and lies at
+    /// `path`.
     ///
     /// # Errors
     ///
     /// Also when its digest is not the one that is `wanted`.
-    pub(crate) fn archive(&self, release: &Release, file: &Path, wanted: &Digest) -> Result<()> {
+    pub(crate) fn archive(
+        &self,
+        release: &Release,
+        file: File,
+        path: &Path,
+        wanted: &Digest,
+    ) -> Result<()> {
         let url = release.url(self.url);
         note(&format!("fetch {url}"));
-        let doing = || format!("write {}", file.display());
         let mut archive = Archive {
-            file: File::create_new(file).with_context(doing)?,
-            path: file,
+            file,
+            path,
             algorithm: wanted.algorithm,
             hasher: Hasher::new(wanted.algorithm),
             length: 0,

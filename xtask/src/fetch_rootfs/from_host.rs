@@ -7,6 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 
 use needs::{Program, needed_by};
 
+use super::folder::{Folder, open_file};
 use crate::say::note;
 
 /// Which programs to take.
@@ -52,12 +54,18 @@ pub(crate) struct Made {
     pub(crate) programs: usize,
 }
 
-/// Makes a root in the directory `root`, which is empty.
+/// Makes a root in the directory `root`, which is empty and this user's alone.
+/// Its name may lead elsewhere meanwhile.
 ///
 /// # Errors
 ///
 /// When there is no shell, or a file cannot be copied.
-pub(crate) fn make(root: &Path, which: FromHost) -> Result<Made> {
+pub(crate) fn make(root: &Folder, which: FromHost) -> Result<Made> {
+    let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", root.dir().as_raw_fd()));
+    make_at(&by_descriptor, which).with_context(|| format!("make {}", root.path().display()))
+}
+
+fn make_at(root: &Path, which: FromHost) -> Result<Made> {
     let busybox = match which {
         FromHost::Any => static_busybox(),
         FromHost::Libraries => None,
@@ -231,10 +239,10 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
 /// Copies a regular file with its mode, without set-user-ID and set-group-ID:
 /// the copy would hand the caller's rights to everybody.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let doing = || format!("copy {} to {}", from.display(), to.display());
-    let mut source = File::open(from).with_context(doing)?;
+    let doing = || format!("copy {}", from.display());
+    let source = open_file(from).with_context(doing)?;
+    let mut source = source.with_context(|| format!("{}: it is not a regular file", doing()))?;
     let found = source.metadata().with_context(doing)?;
-    ensure!(found.is_file(), "{}: it is not a regular file", doing());
     let mut copy = File::create_new(to).with_context(doing)?;
     io::copy(&mut source, &mut copy).with_context(doing)?;
     let mode = Permissions::from_mode(found.permissions().mode() & 0o777);
@@ -284,6 +292,23 @@ mod tests {
         let error = programs_with_libraries(dir.path(), &[Path::new("/dev/null")]);
         let error = common::one_line(&error.expect_err("no programs there"));
         assert_eq!(error, "make a root of this machine's sh: it is missing");
+    }
+
+    /// Somebody who owns the directory above gives its name to a link.
+    #[test]
+    fn a_root_is_made_in_the_directory_that_was_opened() {
+        let dir = tempfile::tempdir().expect("make a directory");
+        let path = |name: &str| dir.path().join(name);
+        for name in ["new", "elsewhere"] {
+            fs::create_dir(path(name)).expect("make");
+        }
+        let above = File::open(dir.path()).expect("open");
+        let root = Folder::open(&above, path("new")).expect("open");
+        fs::rename(path("new"), path("aside")).expect("rename");
+        symlink("elsewhere", path("new")).expect("link");
+        make(&root, FromHost::Libraries).expect("a root");
+        assert!(path("aside/bin").exists() && path("aside/etc/motd").exists());
+        assert_eq!(fs::read_dir(path("elsewhere")).expect("list").count(), 0);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::iter::successors;
-use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tar::EntryType;
@@ -51,17 +50,17 @@ pub(crate) struct LeftOut {
 }
 
 /// Unpacks an archive, plain or compressed with gzip, xz or zstd, into the
-/// directory `root`, which is empty.
+/// directory `root`, which is empty. Its name may lead elsewhere meanwhile.
 ///
 /// # Errors
 ///
 /// When it is cut off or corrupt, too large, or has an entry that does not
 /// belong in a root. What was unpacked until then stays.
-pub(crate) fn unpack_file(archive: &File, root: &Path, limits: Limits) -> Result<LeftOut> {
+pub(crate) fn unpack_file(archive: &File, root: &File, limits: Limits) -> Result<LeftOut> {
     unpack(BufReader::with_capacity(128 << 10, archive), root, limits)
 }
 
-fn unpack(archive: impl Source, root: &Path, limits: Limits) -> Result<LeftOut> {
+fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> {
     let archive = Limited { inner: decompress(archive)?, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
     let mut unpacker = Unpacker::new(root, limits)?;

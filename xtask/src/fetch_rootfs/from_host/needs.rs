@@ -10,6 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::super::folder::open_file;
+
 /// A program by what it needs to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Program {
@@ -23,7 +25,7 @@ pub(super) enum Program {
 
 impl Program {
     pub(super) fn of(file: &Path) -> Result<Program> {
-        let file = File::open(file)?;
+        let file = open_file(file)?.context("it is no file")?;
         let mut start = [0; 64];
         let n = file.read_at(&mut start, 0)?;
         if let Some(line) = start[..n].strip_prefix(b"#!") {
@@ -97,7 +99,7 @@ pub(super) fn needed_by(file: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     for file in &files {
-        File::open(file).with_context(|| format!("read {}", file.display()))?;
+        open_file(file).with_context(|| format!("read {}", file.display()))?;
     }
     Ok(files)
 }
@@ -176,6 +178,10 @@ mod tests {
             fs::write(&script, none).expect("write");
             assert!(Program::of(&script).is_err(), "{none}");
         }
+        // One that is waited for, like what lies in PATH as busybox.
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("make a FIFO");
+        assert!(Program::of(&fifo).is_err());
         // This test names the loader that it was started by, if any.
         let this = env::current_exe().expect("a path");
         let maps = fs::read_to_string("/proc/self/maps").expect("read");

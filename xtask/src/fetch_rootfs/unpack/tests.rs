@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Cursor, Write, stderr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -28,7 +29,7 @@ use archives::{Entry, gz, tar};
 
 /// Unpacks what an archive holds.
 fn unpack_bytes(archive: &[u8], root: &Path, limits: Limits) -> Result<LeftOut> {
-    unpack(Cursor::new(archive), root, limits)
+    unpack(Cursor::new(archive), &File::open(root).expect("open"), limits)
 }
 
 const SMALL: Limits = Limits { bytes: 64 << 10, entries: 30 };
@@ -174,7 +175,11 @@ fn an_archive_that_is_cut_off_is_refused_wherever_that_is() {
         fs::write(&file, &whole[..length]).expect("write");
         let root = dir.path().join("root");
         fs::create_dir(&root).expect("make");
-        let result = unpack_file(&File::open(&file).expect("open"), &root, SMALL);
+        let result = unpack_file(
+            &File::open(&file).expect("open"),
+            &File::open(&root).expect("open"),
+            SMALL,
+        );
         assert!(result.is_err(), "{length} of {} bytes", whole.len());
     }
 }

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Take, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstat, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
@@ -63,9 +62,8 @@ pub(super) struct Unpacker {
 }
 
 impl Unpacker {
-    pub(super) fn new(root: &Path, limits: Limits) -> Result<Unpacker> {
-        let opened = open_directory(AT_FDCWD, root);
-        let dir = opened.with_context(|| format!("open {}", root.display()))?;
+    pub(super) fn new(root: &File, limits: Limits) -> Result<Unpacker> {
+        let dir = root.as_fd().try_clone_to_owned().context("open the new root")?;
         fchmod(&dir, directory_mode(0o755))?;
         Ok(Unpacker {
             open: vec![Open { name: Vec::new(), dir, modified: None }],
