@@ -45,4 +45,4 @@ pub use runner::Child;
 pub use scratch::Scratch;
 pub use signals::end_on_closed_pipe;
 pub use step::{Args, Step, named_rootfs};
-pub use workspace::workspace;
+pub use workspace::{own_rootfs, workspace};

@@ -1,8 +1,12 @@
 //! Finds the course.
 
-use std::env;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::{env, io};
+
+use nix::unistd::geteuid;
 
 use crate::note;
 use crate::trust::changeable;
@@ -41,6 +45,19 @@ pub fn workspace() -> &'static Path {
     })
 }
 
+/// The root in the workspace, if it belongs to this user: the directory, and the
+/// symbolic link if there is one.
+pub fn own_rootfs() -> Option<PathBuf> {
+    let dir = workspace().join("rootfs");
+    is_own(&dir).then_some(dir)
+}
+
+fn is_own(dir: &Path) -> bool {
+    let ours =
+        |found: io::Result<Metadata>| found.is_ok_and(|found| found.uid() == geteuid().as_raw());
+    ours(dir.symlink_metadata()) && ours(dir.metadata()) && dir.is_dir()
+}
+
 /// A file that only a workspace of the course has. An exercise has a manifest too,
 /// so the manifest alone is not enough.
 const LESSON: &str = "step01-run/Cargo.toml";
@@ -64,4 +81,36 @@ fn why_not(dir: &Path) -> Option<String> {
         "the course in {} is not used, because another user could change it: {why}; use your own copy of the course, or name a root with --rootfs",
         dir.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{chown, lchown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_root_of_another_user_is_not_ours_behind_a_link_either() {
+        let dir = env::temp_dir().join(format!("workspace-{}", std::process::id()));
+        let (root, link) = (dir.join("root"), dir.join("link"));
+        fs::create_dir_all(&root).expect("make a directory");
+        symlink("root", &link).expect("make a link");
+        symlink("/usr", dir.join("usr")).expect("make a link");
+        let mut found = vec![is_own(&root), is_own(&link)];
+        let mut wanted = vec![true, true];
+        if geteuid().is_root() {
+            lchown(&link, Some(65534), None).expect("give it away");
+            found.push(is_own(&link));
+            lchown(&link, Some(0), None).expect("take it back");
+            chown(&root, Some(65534), None).expect("give it away");
+            found.push(is_own(&link));
+            wanted.extend([false, false]);
+        } else {
+            found.push(is_own(&dir.join("usr")));
+            wanted.push(false);
+        }
+        fs::remove_dir_all(dir).expect("remove it");
+        assert_eq!(found, wanted);
+    }
 }

@@ -7,7 +7,6 @@ pub mod pty;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -202,11 +201,7 @@ pub fn rootfs() -> &'static Path {
         if let Some(named) = std::env::var_os("CONTAINER_ROOTFS").filter(|dir| !dir.is_empty()) {
             return named.into();
         }
-        let fetched = workspace().join("rootfs");
-        if fetched.metadata().is_ok_and(|dir| dir.uid() == getuid().as_raw()) {
-            return fetched;
-        }
-        host_rootfs().to_owned()
+        common::own_rootfs().unwrap_or_else(|| host_rootfs().to_owned())
     })
 }
 

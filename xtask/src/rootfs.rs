@@ -2,13 +2,11 @@
 
 use std::env;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use lessons::Lesson;
-use nix::unistd::getuid;
 
 use crate::temporary::Temporary;
 
@@ -25,11 +23,10 @@ impl Root {
         if let Some(dir) = named.or_else(common::named_rootfs) {
             return Ok(Root { dir, _made: None });
         }
-        let fetched = common::workspace().join("rootfs");
-        if fetched.metadata().is_ok_and(|dir| dir.uid() == getuid().as_raw()) {
-            return Ok(Root { dir: fetched, _made: None });
+        match common::own_rootfs() {
+            Some(dir) => Ok(Root { dir, _made: None }),
+            None => Root::from_host(),
         }
-        Root::from_host()
     }
 
     /// The root for these lessons, if any of them needs a root. Its path is absolute
