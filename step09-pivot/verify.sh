@@ -32,6 +32,7 @@ is 'the host has no new mount'                       ''               "$(new_mou
 stop
 
 # The ways out of lesson 6 lead nowhere.
+mkdir top
 echo outside >marker
 up=../../../../../../../../../../../../../../../../../../../..
 needs_inside mount chroot
@@ -45,8 +46,10 @@ new is 'no way out: enter the mount namespace again' 'held'           "$(inside 
 ")"
 needs nothing
 
+# What the caller has open is no part of the mount namespace.
+is 'a way out: an open directory of the host'        'outside'        "$(out sh -c 'cd -P /proc/self/fd/0 && cat ../marker' <top 2>&1)"
+
 # /proc of the root leads the mount of proc to the place that is unmounted.
-mkdir top
 ln -s .. top/proc
 is 'no way out: /proc is a link to the old root'     '125'            "$(exits --lower top --lower "$root" true)"
 

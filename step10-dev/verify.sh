@@ -36,6 +36,13 @@ needs nothing
 [ -e /proc/kcore ] || why_not='this kernel has no /proc/kcore'
 new is '/proc/kcore is empty'                        ''               "$(ask 'test ! -e /proc/kcore || head -c 1 /proc/kcore')"
 needs nothing
+
+# The kernel asks for root of the host there, and for no capability.
+needs_inside umount
+[ "$why_not" ] || needs root /proc/sys/kernel/core_pattern
+new is 'break out: started by root, root inside uncovers /proc/sys' 'open' "$(ask 'umount /proc/sys && (: >>/proc/sys/kernel/core_pattern) && echo open')"
+needs nothing
+
 is 'the host has none of these mounts'               ''               "$(new_mounts)"
 stop
 
