@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag, openat, openat2};
@@ -120,7 +120,9 @@ fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
     let root = root.with_context(|| format!("open the root {}", rootfs.display()))?;
     let place = match open_in(&root, path) {
         Err(Errno::ENOENT) => make_all(&root, path, directory).with_context(doing)?,
-        opened => opened.with_context(doing)?,
+        opened => {
+            opened.map_err(|errno| refused(errno, "openat2(2)", "5.6")).with_context(doing)?
+        }
     };
     let place = Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place };
     match (directory, fs::metadata(&place.name).with_context(doing)?.is_dir()) {
@@ -161,6 +163,17 @@ fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     openat2(root, path, how)
+}
+
+/// Why the kernel refuses a call that it has had since a version.
+fn refused(errno: Errno, call: &str, since: &str) -> Error {
+    match errno {
+        Errno::ENOSYS | Errno::EPERM if host::is_filtered() => anyhow!(
+            "a seccomp filter is in force and likely refuses {call}; start it without, in Docker with --security-opt seccomp=unconfined"
+        ),
+        Errno::ENOSYS => anyhow!("this kernel has no {call}; start Linux {since} or later"),
+        errno => errno.into(),
+    }
 }
 
 /// Makes what is missing of a path below `root`, and opens it.
@@ -223,7 +236,8 @@ pub fn set_read_only(mount: &Place) -> Result<()> {
             size_of_val(&attributes),
         )
     };
-    Errno::result(set).map(drop).context(doing)
+    let set = Errno::result(set).map(drop);
+    set.map_err(|errno| refused(errno, "mount_setattr(2)", "5.12")).context(doing)
 }
 
 #[cfg(test)]

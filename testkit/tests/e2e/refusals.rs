@@ -342,6 +342,30 @@ fn docker() -> Option<[BpfProgram; 2]> {
     Some([filter(&refuse, libc::EPERM)?, filter(&hide, libc::ENOSYS)?])
 }
 
+/// As the filters of container runtimes from before Linux 5.6 and 5.12.
+#[test]
+fn a_filter_that_knows_no_new_calls_is_named() {
+    if !containers_work() {
+        return;
+    }
+    let calls = [
+        (libc::SYS_openat2, "openat2(2)", "open /dev in the root: "),
+        (libc::SYS_mount_setattr, "mount_setattr(2)", "make a bind read-only: "),
+    ];
+    for (number, call, doing) in calls {
+        for errno in [libc::ENOSYS, libc::EPERM] {
+            let Some(filter) = filter(&[(number, Vec::new())], errno) else { return };
+            let mut command = step("step10-dev");
+            command.args(["--bind", "/usr:/usr:ro", "/bin/ls"]);
+            let why = &format!(
+                "{doing}a seccomp filter is in force and likely refuses {call}; start it without, \
+                 in Docker with --security-opt seccomp=unconfined"
+            );
+            refused(&filtered(&[filter], command), "step10-dev", call, "", why);
+        }
+    }
+}
+
 #[test]
 fn a_seccomp_filter_is_named() {
     if !containers_work() {
