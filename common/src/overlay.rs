@@ -1,4 +1,4 @@
-//! The layers of an overlay as its mount options name them.
+//! Writes the layers of an overlay as mount options.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,23 +16,23 @@ use crate::doing::Doing;
 use crate::note;
 use crate::scratch::name_holds;
 
-/// What the options of mount(2) may take together, in bytes: one page.
+/// The most bytes for all options of mount(2): one page.
 const PAGE: usize = 4096;
 
-/// What plain names of the lower layers may take of it together, and of the
-/// upper and the work directory each. More goes by descriptors.
+/// The most bytes of it for plain names: for all lower layers together, and for
+/// each of upper and work. A longer name goes by a descriptor.
 const LOWER: usize = PAGE / 2;
 const OTHER: usize = PAGE / 8;
 
-/// What the words of the options take, such as `upperdir=`.
+/// The bytes for the option names, such as `upperdir=`.
 const WORDS: usize = 100;
 
 /// The value of overlay's option `lowerdir=`: the layers, topmost first, with
 /// `:` between them.
 ///
-/// A character that the option string gives a meaning to is escaped with `\`.
-/// A layer whose name is not UTF-8, or that does not fit, goes by the name of
-/// an open descriptor, `/proc/self/fd/N`, which this process keeps until it
+/// A `\` escapes each character with a meaning in the option string. If a name is
+/// not UTF-8 or does not fit, the option has the name of an open descriptor
+/// instead, `/proc/self/fd/N`. The descriptor stays open until this process
 /// executes the command. Call it in the mount namespace of the mount.
 ///
 /// Source: "Multiple lower layers" in the kernel's overlayfs documentation,
@@ -40,7 +40,7 @@ const WORDS: usize = 100;
 ///
 /// # Errors
 ///
-/// When a layer is missing, is no directory or cannot be opened.
+/// When a layer is missing, is not a directory or cannot be opened.
 pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     ensure!(!layers.is_empty(), "mount an overlay: no lower layer is named");
     let room = LOWER / layers.len();
@@ -50,7 +50,7 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
         names.push(name(layer, dir, room));
     }
     let names = names.join(":");
-    // The kernel would cut it off without a word.
+    // The kernel would cut the options without an error.
     ensure!(
         names.len() < PAGE - 2 * OTHER - WORDS,
         "mount an overlay: the names of {} layers are too long for mount(2); name fewer layers",
@@ -59,30 +59,30 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     Ok(names)
 }
 
-/// The value of overlay's options `upperdir=` and `workdir=`, as [`lowerdir`]
-/// writes it.
+/// The value of overlay's options `upperdir=` and `workdir=`, in the form of
+/// [`lowerdir`].
 ///
 /// # Errors
 ///
-/// When the directory is missing, is no directory or cannot be opened, or is
-/// not the one that [`Scratch::new`](crate::Scratch::new) made or looked at.
+/// When the directory is missing, is not a directory, cannot be opened, or differs
+/// from the directory that [`Scratch::new`](crate::Scratch::new) saw.
 pub fn option(dir: &Path) -> Result<String> {
     let open = open(dir)?;
     let room = if name_holds(dir, &open)? { OTHER } else { 0 };
     Ok(name(dir, open, room))
 }
 
-/// The directory in words that the option string can hold.
+/// A name of the directory that fits into the option string.
 fn name(path: &Path, dir: File, room: usize) -> String {
     match escaped(path) {
         Some(name) if name.len() < room => name,
-        // Stays open: the mount looks the name up.
+        // Stays open: mount(2) looks the name up.
         _ => format!("/proc/self/fd/{}", dir.into_raw_fd()),
     }
 }
 
-/// Opens a directory for its name alone. Not with std, which drops `O_PATH`
-/// where the C library is musl, and then wants the right to list it.
+/// Opens a directory with `O_PATH`, which needs no right to list it. std drops
+/// `O_PATH` with musl.
 fn open(dir: &Path) -> Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = fcntl::open(dir, flags, Mode::empty());
@@ -90,12 +90,12 @@ fn open(dir: &Path) -> Result<File> {
     Ok(File::from(opened))
 }
 
-/// Says so when nothing of a lower layer can be changed: copying a file up
-/// keeps its owner and group, which must therefore be mapped. To be asked
-/// before the user namespace is there, where both read as `nobody`.
+/// Warns if the container cannot change the files of a lower layer: a copy in the
+/// upper layer keeps the owner and the group, so both must be mapped. Call it before
+/// the user namespace exists; inside, both read as `nobody`.
 pub(crate) fn warn_of_owner(layer: &Path) {
     let (uid, gid) = (getuid(), getgid());
-    // What is missing is told when it is opened.
+    // The open reports a missing layer.
     let Ok(found) = fs::metadata(layer) else { return };
     if found.uid() != uid.as_raw() || found.gid() != gid.as_raw() {
         note(&format!(
@@ -109,7 +109,7 @@ pub(crate) fn warn_of_owner(layer: &Path) {
     }
 }
 
-/// A path as an option's value, or nothing when it is not UTF-8.
+/// A path as an option's value, or nothing if it is not UTF-8.
 fn escaped(path: &Path) -> Option<String> {
     let path: &OsStr = path.as_os_str();
     let mut out = String::with_capacity(path.len());

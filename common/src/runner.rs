@@ -1,5 +1,5 @@
-//! The runner: the process that the caller started. It waits for its child,
-//! hands signals on to it, and lends it the terminal.
+//! The runner: the process that the caller starts. It waits for the child, passes
+//! signals to it, and lends it the terminal.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -30,18 +30,18 @@ pub struct Child {
 struct Runner {
     pid: Pid,
     terminal: Option<Terminal>,
-    /// A byte on it is the signal that stopped the command, or with [`ENDED`]
-    /// the one that ended it. Its end, the child's knowledge that the runner is
-    /// gone.
+    /// A byte on it is the signal that stopped the command or, with [`ENDED`], the
+    /// signal that ended the command. When the runner ends, the child sees the line
+    /// close.
     line: UnixStream,
-    /// The child's end, kept so that ours never reads as hung up: the child
-    /// closes its own when it executes the command.
+    /// The child's end. The runner keeps it open, because the child closes its own
+    /// copy when it executes the command.
     _their_line: UnixStream,
-    /// Whether the command was told that it will never have the terminal.
+    /// Whether the command got the SIGHUP that ends its wait for the terminal.
     hung_up: bool,
-    /// The signal that ended the command, by word of process 1.
+    /// The signal that ended the command, as the child reports it.
     told_end: Option<c_int>,
-    /// The last SIGINT or SIGQUIT that came to the runner itself.
+    /// The last SIGINT or SIGQUIT to the runner itself.
     interrupt: Option<Received>,
 }
 
@@ -65,16 +65,16 @@ impl Child {
         Child { runner, signals }
     }
 
-    /// Waits in the runner until the child ends, and says how.
+    /// Waits in the runner until the child ends, and returns its status.
     ///
-    /// Meanwhile every signal sent to the runner is handed on to the child. A
-    /// command stopped by Ctrl-Z stops the runner as well, so that the
-    /// caller's shell notices, and goes on with it. Every other child of this
-    /// process is reaped as well.
+    /// The runner passes every signal to the child. If Ctrl-Z stops the command, the
+    /// runner stops too, so that the caller's shell sees it. If the shell continues
+    /// the runner, the runner continues the command. The runner also reaps every
+    /// other child of its process.
     ///
     /// # Errors
     ///
-    /// When waiting itself fails; wait(2).
+    /// When wait(2) fails.
     pub fn wait(self) -> Result<Exit> {
         let Child { mut runner, mut signals } = self;
         runner.wait(&mut signals)
@@ -85,8 +85,8 @@ impl Runner {
     /// As [`Child::wait`].
     fn wait(&mut self, signals: &mut Signals) -> Result<Exit> {
         let ended = self.watch(signals);
-        // Nothing goes on in a container that nobody watches: its directories
-        // are about to be removed.
+        // End the child if the runner cannot watch it: the runner is about to
+        // remove the directories of the container.
         if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
         {
             signals::send(self.pid, libc::SIGKILL);
@@ -96,7 +96,7 @@ impl Runner {
         let mut held = false;
         if let Some(terminal) = &mut self.terminal {
             held = terminal.take_back() == Some(self.pid);
-            // What ended by itself may have meant to change them, as stty(1).
+            // A command that exits may want to keep its changes, as stty(1).
             if killed {
                 terminal.restore_modes();
             }
@@ -104,7 +104,7 @@ impl Runner {
         Ok(self.exit(&ended?, held))
     }
 
-    /// Sleeps and hands on signals until the child ends, and says how.
+    /// Sleeps and passes signals until the child ends, and returns the end.
     fn watch(&mut self, signals: &mut Signals) -> Result<Ended> {
         loop {
             match wait_for(ANY)? {
@@ -126,8 +126,8 @@ impl Runner {
         }
     }
 
-    /// Sleeps until a signal arrives or process 1 tells of one that stopped
-    /// the command.
+    /// Sleeps until a signal arrives, or the child reports a signal that stopped the
+    /// command.
     fn idle(&mut self, signals: &Signals) -> Result<Option<Signal>> {
         let mut fds = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
@@ -137,8 +137,8 @@ impl Runner {
         if has_something(&fds[1]) { self.hear() } else { Ok(None) }
     }
 
-    /// Reads what process 1 has told of the command, and returns the signal
-    /// that stopped it.
+    /// Reads the child's reports about the command, and returns the signal that
+    /// stopped it.
     fn hear(&mut self) -> Result<Option<Signal>> {
         let mut told = [0; 64];
         let count = self.line.read(&mut told).context("hear of process 1")?;
@@ -148,16 +148,15 @@ impl Runner {
             if byte & ENDED != 0 {
                 self.told_end = Some(number);
             } else {
-                // Several stops may have come together; the last is how it is now.
+                // Several stops may have come together; the last is the present state.
                 stopped = Signal::try_from(number).ok();
             }
         }
         Ok(stopped)
     }
 
-    /// What else is known about the end of the child: the signal that ended
-    /// the command of process 1, which itself exits, and the signals that
-    /// have come to the runner meanwhile.
+    /// Adds to the end of the child: the signal that ended the command, if the child
+    /// is process 1 and exits. Remembers the signals to the runner since then.
     fn learn_more(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
         if ended.signal.is_none() && ended.exit.code() > 128 {
             let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
@@ -182,12 +181,11 @@ impl Runner {
         }
     }
 
-    /// How the runner is to end after its command, which held the terminal or
-    /// did not.
+    /// The end of the runner. `held` says whether the command held the terminal.
     ///
-    /// Shells go on with a script after a Ctrl-C unless the key ended what they
-    /// waited for. So the runner then ends by the same signal, and hands it to
-    /// the caller's group, which was not in the foreground.
+    /// A shell continues its script after a Ctrl-C, unless the key ended the program
+    /// that the shell waits for. So the runner ends by the same signal, and sends it
+    /// to the caller's group, which was not in the foreground.
     fn exit(&self, ended: &Ended, held: bool) -> Exit {
         let key = ended.signal.and_then(|number| Signal::try_from(number).ok());
         let key = key.filter(|key| matches!(key, Signal::SIGINT | Signal::SIGQUIT));
@@ -196,15 +194,15 @@ impl Runner {
         };
         match self.interrupt.filter(|came| came.number == key as c_int) {
             Some(came) if came.by_kernel => ended.exit.by_key(key, false),
-            // Somebody sent it to the runner; nobody pressed a key.
+            // A process sent it to the runner, not a key.
             Some(_) => ended.exit,
             None if held => ended.exit.by_key(key, true),
             None => ended.exit,
         }
     }
 
-    /// Hands on the signals that have arrived; says whether one of them was
-    /// SIGCONT, which continues the command.
+    /// Passes on the signals that have arrived. Returns whether SIGCONT, which
+    /// continues the command, was among them.
     fn hand_on(&mut self, signals: &mut Signals) -> Result<bool> {
         let mut continued = false;
         while let Some(signal) = signals.next()? {
@@ -221,36 +219,36 @@ impl Runner {
         Ok(continued)
     }
 
-    /// Without a terminal of its own to be stopped by: stops the command and
-    /// the runner, until somebody continues the runner.
+    /// Without a terminal: stops the command and the runner, until another process
+    /// continues the runner.
     fn stop(&mut self, stop: Signal) -> Result<()> {
-        // In a session of its own, the kernel heeds no other.
+        // In a separate session, the kernel ignores the other stop signals.
         send_group(self.pid, libc::SIGSTOP);
         signals::suffer(stop)?;
         self.resume();
         Ok(())
     }
 
-    /// Stops the runner after its command was stopped, and goes on when
-    /// somebody continues it: the caller's shell, with `fg` or `bg`.
+    /// Stops the runner after the command has stopped. Continues when another process,
+    /// such as the caller's shell with `fg` or `bg`, continues the runner.
     fn suspend(&mut self, signal: Signal, queue: &mut Signals) -> Result<()> {
         let Some(terminal) = &mut self.terminal else {
             return Ok(());
         };
         let reads_or_writes = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
-        // Brought to the foreground without a SIGCONT, as shells do with a job
-        // that is running: the command only lacks the terminal.
+        // A shell may bring a running job to the foreground without a SIGCONT: the
+        // command then only needs the terminal.
         if reads_or_writes && terminal.lend(self.pid) {
             self.resume();
             return Ok(());
         }
-        // Continued already; the signal below would throw that SIGCONT away.
+        // A SIGCONT is already here; the stop signal below would delete it.
         if signals::pending().contains(Signal::SIGCONT) {
             return Ok(());
         }
         terminal.take_back();
-        // This whole job stops, so that its shell notices. SIGSTOP would stop
-        // us even where no shell is there to continue us.
+        // Stop the whole job, so that its shell sees it. SIGSTOP would stop the
+        // runner even without a shell that can continue it.
         let stop = if reads_or_writes { signal } else { Signal::SIGTSTP };
         kill(Pid::from_raw(0), stop).context("stop with the command")?;
         signals::suffer(stop)?;
@@ -258,12 +256,13 @@ impl Runner {
             self.hung_up = false;
             return Ok(());
         }
-        // Nobody stopped us, as in an orphaned process group; setpgid(2).
+        // The kernel did not stop the runner, as in an orphaned process group;
+        // setpgid(2).
         match signal {
-            // Whoever stopped the command will continue it.
+            // The process that stopped the command will continue it.
             Signal::SIGSTOP => {}
-            // It will never be brought to the foreground. The kernel ends
-            // orphaned groups this way; asking again would never end.
+            // No shell will bring the command to the foreground. The kernel ends
+            // orphaned groups in the same way; otherwise this would never end.
             Signal::SIGTTIN | Signal::SIGTTOU => {
                 let end = if self.hung_up { Signal::SIGKILL } else { Signal::SIGHUP };
                 self.hung_up = true;
@@ -275,7 +274,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Continues the command, in the foreground if the runner is there.
+    /// Continues the command, in the foreground if the runner is in the foreground.
     fn resume(&mut self) {
         if let Some(terminal) = &mut self.terminal {
             terminal.lend(self.pid);
@@ -284,8 +283,8 @@ impl Runner {
     }
 }
 
-/// Sends a signal to the process group that `child` leads, or to `child` as
-/// long as it has not come to lead it.
+/// Sends a signal to the process group that `child` leads, or to `child` if it does
+/// not lead a group yet.
 fn send_group(child: Pid, number: c_int) {
     if !signals::send(Pid::from_raw(-child.as_raw()), number) {
         signals::send(child, number);

@@ -1,5 +1,5 @@
-//! The runner and process 1 take their signals one at a time, from a
-//! descriptor, and hand them on to the command.
+//! Signals of the runner and the child: they read them from a descriptor, and pass
+//! them to the command.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
@@ -13,8 +13,8 @@ use nix::sys::signal::{
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
-/// What a fault of the process itself raises: there is nothing to hand on, and
-/// the kernel ends a process that blocks them.
+/// Signals of a fault in the process itself. The kernel ends a process that blocks
+/// them.
 const FAULTS: [Signal; 7] = [
     Signal::SIGABRT,
     Signal::SIGBUS,
@@ -26,11 +26,10 @@ const FAULTS: [Signal; 7] = [
 ];
 
 /// Gives two signals their default action: SIGPIPE, which Rust ignores, and
-/// SIGCHLD, whose end could not be waited for if the caller ignored it.
+/// SIGCHLD, because wait(2) does not work if the caller ignored it.
 ///
-/// Any other that the caller ignores, the command ignores as well, as after
-/// nohup(1): that is the caller's wish, and execve(2) keeps it. So it does with
-/// SIGPIPE.
+/// The command ignores every other signal that the caller ignores, as after
+/// nohup(1): execve(2) keeps that. It also keeps SIGPIPE if the caller ignores it.
 pub(crate) fn reset() -> Result<()> {
     let pipe = (!PIPE_IGNORED.load(Ordering::Relaxed)).then_some(Signal::SIGPIPE);
     for signal in pipe.into_iter().chain([Signal::SIGCHLD]) {
@@ -42,9 +41,9 @@ pub(crate) fn reset() -> Result<()> {
 /// Whether the caller ignores SIGPIPE.
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Runs before `main`, and before Rust's own start, which ignores SIGPIPE and
-/// keeps no record of what the caller did: the C library calls what the section
-/// `.init_array` lists first. There is no other moment to look.
+/// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does
+/// not remember the caller's action. The C library calls the functions in the
+/// section `.init_array` first.
 #[used]
 #[allow(unsafe_code, reason = "Rust has no code before its own start")]
 // SAFETY: the section is a list of such functions.
@@ -52,8 +51,8 @@ static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 static BEFORE_RUST: extern "C" fn() = {
     extern "C" fn look() {
         #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
-        // SAFETY: nothing is changed; the kernel writes to `action` alone, for
-        // which zeros are valid. Nothing of Rust's start is needed for this.
+        // SAFETY: nothing changes; the kernel writes only to `action`, for which
+        // zeros are valid. The code needs nothing of Rust's start.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action);
@@ -66,7 +65,7 @@ static BEFORE_RUST: extern "C" fn() = {
 /// Ignores signals that can be ignored.
 pub(crate) fn ignore(signals: [Signal; 2]) {
     for signal in signals {
-        // Refused for SIGKILL and SIGSTOP alone; sigaction(2).
+        // Fails only for SIGKILL and SIGSTOP; sigaction(2).
         let _ = act(signal, SigHandler::SigIgn);
     }
 }
@@ -75,32 +74,32 @@ fn act(signal: Signal, handler: SigHandler) -> nix::Result<SigAction> {
     debug_assert!(matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn));
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
-    // SAFETY: neither of the two actions runs code of ours.
+    // SAFETY: both actions run no code of this program.
     unsafe {
         sigaction(signal, &action)
     }
 }
 
-/// Lets a program that only prints end quietly when its reader has left, as in
-/// `cargo xtask diff 5 | head`. Rust ignores SIGPIPE, and printing then panics.
+/// Lets a program end without a message when its reader closes the pipe, as in
+/// `cargo xtask diff 5 | head`. Rust ignores SIGPIPE, and `println!` then panics.
 pub fn end_on_closed_pipe() {
-    // Refused for SIGKILL and SIGSTOP alone; sigaction(2).
+    // Fails only for SIGKILL and SIGSTOP; sigaction(2).
     let _ = act(Signal::SIGPIPE, SigHandler::SigDfl);
 }
 
-/// The signals that the caller had blocked.
+/// The signals that the caller blocked.
 static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
 
-/// Blocks what [`Signals`] hands out, from now until [`restore_mask`].
+/// Blocks the signals that [`Signals`] reads, until [`restore_mask`].
 pub(crate) fn block() -> Result<()> {
     let mut before = SigSet::empty();
     mask(SigmaskHow::SIG_SETMASK, &taken(), Some(&mut before)).context("block signals")?;
-    // Of several calls, only the first finds what the caller had.
+    // Only the first call sees the caller's mask.
     let _ = CALLERS_MASK.set(before);
     Ok(())
 }
 
-/// Blocks what the caller had blocked and nothing else, for the command.
+/// Restores the caller's mask for the command.
 pub(crate) fn restore_mask() -> Result<()> {
     let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
     mask(SigmaskHow::SIG_SETMASK, &callers, None).context("unblock signals")
@@ -109,13 +108,13 @@ pub(crate) fn restore_mask() -> Result<()> {
 /// Changes the blocked signals of this process, which has one thread;
 /// sigprocmask(2).
 ///
-/// Not by the methods of nix's `SigSet`: they look for -1, and
-/// pthread_sigmask(3) returns the number of an error.
+/// The methods of nix's `SigSet` miss errors: they look for -1, but
+/// pthread_sigmask(3) returns an error number.
 fn mask(how: SigmaskHow, set: &SigSet, before: Option<&mut SigSet>) -> nix::Result<()> {
     sigprocmask(how, Some(set), before)
 }
 
-/// What [`Signals`] hands out.
+/// The signals that [`Signals`] reads.
 fn taken() -> SigSet {
     let mut taken = SigSet::all();
     for fault in FAULTS {
@@ -124,11 +123,11 @@ fn taken() -> SigSet {
     taken
 }
 
-/// The blocked signals as a descriptor to read from; signalfd(2).
+/// Reads the blocked signals from a descriptor; signalfd(2).
 pub(crate) struct Signals {
     fd: SignalFd,
-    /// What had arrived when the command was being started, so that nobody
-    /// knows whether it got it, too.
+    /// The signals that arrived before or during the start of the command: the
+    /// command may have got them too.
     early: SigSet,
 }
 
@@ -153,13 +152,13 @@ impl Signals {
         let named = Signal::try_from(number).ok();
         let early = named.is_some_and(|named| self.early.contains(named));
         if let Some(named) = named {
-            // Of each, only one is kept until it is read: this was that one.
+            // The kernel keeps only one pending signal of each kind: this one.
             self.early.remove(named);
         }
         Ok(Some(Received {
             number,
             sender: Pid::from_raw(info.ssi_pid as libc::pid_t),
-            // sigaction(2): a positive code is the kernel's own.
+            // sigaction(2): the kernel's own signals have a positive code.
             by_kernel: info.ssi_code > 0,
             early,
         }))
@@ -175,35 +174,35 @@ impl AsFd for Signals {
 /// A signal that has arrived.
 #[derive(Clone, Copy)]
 pub(crate) struct Received {
-    /// Its number; a real-time signal has no name in nix.
+    /// Its number; nix has no names for real-time signals.
     pub(crate) number: c_int,
-    /// Who sent it: 0 for the kernel and for whoever is outside of our PID
+    /// The sender: 0 for the kernel and for a process outside of this PID
     /// namespace.
     pub(crate) sender: Pid,
     /// Whether the kernel sent it, as it does for the terminal.
     pub(crate) by_kernel: bool,
-    /// Whether it came before or while the command was started.
+    /// Whether it came before or during the start of the command.
     pub(crate) early: bool,
 }
 
 impl Received {
-    /// Whether it is one that a terminal or a shell sends to a whole group.
-    /// SIGHUP is, from the kernel: it also asks one process to begin anew.
+    /// Whether a terminal or a shell sends this signal to a whole group. SIGHUP counts
+    /// only from the kernel: a process also sends it to make another process reload.
     pub(crate) fn is_for_group(&self) -> bool {
         let others = [libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCONT];
         let hangup = self.number == libc::SIGHUP && self.by_kernel;
         hangup || self.stop().is_some() || others.contains(&self.number)
     }
 
-    /// Its name, when it is one that stops a job and can be blocked.
+    /// Its name, if it stops a job and can be blocked.
     pub(crate) fn stop(&self) -> Option<Signal> {
         let stops = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
         stops.into_iter().find(|stop| *stop as c_int == self.number)
     }
 }
 
-/// Sends a signal; says whether anybody was there to get it. A process that
-/// has just ended needs none, so that nobody there is no error.
+/// Sends a signal. Returns whether the process exists. A process that has just
+/// ended needs no signal, so this is not an error.
 pub(crate) fn send(to: Pid, number: c_int) -> bool {
     #[allow(unsafe_code, reason = "nix's kill has no real-time signals")]
     // SAFETY: kill(2) takes two numbers and touches no memory.
@@ -211,7 +210,7 @@ pub(crate) fn send(to: Pid, number: c_int) -> bool {
     sent == 0
 }
 
-/// Lets a signal take effect on this process alone, as if it were not blocked.
+/// Lets a signal act on this process only, as if it were not blocked.
 pub(crate) fn suffer(signal: Signal) -> Result<()> {
     let mut only = SigSet::empty();
     only.add(signal);
@@ -224,7 +223,7 @@ pub(crate) fn suffer(signal: Signal) -> Result<()> {
 pub(crate) fn pending() -> SigSet {
     let mut set = *SigSet::empty().as_ref();
     #[allow(unsafe_code, reason = "nix has no sigpending(2)")]
-    // SAFETY: the kernel writes to `set`, which is a whole set before and
+    // SAFETY: the kernel writes to `set`, which is a valid set before and
     // after.
     unsafe {
         libc::sigpending(&raw mut set);

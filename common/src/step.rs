@@ -21,7 +21,7 @@ pub fn named_rootfs() -> Option<PathBuf> {
     named.map(PathBuf::from)
 }
 
-/// A step, as the command line and its usage know it. Made by [`step!`].
+/// A step's name, goal and options. [`step!`] makes it.
 ///
 /// [`step!`]: crate::step!
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Step {
     pub options: Vec<&'static Opt>,
 }
 
-/// The step of the calling crate, whose `Cargo.toml` has its name and goal.
+/// The step of the calling crate. Its `Cargo.toml` has the name and the goal.
 #[macro_export]
 macro_rules! step {
     () => {
@@ -49,7 +49,7 @@ macro_rules! step {
     };
 }
 
-/// An option, which takes a value.
+/// An option with a value.
 #[derive(Debug)]
 pub struct Opt {
     name: &'static str,
@@ -78,7 +78,7 @@ const BIND: Opt = Opt {
     help: "show a file or directory of the host in the container; repeat it for more",
 };
 
-/// What the command line says.
+/// The values of the command line.
 #[derive(Debug, Default)]
 pub struct Args {
     /// The command and its arguments; never empty.
@@ -112,8 +112,8 @@ impl Step {
         self
     }
 
-    /// Reads the command line and runs `container`: its exit status becomes
-    /// the step's, its error a line on standard error and status 125.
+    /// Reads the command line, runs `container` and returns its exit status. Reports an
+    /// error as a line on standard error, with status 125.
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
@@ -127,7 +127,7 @@ impl Step {
             Ok(Parsed::Version) => print(&format!("{} {}", self.name, self.version)),
             Err(error) => {
                 note(&error.to_string());
-                // As `note`: where nobody can read it, it is lost.
+                // As in `note`: if standard error is closed or full, it is lost.
                 let _ = writeln!(io::stderr(), "{}", self.usage());
                 Exit::USAGE
             }
@@ -189,7 +189,7 @@ impl Step {
     }
 }
 
-/// Writes to standard output, which may be closed or full: `println!` panics.
+/// Writes to standard output. `println!` panics if that is closed or full.
 fn print(text: &str) -> Exit {
     match writeln!(io::stdout(), "{text}").context(Doing::Print) {
         Ok(()) => Exit::SUCCESS,
@@ -212,7 +212,7 @@ impl Args {
     }
 
     /// The lower layers, topmost first: each `--lower`, else the root alone.
-    /// Says so when one belongs to another user.
+    /// Warns if a layer belongs to another user.
     pub fn lower(&self) -> Vec<PathBuf> {
         let layers = match &self.lower[..] {
             [] => vec![self.rootfs()],
@@ -224,14 +224,15 @@ impl Args {
         layers
     }
 
-    /// The directory for upper, work and merged: `--scratch`, or one for this
-    /// run alone.
+    /// The directory for upper, work and merged: `--scratch`, or a temporary directory
+    /// for this run.
     ///
     /// # Errors
     ///
     /// As [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
-        // A signal from here on ends the command, and then the scratch directory.
+        // From now on a signal first ends the command; then the runner removes the
+        // scratch directory.
         crate::signals::block()?;
         let scratch = Scratch::new(self.scratch.as_deref())?;
         if io::stderr().is_terminal() && io::stdin().is_terminal() {

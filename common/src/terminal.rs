@@ -1,4 +1,4 @@
-//! The terminal: lent to the command, and taken back as it was.
+//! Lends the terminal to the command, and takes it back.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::BorrowedFd;
@@ -9,27 +9,26 @@ use nix::unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
 
 use crate::signals;
 
-/// The terminal on standard input, when it is the controlling one.
+/// The terminal on standard input, if it is the controlling terminal.
 ///
-/// The command gets a process group of its own and, while the runner is in the
-/// foreground, the terminal with it: Ctrl-C then reaches the command and never
-/// the runner. Source: setpgid(2), tcsetpgrp(3), "Process groups" in
-/// credentials(7).
+/// The command gets its own process group. While the runner is in the foreground,
+/// that group gets the terminal: Ctrl-C then reaches the command and never the
+/// runner. Source: setpgid(2), tcsetpgrp(3), "Process groups" in credentials(7).
 ///
-/// Every change of the foreground below is made with SIGTTOU blocked, so that
-/// the kernel allows it from the background, too.
+/// SIGTTOU is blocked during each change of the foreground below, so that the
+/// kernel also allows it from the background.
 pub(crate) struct Terminal {
     stdin: BorrowedFd<'static>,
     modes: Termios,
     lent: bool,
-    /// The group that had it when it was taken back: a shell in the container
-    /// leads one of its own.
+    /// The group that had the terminal when the runner took it back: a shell in the
+    /// container leads its own group.
     last: Option<Pid>,
 }
 
 impl Terminal {
-    /// The terminal on standard input and output, or nothing when one of them
-    /// is a file, a pipe or somebody else's terminal.
+    /// The terminal on standard input and output, or nothing if either is a file, a
+    /// pipe or another session's terminal.
     pub(crate) fn of_streams() -> Option<Terminal> {
         let stdin = standard_input();
         let modes = tcgetattr(stdin).ok()?;
@@ -39,16 +38,16 @@ impl Terminal {
             return None;
         }
         let own = getpgrp();
-        // A group outside of our PID namespace reads as 0: what cannot be
-        // named cannot be given the terminal back.
+        // A group outside of this PID namespace has the number 0: the runner
+        // could not give the terminal back to it.
         if own.as_raw() == 0 {
             return None;
         }
         Some(Terminal { stdin, modes, lent: foreground == own, last: None })
     }
 
-    /// In the child: leads a new process group, into the foreground when the
-    /// runner was there. A failure costs job control and nothing else.
+    /// In the child: makes a new process group. If the runner was in the foreground,
+    /// the group goes there. A failure loses only job control.
     pub(crate) fn lead(&self) {
         let own = getpid();
         let _ = setpgid(own, own);
@@ -57,24 +56,24 @@ impl Terminal {
         }
     }
 
-    /// In a command that is process 1 and not in the foreground: lets it fail
-    /// to read from the terminal.
+    /// In a command that is process 1 and not in the foreground: makes a read from the
+    /// terminal fail.
     ///
-    /// Otherwise the kernel would stop it, which process 1 is immune to, and
-    /// have it try again for ever.
+    /// Otherwise the kernel would send a stop signal, process 1 would ignore it, and
+    /// the read would repeat for ever.
     pub(crate) fn fail_in_background() {
         if tcgetpgrp(standard_input()).is_ok_and(|foreground| foreground != getpgrp()) {
             signals::ignore([Signal::SIGTTIN, Signal::SIGTTOU]);
         }
     }
 
-    /// Whether the runner is in the foreground right now.
+    /// Whether the runner is in the foreground now.
     fn ours(&self) -> bool {
         tcgetpgrp(self.stdin) == Ok(getpgrp())
     }
 
-    /// Gives the terminal to the process group `group`, when it is ours to
-    /// give; says whether it was.
+    /// Gives the terminal to the process group `group`, if the runner has it. Returns
+    /// whether the group got it.
     pub(crate) fn lend(&mut self, group: Pid) -> bool {
         let to = |group| tcsetpgrp(self.stdin, group).is_ok();
         let ours = self.ours();
@@ -87,20 +86,20 @@ impl Terminal {
         given
     }
 
-    /// Takes back a terminal that was lent; returns the group that had it.
+    /// Takes the lent terminal back, and returns the group that had it.
     pub(crate) fn take_back(&mut self) -> Option<Pid> {
         if !self.lent {
             return None;
         }
         self.last = tcgetpgrp(self.stdin).ok().filter(|group| *group != getpgrp());
-        // Fails only when the terminal is gone, and then nobody needs it.
+        // Fails only if the terminal is gone.
         let _ = tcsetpgrp(self.stdin, getpgrp());
         self.lent = false;
         self.last
     }
 
-    /// Puts back the modes that the terminal had when it was lent: a command
-    /// that was killed may have left it without echo.
+    /// Restores the terminal's modes from before the command: a killed command may
+    /// leave the terminal without echo.
     pub(crate) fn restore_modes(&self) {
         if self.ours() {
             let _ = tcsetattr(self.stdin, SetArg::TCSADRAIN, &self.modes);
@@ -111,8 +110,8 @@ impl Terminal {
 /// Standard input, without the buffer that std would make for it.
 fn standard_input() -> BorrowedFd<'static> {
     #[allow(unsafe_code, reason = "std has no bare descriptor 0")]
-    // SAFETY: nothing in a step closes it, and std opens it on something when
-    // the caller had closed it.
+    // SAFETY: a step never closes it, and std opens it if the caller closed
+    // it.
     unsafe {
         BorrowedFd::borrow_raw(libc::STDIN_FILENO)
     }

@@ -1,4 +1,4 @@
-//! Whose a file is, and who else can change what it holds.
+//! Finds the owner of a file, and the other users who can change it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -7,18 +7,17 @@ use std::{env, io};
 
 use nix::unistd::geteuid;
 
-/// The first of `path` and the directories above it that a user other than the
-/// caller and root can change, with the reason in words.
+/// The first place, of `path` and the directories above it, that a user other than
+/// the caller and root can change. The result is the reason in words.
 ///
-/// `path` is absolute. A symbolic link on the way counts as such a place: its
-/// target has directories of its own above it. A directory may be writable for
-/// all where it is sticky, as `/tmp` is: there nobody can rename what belongs
-/// to somebody else. `strict` says how many may not be, from `path` upwards,
-/// since something new in them would do harm.
+/// `path` is absolute. A symbolic link counts as such a place: its target has other
+/// directories above it. A sticky directory such as `/tmp` may be writable for all:
+/// a user cannot rename another user's files there. But the first `strict` places,
+/// from `path` upwards, may not, because a new file in them would do harm.
 ///
 /// # Errors
 ///
-/// When one of them cannot be looked at; stat(2).
+/// When stat(2) fails for a place.
 pub(crate) fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
     for (above, dir) in path.ancestors().enumerate() {
         let found = fs::symlink_metadata(dir)?;
@@ -31,21 +30,21 @@ pub(crate) fn changeable(path: &Path, strict: usize) -> io::Result<Option<String
     Ok(None)
 }
 
-/// Whether only the caller and root can change it.
+/// Whether only the caller and root can change a file.
 fn is_private(found: &Metadata) -> bool {
     !found.is_symlink() && is_trusted(found.uid()) && !others_can_write(found)
 }
 
-/// Whether others than the owner may write to it. A group counts unless it is
-/// the owner's private one, which has the same number ("USERGROUPS_ENAB" in
+/// Whether users other than the owner may write to a file. The owner's private
+/// group, which has the owner's number, does not count ("USERGROUPS_ENAB" in
 /// login.defs(5)).
 pub(crate) fn others_can_write(found: &Metadata) -> bool {
     let others = if found.gid() == found.uid() { 0o002 } else { 0o022 };
     found.mode() & others != 0
 }
 
-/// Whether a user is the caller or root: under sudo(8) also the user who called
-/// it. In a user namespace root may have no ID, but owns `/`.
+/// Whether a user is the caller, root, or the user that called sudo(8). In a user
+/// namespace root may have no ID, but root owns `/`.
 pub(crate) fn is_trusted(uid: u32) -> bool {
     let sudo = || geteuid().is_root() && env::var("SUDO_UID").is_ok_and(|id| id.parse() == Ok(uid));
     let root = || fs::metadata("/").is_ok_and(|found| found.uid() == uid);
