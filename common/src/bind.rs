@@ -1,4 +1,4 @@
-//! Files and directories of the host, and the places for them in a root.
+//! Files and directories of the host to bind, and the places for them in a root.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
@@ -16,14 +16,14 @@ use nix::sys::stat::{Mode, mkdirat};
 
 use crate::host;
 
-/// A file or directory of the host, and where it shows in the root.
+/// A file or directory of the host, and its place in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
     /// The path on the host.
     pub host: PathBuf,
     /// The path in the root, which begins with `/`.
     pub inside: PathBuf,
-    /// Whether nothing may be written to it inside.
+    /// Whether the container cannot write to it.
     pub read_only: bool,
 }
 
@@ -66,13 +66,13 @@ impl Bind {
         Ok(bind)
     }
 
-    /// The place for it in the root `rootfs`, made where it is missing: a
-    /// directory for a directory, else a file. See [`directory_in`].
+    /// The place for it in the root `rootfs`: a directory for a directory, else a
+    /// file. Makes a missing place. See [`directory_in`].
     ///
     /// # Errors
     ///
-    /// When the host has no such file, or a file is in the place of a
-    /// directory, or the other way round.
+    /// When the host has no such file, or the place is a file and not a directory, or
+    /// a directory and not a file.
     pub fn target(&self, rootfs: &Path) -> Result<Place> {
         let host = &self.host;
         let found = fs::metadata(host).with_context(|| format!("bind {}", host.display()))?;
@@ -86,25 +86,24 @@ impl fmt::Display for Bind {
     }
 }
 
-/// A directory in the root `rootfs` as a place for a mount, made where it is
-/// missing.
+/// A directory in the root `rootfs`, as a place for a mount. Makes a missing
+/// directory.
 ///
-/// A symbolic link on the way leads to another place in the root, and never
-/// out of it: openat2(2), RESOLVE_IN_ROOT.
+/// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT.
 ///
 /// # Errors
 ///
-/// When it cannot be made, or is no directory.
+/// When the directory cannot be made, or the place is not a directory.
 pub fn directory_in(rootfs: &Path, path: &str) -> Result<Place> {
     place(rootfs, Path::new(path), true)
 }
 
-/// Makes a symbolic link to `target` in the root `rootfs`, whose directory is
-/// found as [`directory_in`] finds it; symlink(2).
+/// Makes a symbolic link to `target` in the root `rootfs`, in a directory from
+/// [`directory_in`]; symlink(2).
 ///
 /// # Errors
 ///
-/// When it cannot be made, or something has its name already.
+/// When the link cannot be made, or a file already has its name.
 pub fn link_in(rootfs: &Path, link: &str, target: &str) -> Result<()> {
     let (above, name) = link.rsplit_once('/').unwrap_or(("", link));
     let made = symlink(target, Path::new(&directory_in(rootfs, above)?.name).join(name));
@@ -133,8 +132,8 @@ fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
     Ok(place)
 }
 
-/// A place in the root, held open: nobody can exchange it before the mount. Its
-/// path is the name of the open descriptor, proc_pid_fd(5).
+/// A place in the root, as an open descriptor: no process can replace the place
+/// before the mount. Its path is `/proc/self/fd/N`, proc_pid_fd(5).
 pub struct Place {
     name: String,
     _open: OwnedFd,
@@ -154,10 +153,10 @@ impl NixPath for Place {
     }
 }
 
-/// Why no place can be named, and no command be started.
+/// The reason why a place has no name, and why no command can start.
 pub(crate) const NO_PROC: &str = "no proc is mounted on /proc, likely as that is a symbolic link in the root; make it a directory there";
 
-/// Opens a path below `root` for its name alone.
+/// Opens a path below `root` with `O_PATH`.
 fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
@@ -165,7 +164,7 @@ fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
     openat2(root, path, how)
 }
 
-/// Why the kernel refuses a call that it has had since a version.
+/// The reason why the kernel refuses a call that it has since a version.
 fn refused(errno: Errno, call: &str, since: &str) -> Error {
     match errno {
         Errno::ENOSYS | Errno::EPERM if host::is_filtered() => anyhow!(
@@ -176,7 +175,7 @@ fn refused(errno: Errno, call: &str, since: &str) -> Error {
     }
 }
 
-/// Makes what is missing of a path below `root`, and opens it.
+/// Makes the missing parts of a path below `root`, and opens it.
 fn make_all(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
     let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
     let mut names = names.peekable();
@@ -196,7 +195,7 @@ fn make_all(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
     Ok(above)
 }
 
-/// Makes an empty file or directory, which is only a place for a mount.
+/// Makes an empty file or directory as a place for a mount.
 fn make(above: &OwnedFd, name: &Path, directory: bool) -> Result<()> {
     let made = if directory {
         mkdirat(above, name, Mode::from_bits_truncate(0o755))
@@ -212,7 +211,7 @@ fn make(above: &OwnedFd, name: &Path, directory: bool) -> Result<()> {
     }
 }
 
-/// Makes a mount and all mounts below it read-only. All their other flags stay;
+/// Makes a mount and all mounts below it read-only. Their other flags stay;
 /// mount_setattr(2), since Linux 5.12.
 ///
 /// # Errors
@@ -224,8 +223,8 @@ pub fn set_read_only(mount: &Place) -> Result<()> {
     let attr_set = libc::MOUNT_ATTR_RDONLY;
     let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     #[allow(unsafe_code, reason = "nix has no mount_setattr(2)")]
-    // SAFETY: `path` ends with a zero, and the kernel reads `attributes`, of
-    // which it is told the size.
+    // SAFETY: `path` ends with a zero, and the kernel gets the size of
+    // `attributes`, which it reads.
     let set = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

@@ -1,5 +1,4 @@
-//! Removing a tree, of which others may own parts and in which others may be at
-//! work.
+//! Removes a tree. Other users may own parts of it, and change it at the same time.
 
 mod reach;
 
@@ -18,20 +17,19 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use reach::{entries, is_ours, open};
 
-/// Removes a directory and all below it, as `rm -rf`, but also directories
-/// that may not be read or written, such as the `work/work` of mode 000 that
-/// an overlay leaves behind.
+/// Removes a directory and all files below it, as `rm -rf`. It also removes
+/// directories without read or write permission, such as the `work/work` of mode
+/// 000 that an overlay leaves.
 ///
-/// Nothing outside of the tree is removed or changed, whoever moves things in
-/// it meanwhile: no symbolic link is followed, no mount is entered, and no
-/// directory is reached by `..`. It holds some 60 descriptors at most, however
-/// deep the tree is, and does with fewer where the limit is low.
+/// It removes and changes nothing outside of the tree, even if another process
+/// moves things in the tree at the same time. It follows no symbolic link, enters
+/// no mount, and never uses `..`. It opens at most about 60 descriptors at a time,
+/// for a tree of any depth, and fewer if the limit is low.
 ///
 /// # Errors
 ///
-/// When something cannot be removed: the rest is, and the error names the first
-/// such path, and the remedy; unlinkat(2). A tree that is gone already is no
-/// error.
+/// When something cannot be removed; unlinkat(2). It removes the rest, and the error
+/// names the first path that stays, and the remedy. A missing tree is not an error.
 pub fn remove_tree(tree: &Path) -> Result<()> {
     match unlinkat(AT_FDCWD, tree, UnlinkatFlags::RemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
@@ -43,8 +41,8 @@ pub fn remove_tree(tree: &Path) -> Result<()> {
     remove_tree_in(above.with_context(|| doing(tree))?, tree)
 }
 
-/// As [`remove_tree`], for a tree in the open directory `above`. The path of
-/// the tree is for its last name, and for messages.
+/// As [`remove_tree`], for a tree in the open directory `above`. It uses only the
+/// last name of the path, and the whole path in messages.
 ///
 /// # Errors
 ///
@@ -63,47 +61,47 @@ fn doing(tree: &Path) -> String {
     format!("remove {}", tree.display())
 }
 
-/// How many directories stay open.
+/// The number of directories that stay open.
 const DESCRIPTORS: usize = 60;
 
 /// A directory on the way to the current one.
 struct Level {
-    /// Its name in the one above.
+    /// Its name in the directory above.
     name: CString,
-    /// The device and the inode, by which it is known again.
+    /// The device and the inode, which identify it.
     id: (u64, u64),
-    /// Open in the first level, the last one, and some before that.
+    /// Open in the first level, the last level, and some levels before the last.
     dir: Option<OwnedFd>,
-    /// Directories in it that have something in them.
+    /// Directories in it that are not empty.
     left: Vec<CString>,
-    /// Whether something in it stays, as it cannot be removed.
+    /// Whether something in it cannot be removed, and stays.
     stays: bool,
 }
 
-/// A way through a tree, during which others may move what is on it.
+/// A walk through a tree that other processes may change.
 struct Walk<'a> {
     tree: &'a Path,
-    /// The first is the directory above the tree, in which only that is
-    /// touched.
+    /// The first level is the directory above the tree. Only the tree is changed in
+    /// it.
     levels: Vec<Level>,
     most: usize,
     skipped: Skipped,
 }
 
-/// What stays.
+/// The paths that stay.
 #[derive(Default)]
 struct Skipped {
     first: Option<(PathBuf, Why)>,
     more: usize,
 }
 
-/// Why something stays.
+/// The reason why a path stays.
 #[derive(Clone, Copy)]
 enum Why {
     Errno(Errno),
-    /// The same where another user owns it, or the directory that it is in.
+    /// The same, if another user owns it or the directory above it.
     Theirs(Errno),
-    /// Another directory has its name now.
+    /// Its name now means another directory.
     Moved,
 }
 
@@ -115,8 +113,8 @@ impl Walk<'_> {
         Walk { tree, levels: vec![first], most, skipped: Skipped::default() }
     }
 
-    /// Goes into a directory and empties it, or out of one and removes it.
-    /// Returns whether there is more to do.
+    /// Enters a directory and empties it, or leaves a directory and removes it. Returns
+    /// whether there is more to do.
     fn step(&mut self) -> bool {
         let Some(level) = self.levels.last_mut() else {
             return false;
@@ -149,8 +147,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Removes the entries of the current directory, save directories with
-    /// something in them, which it notes as left.
+    /// Removes the entries of the current directory. It adds directories that are not
+    /// empty to `left`.
     fn empty(&mut self, entries: Vec<(CString, Option<Type>)>) {
         for (name, kind) in entries {
             let Some(dir) = self.current() else {
@@ -162,15 +160,15 @@ impl Walk<'_> {
                 false => UnlinkatFlags::NoRemoveDir,
             };
             let mut removed = unlinkat(dir, name.as_c_str(), flag(is_dir));
-            // A file system that does not tell the type of an entry, or another
-            // entry by now.
+            // The file system did not say the type of the entry, or the entry has
+            // changed.
             if let Err(Errno::EISDIR | Errno::ENOTDIR) = removed {
                 is_dir = !is_dir;
                 removed = unlinkat(dir, name.as_c_str(), flag(is_dir));
             }
             match removed {
                 Ok(()) => {}
-                // EACCES: a file system that looks into the directory first.
+                // EACCES: the file system looks into the directory first.
                 Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) if is_dir => {
                     self.levels.last_mut().into_iter().for_each(|it| it.left.push(name.clone()));
                 }
@@ -179,7 +177,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes back to the directory above, by the descriptor that is kept of it.
+    /// Goes back to the directory above, by its open descriptor.
     fn leave(&mut self) {
         let Some(level) = self.levels.pop() else {
             return;
@@ -203,11 +201,10 @@ impl Walk<'_> {
         }
     }
 
-    /// Opens the last level again, by the names from the first one on. A
-    /// directory that is no longer where it was is not looked for: the last
-    /// level is then the one in which it was.
+    /// Opens the last level again, by the names from the first level on. If a directory
+    /// has moved, the level above it becomes the last level.
     ///
-    /// Returns whether all were found.
+    /// Returns whether it found all levels.
     fn reopen(&mut self) -> bool {
         for index in 1..self.levels.len() {
             let Some(above) = self.levels[index - 1].dir.as_ref() else {
@@ -234,15 +231,15 @@ impl Walk<'_> {
         self.levels.last()?.dir.as_ref().map(AsFd::as_fd)
     }
 
-    /// Closes a directory above the one that was opened last, of which there
-    /// are `index`, when as many are open as may be.
+    /// Closes a directory above level `index`, which was opened last, if the most
+    /// directories are open.
     fn spare(&mut self, index: usize) {
         if index > self.most {
             self.levels[index - self.most].dir = None;
         }
     }
 
-    /// Makes do with fewer descriptors, if it can.
+    /// Uses fewer descriptors, if possible. Returns whether it closed any.
     fn close_one(&mut self) -> bool {
         let last = self.levels.len() - 1;
         let open = self.most.min(last);
@@ -254,7 +251,7 @@ impl Walk<'_> {
         true
     }
 
-    /// Leaves `name` in the current directory. What is gone needs no removing.
+    /// Notes that `name` stays in the current directory, unless it no longer exists.
     fn skip(&mut self, name: &CStr, why: Why) {
         if matches!(why, Why::Errno(Errno::ENOENT)) {
             return;
@@ -267,7 +264,7 @@ impl Walk<'_> {
         self.levels.last_mut().into_iter().for_each(|level| level.stays = true);
     }
 
-    /// Whether a refusal is because of another user.
+    /// Finds out whether the reason is another user.
     fn looked_into(&self, name: &CStr, why: Why) -> Why {
         let (Why::Errno(errno @ (Errno::EACCES | Errno::EPERM)), Some(dir)) = (why, self.current())
         else {
@@ -283,7 +280,7 @@ impl Walk<'_> {
     fn path(&self, name: &CStr) -> PathBuf {
         let mut path = self.tree.parent().unwrap_or(Path::new("")).to_owned();
         let names = self.levels.iter().skip(1).map(|level| level.name.as_c_str());
-        // A line for people has no use for thousands of them.
+        // Thousands of names do not help a reader.
         let (start, end) = (names.clone().take(SHOWN), names.skip(SHOWN));
         path.extend(start.map(|name| OsStr::from_bytes(name.to_bytes())));
         if end.count() > 0 {
@@ -293,7 +290,7 @@ impl Walk<'_> {
         path
     }
 
-    /// Names what stays, if anything does.
+    /// Returns an error that names the paths that stay, if any.
     fn end(self) -> Result<()> {
         let tree = self.tree.display();
         let Some((first, why)) = self.skipped.first else {
@@ -327,7 +324,7 @@ impl Walk<'_> {
     }
 }
 
-/// How many directories of a deep path a message shows.
+/// The most directories of a path in a message.
 const SHOWN: usize = 40;
 
 #[cfg(test)]

@@ -21,32 +21,31 @@ use crate::{note, remove_tree};
 use dir::Dir;
 use home::{Home, home};
 
-/// A directory with `upper`, `work` and `merged` in it, held by a lock: two
-/// overlays must not share an upper directory, and the kernel does not see to
-/// that.
+/// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
+/// not share an upper directory, and the kernel does not check that.
 ///
-/// One that was made for the run is removed when this is dropped; one that the
-/// caller named stays. A runner that is killed leaves its directory behind
-/// without the lock, and the next one removes it.
+/// A temporary directory is removed when this is dropped. A directory that the
+/// caller named stays. If a runner is killed, its directory stays without a lock,
+/// and a later runner removes it.
 #[derive(Debug)]
 pub struct Scratch {
-    /// What it was made in, when it was made for the run.
+    /// The directory above a temporary directory.
     home: Option<Home>,
     /// Holds the lock.
     dir: Dir,
 }
 
 impl Scratch {
-    /// The directory `named`, made where it is missing, or a new one below
-    /// `$TMPDIR`, else below `/dev/shm`, `/tmp` or `/var/tmp`.
+    /// The directory `named`, which is made if it is missing. Without a name, a new
+    /// directory below `$TMPDIR`, else below `/dev/shm`, `/tmp` or `/var/tmp`.
     ///
     /// # Errors
     ///
-    /// When it cannot be made, belongs to somebody else, or another container
-    /// is using it.
+    /// When the directory cannot be made, belongs to another user, or another container
+    /// uses it.
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
-        // Under a caller's umask of 777 nobody could use what is made here.
-        // The command gets a umask of its own.
+        // With a caller's umask of 777, the new directories would be useless. The
+        // command gets its own umask.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let scratch = match named {
             Some(dir) => Scratch::named(dir)?,
@@ -67,15 +66,15 @@ impl Scratch {
         for entry in ENTRIES {
             dir.make_or_check(entry, DIRECTORY)?;
         }
-        // The container sees the attributes of `upper`, and not those of `work`.
+        // Test on `work`: the container sees the attributes of `upper`.
         if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
             note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
         }
         Ok(Scratch { home: None, dir })
     }
 
-    /// Makes a scratch directory that is not there yet. Its name begins with
-    /// the ID of this process, so that [`Home::sweep`] can tell at a glance.
+    /// Makes a new scratch directory. Its name begins with the ID of this process,
+    /// which [`Home::sweep`] reads.
     fn made() -> Result<Scratch> {
         let mut attempt = 0;
         loop {
@@ -83,13 +82,13 @@ impl Scratch {
             let entry = format!("{}.{attempt}", process::id());
             match home.dir.make(&entry, Mode::S_IRWXU) {
                 Ok(()) => {}
-                // Left behind by a process with this ID, or in use by one in
-                // another PID namespace.
+                // An old process with this ID left it, or a process in another PID
+                // namespace uses it.
                 Err(Errno::EEXIST) => {
                     attempt += 1;
                     continue;
                 }
-                // The last runner to end has just removed the home.
+                // Another runner has just removed the home.
                 Err(Errno::ENOENT) => continue,
                 Err(errno) => {
                     let name = home.dir.name.join(&entry);
@@ -101,7 +100,7 @@ impl Scratch {
                 Err(Errno::ENOENT) => continue,
                 opened => opened.with_context(|| Doing::LockScratch(name.clone()))?,
             };
-            // Another runner took it for an abandoned one.
+            // If not, another runner has swept it.
             let Some(dir) = Dir::locked(name, file)?.filter(|dir| dir.found.nlink() > 0) else {
                 continue;
             };
@@ -118,21 +117,21 @@ impl Scratch {
         self.dir.name.join("upper")
     }
 
-    /// Where the overlay prepares what it then moves into the upper layer.
+    /// The directory where the overlay prepares files for the upper layer.
     pub fn work(&self) -> PathBuf {
         self.dir.name.join("work")
     }
 
-    /// Where the overlay is mounted.
+    /// The mount point of the overlay.
     pub fn merged(&self) -> PathBuf {
         self.dir.name.join("merged")
     }
 
-    /// Looks at the overlay once it is mounted.
+    /// Checks the mounted overlay.
     ///
     /// # Errors
     ///
-    /// When it is read-only.
+    /// When the overlay is read-only.
     pub fn can_be_written_to(&self) -> Result<()> {
         writable(&self.merged(), &self.merged())
     }
@@ -144,33 +143,34 @@ impl Drop for Scratch {
             return;
         };
         let dir = home.path.join(entry);
-        // All there is after a container that wrote nothing. What is not empty
-        // is left to the thorough way.
+        // These are all directories of a container that wrote nothing.
+        // `remove_tree` removes the rest.
         for entry in ["merged", "upper", "work/work", "work"] {
             let _ = fs::remove_dir(dir.join(entry));
         }
         match remove_tree(&dir) {
-            // Fails while other runners have theirs beside it.
+            // Fails while other runners have directories in the home.
             Ok(()) => drop(fs::remove_dir(&home.dir.name)),
             Err(error) => note(&crate::one_line(&error)),
         }
     }
 }
 
-/// What a scratch directory holds.
+/// The directories in a scratch directory.
 const ENTRIES: [&str; 3] = ["upper", "work", "merged"];
 
-/// The mode of those. The root of the container shows that of `upper`.
+/// Their mode. The root of the container shows the mode of `upper`.
 const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
-/// What a file system without user attributes does not do.
+/// The warning about a file system without user attributes.
 const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
 
-/// What the child, which mounts by names, must find again.
+/// The directories of this run. The child mounts by names, and must find the same
+/// directories.
 struct Run {
     merged: PathBuf,
-    /// `upper` and `work` as they were looked at, by device and inode; nothing
-    /// where nobody else can give their names to other directories.
+    /// The device and inode of `upper` and `work`. Empty if no other user can replace
+    /// these directories.
     looked_at: Vec<(PathBuf, (u64, u64))>,
 }
 
@@ -179,7 +179,7 @@ static RUN: OnceLock<Run> = OnceLock::new();
 impl Run {
     fn of(scratch: &Scratch) -> Result<Run> {
         let mut looked_at = Vec::new();
-        // In its home nobody else can change a name.
+        // No other user can replace a directory in the home.
         let holds = match &scratch.home {
             Some(home) => home.path == home.dir.name,
             None => scratch.dir.name_holds(),
@@ -196,17 +196,17 @@ impl Run {
     }
 }
 
-/// Where this run's overlay is mounted, beside its upper directory.
+/// The mount point of this run's overlay, beside the upper directory.
 pub(crate) fn merged() -> Option<&'static Path> {
     RUN.get().map(|run| &*run.merged)
 }
 
-/// Whether an overlay may be told the name of `layer`, which is open as `dir`.
-/// Where others can give that name to another directory, it may not.
+/// Whether the mount options may contain the name of `layer`, which is open as
+/// `dir`. If another user can replace the directory, they may not.
 ///
 /// # Errors
 ///
-/// When they have.
+/// When another user has replaced the directory.
 pub(crate) fn name_holds(layer: &Path, dir: &File) -> Result<bool> {
     let looked_at = RUN.get().map_or(&[][..], |run| &run.looked_at);
     let Some((_, before)) = looked_at.iter().find(|(name, _)| name == layer) else {
@@ -220,14 +220,14 @@ pub(crate) fn name_holds(layer: &Path, dir: &File) -> Result<bool> {
 
 const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
 
-/// Fails where this run has a scratch directory and the root of this process is
-/// not an overlay on it that can be written to.
+/// Fails if this run has a scratch directory, but the root of this process is not
+/// a writable overlay on it.
 pub(crate) fn check_root() -> Result<()> {
     let Some(run) = RUN.get() else {
         return Ok(());
     };
     writable(Path::new("/"), &run.merged)?;
-    // The overlay that goes by descriptors is ours.
+    // Our overlay names its upper directory by a descriptor.
     let ours = |line: &str| {
         line.split(' ').nth(4) == Some("/") && line.contains("upperdir=/proc/self/fd/")
     };
@@ -240,8 +240,8 @@ pub(crate) fn check_root() -> Result<()> {
     Ok(())
 }
 
-/// Fails where `at` is an overlay that is read-only. The kernel mounts one
-/// without a word when it cannot make `work/work`.
+/// Fails if `at` is a read-only overlay. If the kernel cannot make `work/work`, it
+/// mounts the overlay read-only without an error.
 fn writable(at: &Path, merged: &Path) -> Result<()> {
     let doing = || format!("use the overlay on {}", merged.display());
     let found = statfs(at).with_context(doing)?;
@@ -261,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    /// The only one to make a scratch directory in this process.
+    /// The only test that makes a scratch directory in this process.
     #[test]
     fn what_a_neighbour_puts_in_its_place_is_not_used() {
         let open = std::env::temp_dir().join(format!("scratch-{}", process::id()));
@@ -270,7 +270,7 @@ mod tests {
         let scratch = Scratch::new(Some(&open.join("box"))).expect("a scratch directory");
         let name = crate::option(&scratch.upper()).expect("it is there");
         assert!(name.starts_with("/proc/self/fd/"), "{name}");
-        // This root is no overlay of ours.
+        // The root of this test is not our overlay.
         let refused = check_root().expect_err("a root").to_string();
         assert!(refused.ends_with(REPLACED), "{refused}");
 

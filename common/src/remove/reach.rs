@@ -1,4 +1,4 @@
-//! Reaching into a tree, and no further.
+//! Opens directories of a tree, and nothing outside of it.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -13,14 +13,14 @@ pub(super) fn is_ours(found: &FileStat) -> bool {
     found.st_uid == geteuid().as_raw()
 }
 
-/// Opens a directory of the tree, with the right to work in it where that is
-/// its owner's to give, and tells what it is known by.
+/// Opens a directory of the tree, and returns its device and inode. If the caller
+/// owns the directory, it gives itself the right to work in it.
 pub(super) fn open(above: BorrowedFd<'_>, name: &CStr) -> nix::Result<(OwnedFd, (u64, u64))> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let dir = match enter(above, name, flags) {
         Err(Errno::EACCES) => {
             let dir = enter(above, name, flags | OFlag::O_PATH)?;
-            // What was opened is changed and opened again, and not its name.
+            // Change and open the descriptor again, not the name.
             if let Some(mode) = missing(&fstat(&dir)?) {
                 let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
                 fchmodat(AT_FDCWD, path.as_str(), mode, FchmodatFlags::FollowSymlink)
@@ -37,19 +37,18 @@ pub(super) fn open(above: BorrowedFd<'_>, name: &CStr) -> nix::Result<(OwnedFd, 
     Ok((dir, (found.st_dev, found.st_ino)))
 }
 
-/// The mode that a directory of ours needs so that we can work in it. Nobody
-/// loses a right by it.
+/// The mode that the caller's own directory needs, if it differs. It only adds
+/// rights.
 fn missing(found: &FileStat) -> Option<Mode> {
     let mode = Mode::from_bits_truncate(found.st_mode);
     (is_ours(found) && !mode.contains(Mode::S_IRWXU)).then_some(mode | Mode::S_IRWXU)
 }
 
-/// Opens a directory in another one. A symbolic link is an error, and so is a
-/// mount.
+/// Opens a directory in another directory. A symbolic link or a mount is an error.
 fn enter(above: BorrowedFd<'_>, name: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV);
     match openat2(above, name, how) {
-        // A kernel before 5.6, or a seccomp filter that knows nothing later.
+        // A kernel before 5.6, or a seccomp filter that does not know the call.
         Err(Errno::ENOSYS | Errno::EPERM) => {
             let dir = openat(above, name, flags, Mode::empty())?;
             let same = fstat(&dir)?.st_dev == fstat(above)?.st_dev;
@@ -59,7 +58,7 @@ fn enter(above: BorrowedFd<'_>, name: &CStr, flags: OFlag) -> nix::Result<OwnedF
     }
 }
 
-/// What a directory holds.
+/// The entries of a directory.
 pub(super) fn entries(dir: &OwnedFd) -> nix::Result<Vec<(CString, Option<Type>)>> {
     let again = dir.try_clone().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)));
     let mut entries = Vec::new();

@@ -1,4 +1,4 @@
-//! A directory by its descriptor: what was looked at is what is used.
+//! Uses a directory by its descriptor, so that it is the directory that was checked.
 
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
@@ -18,20 +18,20 @@ use crate::doing::Doing;
 use crate::open;
 use crate::trust::{belongs, changeable, is_trusted, others_can_write};
 
-/// A directory that is open, and what it was when it was looked at.
+/// An open directory, and its metadata.
 #[derive(Debug)]
 pub(super) struct Dir {
     /// Its name, for people.
     pub(super) name: PathBuf,
     pub(super) file: File,
     pub(super) found: Metadata,
-    /// Whether what is made here may get another group than the caller's: a
-    /// directory that is set-group-ID gives its own on, inode(7).
+    /// Whether new files here may get a group other than the caller's: a set-group-ID
+    /// directory gives its own group to new files, inode(7).
     gives_group: bool,
 }
 
 impl Dir {
-    /// Looks at a directory that is open.
+    /// Reads the metadata of an open directory.
     pub(super) fn new(name: PathBuf, file: File) -> Result<Dir> {
         let found = file.metadata().with_context(|| format!("look at {}", name.display()))?;
         let set_gid = found.mode() & libc::S_ISGID != 0;
@@ -39,8 +39,8 @@ impl Dir {
         Ok(Dir { name, file, found, gives_group })
     }
 
-    /// Locks a directory and then looks at it, unless somebody else has locked
-    /// it; flock(2). The kernel drops the lock with the process.
+    /// Locks a directory and then reads its metadata; flock(2). Returns nothing if
+    /// another process has locked it. The kernel drops the lock when the process ends.
     pub(super) fn locked(name: PathBuf, file: File) -> Result<Option<Dir>> {
         match file.try_lock() {
             Ok(()) => Dir::new(name, file).map(Some),
@@ -51,12 +51,12 @@ impl Dir {
         }
     }
 
-    /// The directory that the caller named, made where it is missing, and
-    /// locked as by [`Dir::locked`].
+    /// The directory that the caller named, locked as in [`Dir::locked`]. Makes a
+    /// missing directory.
     pub(super) fn named(name: &Path) -> Result<Option<Dir>> {
         make_named(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
         let doing = || format!("use the scratch directory {}", name.display());
-        // A link of the caller's own is what the caller wants.
+        // The caller's own symbolic link is allowed.
         let link: &Path = name.components().as_path();
         let link =
             fs::symlink_metadata(link).with_context(|| Doing::LockScratch(name.to_owned()))?;
@@ -85,21 +85,21 @@ impl Dir {
         Ok(dir)
     }
 
-    /// Makes a directory in this one, with the caller's group: an overlay on
-    /// one with another group cannot be mounted.
+    /// Makes a directory in this one, with the caller's group: the kernel mounts no
+    /// overlay on a directory with another group.
     pub(super) fn make(&self, entry: &str, mode: Mode) -> nix::Result<()> {
         mkdirat(&self.file, entry, mode)?;
         if self.gives_group {
             let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
             fchownat(&self.file, entry, None, Some(getgid()), flags)?;
-            // Nobody else can have laid a link there: this directory is ours.
+            // No other user can put a link there: this directory is ours.
             fchmodat(&self.file, entry, mode, FchmodatFlags::FollowSymlink)?;
         }
         Ok(())
     }
 
-    /// As [`Dir::make`], unless there is a directory already that the container
-    /// can use.
+    /// As [`Dir::make`], unless a directory is already there that the container can
+    /// use.
     pub(super) fn make_or_check(&self, entry: &str, mode: Mode) -> Result<()> {
         let name = self.name.join(entry);
         match self.make(entry, mode) {
@@ -113,7 +113,7 @@ impl Dir {
             "{}: it is not a directory; remove it, or name another scratch directory",
             doing()
         );
-        // The overlay could not be mounted, or would be read-only.
+        // Otherwise the kernel refuses the overlay, or makes it read-only.
         let (uid, gid) = (getuid(), getgid());
         ensure!(
             found.uid() == uid.as_raw() && found.gid() == gid.as_raw(),
@@ -124,12 +124,12 @@ impl Dir {
         Ok(())
     }
 
-    /// Looks at what has a name in this directory.
+    /// The metadata of an entry in this directory.
     pub(super) fn look_at(&self, entry: &str) -> io::Result<Metadata> {
         fs::symlink_metadata(self.by_descriptor().join(entry))
     }
 
-    /// Whether nobody else can give this directory's name to another one.
+    /// Whether no other user can replace this directory.
     pub(super) fn name_holds(&self) -> bool {
         let holds = |name: PathBuf| {
             let above = name.parent().map_or(Ok(None), |above| changeable(above, 0))?;
@@ -149,13 +149,13 @@ impl Dir {
     }
 }
 
-/// Whether a directory is the caller's, and nobody else can write to it.
+/// Whether a directory belongs to the caller, and no other user can write to it.
 pub(super) fn is_own(found: &Metadata) -> bool {
     found.is_dir() && found.uid() == getuid().as_raw() && !others_can_write(found)
 }
 
-/// Makes a directory that only the caller can enter, and those above it, unless
-/// it is there.
+/// Makes a directory that only the caller can enter, and the directories above it,
+/// unless it exists.
 fn make_named(name: &Path) -> io::Result<()> {
     let make = || DirBuilder::new().mode(0o700).create(name);
     match make() {
@@ -168,13 +168,13 @@ fn make_named(name: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether files here can have extended attributes of the user's, in which an
-/// overlay notes a replaced directory; tmpfs has them since Linux 6.6, xattr(7).
+/// Whether files here can have user extended attributes. An overlay uses them to
+/// mark a replaced directory. tmpfs has them since Linux 6.6, xattr(7).
 pub(super) fn has_user_attributes(dir: &File) -> bool {
     const NAME: &CStr = c"user.containers";
     #[allow(unsafe_code, reason = "nix has no fsetxattr(2)")]
     // SAFETY: the name ends with a zero, and no byte of the value is read.
     let set = unsafe { libc::fsetxattr(dir.as_raw_fd(), NAME.as_ptr(), std::ptr::null(), 0, 0) };
-    // Where there is no room for one, that will be said elsewhere.
+    // Another call reports a full file system.
     Errno::result(set) != Err(Errno::EOPNOTSUPP)
 }

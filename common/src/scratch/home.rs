@@ -1,4 +1,4 @@
-//! The directory that a user's scratch directories are made in.
+//! The home: the directory for a user's scratch directories.
 
 use std::cmp::Reverse;
 use std::fs::{self, DirBuilder};
@@ -22,33 +22,33 @@ use crate::doing::Doing;
 use crate::trust::belongs;
 use crate::{note, open, remove_tree};
 
-/// Where to make it, in this order, unless `$TMPDIR` says. All are sticky and
-/// root's, so that nobody else can rename what is made there.
+/// The places for the home, in this order, if `$TMPDIR` is not set. All are sticky
+/// and belong to root, so that no other user can rename a directory there.
 ///
-/// The first is in memory, shm_overview(7): directories come and go there in a
-/// tenth of the time that a disk takes, which is half of a container's start.
-/// `/tmp` may be in memory as well; the last is on a disk, hier(7).
+/// The first place is in memory, shm_overview(7). There it takes a tenth of the time
+/// of a disk to make and remove directories; on a disk, that is half of a
+/// container's start. `/tmp` may be in memory too; the last place is on a disk,
+/// hier(7).
 const PLACES: [&str; 3] = [MEMORY, "/tmp", "/var/tmp"];
 
 const MEMORY: &str = "/dev/shm";
 
-/// How many bytes a place must have free to be taken before the others. A
-/// container gets 64 MB of `/dev/shm` from Docker, and a compiler in Alpine
-/// takes 300.
+/// The free bytes that a place must have to come first. A Docker container has only
+/// 64 MB in `/dev/shm`, and a compiler in Alpine takes 300 MB.
 const ROOM: u64 = 1 << 30;
 
-/// The directory that this user's scratch directories are made in, and that
-/// nobody else can write to.
+/// The directory for this user's scratch directories. No other user can write to
+/// it.
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) dir: Dir,
-    /// A name that nobody else can give to another directory: its own, or that
-    /// of the open descriptor.
+    /// A name that always means this directory: its own name, or the name of the open
+    /// descriptor.
     pub(super) path: PathBuf,
 }
 
-/// Finds or makes the home, where there is room and files can have user
-/// attributes, or else in the best place that there is.
+/// Finds or makes the home, in a place with free space and user attributes, else in
+/// the best place.
 pub(super) fn home() -> Result<Home> {
     let name = format!("containers-{}", getuid());
     if let Some(place) = env::var_os("TMPDIR").filter(|place| !place.is_empty()) {
@@ -87,7 +87,7 @@ pub(super) fn home() -> Result<Home> {
     Ok(home)
 }
 
-/// Removes homes that were made for nothing; one with something in it stays.
+/// Removes homes that are not needed. A home that is not empty stays.
 fn discard(homes: Vec<((bool, u64), Home)>) {
     for (_worth, home) in homes {
         let _ = fs::remove_dir(home.dir.name);
@@ -100,10 +100,9 @@ fn tell_of(attributes: bool, home: &Home) {
     }
 }
 
-/// Whether a logout may be meant to pass this process by: nohup(1) has it
-/// ignore SIGHUP. At the last one, logind removes what a user has in
-/// `/dev/shm`, unless that is a user of the system ("RemoveIPC=" in
-/// logind.conf(5)).
+/// Whether this process should survive a logout: nohup(1) makes it ignore SIGHUP.
+/// At a user's last logout, logind removes the user's files in `/dev/shm`, unless
+/// it is a system user ("RemoveIPC=" in logind.conf(5)).
 fn outlives_session() -> bool {
     const FIRST_USER: u32 = 1000;
     if getuid().as_raw() < FIRST_USER {
@@ -111,8 +110,8 @@ fn outlives_session() -> bool {
     }
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     #[allow(unsafe_code, reason = "nix can only ask by setting another action")]
-    // SAFETY: nothing is set, and the kernel fills in `action`, for which zeros
-    // are valid as well.
+    // SAFETY: nothing changes, and the kernel fills in `action`, for which zeros
+    // are valid too.
     unsafe {
         libc::sigaction(libc::SIGHUP, ptr::null(), action.as_mut_ptr());
         action.assume_init().sa_sigaction == libc::SIG_IGN
@@ -120,8 +119,8 @@ fn outlives_session() -> bool {
 }
 
 impl Home {
-    /// Makes it, and refuses what somebody else has laid there. One that was
-    /// there is swept.
+    /// Makes the home, and refuses another user's file of that name. Sweeps a home
+    /// that exists.
     fn make(name: PathBuf) -> Result<Home> {
         loop {
             let new = match DirBuilder::new().mode(0o700).create(&name) {
@@ -130,7 +129,7 @@ impl Home {
             };
             let file = match open::directory(&AT_FDCWD, &name) {
                 Ok(file) => file,
-                // The last runner to end has just removed it.
+                // Another runner has just removed it.
                 Err(Errno::ENOENT) => continue,
                 Err(errno) => return Err(refusal(&name, errno)),
             };
@@ -146,9 +145,9 @@ impl Home {
         }
     }
 
-    /// How many bytes can be written there.
+    /// The free bytes in the home.
     fn room(&self) -> u64 {
-        // Their types differ between C libraries.
+        // The types differ between C libraries.
         fn number(count: impl TryInto<u64>) -> u64 {
             count.try_into().unwrap_or_default()
         }
@@ -157,22 +156,22 @@ impl Home {
         })
     }
 
-    /// How many directories it holds; 0 also where the file system does not
-    /// tell, as Btrfs.
+    /// The number of directories in the home, or 0 if the file system does not count
+    /// them, as Btrfs.
     fn directories(&self) -> usize {
-        // A directory is linked to by its name, by itself and by those in it.
+        // The links of a directory: its name, its `.`, and the `..` of each
+        // directory in it.
         self.dir.found.nlink().saturating_sub(2) as usize
     }
 
-    /// Removes the scratch directories of runners that were killed.
+    /// Removes the scratch directories of killed runners.
     ///
-    /// The lock decides. A process with the ID in the name is likely the
-    /// runner, but the ID may also have gone to another one since, or mean
-    /// another one in our PID namespace: of those, a few are tried.
+    /// A directory without a lock is removed. If a process with the ID in the name
+    /// exists, it is likely the runner. But another process may have the ID now, or in
+    /// this PID namespace. So this tries the locks of a few such directories.
     ///
-    /// A start next to a thousand containers must stay cheap. So chance picks
-    /// the starts that look through many directories, and the few that are
-    /// tried.
+    /// A start beside a thousand containers must stay cheap. So only some starts look
+    /// through many directories, by chance, and they try a few by chance.
     fn sweep(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let chance = now.subsec_micros() as usize;
@@ -198,20 +197,20 @@ impl Home {
             };
             let path = self.path.join(entry);
             if let Ok(Some(_locked)) = Dir::locked(path.clone(), file) {
-                // Two runners that end up here remove it together.
+                // Two runners may remove it at the same time.
                 let _ = remove_tree(&path);
             }
         }
     }
 }
 
-/// With more directories than this, only some starts look through them.
+/// With more directories, only some starts look through them.
 const MANY: usize = 128;
 
-/// How many directories a start looks into whose runner seems to be alive.
+/// The number of directories to try whose runner seems to be alive.
 const LOOKS: usize = 8;
 
-/// Why a home that is there is not used.
+/// The reason why an existing home is not used.
 fn refusal(name: &Path, errno: Errno) -> Error {
     let doing = format!("make scratch directories in {}", name.display());
     match fs::symlink_metadata(name) {
