@@ -164,7 +164,7 @@ fn without_a_network_a_first_run_says_how_to_get_alpine_later() {
     let ran = ran.expect("start xtask");
     assert!(ran.status.success() && !stdout(&ran).is_empty(), "{}", stderr(&ran));
     assert!(
-        stderr(&ran).contains("`cargo xtask fetch-rootfs --force` gets Alpine later"),
+        stderr(&ran).contains("`cargo xtask fetch-rootfs --force` fetches Alpine later"),
         "{ran:?}"
     );
 }
@@ -215,7 +215,7 @@ fn scripts_with_the_line_ends_of_windows_are_told() {
         let output = copy.command("xtask").args(["verify", "6", "--rootfs", "/"]).output();
         let said = stderr(&output.expect("start xtask"));
         let why = format!("{windows}: it has the line ends of Windows");
-        assert!(said.contains(&why) && said.ends_with("; clone the course anew"), "{said}");
+        assert!(said.contains(&why) && said.ends_with("; clone the course again"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
 }

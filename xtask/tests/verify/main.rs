@@ -245,8 +245,8 @@ fn a_host_that_refuses_is_a_reason_to_skip_unless_it_must_not() {
 #[test]
 fn a_command_line_without_sense_is_refused() {
     for (words, why) in [
-        (&["--bin", "/bin/true"][..], "name the one STEP"),
-        (&["--bin", "/bin/true", "1", "2"], "name the one STEP"),
+        (&["--bin", "/bin/true"][..], "name exactly one STEP"),
+        (&["--bin", "/bin/true", "1", "2"], "name exactly one STEP"),
         (&["--bin", "/no/such/program", "1"], "No such file"),
         (&["99"], "no lesson is called 99"),
         (&["--rootfs", "/no/such/root", "6"], "/no/such/root"),
