@@ -1,8 +1,8 @@
-//! The lessons as their manifests describe them.
+//! Reads the lessons from their manifests.
 //!
-//! A lesson is a crate `stepNN-name` of the workspace. Each fact about it
-//! stands once, in its own `Cargo.toml`, and the tasks and tests read it from
-//! here. So a new lesson is found by all of them.
+//! A lesson is a crate `stepNN-name` of the workspace. Its `Cargo.toml` is the only
+//! place of each fact about it. The tasks and tests read the facts here, and so find
+//! a new lesson.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ pub struct Lesson {
     pub name: String,
     /// The goal in one line, from the manifest's `description`.
     pub goal: String,
-    /// What the container asks of the kernel besides, in a few words:
+    /// The new things that the step asks of the kernel, in a few words:
     /// `package.metadata.adds`.
     pub adds: String,
-    /// Whether only root can start it: `package.metadata.needs-root`.
+    /// Whether the step needs root: `package.metadata.needs-root`.
     pub needs_root: bool,
     /// Whether it has a PID namespace: `package.metadata.pids`.
     pub has_pids: bool,
@@ -32,11 +32,11 @@ pub struct Lesson {
     /// Whether it has layers, named with `--lower` and `--scratch`:
     /// `package.metadata.layers`.
     pub has_layers: bool,
-    /// What a learner is to write, in the order of the places in the program:
+    /// The goals for the learner, in the order of the places in the program:
     /// `package.metadata.exercise.goals`.
     pub exercise: Vec<String>,
-    /// Three hints for each of these places: the idea, where to read, the call
-    /// with its arguments left open. `package.metadata.exercise.hints`.
+    /// Three hints for each place: the idea, where to read, the call without its
+    /// arguments. `package.metadata.exercise.hints`.
     pub hints: Vec<[String; 3]>,
 }
 
@@ -63,7 +63,7 @@ impl Lesson {
         word == self.name || (digits && number.parse() == Ok(self.number))
     }
 
-    /// Reads a manifest; nothing when the directory's name is not a lesson's.
+    /// Reads a manifest. Returns nothing if the directory's name is not a lesson's name.
     fn read(name: &str) -> Result<Option<Lesson>> {
         let number = name.strip_prefix("step").and_then(|rest| rest.split('-').next());
         let Some(number) = number.and_then(|number| number.parse().ok()) else {
@@ -140,7 +140,7 @@ pub fn find(word: &str) -> Result<Lesson> {
     let found = lessons.iter().find(|lesson| lesson.is(word)).cloned();
     found.with_context(|| {
         let names: Vec<_> = lessons.iter().map(|lesson| lesson.name.as_str()).collect();
-        format!("no lesson is called {word}; there are {}", names.join(", "))
+        format!("no lesson is called {word}; the lessons are {}", names.join(", "))
     })
 }
 
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// What a lesson has, the next ones have, too.
+    /// Each lesson has all features of the lesson before it.
     #[test]
     fn no_lesson_takes_anything_away() {
         for pair in all().expect("lessons").windows(2) {

@@ -1,4 +1,4 @@
-//! Lesson 2: namespaces of its own, for root alone.
+//! Lesson 2: its own namespaces, for root only.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! Lesson 6: a root of its own, and main -> child -> run.
+//! Lesson 6: a root of its own; the runner starts the child, and the child the
+//! command.
 
 use std::fs;
 

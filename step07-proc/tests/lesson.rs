@@ -1,4 +1,4 @@
-//! Lesson 7: a /proc that shows the container alone.
+//! Lesson 7: a /proc that shows only the container.
 
 use std::fs;
 

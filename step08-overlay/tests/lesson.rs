@@ -1,4 +1,4 @@
-//! Lesson 8: a fresh root every time, over layers that nobody changes.
+//! Lesson 8: a fresh root every time, over layers that never change.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;

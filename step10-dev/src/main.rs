@@ -17,7 +17,7 @@ const NONE: Option<&str> = None;
 /// Devices that programs expect. A user namespace cannot make any, so they are the host's.
 const DEVICES: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
-/// What changes the host, and what tells of it.
+/// Files that change the host, and files that describe it.
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const HIDDEN: [&str; 10] = [
@@ -134,7 +134,7 @@ fn mount_dev(rootfs: &Path) -> Result<()> {
     common::link_in(rootfs, "/dev/stderr", "fd/2")
 }
 
-/// Binds files and directories of the host, with all that is mounted below them.
+/// Binds files and directories of the host, with all mounts below them.
 fn mount_binds(rootfs: &Path, binds: &[Bind]) -> Result<()> {
     for bind in binds {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
@@ -147,7 +147,7 @@ fn mount_binds(rootfs: &Path, binds: &[Bind]) -> Result<()> {
     Ok(())
 }
 
-/// Protects what changes the whole host from a write, and hides what tells of it.
+/// Makes files that change the host read-only, and hides files that describe it.
 fn protect_host() -> Result<()> {
     for path in READ_ONLY.into_iter().filter(|path| Path::new(path).exists()) {
         mount_binds(Path::new("/"), &[Bind { read_only: true, ..Bind::same(path) }])?;

@@ -70,7 +70,7 @@ fn a_bind_shows_the_host_and_may_be_read_only() {
     assert!(!top.path().join("new").exists(), "the place was made in a lower layer");
 }
 
-/// The author of the root may have planted any link.
+/// The author of the root may put any link into it.
 #[test]
 fn no_link_in_the_root_leads_out_of_it() {
     if !containers_work() {
@@ -100,8 +100,8 @@ fn no_link_in_the_root_leads_out_of_it() {
     assert_eq!(names.len(), 1, "{names:?}");
 }
 
-/// The mount of proc follows such a link to the old root, and what is unmounted
-/// then is that proc.
+/// The mount of proc follows such a link to the old root. The step would then
+/// unmount that proc in place of the old root.
 #[test]
 fn no_link_at_proc_keeps_the_old_root() {
     if !containers_work() {
@@ -120,7 +120,7 @@ fn no_link_at_proc_keeps_the_old_root() {
     }
 }
 
-/// A mount below what is bound is bound, and made read-only, with it.
+/// A mount below a bound directory is bound too, and is read-only too.
 #[test]
 fn read_only_holds_for_what_is_mounted_below() {
     if !containers_work() {

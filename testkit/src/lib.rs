@@ -1,5 +1,5 @@
-//! What the tests of all crates share: the steps' binaries, a root to run them
-//! on, and a reason to skip where a host runs no containers.
+//! The code that the tests of all crates share: the steps' programs, a root, and a
+//! reason to skip a test on a host that cannot run containers.
 
 pub mod procs;
 pub mod pty;
@@ -23,7 +23,7 @@ static LESSONS: LazyLock<Vec<Lesson>> = LazyLock::new(|| lessons::all().expect("
 pub static STEPS: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| LESSONS.iter().map(|lesson| &*lesson.name).collect());
 
-/// What a step's manifest says.
+/// A step's manifest.
 ///
 /// # Panics
 ///
@@ -37,8 +37,7 @@ pub fn steps() -> impl Iterator<Item = &'static str> {
     STEPS.iter().copied().filter(|step| is_root() || !lesson(step).needs_root)
 }
 
-/// Whether the step's command is a child of process 1 and not itself the
-/// process that the runner cloned.
+/// Whether the child forks the command, and does not itself become the command.
 pub fn has_init(step: &str) -> bool {
     lesson(step).has_rootfs
 }
@@ -53,7 +52,7 @@ pub fn workspace() -> &'static Path {
     common::workspace()
 }
 
-/// The path of a binary of the workspace, beside the test that runs.
+/// The path of a program of the workspace, beside the running test.
 ///
 /// # Panics
 ///
@@ -66,17 +65,17 @@ pub fn bin(name: &str) -> PathBuf {
     bin
 }
 
-/// The cargo that runs the tests, ready to be given its arguments, or nothing
-/// where none does.
+/// The cargo that runs the tests, without arguments yet, or nothing without a
+/// cargo.
 pub fn cargo() -> Option<Command> {
     std::env::var_os("CARGO").map(|_| start::cargo())
 }
 
 /// Copies a program, so that it can be started at once.
 ///
-/// Another process does it. A thread of this one may start a program while the
-/// copy is open for writing here, and execve(2) of the copy then says "Text
-/// file busy".
+/// cp(1) does it. If this process had the copy open for writing, a program that
+/// another thread starts would inherit that. execve(2) of the copy then fails with
+/// "Text file busy".
 ///
 /// # Panics
 ///
@@ -86,7 +85,7 @@ pub fn copy_program(from: &Path, to: &Path) {
     assert!(copied.expect("start cp").success(), "copy {}", from.display());
 }
 
-/// A step, ready to be given its arguments, with [`rootfs`] as the root.
+/// A step without arguments yet, with [`rootfs`] as the root.
 pub fn step(name: &str) -> Command {
     let mut command = Command::new(bin(name));
     command.env("CONTAINER_ROOTFS", rootfs()).stdin(Stdio::null());
@@ -102,12 +101,11 @@ pub fn sh(name: &str, script: &str) -> Output {
     step(name).args(["/bin/sh", "-c", script]).output().expect("start a step")
 }
 
-/// A program of the workspace, started by the script `setup` in the container
-/// of lesson 4: as root of a namespace with mounts of its own, which go with
-/// it.
+/// A program of the workspace that the script `setup` starts in the container of
+/// lesson 4: as root of a user namespace, with its own mounts, which end with it.
 ///
-/// The script finds the root in `$ROOT`, the workspace's programs in `$BIN`,
-/// and what it is to start, with its arguments, in `$@`.
+/// The script has the root in `$ROOT`, the workspace's programs in `$BIN`, and the
+/// program to start, with its arguments, in `$@`.
 pub fn within(setup: &str, program: &str) -> Command {
     let program = bin(program);
     let mut command = step("step04-uidmap");
@@ -117,30 +115,30 @@ pub fn within(setup: &str, program: &str) -> Command {
     command
 }
 
-/// What a process wrote to standard output, as text without the last newline.
+/// The standard output of a process, as text without the last newline.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// What a process wrote to standard error, as text without the last newline.
+/// The standard error of a process, as text without the last newline.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim_end().to_owned()
 }
 
-/// Whether a text is a line that a step may say: one, with its name before it,
-/// for people.
+/// Whether a text is a right message of a step: one readable line that begins with
+/// the step's name.
 pub fn is_one_line(name: &str, text: &str) -> bool {
     text.starts_with(&format!("{name}: "))
         && !text.contains("os error")
         && !text.contains(char::is_control)
 }
 
-/// A temporary directory, removed with whatever containers have left in it.
+/// A temporary directory. It is removed with all files that containers left in it.
 pub struct Scratches(TempDir);
 
 impl Scratches {
-    /// One that can hold an overlay, in memory where there is a place for that:
-    /// not every `/tmp` can.
+    /// A directory that can hold an overlay, in memory if possible: not every `/tmp`
+    /// can hold an overlay.
     ///
     /// # Panics
     ///
@@ -175,7 +173,7 @@ pub fn tempdir() -> Scratches {
     Scratches(tempfile::tempdir_in(tmpdir()).expect("make a directory"))
 }
 
-/// Not as std has it: an empty `TMPDIR` is none.
+/// Differs from std: an empty `TMPDIR` does not count.
 fn tmpdir() -> PathBuf {
     let named = std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty());
     named.map_or_else(|| "/tmp".into(), PathBuf::from)
@@ -183,7 +181,7 @@ fn tmpdir() -> PathBuf {
 
 impl Drop for Scratches {
     fn drop(&mut self) {
-        // Overlay's directories of mode 000 are too much for std.
+        // std cannot remove an overlay's directories of mode 000.
         let _ = common::remove_tree(self.path());
     }
 }
@@ -193,8 +191,8 @@ pub fn is_root() -> bool {
     getuid().is_root()
 }
 
-/// The root that containers run on: `$CONTAINER_ROOTFS`, else `rootfs/` in the
-/// workspace when it is this user's own, else one made from the host.
+/// The root of the containers: `$CONTAINER_ROOTFS`, else `rootfs/` in the workspace
+/// if this user owns it, else a new root from this machine's programs.
 pub fn rootfs() -> &'static Path {
     static ROOTFS: OnceLock<PathBuf> = OnceLock::new();
     ROOTFS.get_or_init(|| {
@@ -205,7 +203,7 @@ pub fn rootfs() -> &'static Path {
     })
 }
 
-/// A root made from this machine's own programs.
+/// A root from this machine's programs.
 ///
 /// # Panics
 ///
@@ -224,12 +222,12 @@ pub fn host_rootfs() -> &'static Path {
     })
 }
 
-/// A directory that is removed after this process has ended, however it ends.
+/// A directory that is removed after this process ends, for any reason.
 fn dir_of_this_process() -> &'static Path {
     static DIR: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (dir, _remover) = DIR.get_or_init(|| {
-        // Statics are never dropped. This child sees the end of its standard
-        // input when we are gone, and Ctrl-C does not reach its process group.
+        // Statics are never dropped. When this process ends, the child sees the end
+        // of its standard input. Ctrl-C does not reach its process group.
         let mut remover = Command::new(bin("xtask"))
             .arg("temporary")
             .stdin(Stdio::piped())
@@ -247,10 +245,10 @@ fn dir_of_this_process() -> &'static Path {
     dir
 }
 
-/// What the tests run in a root, and every root of a whole system has.
+/// The programs that the tests run in a root. The root of every system has them.
 const PROGRAMS: &str = "cat chmod env grep id ls mkdir readlink rm sleep touch";
 
-/// Why containers cannot run here, or nothing when they can.
+/// The reason why containers cannot run here, if any.
 fn refusal() -> Option<&'static str> {
     static REFUSAL: OnceLock<Option<String>> = OnceLock::new();
     let refusal = REFUSAL.get_or_init(|| {
@@ -267,12 +265,12 @@ fn refusal() -> Option<&'static str> {
     refusal.as_deref()
 }
 
-/// Whether containers can run here. Where not, says why the test is skipped;
-/// with `CONTAINERS_MUST_WORK=1` that is a failure.
+/// Whether containers can run here. If not, prints why the test is skipped. With
+/// `CONTAINERS_MUST_WORK=1`, a skip is a failure.
 ///
 /// # Panics
 ///
-/// When containers must work and do not.
+/// When containers must work, but do not.
 pub fn containers_work() -> bool {
     let Some(why) = refusal() else {
         return true;
@@ -282,8 +280,8 @@ pub fn containers_work() -> bool {
     skip(why)
 }
 
-/// Whether processes of others can be seen in `/proc`; where not, says why the
-/// test is skipped. See `hidepid` in proc(5).
+/// Whether `/proc` shows processes of other users. If not, prints why the test is
+/// skipped. See `hidepid` in proc(5).
 ///
 /// # Panics
 ///
@@ -294,12 +292,12 @@ pub fn processes_show() -> bool {
     !mounts.lines().any(hidden) || skip("/proc is mounted with hidepid here")
 }
 
-/// Says why a test is skipped, past the capture of the test's output, and
-/// returns `false`.
+/// Prints why a test is skipped, and returns `false`. The line avoids the capture
+/// of the test's output.
 pub fn skip(why: &str) -> bool {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    // `eprintln!` would be captured and lost with the test's success.
+    // The output of `eprintln!` is lost when the test passes.
     let _ = writeln!(std::io::stderr(), "skipped {test}: {why}");
     false
 }

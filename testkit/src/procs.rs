@@ -1,4 +1,4 @@
-//! Looking at processes from outside, by what stands on their command lines.
+//! Finds processes from outside, by words on their command lines.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Long enough for a busy machine; a test that waits so long has failed.
+/// Enough time for a busy machine. A test that waits longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keeps a shell busy for a minute. Not with `read`: a signal that comes just
-/// before it sleeps is trapped only when it has read something.
+/// Keeps a shell busy for a minute. `read` does not work here: if a signal comes
+/// just before `read` sleeps, the shell runs the trap only after `read` ends.
 pub const IDLE: &str = "i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done";
 
 /// A word that no other process has on its command line.
@@ -25,17 +25,17 @@ pub fn token() -> String {
     format!("token-{}-{count}-", std::process::id())
 }
 
-/// A time in seconds that no other process sleeps for.
+/// A time in seconds that no other process uses for sleep.
 pub fn naptime() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(1000);
     format!("{}{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Waits until `done` gives something.
+/// Waits until `done` returns a value.
 ///
 /// # Panics
 ///
-/// When that takes longer than [`PATIENCE`].
+/// When it waits longer than [`PATIENCE`].
 pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -65,11 +65,11 @@ pub fn end_of(child: &mut Child) -> ExitStatus {
     wait_for("a child's end", || child.try_wait().expect("wait"))
 }
 
-/// Starts a step that runs a script, whose output can be read line by line and
-/// whose input stays open.
+/// Starts a step that runs a script. The test can read the output line by line, and
+/// the input stays open.
 ///
-/// For the first process of a pipeline in the background, busybox's shell
-/// wants a /dev/null, which the container has not: hence `: | … &`.
+/// For the first process of a background pipeline, busybox's shell opens /dev/null,
+/// which the container lacks: hence `: | … &`.
 ///
 /// # Panics
 ///
@@ -82,7 +82,7 @@ pub fn scripted(mut step: Command, script: &str, token: &str) -> (Child, BufRead
     (child, output)
 }
 
-/// The next line of a step's output, or nothing at its end.
+/// The next line of a step's output, or nothing at the end.
 ///
 /// # Panics
 ///
@@ -93,8 +93,8 @@ pub fn line(from: &mut impl BufRead) -> String {
     line.trim_end().to_owned()
 }
 
-/// The processes with `token` on their command line, zombies left out, in the
-/// order of their IDs.
+/// The processes with `token` on their command line, without zombies, in the order
+/// of their IDs.
 pub fn having(token: &str) -> Vec<Proc> {
     let has = |proc: &Proc| proc.words().iter().any(|word| word.contains(token));
     every().into_iter().filter(has).collect()
@@ -113,8 +113,8 @@ pub fn every() -> Vec<Proc> {
     all
 }
 
-/// The one process with `token` on its command line that runs `program`, once
-/// it is there.
+/// Waits for the only process with `token` on its command line that runs
+/// `program`.
 ///
 /// # Panics
 ///
@@ -146,8 +146,8 @@ pub fn in_state(proc: Proc, states: &str) {
     });
 }
 
-/// Whether whoever runs the tests ignores a signal, as nohup(1) and the `&` of
-/// a script do; no shell can change that.
+/// Whether the caller of the tests ignores a signal, as nohup(1) and the `&` of a
+/// script do. No shell can change that.
 ///
 /// # Panics
 ///
@@ -162,7 +162,7 @@ pub fn ignored(number: i32) -> bool {
 pub struct Proc(pub i32);
 
 impl Proc {
-    /// The process that a child is.
+    /// The process of a child.
     pub fn of(child: &Child) -> Proc {
         Proc(i32::try_from(child.id()).expect("an ID"))
     }
@@ -171,7 +171,7 @@ impl Proc {
         PathBuf::from(format!("/proc/{}/{name}", self.0))
     }
 
-    /// Its command line; of a zombie or a process that is gone, nothing.
+    /// Its command line. Empty for a zombie or a process that has ended.
     pub fn words(self) -> Vec<String> {
         let line = fs::read(self.file("cmdline")).unwrap_or_default();
         let words = line.split_inclusive(|&b| b == 0);
@@ -197,8 +197,8 @@ impl Proc {
         after.split(' ').skip(1).map_while(|word| word.trim().parse().ok()).collect()
     }
 
-    /// The memory of its own, in kB: not what it shares with its file, which
-    /// comes and goes with what else the machine does.
+    /// Its private memory, in kB: without the pages that it shares with its file,
+    /// because their number depends on the rest of the machine.
     ///
     /// # Panics
     ///
@@ -213,7 +213,7 @@ impl Proc {
         self.numbers().first().map(|&id| Proc(id as i32))
     }
 
-    /// Its children, zombies as well.
+    /// Its children, with zombies.
     pub fn children(self) -> Vec<Proc> {
         every().into_iter().filter(|proc| proc.parent() == Some(self)).collect()
     }
@@ -229,7 +229,7 @@ impl Proc {
         numbers.get(10).zip(numbers.get(11)).map_or(0, |(user, system)| user + system)
     }
 
-    /// What its open descriptors are: number and link.
+    /// Its open descriptors: number and link.
     pub fn descriptors(self) -> Vec<(i32, PathBuf)> {
         let mut found: Vec<(i32, PathBuf)> = fs::read_dir(self.file("fd"))
             .into_iter()
@@ -244,7 +244,7 @@ impl Proc {
         found
     }
 
-    /// Sends it a signal; says whether it was there.
+    /// Sends it a signal. Returns whether it exists.
     pub fn kill(self, signal: Signal) -> bool {
         kill(Pid::from_raw(self.0), signal).is_ok()
     }

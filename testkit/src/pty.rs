@@ -32,14 +32,14 @@ pub fn shells() -> impl Iterator<Item = &'static str> {
     ["/bin/sh", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists())
 }
 
-/// The steps whose command is not process 1, which Ctrl-C and Ctrl-Z mean
-/// nothing to unless it handles them.
+/// The steps whose command is not process 1. Process 1 ignores Ctrl-C and Ctrl-Z,
+/// unless it handles them.
 pub fn ordinary() -> impl Iterator<Item = &'static str> {
     crate::steps().filter(|name| *name != "step05-pid")
 }
 
-/// Whether containers work, and keys as well: who ignores the signals of a key,
-/// as the `&` of a script does, starts shells that ignore them.
+/// Whether containers and keys work. If the caller ignores the signal of a key, as
+/// the `&` of a script does, its shells ignore it too.
 pub fn keys_work() -> bool {
     let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP];
     let work = !keys.into_iter().any(|signal| ignored(signal as i32));
@@ -74,12 +74,12 @@ impl Terminal {
         Terminal { scratches, pty, seen: String::new(), leader }
     }
 
-    /// An interactive shell of the host's, with a prompt that is easily told
-    /// from its echo, at which the steps can be called by their names.
+    /// An interactive shell of the host. Its prompt differs from its echo, and the steps
+    /// are in its PATH.
     ///
     /// # Panics
     ///
-    /// When it is missing.
+    /// When the shell is missing.
     pub fn shell(program: &str) -> Terminal {
         let mut shell = Command::new(program);
         if program.ends_with("bash") {
@@ -96,16 +96,16 @@ impl Terminal {
         terminal
     }
 
-    /// Where the containers on this terminal have their scratch directories.
+    /// The directory for the scratch directories of the containers on this terminal.
     pub fn scratches(&self) -> &Path {
         self.scratches.path()
     }
 
-    /// Types.
+    /// Types text.
     ///
     /// # Panics
     ///
-    /// When nobody reads it.
+    /// When no process reads it.
     pub fn keys(&mut self, keys: &str) {
         let deadline = Instant::now() + PATIENCE;
         let mut left = keys.as_bytes();
@@ -130,11 +130,11 @@ impl Terminal {
         self.keys(&format!("{line}\n"));
     }
 
-    /// Waits for `text` on the screen and returns what stood before it.
+    /// Waits for `text` on the screen, and returns the text before it.
     ///
     /// # Panics
     ///
-    /// When it does not come.
+    /// When the text does not come.
     pub fn see(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -151,7 +151,7 @@ impl Terminal {
         }
     }
 
-    /// Runs a line in the shell at the prompt and returns what it printed.
+    /// Runs a line in the shell at the prompt, and returns its output.
     ///
     /// # Panics
     ///
@@ -163,8 +163,8 @@ impl Terminal {
         shown.split_once('\n').map_or("", |(_echo, output)| output).replace('\r', "")
     }
 
-    /// Reads what is there, for so long at most; says whether the terminal is
-    /// still open.
+    /// Reads for at most this time. Returns whether the terminal is still
+    /// open.
     fn listen(&mut self, time: Duration) -> bool {
         let time = u16::try_from(time.as_millis()).expect("a short time");
         let mut fds = [PollFd::new(self.pty.as_fd(), PollFlags::POLLIN)];
@@ -177,7 +177,7 @@ impl Terminal {
                 true
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => true,
-            // EIO: nobody has it open any more.
+            // EIO: no process has it open.
             Err(_closed) => {
                 sleep(Duration::from_millis(5));
                 false
@@ -212,7 +212,7 @@ impl Terminal {
         wait_until("the foreground", || Some(self.foreground()) == proc.group());
     }
 
-    /// Waits until a step's sleep has the terminal; returns it and the runner.
+    /// Waits until a step's sleep has the terminal. Returns the sleep and the runner.
     ///
     /// # Panics
     ///
@@ -232,7 +232,7 @@ impl Terminal {
         self.pty.resize(Size::new(lines, columns)).expect("resize a terminal");
     }
 
-    /// Reads on until the leader has ended, and returns what was still shown.
+    /// Reads until the leader has ended, and returns the rest of the output.
     ///
     /// # Panics
     ///
@@ -248,7 +248,7 @@ impl Terminal {
         (status, std::mem::take(&mut self.seen))
     }
 
-    /// Hangs up, as when the window is closed; returns the leader.
+    /// Hangs up, as when the user closes the window. Returns the leader.
     pub fn hang_up(self) -> Child {
         self.leader
     }
