@@ -54,19 +54,21 @@ impl Dir {
     /// The directory that the caller named, locked as in [`Dir::locked`]. Makes a
     /// missing directory.
     pub(super) fn named(name: &Path) -> Result<Option<Dir>> {
-        make_named(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
         let doing = || format!("use the scratch directory {}", name.display());
         // The caller's own symbolic link is allowed.
-        let link: &Path = name.components().as_path();
-        let link =
-            fs::symlink_metadata(link).with_context(|| Doing::LockScratch(name.to_owned()))?;
-        if link.is_symlink() && !is_trusted(link.uid()) {
-            bail!(
-                "{}: it is a symbolic link that {}; name another directory",
-                doing(),
-                belongs(&link)
-            );
+        let absolute: PathBuf = path::absolute(name).with_context(doing)?.components().collect();
+        for way in absolute.ancestors() {
+            let link = fs::symlink_metadata(way).ok();
+            let link = link.filter(|it| it.is_symlink() && !is_trusted(it.uid()));
+            if let Some(link) = link {
+                let (way, belongs) = (way.display(), belongs(&link));
+                bail!(
+                    "{}: {way} is a symbolic link that {belongs}; name another directory",
+                    doing()
+                );
+            }
         }
+        make_named(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
         let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(name);
         let dir = Dir::locked(

@@ -306,11 +306,15 @@ fn a_scratch_directory_of_another_user_is_refused() {
     chown(&kept, Some(0), Some(0)).expect("take it back");
     symlink(&kept, &link).expect("make a link");
     std::os::unix::fs::lchown(&link, Some(1), Some(1)).expect("give it away");
-    let output = step(STEP).arg("--scratch").arg(&link).arg("true").output();
-    let why = "it is a symbolic link that belongs to user 1 and group 1 and has mode 777";
-    let said =
-        format!("use the scratch directory {}: {why}; name another directory", link.display());
-    refused(&output.expect("start a step"), &said);
+    let why = "is a symbolic link that belongs to user 1 and group 1 and has mode 777";
+    for named in [link.clone(), link.join("below")] {
+        let output = step(STEP).arg("--scratch").arg(&named).arg("true").output();
+        let (named, link) = (named.display(), link.display());
+        let said =
+            format!("use the scratch directory {named}: {link} {why}; name another directory");
+        refused(&output.expect("start a step"), &said);
+    }
+    assert!(!kept.join("below").exists());
     common::remove_tree(&kept).expect("remove it");
 }
 
