@@ -15,6 +15,7 @@ use nix::unistd::{AccessFlags, access, execv};
 use crate::error::Failure;
 use crate::hint::NO_ROOT;
 use crate::host::is_no_root;
+use crate::program::Program;
 use crate::terminal::Terminal;
 use crate::{Exit, open, signals};
 
@@ -132,22 +133,22 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
         Errno::ELOOP if path.exists() => {
             "its #! lines lead from script to script without an end".to_owned()
         }
-        Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELIBBAD => match needs(path) {
-            Some(Needs::Interpreter(file)) if file.as_os_str().is_empty() => {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELIBBAD => match program(path) {
+            Some(Program::Script(file)) if file.as_os_str().is_empty() => {
                 "its #! line names no interpreter".to_owned()
             }
-            Some(Needs::Interpreter(file)) if file.as_os_str().as_bytes().ends_with(b"\r") => {
+            Some(Program::Script(file)) if file.as_os_str().as_bytes().ends_with(b"\r") => {
                 "its #! line ends with a carriage return, as on Windows; save it without carriage returns".to_owned()
             }
-            Some(Needs::Interpreter(file)) => format!(
+            Some(Program::Script(file)) => format!(
                 "its interpreter {} cannot be executed here; install the interpreter, or run another program",
                 file.display()
             ),
-            Some(Needs::Loader(file)) => format!(
+            Some(Program::Dynamic(file)) => format!(
                 "its loader {} is not in this root; use a program for this root, or a static program",
                 file.display()
             ),
-            None => errno.desc().to_owned(),
+            Some(Program::Static) | None => errno.desc().to_owned(),
         },
         Errno::ENOEXEC => "it is not a program for this machine, and not a script that begins with #!".to_owned(),
         Errno::E2BIG => "the arguments and the environment together are too long, or an argument is longer than 128 KiB".to_owned(),
@@ -161,60 +162,8 @@ fn is_noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOEXEC))
 }
 
-/// Another file that a program needs to start.
-#[derive(Debug, PartialEq)]
-enum Needs {
-    Interpreter(PathBuf),
-    Loader(PathBuf),
-}
-
-/// Reads the interpreter or loader from the head of a program.
-fn needs(path: &Path) -> Option<Needs> {
-    let head = open::head(path, 4096).ok()?;
-    interpreter(&head).or_else(|| loader(&head))
-}
-
-/// The interpreter in a `#!` line; execve(2), "Interpreter scripts".
-fn interpreter(head: &[u8]) -> Option<Needs> {
-    let line = head.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
-    let word = line.trim_ascii_start();
-    let end = word.iter().position(|b| matches!(b, b' ' | b'\t'));
-    let word = &word[..end.unwrap_or(word.len())];
-    Some(Needs::Interpreter(os_path(word)))
-}
-
-/// The loader of a little-endian program: its PT_INTERP segment; elf(5).
-fn loader(head: &[u8]) -> Option<Needs> {
-    const PT_INTERP: u64 = 3;
-    let number = |at: usize, len: usize| -> Option<u64> {
-        let bytes = head.get(at..at.checked_add(len)?)?;
-        Some(bytes.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)))
-    };
-    // The length of an address. Then the places in the header of: the table of
-    // segments, the size of an entry, the number of entries. Then the places in an
-    // entry of: the offset, the size.
-    let (word, [table, size, count, offset, length]) = match head.get(..6)? {
-        b"\x7fELF\x01\x01" => (4, [28, 42, 44, 4, 16]),
-        b"\x7fELF\x02\x01" => (8, [32, 54, 56, 8, 32]),
-        _ => return None,
-    };
-    let (table, size, count) = (number(table, word)?, number(size, 2)?, number(count, 2)?);
-    for entry in 0..count {
-        let at = usize::try_from(table.checked_add(entry * size)?).ok()?;
-        if number(at, 4)? == PT_INTERP {
-            let start = number(at.checked_add(offset)?, word)?;
-            let len = number(at.checked_add(length)?, word)?;
-            let start = usize::try_from(start).ok()?;
-            let end = start.checked_add(usize::try_from(len).ok()?)?;
-            let name = head.get(start..end)?.split(|&b| b == 0).next()?;
-            return Some(Needs::Loader(os_path(name)));
-        }
-    }
-    None
-}
-
-fn os_path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+fn program(path: &Path) -> Option<Program> {
+    Program::of(&open::regular(path).ok()?)
 }
 
 /// The words of a command as execve(2) takes them.
@@ -226,50 +175,6 @@ pub(crate) fn words(command: Vec<OsString>) -> Result<Vec<CString>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_script_names_its_interpreter() {
-        let named = |head: &[u8]| match interpreter(head) {
-            Some(Needs::Interpreter(path)) => path.display().to_string(),
-            other => format!("{other:?}"),
-        };
-        assert_eq!(named(b"#!/bin/bash\necho"), "/bin/bash");
-        assert_eq!(named(b"#! /usr/bin/env -S sh\n"), "/usr/bin/env");
-        assert_eq!(named(b"#!/bin/x"), "/bin/x");
-        assert_eq!(named(b"echo"), "None");
-    }
-
-    #[test]
-    fn a_program_names_its_loader() {
-        let mut elf = vec![0; 64 + 56 + 16];
-        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        elf[32] = 64; // program headers begin
-        elf[54] = 56; // size of one
-        elf[56] = 1; // how many
-        elf[64] = 3; // PT_INTERP
-        elf[72] = 120; // its offset
-        elf[96] = 11; // its length
-        elf[120..131].copy_from_slice(b"/lib/ld.so\0");
-        assert_eq!(loader(&elf), Some(Needs::Loader("/lib/ld.so".into())));
-        for len in 0..elf.len() {
-            // A file that ends anywhere must not panic.
-            let _ = loader(&elf[..len]);
-        }
-        elf[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(loader(&elf), None);
-
-        // Of 32 bits.
-        let mut elf = vec![0; 52 + 32 + 11];
-        elf[..6].copy_from_slice(b"\x7fELF\x01\x01");
-        elf[28] = 52;
-        elf[42] = 32;
-        elf[44] = 1;
-        elf[52] = 3;
-        elf[56] = 84;
-        elf[68] = 11;
-        elf[84..].copy_from_slice(b"/lib/ld.so\0");
-        assert_eq!(loader(&elf), Some(Needs::Loader("/lib/ld.so".into())));
-    }
 
     #[test]
     fn a_name_with_a_slash_is_not_looked_up() {

@@ -17,23 +17,23 @@ pub(crate) fn directory<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::R
     openat(at, name, flags, Mode::empty()).map(File::from)
 }
 
-/// The beginning of a regular file.
-pub(crate) fn head(path: impl AsRef<Path>, bytes: u64) -> io::Result<Vec<u8>> {
+/// A regular file, to read.
+pub(crate) fn regular(path: impl AsRef<Path>) -> io::Result<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let mut head = Vec::new();
-    file.take(bytes).read_to_end(&mut head)?;
-    Ok(head)
+    Ok(file)
 }
 
 /// A file of the kernel, as text. In a root without a mounted proc, the file may be
 /// anything.
 pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut text = Vec::new();
     // Mountinfo is the longest file: a line for each mount.
-    Ok(String::from_utf8_lossy(&head(path, 16 << 20)?).into_owned())
+    regular(path)?.take(16 << 20).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
     fn a_fifo_and_a_device_are_not_waited_for() {
         let fifo = std::env::temp_dir().join(format!("open-{}", std::process::id()));
         mkfifo(&fifo, Mode::S_IRWXU).expect("make a FIFO");
-        let refused = (head(&fifo, 10), text("/dev/zero"));
+        let refused = (regular(&fifo), text("/dev/zero"));
         std::fs::remove_file(&fifo).expect("remove it");
         assert!(refused.0.is_err() && refused.1.is_err());
         assert!(text("/proc/self/status").expect("read it").contains("Seccomp:"));

@@ -13,8 +13,9 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use common::Program;
 
-use needs::{Program, needed_by};
+use needs::needed_by;
 
 use super::folder::{Folder, open_file};
 use crate::say::note;
@@ -86,7 +87,7 @@ pub(crate) fn bring(program: &Path, root: &Path) -> Result<()> {
 
 /// Whether a program needs no libraries.
 pub(crate) fn is_static(program: &Path) -> bool {
-    matches!(Program::of(program), Ok(Program::Static))
+    matches!(needs::program(program), Ok(Program::Static))
 }
 
 /// The first busybox that needs no libraries.

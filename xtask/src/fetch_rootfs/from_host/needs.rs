@@ -2,96 +2,34 @@
 //! interpreter.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use common::Program;
 
 use super::super::folder::open_file;
 
-/// A program by what it needs to run.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Program {
-    /// Nothing but the kernel.
-    Static,
-    /// The loader that its file names, and libraries.
-    Dynamic { loader: PathBuf },
-    /// The interpreter of its first line.
-    Script { interpreter: PathBuf },
-}
-
-impl Program {
-    pub(super) fn of(file: &Path) -> Result<Program> {
-        let file = open_file(file)?.context("it is no file")?;
-        let mut start = [0; 64];
-        let n = file.read_at(&mut start, 0)?;
-        if let Some(line) = start[..n].strip_prefix(b"#!") {
-            let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            let mut words = line.split(|byte| byte.is_ascii_whitespace());
-            let interpreter =
-                words.find(|word| !word.is_empty()).context("its #! line names no interpreter")?;
-            let interpreter = OsStr::from_bytes(interpreter).into();
-            return Ok(Program::Script { interpreter });
-        }
-        ensure!(n == start.len() && start.starts_with(b"\x7fELF"), "it is not a program");
-        Ok(match loader(&file, &start)? {
-            Some(loader) => Program::Dynamic { loader },
-            None => Program::Static,
-        })
-    }
-}
-
-/// The program header that names the loader; elf(5).
-const PT_INTERP: u64 = 3;
-
-/// The loader that an ELF file names, if any. `header` is its beginning.
-fn loader(file: &File, header: &[u8; 64]) -> Result<Option<PathBuf>> {
-    let (is_64_bit, is_little) = (header[4] == 2, header[5] == 1);
-    let number = |bytes: &[u8]| {
-        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-        if is_little { bytes.iter().rev().fold(0, add) } else { bytes.iter().fold(0, add) }
-    };
-    let (table, size, count) = if is_64_bit {
-        (number(&header[32..40]), number(&header[54..56]), number(&header[56..58]))
-    } else {
-        (number(&header[28..32]), number(&header[42..44]), number(&header[44..46]))
-    };
-    for index in 0..count {
-        let mut row = [0; 56];
-        let row = &mut row[..if is_64_bit { 56 } else { 32 }];
-        file.read_exact_at(row, table.saturating_add(index * size))?;
-        if number(&row[..4]) != PT_INTERP {
-            continue;
-        }
-        let (at, length) = if is_64_bit {
-            (number(&row[8..16]), number(&row[32..40]))
-        } else {
-            (number(&row[4..8]), number(&row[16..20]))
-        };
-        ensure!(length <= libc::PATH_MAX as u64, "it is damaged");
-        let mut name = vec![0; length as usize];
-        file.read_exact_at(&mut name, at)?;
-        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-        return Ok(Some(OsStr::from_bytes(name).into()));
-    }
-    Ok(None)
+/// The program in a file, by what it needs to run.
+pub(super) fn program(file: &Path) -> Result<Program> {
+    let program = Program::of(&open_file(file)?.context("it is not a regular file")?);
+    let program = program.context("it is not a program, or it is damaged")?;
+    ensure!(program != Program::Script(PathBuf::new()), "its #! line names no interpreter");
+    Ok(program)
 }
 
 /// A program's file and those that it needs to run, all of them readable.
 pub(super) fn needed_by(file: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![file.to_owned()];
-    match Program::of(file)? {
+    match program(file)? {
         Program::Static => {}
-        Program::Dynamic { loader } => {
+        Program::Dynamic(loader) => {
             files.extend(libraries(file, &loader)?);
             files.push(loader);
         }
-        Program::Script { interpreter } => {
+        Program::Script(interpreter) => {
             // An interpreter that is itself a script is not worth the trouble.
-            if let Program::Dynamic { loader } = Program::of(&interpreter)? {
+            if let Program::Dynamic(loader) = program(&interpreter)? {
                 files.extend(libraries(&interpreter, &loader)?);
                 files.push(loader);
             }
@@ -167,7 +105,7 @@ mod tests {
         let script = dir.path().join("script");
         fs::write(&script, "#! /bin/sh -e\n").expect("write");
         let interpreter = "/bin/sh".into();
-        assert_eq!(Program::of(&script).expect("read"), Program::Script { interpreter });
+        assert_eq!(program(&script).expect("read"), Program::Script(interpreter));
         for none in [
             "",
             "#!",
@@ -176,17 +114,17 @@ mod tests {
             "text, and enough of it to be longer than the header of an ELF file",
         ] {
             fs::write(&script, none).expect("write");
-            assert!(Program::of(&script).is_err(), "{none}");
+            assert!(program(&script).is_err(), "{none}");
         }
         // One that is waited for, like what lies in PATH as busybox.
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("make a FIFO");
-        assert!(Program::of(&fifo).is_err());
+        assert!(program(&fifo).is_err());
         // This test names the loader that it was started by, if any.
         let this = env::current_exe().expect("a path");
         let maps = fs::read_to_string("/proc/self/maps").expect("read");
-        match Program::of(&this).expect("read") {
-            Program::Dynamic { loader } => {
+        match program(&this).expect("read") {
+            Program::Dynamic(loader) => {
                 let loader = fs::canonicalize(loader).expect("a loader");
                 assert!(maps.contains(loader.to_str().expect("text")), "{loader:?}\n{maps}");
                 assert!(needed_by(&this).expect("list").len() > 1);
