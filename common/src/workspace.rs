@@ -8,8 +8,8 @@ use std::{env, io};
 
 use nix::unistd::geteuid;
 
-use crate::note;
 use crate::trust::changeable;
+use crate::{named_rootfs, note};
 
 /// The workspace of the course, with `rootfs/` in it.
 ///
@@ -45,11 +45,10 @@ pub fn workspace() -> &'static Path {
     })
 }
 
-/// The root in the workspace, if it belongs to this user: the directory, and the
-/// symbolic link if there is one.
+/// The root that `$CONTAINER_ROOTFS` names, else `rootfs/` in the workspace if it
+/// belongs to this user: the directory, and the symbolic link if there is one.
 pub fn own_rootfs() -> Option<PathBuf> {
-    let dir = workspace().join("rootfs");
-    is_own(&dir).then_some(dir)
+    named_rootfs().or_else(|| Some(workspace().join("rootfs")).filter(|dir| is_own(dir)))
 }
 
 fn is_own(dir: &Path) -> bool {

@@ -195,12 +195,7 @@ pub fn is_root() -> bool {
 /// if this user owns it, else a new root from this machine's programs.
 pub fn rootfs() -> &'static Path {
     static ROOTFS: OnceLock<PathBuf> = OnceLock::new();
-    ROOTFS.get_or_init(|| {
-        if let Some(named) = std::env::var_os("CONTAINER_ROOTFS").filter(|dir| !dir.is_empty()) {
-            return named.into();
-        }
-        common::own_rootfs().unwrap_or_else(|| host_rootfs().to_owned())
-    })
+    ROOTFS.get_or_init(|| common::own_rootfs().unwrap_or_else(|| host_rootfs().to_owned()))
 }
 
 /// A root from this machine's programs.

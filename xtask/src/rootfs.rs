@@ -20,10 +20,7 @@ impl Root {
     /// The root `named`, else `$CONTAINER_ROOTFS`, else the workspace's if this user
     /// owns it, else a new root from this machine's programs.
     pub(crate) fn find(named: Option<PathBuf>) -> Result<Root> {
-        if let Some(dir) = named.or_else(common::named_rootfs) {
-            return Ok(Root { dir, _made: None });
-        }
-        match common::own_rootfs() {
+        match named.or_else(common::own_rootfs) {
             Some(dir) => Ok(Root { dir, _made: None }),
             None => Root::from_host(),
         }
