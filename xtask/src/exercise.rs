@@ -18,7 +18,7 @@ use toml::{Table, Value};
 use crate::cargo::{self, CONFIG};
 use crate::diff;
 use crate::say::{self, quoted};
-use crate::verify::{self, Checks, Verdict};
+use crate::verify::{self, Checks, Format, Verdict};
 
 use layout::with_goals;
 
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     n: Option<String>,
     #[command(flatten)]
     action: Action,
+    /// How to print the results of --check
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "check")]
+    format: Format,
     /// The directory of the exercises [default: exercises/ in the workspace]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -73,8 +76,11 @@ impl Args {
             return watch::until_interrupted(&exercise);
         }
         if check {
-            let checks = exercise.check()?;
-            say::print(&progress::next(&exercise, &checks)?)?;
+            let checks = exercise.check(self.format == Format::Text)?;
+            say::print(&match self.format {
+                Format::Text => progress::next(&exercise, &checks)?,
+                format => format.all(&[(&exercise.lesson, &checks)])?,
+            })?;
             let passed = checks.count(Verdict::Failed) == 0;
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -246,15 +252,15 @@ impl Exercise {
     }
 
     /// Builds the learner's program, verifies it instead of the step's program, and
-    /// notes the result.
-    fn check(&self) -> Result<Checks> {
+    /// notes the result. With `show`, it shows each check as the check ends.
+    fn check(&self, show: bool) -> Result<Checks> {
         let source = self.source()?;
         // The workspace's configuration applies: the dependencies are already built
         // there.
         let built = cargo::build(|build| {
             build.arg("--manifest-path").arg(self.manifest());
         })?;
-        let checks = verify::program(&self.lesson, cargo::program(&built, &self.name())?)?;
+        let checks = verify::program(&self.lesson, cargo::program(&built, &self.name())?, show)?;
         progress::note(self, &source, &checks)?;
         Ok(checks)
     }

@@ -15,8 +15,8 @@ use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
 
-pub(crate) use report::{Check, Checks, Verdict};
-use report::{Format, json, print_line, tap};
+use report::print_line;
+pub(crate) use report::{Check, Checks, Format, Verdict};
 
 /// The functions that every script uses.
 const LIBRARY: [&str; 3] =
@@ -67,21 +67,23 @@ impl Args {
         }
         let all = Checks(results.iter().flat_map(|(_, checks)| checks.0.clone()).collect());
         match self.format {
-            Format::Text if lessons.len() > 1 => say::print(&format!("{all}\n"))?,
-            Format::Text => {}
-            Format::Tap => say::print(&tap(&results))?,
-            Format::Json => say::print(&json(&results)?)?,
+            Format::Text if lessons.len() == 1 => {}
+            Format::Text => say::print(&format!("{all}\n"))?,
+            format => {
+                let results: Vec<_> = results.iter().map(|(lesson, it)| (*lesson, it)).collect();
+                say::print(&format.all(&results)?)?;
+            }
         }
         let passed = all.count(Verdict::Failed) == 0;
         Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// Verifies a program instead of the lesson's step, and prints the lines of the
-/// script.
-pub(crate) fn program(lesson: &Lesson, program: &Path) -> Result<Checks> {
+/// Verifies a program instead of the lesson's step. With `show`, it prints the
+/// lines of the script.
+pub(crate) fn program(lesson: &Lesson, program: &Path, show: bool) -> Result<Checks> {
     let root = Root::for_lessons(std::slice::from_ref(lesson), None)?;
-    verify(lesson, program, &cargo::step(lesson)?, root.as_ref(), true)
+    verify(lesson, program, &cargo::step(lesson)?, root.as_ref(), show)
 }
 
 /// The reason why this host cannot run the lesson's step. It is `None` if the step

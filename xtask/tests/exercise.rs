@@ -40,8 +40,10 @@ fn an_exercise_fails_until_it_is_done() {
         let main = "src/main.rs";
         fs::copy(workspace().join(step).join(main), dir.path().join(step).join(main))
             .expect("copy a solution");
-        let done = exercise(dir.path(), &[step, "--check"]);
+        let done = exercise(dir.path(), &[step, "--check", "--format", "json"]);
         assert!(done.status.success(), "{step}: {}{}", stdout(&done), stderr(&done));
+        let found: serde_json::Value = serde_json::from_str(&stdout(&done)).expect("JSON");
+        assert_eq!((&found["lessons"][0]["name"], &found["failed"]), (&step.into(), &0.into()));
     }
 }
 

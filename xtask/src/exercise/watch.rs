@@ -32,7 +32,7 @@ pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
     watcher.watch(&source, RecursiveMode::NonRecursive).with_context(doing)?;
     let mut before: Option<Checks> = None;
     loop {
-        match exercise.check() {
+        match exercise.check(true) {
             Ok(checks) => {
                 if let Some(before) = &before {
                     say::print(&changes(before, &checks))?;

@@ -22,6 +22,17 @@ pub(crate) enum Format {
     Json,
 }
 
+impl Format {
+    /// All results in this format.
+    pub(crate) fn all(self, results: &[(&Lesson, &Checks)]) -> Result<String> {
+        match self {
+            Format::Text => Ok(results.iter().map(|(_, checks)| format!("{checks}\n")).collect()),
+            Format::Tap => Ok(tap(results)),
+            Format::Json => json(results),
+        }
+    }
+}
+
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -109,7 +120,7 @@ pub(crate) fn print_line(line: &str) -> Result<()> {
 }
 
 /// All results in TAP: a line for each check, and the plan at the end.
-pub(crate) fn tap(results: &[(&Lesson, Checks)]) -> String {
+fn tap(results: &[(&Lesson, &Checks)]) -> String {
     let mut out = String::from("TAP version 13\n");
     let mut number = 0;
     for (lesson, checks) in results {
@@ -133,7 +144,7 @@ pub(crate) fn tap(results: &[(&Lesson, Checks)]) -> String {
 }
 
 /// All results as one JSON object, with the sums.
-pub(crate) fn json(results: &[(&Lesson, Checks)]) -> Result<String> {
+fn json(results: &[(&Lesson, &Checks)]) -> Result<String> {
     let count = |verdict| results.iter().map(|(_, checks)| checks.count(verdict)).sum::<usize>();
     let lessons = results.iter().map(|(lesson, checks)| {
         let checks = checks.0.iter().map(|check| {
@@ -189,7 +200,8 @@ mod tests {
     #[test]
     fn tap_and_json_have_every_check() {
         let lesson = lessons::find("5").expect("lesson 5");
-        let results = [(&lesson, checks())];
+        let checks = checks();
+        let results = [(&lesson, &checks)];
         let tap = tap(&results);
         assert!(tap.starts_with("TAP version 13\n") && tap.ends_with("\n1..4\n"), "{tap}");
         assert!(
