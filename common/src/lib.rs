@@ -47,4 +47,5 @@ pub use runner::Child;
 pub use scratch::Scratch;
 pub use signals::end_on_closed_pipe;
 pub use step::{Args, Step, named_rootfs};
+pub use trust::is_trusted;
 pub use workspace::{own_rootfs, workspace};

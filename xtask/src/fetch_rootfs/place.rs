@@ -1,14 +1,15 @@
 //! Where a root may lie.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{env, ffi::OsString};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::is_trusted;
 use nix::errno::Errno;
-use nix::unistd::getuid;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat, statat};
 
 /// How many symbolic links may lead to a root; as many as the kernel follows.
@@ -55,7 +56,7 @@ fn link(path: &Path, dest: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     ensure!(
-        found.st_uid == 0 || found.st_uid == getuid().as_raw(),
+        is_trusted(found.st_uid),
         "put a root in {}: it is another user's symbolic link; name another directory with --dest",
         dest.display()
     );
@@ -82,6 +83,15 @@ fn real(path: &Path, dest: &Path) -> Result<PathBuf> {
             real => real.with_context(doing),
         };
     };
+    for way in above.ancestors() {
+        let link = fs::symlink_metadata(way).ok().filter(Metadata::is_symlink);
+        ensure!(
+            link.is_none_or(|link| is_trusted(link.uid())),
+            "put a root in {}: {} is a symbolic link of another user; name another directory with --dest",
+            dest.display(),
+            way.display()
+        );
+    }
     let made = fs::create_dir_all(above);
     made.map_err(not_ours).with_context(|| format!("make {}", above.display()))?;
     Ok(fs::canonicalize(above).with_context(doing)?.join(name))

@@ -130,6 +130,15 @@ fn links_of_another_user_lead_nowhere() {
         );
         assert_eq!(place.mark(), "old");
     }
+    // On the way, too: a directory would be made where it leads.
+    symlink(".", place.path("way")).expect("link");
+    lchown(place.path("way"), Some(1), Some(1)).expect("chown");
+    sole_refusal(
+        &as_nobody(&place, &place.path("way/made/rootfs"), &args),
+        &["way is a symbolic link of another user"],
+    );
+    assert!(!place.path("made").exists());
+    fs::remove_file(place.path("way")).expect("remove");
     // Its own, and root's.
     lchown(&link, Some(NOBODY), Some(NOBODY)).expect("chown");
     fs::remove_dir_all(place.path(".rootfs-cache")).expect("remove");
