@@ -1,11 +1,13 @@
 //! `cargo xtask dist`: the steps as programs that can be copied anywhere.
 
 use std::env::{self, consts::ARCH};
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
+use tempfile::NamedTempFile;
 
 use crate::cargo;
 use crate::fetch_rootfs::is_static;
@@ -57,15 +59,25 @@ impl Args {
         let built = build()?;
         fs::create_dir_all(&dest).with_context(|| format!("make {}", dest.display()))?;
         for lesson in lessons::all()? {
-            let (from, to) = (built.dir.join(&lesson.name), dest.join(&lesson.name));
-            // Under another name first: a program that runs cannot be written.
-            let new = to.with_extension("new");
-            fs::copy(&from, &new).with_context(|| format!("copy {}", from.display()))?;
-            fs::rename(&new, &to).with_context(|| format!("replace {}", to.display()))?;
+            put(&built.dir.join(&lesson.name), &dest.join(&lesson.name))?;
         }
         say::line(&format!("{}: the steps, {}", dest.display(), built.libc))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Copies a program to the place of another, and through no link that has its
+/// name.
+fn put(from: &Path, to: &Path) -> Result<()> {
+    let doing = || format!("copy {}", from.display());
+    let mut program = File::open(from).with_context(doing)?;
+    let mode = program.metadata().with_context(doing)?.permissions();
+    // Under another name first: a program that runs cannot be written.
+    let new = NamedTempFile::new_in(to.parent().unwrap_or(to));
+    let mut new = new.with_context(|| format!("write to {}", to.display()))?;
+    io::copy(&mut program, &mut new).with_context(doing)?;
+    new.as_file().set_permissions(mode).with_context(doing)?;
+    new.persist(to).map(drop).with_context(|| format!("replace {}", to.display()))
 }
 
 /// Builds all steps for release, static where that is possible.
@@ -98,4 +110,28 @@ fn has_target(target: &str) -> bool {
     let Ok(output) = asked else { return false };
     let dir = String::from_utf8_lossy(&output.stdout);
     output.status.success() && Path::new(dir.trim()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_put_where_no_link_leads() {
+        let dir = tempfile::tempdir().expect("make a directory");
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("new"), "new").expect("write");
+        fs::set_permissions(path("new"), fs::Permissions::from_mode(0o755)).expect("chmod");
+        fs::write(path("theirs"), "theirs").expect("write");
+        fs::create_dir(path("dest")).expect("make");
+        for name in ["step", "step.new"] {
+            symlink("../theirs", path("dest").join(name)).expect("link");
+        }
+        put(&path("new"), &path("dest/step")).expect("put");
+        assert_eq!(fs::read_to_string(path("theirs")).expect("read"), "theirs");
+        let found = fs::symlink_metadata(path("dest/step")).expect("look");
+        assert_eq!((found.is_file(), found.permissions().mode() & 0o777), (true, 0o755));
+    }
 }
