@@ -51,7 +51,8 @@ pub(super) fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
         let doing = || format!("read {}", manifest.display());
         let text = fs::read_to_string(&manifest).with_context(doing)?;
         let manifest: Table = text.parse().with_context(doing)?;
-        let package = ["name", "version"].map(|key| manifest["package"][key].as_str());
+        let package = manifest.get("package");
+        let package = ["name", "version"].map(|key| package.and_then(|it| it.get(key)?.as_str()));
         let package = package.map(|it| it.unwrap_or_default().to_owned());
         if needed.contains(&package) {
             add_tree(&dir, &name, contents)?;
