@@ -1,10 +1,10 @@
-//! Keeps the caller's open files and environment out of the container.
+//! Keeps the caller's open files, environment and keys out of the container.
 
 use std::ffi::CStr;
 use std::fs;
 use std::os::fd::RawFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use libc::c_char;
 use nix::errno::Errno;
 use nix::unistd::close;
@@ -67,5 +67,24 @@ pub(crate) fn wipe_environment() {
             }
             next = next.add(1);
         }
+    }
+}
+
+/// Gives this process a new, empty session keyring: no namespace hides the
+/// caller's keys. KEYCTL_JOIN_SESSION_KEYRING in keyctl(2), session-keyring(7).
+pub(crate) fn leave_keyring() -> Result<()> {
+    /// Not in libc.
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const NO_NAME: *const c_char = std::ptr::null();
+    #[allow(unsafe_code, reason = "nix has no keyctl(2)")]
+    // SAFETY: a null pointer asks for a keyring without a name.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, NO_NAME) };
+    match Errno::result(joined) {
+        // A kernel without keys, or a filter that refuses keys to the command, too.
+        Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        Err(Errno::EDQUOT) => bail!(
+            "make a session keyring: this user has as many keys as kernel.keys.maxkeys allows; wait for other containers to end, or raise that with sysctl"
+        ),
+        joined => joined.map(drop).context("make a session keyring"),
     }
 }
