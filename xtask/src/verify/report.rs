@@ -16,7 +16,7 @@ use crate::style::{Style, colour};
 pub(crate) enum Format {
     /// For a terminal
     Text,
-    /// The Test Anything Protocol, for graders: <https://testanything.org>
+    /// The Test Anything Protocol, for graders: testanything.org
     Tap,
     /// One JSON object
     Json,
