@@ -91,8 +91,13 @@ fn configuration(place: &Path, sources: &[u8], vendor: &Path) -> Result<PathBuf>
     let ours = dirs.find(|dir| dir.as_str().map(Path::new) == Some(vendor));
     let ours = ours.context("`cargo vendor` does not say where it put them").with_context(doing)?;
     *ours = "vendor".into();
-    let text =
-        format!("{course_text}\n# The crates are here, too: cargo needs no network.\n{sources}");
+    let known: Table = course_text.parse().with_context(doing)?;
+    let text = if known.get("source") == sources.get("source") {
+        // It was a hand-out itself.
+        course_text
+    } else {
+        format!("{course_text}\n# The crates are here, too: cargo needs no network.\n{sources}")
+    };
     text.parse::<Table>().with_context(doing)?;
     let file = place.join("config.toml");
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
