@@ -56,7 +56,8 @@ impl Dir {
     pub(super) fn named(name: &Path) -> Result<Option<Dir>> {
         let doing = || format!("use the scratch directory {}", name.display());
         // The caller's own symbolic link is allowed.
-        let absolute: PathBuf = path::absolute(name).with_context(doing)?.components().collect();
+        let absolute = path::absolute(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
+        let absolute: PathBuf = absolute.components().collect();
         for way in absolute.ancestors() {
             let link = fs::symlink_metadata(way).ok();
             let link = link.filter(|it| it.is_symlink() && !is_trusted(it.uid()));

@@ -138,7 +138,7 @@ fn a_command_that_is_missing_is_127_and_one_that_cannot_run_126() {
             ("", 127, "empty"),
             ("/etc", 126, "directory"),
             ("/", 126, "directory"),
-            ("/etc/passwd", 126, "not executable"),
+            ("/etc/passwd", 126, "cannot execute it"),
         ];
         for (command, code, why) in cases {
             let output = step(name).arg("--").arg(command).output().expect("start a step");

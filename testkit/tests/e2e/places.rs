@@ -26,14 +26,29 @@ fn refused(output: &Output, said: &str) {
     assert!(is_one_line(STEP, &error), "{error}");
 }
 
-/// Runs a script in a container, after `setup` has changed the places where
-/// scratch directories lie; `$TMPDIR` is not set. The root is at `m`.
+/// A program of the workspace, after `setup` has changed the places where scratch
+/// directories lie; `$TMPDIR` is not set. The root and the programs may lie in these
+/// places: they are bound to `m` and `b` in the current directory, which stays.
+fn covered(place: &Path, setup: &str, program: &str) -> Command {
+    for dir in ["m", "b"] {
+        fs::create_dir(place.join(dir)).expect("make a directory");
+    }
+    let mut command = within(
+        &format!(
+            "mount --rbind \"$ROOT\" m\nmount --rbind \"$BIN\" b\nshift\nset -- ./b/{program} \"$@\"\n\
+             unset TMPDIR\n{setup}"
+        ),
+        program,
+    );
+    command.current_dir(place);
+    command
+}
+
+/// Runs a script in a container, as [`covered`].
 fn placed(setup: &str, script: &str) -> Output {
     let place = scratch_place();
-    fs::create_dir(place.path().join("m")).expect("make a directory");
-    let setup = format!("mount --rbind \"$ROOT\" m\nunset TMPDIR\n{setup}");
-    let mut command = within(&setup, STEP);
-    command.args(["--rootfs", "m", "/bin/sh", "-c", script]).current_dir(place.path());
+    let mut command = covered(place.path(), setup, STEP);
+    command.args(["--rootfs", "m", "/bin/sh", "-c", script]);
     command.output().expect("start a step")
 }
 
@@ -115,7 +130,8 @@ fn a_place_without_user_attributes_is_told_and_diagnosed() {
         delete a directory of a lower layer (\"I/O error\"); name a directory on a disk with \
         --scratch or TMPDIR";
     assert!(said.lines().next().is_some_and(|line| line.ends_with(why)), "{said}");
-    let mut doctor = within(&format!("{setup}unset TMPDIR"), "xtask");
+    let place = scratch_place();
+    let mut doctor = covered(place.path(), &setup, "xtask");
     let found = stdout(&doctor.arg("doctor").output().expect("start xtask"));
     let mut lines = found.lines().skip_while(|line| !line.starts_with("FAIL"));
     let (rung, cause) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
