@@ -248,7 +248,18 @@ impl Exercise {
             Value::from(format!("{run} {option} {rest}"))
         };
         let alias = Table::from_iter([("xtask".to_owned(), alias)]);
-        Ok(Table::from_iter([("alias".to_owned(), Value::from(alias))]).to_string())
+        let mut out = Table::from_iter([("alias".to_owned(), Value::from(alias))]);
+        // A hand-out has the crates in a directory of the course.
+        if let Some(Value::Table(mut sources)) = config.get("source").cloned() {
+            for (_name, source) in sources.iter_mut() {
+                if let Some(directory) = source.get_mut("directory") {
+                    let found = common::workspace().join(directory.as_str().unwrap_or_default());
+                    *directory = Value::from(found.display().to_string());
+                }
+            }
+            out.insert("source".to_owned(), Value::from(sources));
+        }
+        Ok(out.to_string())
     }
 
     /// Builds the learner's program, verifies it instead of the step's program, and

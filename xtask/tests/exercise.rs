@@ -75,12 +75,22 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     assert_eq!(words[..2], ["run", "--manifest-path=../../Cargo.toml"]);
     assert!(exercise_3.join("../../Cargo.toml").exists());
 
-    // Another, whence the way has a blank in it.
+    // Another, whence the way has a blank in it. The course is a hand-out.
+    let config = course.join(".cargo/config.toml");
+    let mut text = fs::read_to_string(&config).expect("read");
+    if !text.contains("[source.") {
+        text += "\n[source.vendored-sources]\ndirectory = \"vendor\"\n";
+        fs::write(&config, text).expect("write");
+    }
     let elsewhere = dir.path().join("elsewhere");
     lay_out(&["--dir", elsewhere.to_str().expect("UTF-8")]);
     let found = alias(&elsewhere.join("step03-userns"));
     let way = format!("--manifest-path={}/Cargo.toml", course.display());
     assert_eq!(found[1].as_str(), Some(&*way));
+    let laid_out = fs::read_to_string(elsewhere.join("step03-userns/.cargo/config.toml"));
+    let laid_out: toml::Table = laid_out.expect("read").parse().expect("a configuration");
+    let crates = course.join("vendor").display().to_string();
+    assert_eq!(laid_out["source"]["vendored-sources"]["directory"].as_str(), Some(&*crates));
 
     // One with a blank in its own name.
     if !cargo_works() {
