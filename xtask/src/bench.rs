@@ -78,21 +78,27 @@ impl Args {
         let place = Temporary::new()?;
         let root = place.dir().join("root");
         fs::create_dir_all(root.join("proc")).context("make a root")?;
-        // It ends at once, and has the same path in this root and outside.
+        // It ends at once. The first steps start it on the host, the others in this
+        // root: not by its path on the host, which lesson 10 may cover.
         let program = built.dir.join(&lessons::all()?[0].name);
         fetch_rootfs::bring(&program, &root)?;
-        let command = format!("{} --version", quoted(&program));
+        let inside = Path::new("/program");
+        fs::copy(&program, root.join("program")).context("copy a program to the root")?;
+        let command = |lesson: &Lesson| {
+            let program = if lesson.has_rootfs { inside } else { &program };
+            format!("{} --version", quoted(program))
+        };
 
         let mut contenders = Vec::new();
         for step in steps {
-            let contender = contender(&step, &built.dir, &root, &command);
+            let contender = contender(&step, &built.dir, &root, &command(&step));
             match works(&contender.command) {
                 Ok(()) => contenders.push(contender),
                 Err(why) if step.number == last.number => bail!("start {why}"),
                 Err(why) => note(&format!("left out: {why}")),
             }
         }
-        contenders.extend(peers::find(&root, &program, place.dir())?);
+        contenders.extend(peers::find(&root, inside, place.dir())?);
         let rows = measure::by_turns(&contenders, self.runs, &place.dir().join("measured"))?;
         drop(place);
 
