@@ -148,7 +148,7 @@ fn a_full_output_is_told_in_one_line() {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{task:?}: {said}");
         assert_eq!(said.lines().last(), Some(&*format!("xtask: {FULL}")), "{task:?}: {said}");
-        assert_eq!(said.matches("standard output").count(), 1, "{task:?}: {said}");
+        assert_eq!(said.matches("write to standard output").count(), 1, "{task:?}: {said}");
     }
     assert!(Path::new(&dest).join("bin/sh").exists(), "only the line about it is lost");
 }
