@@ -17,8 +17,9 @@ fn book(tools: &[(&str, &str)], words: &[&str]) -> (Scratches, Output) {
         fs::write(&tool, format!("#!/bin/sh\n{script}\n")).expect("write a tool");
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("chmod");
     }
+    // Not by its own path, which may have a colon.
     let mut command = Command::new(bin("xtask"));
-    command.arg("book").args(words).current_dir(dir.path()).env("PATH", &path);
+    command.arg("book").args(words).current_dir(dir.path()).env("PATH", "bin");
     command.env_remove("CHROMIUM").env("TMPDIR", dir.path());
     let output = command.output().expect("start xtask");
     (dir, output)

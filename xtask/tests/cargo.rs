@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::json;
+
 use testkit::{bin, stderr, stdout};
 
 /// A program of shell.
@@ -22,13 +24,14 @@ fn the_step_that_cargo_names_is_run() {
     let step = dir.join("a b/some-target/debug/step01-run");
     program(&step, "echo this one: \"$@\"");
     let cargo = dir.join("cargo");
-    let message = format!(r#"{{"reason":"compiler-artifact","executable":"{}"}}"#, step.display());
-    let script = format!(
-        "echo \"$CARGO_TARGET_DIR $CARGO_BUILD_BUILD_DIR $PWD\" >'{0}/asked'
-        printf '%s\\n' '{{\"executable\":null}}' '{message}' '{{\"reason\":\"build-finished\"}}'",
-        dir.display()
-    );
-    program(&cargo, &script);
+    // The words of cargo, in a file: no shell has to quote the name of the step.
+    let message = json!({ "reason": "compiler-artifact", "executable": step });
+    let end = json!({ "reason": "build-finished" });
+    fs::write(dir.join("said"), format!("{}\n{message}\n{end}\n", json!({ "executable": null })))
+        .expect("write the messages");
+    let script = "echo \"$CARGO_TARGET_DIR $CARGO_BUILD_BUILD_DIR $PWD\" >\"${0%/*}/asked\"
+        cat \"${0%/*}/said\"";
+    program(&cargo, script);
     let mut command = Command::new(bin("xtask"));
     command.args(["run", "1", "--", "a", "b"]).env("CARGO", &cargo).current_dir(&dir);
     command.env("CARGO_TARGET_DIR", "out").env("CARGO_BUILD_BUILD_DIR", "../made");
