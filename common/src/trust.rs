@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn what_others_can_change_is_told_from_what_they_cannot() {
-        let dir = env::temp_dir().join(format!("trust-{}", std::process::id()));
+        // An empty `TMPDIR` names no directory.
+        let place = env::current_dir().expect("a directory").join(env::temp_dir());
+        let dir = place.join(format!("trust-{}", std::process::id()));
         let inner = dir.join("inner");
         fs::create_dir_all(&inner).expect("make a directory");
         symlink("inner", dir.join("link")).expect("make a link");

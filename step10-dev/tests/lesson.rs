@@ -5,15 +5,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Output;
 
-use tempfile::TempDir;
 use testkit::pty::Terminal;
-use testkit::{bin, containers_work, is_one_line, rootfs, sh, stderr, stdout, step};
+use testkit::{Scratches, bin, containers_work, is_one_line, rootfs, sh, stderr, stdout, step};
 
 const STEP: &str = "step10-dev";
 
 /// A directory of the host with a file in it.
-fn host_dir() -> TempDir {
-    let dir = tempfile::tempdir().expect("make a directory");
+fn host_dir() -> Scratches {
+    let dir = testkit::tempdir();
     fs::write(dir.path().join("file"), "host").expect("write a file");
     dir
 }
@@ -59,7 +58,7 @@ fn a_bind_shows_the_host_and_may_be_read_only() {
     if !containers_work() {
         return;
     }
-    let (top, dir) = (tempfile::tempdir().expect("a layer"), host_dir());
+    let (top, dir) = (testkit::tempdir(), host_dir());
     let output =
         bound(top.path(), dir.path(), "/new/place", "cat /new/place/file; echo x >/new/place/made");
     assert_eq!(stdout(&output), "host", "{}", stderr(&output));
@@ -76,7 +75,7 @@ fn no_link_in_the_root_leads_out_of_it() {
     if !containers_work() {
         return;
     }
-    let (top, dir, outside) = (tempfile::tempdir().expect("a layer"), host_dir(), host_dir());
+    let (top, dir, outside) = (testkit::tempdir(), host_dir(), host_dir());
     let up = format!("../../../../../../../../../../../..{}", outside.path().display());
     fs::create_dir(top.path().join("elsewhere")).expect("make a directory");
     for (link, target) in [
@@ -108,7 +107,7 @@ fn no_link_at_proc_keeps_the_old_root() {
         return;
     }
     for target in ["..", "/", "/.."] {
-        let top = tempfile::tempdir().expect("a layer");
+        let top = testkit::tempdir();
         symlink(target, top.path().join("proc")).expect("make a link");
         for step in ["step09-pivot", STEP] {
             let mut command = testkit::step(step);

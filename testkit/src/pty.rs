@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::thread::sleep;
@@ -50,6 +51,7 @@ pub fn keys_work() -> bool {
 /// A pseudo-terminal and the process that leads its session.
 pub struct Terminal {
     scratches: Scratches,
+    programs: Option<Scratches>,
     pty: Pty,
     seen: String,
     /// The process that leads the session.
@@ -71,7 +73,7 @@ impl Terminal {
         let leader = pty_process::blocking::Command::from(command).spawn(pts);
         let leader = leader.expect("start a command on a terminal");
         fcntl(&pty, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("do not block");
-        Terminal { scratches, pty, seen: String::new(), leader }
+        Terminal { scratches, programs: None, pty, seen: String::new(), leader }
     }
 
     /// An interactive shell of the host. Its prompt differs from its echo, and the steps
@@ -86,12 +88,16 @@ impl Terminal {
             shell.args(["--norc", "--noprofile"]);
         }
         let steps = crate::bin(crate::STEPS[0]);
-        let steps = steps.parent().expect("a directory").to_str().expect("UTF-8");
+        // A colon in its name would end it in PATH.
+        let programs = Scratches::new();
+        let link = programs.path().join("steps");
+        symlink(steps.parent().expect("a directory"), &link).expect("make a link");
         let path = std::env::var("PATH").unwrap_or_default();
         shell.arg("-i").env("PS1", "host> ").env("HISTFILE", "/dev/null").env("TERM", "dumb");
-        shell.env("PATH", format!("{steps}:{path}")).env_remove("ENV");
+        shell.env("PATH", format!("{}:{path}", link.display())).env_remove("ENV");
         shell.env("CONTAINER_ROOTFS", crate::rootfs());
         let mut terminal = Terminal::start(shell);
+        terminal.programs = Some(programs);
         terminal.see("host> ");
         terminal
     }

@@ -29,7 +29,8 @@ fn the_step_that_cargo_names_is_run() {
     let end = json!({ "reason": "build-finished" });
     fs::write(dir.join("said"), format!("{}\n{message}\n{end}\n", json!({ "executable": null })))
         .expect("write the messages");
-    let script = "echo \"$CARGO_TARGET_DIR $CARGO_BUILD_BUILD_DIR $PWD\" >\"${0%/*}/asked\"
+    let script =
+        "printf '%s\\n' \"$CARGO_TARGET_DIR $CARGO_BUILD_BUILD_DIR $PWD\" >\"${0%/*}/asked\"
         cat \"${0%/*}/said\"";
     program(&cargo, script);
     let mut command = Command::new(bin("xtask"));

@@ -16,14 +16,14 @@ unset CARGO
 case $1 in
 xtask)
     shift
-    exec BIN/xtask "$@" ;;
+    exec "${0%/*}/programs/xtask" "$@" ;;
 run)
     while [ "$1" != -- ]; do
         [ "$1" != -p ] || name=$2
         shift
     done
     shift
-    exec "BIN/$name" "$@" ;;
+    exec "${0%/*}/programs/$name" "$@" ;;
 esac
 "#;
 
@@ -37,8 +37,11 @@ fn pages_show_what_happens() {
     }
     let dir = tempdir();
     let cases = trycmd::TestCases::new();
-    let bins = bin("xtask").parent().expect("a directory").display().to_string();
-    for (name, script) in [("cargo", &*SHIM.replace("BIN", &bins)), ("sudo", SUDO)] {
+    // No page has to quote this name.
+    let programs = dir.path().join("programs");
+    symlink(bin("xtask").parent().expect("a directory"), &programs).expect("make a link");
+    let programs = programs.to_str().expect("a UTF-8 path");
+    for (name, script) in [("cargo", SHIM), ("sudo", SUDO)] {
         let shim = dir.path().join(name);
         fs::write(&shim, script).expect("write a shim");
         fs::set_permissions(&shim, fs::Permissions::from_mode(0o755)).expect("chmod");
@@ -68,14 +71,14 @@ fn pages_show_what_happens() {
         let place = dir.path().join(format!("{step}.in"));
         fs::create_dir(&place).expect("make a directory");
         let file = dir.path().join(format!("{step}.md"));
-        fs::write(&file, for_this_caller(&page, &bins, alpine)).expect("write the page");
+        fs::write(&file, for_this_caller(&page, programs, alpine)).expect("write the page");
         cases.case(&file);
     }
     cases.run();
 }
 
 /// The page with the blocks of other callers taken out.
-fn for_this_caller(page: &str, bins: &str, alpine: bool) -> String {
+fn for_this_caller(page: &str, programs: &str, alpine: bool) -> String {
     let uid = nix::unistd::getuid();
     let page: Vec<_> = page.lines().map(by_shell).collect();
     let kind = |mine| if mine { "```console" } else { "```text" };
@@ -88,7 +91,7 @@ fn for_this_caller(page: &str, bins: &str, alpine: bool) -> String {
             &format!("{:>10} {uid:>10} {:>10}", 0, 1),
         )
         .replace("\"$PWD/../target/debug/step08-overlay\"", "target/debug/step08-overlay")
-        .replace("target/debug", bins)
+        .replace("target/debug", programs)
 }
 
 /// A line of a page; a command that writes to a file goes to a shell, for

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use nix::sys::signal::Signal;
@@ -12,11 +13,11 @@ use testkit::{bin, steps};
 
 /// Runs a script of the caller's on a terminal, types `key` when its sleep is
 /// there, and returns how the script ended and whether it went on.
-fn interrupted(shell: &str, script: &str, key: &str) -> (ExitStatus, bool) {
+fn interrupted(shell: &str, script: &str, step: &Path, key: &str) -> (ExitStatus, bool) {
     let time = naptime();
     let mut leader = Command::new(shell);
     leader.args(["-c", &format!("ulimit -c 0; {}", script.replace("TIME", &time))]);
-    leader.env("CONTAINER_ROOTFS", testkit::rootfs());
+    leader.env("STEP", step).env("CONTAINER_ROOTFS", testkit::rootfs());
     let mut terminal = Terminal::start(leader);
     let sleep = running("sleep", &time);
     // Without its streams, the command is not given the terminal.
@@ -55,15 +56,14 @@ fn a_key_ends_the_callers_script_as_without_a_container() {
     for shell in shells() {
         for key in [INTERRUPT, QUIT] {
             for script in [
-                "STEP sleep TIME; echo went on; exit 3",
-                "for i in 1 2; do STEP sleep TIME || exit 5; done; echo went on",
-                "STEP sleep TIME </dev/null; echo went on; exit 3",
-                "x=$(STEP sleep TIME); echo went on; exit 3",
+                "\"$STEP\" sleep TIME; echo went on; exit 3",
+                "for i in 1 2; do \"$STEP\" sleep TIME || exit 5; done; echo went on",
+                "\"$STEP\" sleep TIME </dev/null; echo went on; exit 3",
+                "x=$(\"$STEP\" sleep TIME); echo went on; exit 3",
             ] {
-                let without = interrupted(shell, &script.replace("STEP", "env"), key);
+                let without = interrupted(shell, script, Path::new("env"), key);
                 for name in ordinary() {
-                    let bin = bin(name).display().to_string();
-                    let with = interrupted(shell, &script.replace("STEP", &bin), key);
+                    let with = interrupted(shell, script, &bin(name), key);
                     assert_eq!(with, without, "{name} {shell} {key:?} {script}");
                 }
             }
@@ -122,7 +122,7 @@ fn a_hangup_reaches_the_command_once() {
     if !keys_work() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = testkit::scratch_place();
     // Two that come close together are one to a shell: it must be quick, and
     // several have to try.
     let busy = "i=0; while [ $i -lt 20000000 ]; do i=$((i+1)); done";

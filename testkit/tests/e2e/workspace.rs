@@ -25,7 +25,7 @@ fn a_course_that_another_user_can_change_is_left_alone() {
         return;
     }
     // Below what is laid out, and not in the course where it was built.
-    let programs = tempfile::tempdir().expect("make a directory");
+    let programs = testkit::tempdir();
     for program in ["step06-chroot", "xtask"] {
         testkit::copy_program(&bin(program), &programs.path().join(program));
     }
@@ -43,7 +43,7 @@ fn a_course_that_another_user_can_change_is_left_alone() {
         ("another user's", 0, false),
     ];
     for (what, bits, used) in rows {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = testkit::tempdir();
         let course = dir.path().join("course");
         lay_out(&course);
         if what == "another user's" {
