@@ -136,12 +136,15 @@ needs() {
     done
 }
 
-# As needs, but the programs must be in the root of the container, which may
-# have no /dev/null.
+# As needs, but the programs must be files in the root of the container, which may
+# have no /dev/null. A busybox names its applets, but needs /proc to run them.
 needs_inside() {
     needs nothing
     [ "$why_not$hands_off" ] && return
-    word=$(inside "for word in $*; do command -v \$word >&2 || echo no \$word; done" | sed -n 's/^no //p;' | head -n 1)
+    word=$(inside "IFS=:; for word in $*; do
+        for dir in \$PATH; do [ ! -x \$dir/\$word ] || continue 2; done
+        echo no \$word
+    done" | sed -n 's/^no //p;' | head -n 1)
     [ -z "$word" ] || why_not="there is no $word in the root"
     : >err
 }
