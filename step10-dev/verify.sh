@@ -10,6 +10,8 @@ before=$(digest "$root")
 # Directories of the host, one of them with a mount below it where that works.
 mkdir -p "$tmp/shared/below" "$tmp/outside"
 echo host >"$tmp/shared/file"
+# Its name as --bind reads it.
+shared=$(printf %s "$tmp/shared" | sed 's/[\\:]/\\&/g')
 
 start
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
@@ -47,7 +49,7 @@ is 'the host has none of these mounts'               ''               "$(new_mou
 stop
 
 # Binds.
-start --bind "$tmp/shared:/made/here" --bind "$tmp/shared:/read:ro" --bind "$tmp/shared/file:/etc/one"
+start --bind "$shared:/made/here" --bind "$shared:/read:ro" --bind "$shared/file:/etc/one"
 new is 'a bound directory shows the files of the host' 'host'           "$(ask 'cat /made/here/file')"
 new is 'what is written there, the host has'         'inside'         "$(ask 'echo inside >/made/here/new'; cat "$tmp/shared/new" 2>&1)"
 new is 'with :ro a write is refused'                 'refused'        "$(ask 'echo x 2>&- >/read/file || echo refused')"
@@ -66,14 +68,14 @@ ln -s ../../../elsewhere top/inside
 ln -s ../../../../../../../../../../../../../../../.."$tmp/outside" top/relative
 ln -s "$tmp/outside" top/absolute
 ln -s /proc/self/cwd top/magic
-new is 'a link leads to another place in the root'   'host'           "$(out --lower top --lower "$root" --bind "$tmp/shared:/inside/a" cat /elsewhere/a/file)"
+new is 'a link leads to another place in the root'   'host'           "$(out --lower top --lower "$root" --bind "$shared:/inside/a" cat /elsewhere/a/file)"
 for link in relative absolute magic; do
-    is "a link out of the root is refused: $link"    '125'            "$(exits --lower top --lower "$root" --bind "$tmp/shared:/$link/a" true; ls -A "$tmp/outside"; ls -d a 2>&-)"
+    is "a link out of the root is refused: $link"    '125'            "$(exits --lower top --lower "$root" --bind "$shared:/$link/a" true; ls -A "$tmp/outside"; ls -d a 2>&-)"
 done
-is 'two points in a place inside are refused'        2                "$(exits --bind "$tmp/shared:/../x" true)"
+is 'two points in a place inside are refused'        2                "$(exits --bind "$shared:/../x" true)"
 new is 'a colon in a name is written \:'             'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"
-new is 'what the host has not cannot be bound'       125              "$(exits --bind "$tmp/none:/x" true)"
-new is 'the error is one line'                       1                "$(err --bind "$tmp/none:/x" true | wc -l | tidy)"
+new is 'what the host has not cannot be bound'       125              "$(exits --bind "$shared/none:/x" true)"
+new is 'the error is one line'                       1                "$(err --bind "$shared/none:/x" true | wc -l | tidy)"
 
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
