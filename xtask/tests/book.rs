@@ -55,7 +55,7 @@ fn a_book_that_cannot_be_made_says_what_is_missing() {
 
 #[test]
 fn a_file_of_the_book_goes_where_it_was_asked_for() {
-    let pandoc = "while [ $1 != --output ]; do shift; done; /bin/cat >\"$2\"";
+    let pandoc = "while [ \"$1\" != --output ]; do shift; done; /bin/cat >\"$2\"";
     let (dir, output) = book(&[("pandoc", pandoc)], &["--epub", "a book.epub"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = fs::read_to_string(dir.path().join("a book.epub")).expect("a book");

@@ -130,7 +130,11 @@ fn a_copied_checkout_is_the_one_that_counts() {
         )),
         "{said}"
     );
-    // And where there is nothing, it looks where it was built.
+    // And where there is nothing, it looks where it was built, if it may.
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).exists() {
+        skip("this user cannot enter the checkout that was built");
+        return;
+    }
     let last = STEPS[STEPS.len() - 1];
     let listed = Command::new(&xtask).args(["diff", last]).current_dir("/").output();
     let said = stderr(&listed.expect("start xtask"));

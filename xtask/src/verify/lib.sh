@@ -154,7 +154,7 @@ finish() {
     total="$passed passed, $failed failed"
     [ "$skipped" = 0 ] || total="$total, $skipped skipped"
     say "$total"
-    [ ! "$unsaid" ] || echo "$0: write to standard output: not all lines could be written; the file system it goes to is likely full; free some space" >&2
+    [ ! "$unsaid" ] || printf '%s\n' "$0: write to standard output: not all lines could be written; the file system it goes to is likely full; free some space" >&2
     [ "$failed$unsaid" = 0 ]
     exit
 }
