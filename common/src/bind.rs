@@ -161,7 +161,13 @@ fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
+    // EAGAIN: a mount or a rename, anywhere on the host, came between; openat2(2).
+    loop {
+        match openat2(root, path, how) {
+            Err(Errno::EAGAIN) => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// The reason why the kernel refuses a call that it has since a version.
