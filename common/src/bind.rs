@@ -247,7 +247,35 @@ pub fn set_read_only(mount: &Place) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
     use super::*;
+    use crate::place::Place;
+
+    #[test]
+    fn renames_beside_a_root_keep_no_place_from_being_opened() {
+        let place = Place::new();
+        for dir in ["root", "root/a", "one", "two"] {
+            fs::create_dir(place.path(dir)).expect("make a directory");
+        }
+        symlink("../a", place.path("root/a/link")).expect("make a link");
+        let root = OwnedFd::from(fs::File::open(place.path("root")).expect("open"));
+        let enough = AtomicBool::new(false);
+        let refused = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !enough.load(Ordering::Relaxed) {
+                    for (old, new) in [("one", "two/one"), ("two/one", "one")] {
+                        fs::rename(place.path(old), place.path(new)).expect("rename");
+                    }
+                }
+            });
+            let refused = (0..10_000).find_map(|_| open_in(&root, Path::new("/a/link")).err());
+            enough.store(true, Ordering::Relaxed);
+            refused
+        });
+        assert_eq!(refused, None);
+    }
 
     fn parse(word: &str) -> Option<Bind> {
         Bind::parse(word.as_ref()).ok()

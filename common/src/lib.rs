@@ -21,6 +21,8 @@ mod inherit;
 mod init;
 mod open;
 mod overlay;
+#[cfg(test)]
+mod place;
 mod program;
 mod remove;
 mod runner;

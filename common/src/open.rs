@@ -39,14 +39,15 @@ pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
     use nix::unistd::mkfifo;
 
     #[test]
     fn a_fifo_and_a_device_are_not_waited_for() {
-        let fifo = std::env::temp_dir().join(format!("open-{}", std::process::id()));
+        let place = Place::new();
+        let fifo = place.path("fifo");
         mkfifo(&fifo, Mode::S_IRWXU).expect("make a FIFO");
         let refused = (regular(&fifo), text("/dev/zero"));
-        std::fs::remove_file(&fifo).expect("remove it");
         assert!(refused.0.is_err() && refused.1.is_err());
         assert!(text("/proc/self/status").expect("read it").contains("Seccomp:"));
     }

@@ -260,11 +260,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::place::Place;
 
     /// The only test that makes a scratch directory in this process.
     #[test]
     fn what_a_neighbour_puts_in_its_place_is_not_used() {
-        let open = std::env::temp_dir().join(format!("scratch-{}", process::id()));
+        let place = Place::new();
+        let open = place.path("open");
         fs::create_dir(&open).expect("make a directory");
         fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("set the mode");
         let scratch = Scratch::new(Some(&open.join("box"))).expect("a scratch directory");
@@ -278,6 +280,5 @@ mod tests {
         fs::create_dir_all(scratch.upper()).expect("make another");
         let refused = crate::option(&scratch.upper()).expect_err("another").to_string();
         assert!(refused.ends_with(REPLACED), "{refused}");
-        fs::remove_dir_all(open).expect("remove it");
     }
 }

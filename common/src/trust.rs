@@ -60,14 +60,14 @@ pub(crate) fn belongs(found: &Metadata) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn what_others_can_change_is_told_from_what_they_cannot() {
-        // An empty `TMPDIR` names no directory.
-        let place = env::current_dir().expect("a directory").join(env::temp_dir());
-        let dir = place.join(format!("trust-{}", std::process::id()));
+        let place = Place::new();
+        let dir = place.path("dir");
         let inner = dir.join("inner");
         fs::create_dir_all(&inner).expect("make a directory");
         symlink("inner", dir.join("link")).expect("make a link");
@@ -88,6 +88,5 @@ mod tests {
             assert!(changeable(&dir.join("link"), 0).expect("look").is_some());
         }
         assert!(changeable(&dir.join("missing"), 0).is_err());
-        fs::remove_dir_all(dir).expect("remove it");
     }
 }

@@ -88,14 +88,15 @@ mod tests {
     use std::os::unix::fs::{chown, lchown, symlink};
 
     use super::*;
+    use crate::place::Place;
 
     #[test]
     fn a_root_of_another_user_is_not_ours_behind_a_link_either() {
-        let dir = env::temp_dir().join(format!("workspace-{}", std::process::id()));
-        let (root, link) = (dir.join("root"), dir.join("link"));
-        fs::create_dir_all(&root).expect("make a directory");
+        let place = Place::new();
+        let (root, link) = (place.path("root"), place.path("link"));
+        fs::create_dir(&root).expect("make a directory");
         symlink("root", &link).expect("make a link");
-        symlink("/usr", dir.join("usr")).expect("make a link");
+        symlink("/usr", place.path("usr")).expect("make a link");
         let mut found = vec![is_own(&root), is_own(&link)];
         let mut wanted = vec![true, true];
         if geteuid().is_root() {
@@ -106,10 +107,9 @@ mod tests {
             found.push(is_own(&link));
             wanted.extend([false, false]);
         } else {
-            found.push(is_own(&dir.join("usr")));
+            found.push(is_own(&place.path("usr")));
             wanted.push(false);
         }
-        fs::remove_dir_all(dir).expect("remove it");
         assert_eq!(found, wanted);
     }
 }

@@ -1,32 +1,16 @@
 use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::process;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::*;
-
-/// A directory for one test, in memory where there is a place for that.
-struct Place(PathBuf);
+use crate::place::Place;
 
 impl Place {
-    fn new() -> Place {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("remove.{}.{number}", process::id());
-        let places = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
-        let mut dirs = places.iter().map(|place| place.join(&name));
-        Place(dirs.find(|dir| fs::create_dir(dir).is_ok()).expect("make a directory"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
     /// Makes files, with the directories above them.
     fn files(&self, names: &[&str]) {
         for name in names {
@@ -38,19 +22,12 @@ impl Place {
 
     /// A walk that has come to the directory `name` of the tree.
     fn walk_to<'a>(&self, tree: &'a Path, name: &str, most: usize) -> Walk<'a> {
-        let above = fs::File::open(&self.0).expect("open").into();
+        let above = fs::File::open(self.path("")).expect("open").into();
         let mut walk = Walk::new(above, c"tree".to_owned(), tree, most);
         while walk.levels.last().is_none_or(|level| level.name.to_bytes() != name.as_bytes()) {
             assert!(walk.step(), "it never comes to {name}");
         }
         walk
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let removed = fs::remove_dir_all(&self.0);
-        assert!(thread::panicking() || removed.is_ok(), "{removed:?}");
     }
 }
 
@@ -218,7 +195,7 @@ fn nothing_outside_is_touched_whoever_moves_things_meanwhile() {
 fn a_deep_tree_is_removed_with_few_descriptors() {
     for (most, depth) in [(1, 40), (3, 300), (DESCRIPTORS, 2000)] {
         let place = Place::new();
-        let mut at = fs::File::open(&place.0).map(OwnedFd::from).expect("open");
+        let mut at = fs::File::open(place.path("")).map(OwnedFd::from).expect("open");
         for name in std::iter::once(c"tree").chain(std::iter::repeat_n(c"d", depth)) {
             nix::sys::stat::mkdirat(&at, name, Mode::S_IRWXU).expect("make");
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
