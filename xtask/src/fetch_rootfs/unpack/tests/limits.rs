@@ -4,6 +4,8 @@
 use std::env;
 use std::process::Command;
 
+use proptest::test_runner::Config;
+
 use super::formats::{plain, seed};
 use super::*;
 
