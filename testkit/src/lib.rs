@@ -137,31 +137,21 @@ pub fn is_one_line(name: &str, text: &str) -> bool {
 pub struct Scratches(TempDir);
 
 impl Scratches {
-    /// A directory that can hold an overlay, in memory if possible: not every `/tmp`
-    /// can hold an overlay.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot be made.
-    #[expect(clippy::new_without_default, reason = "it makes a directory")]
-    pub fn new() -> Scratches {
-        let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(tmpdir()));
-        Scratches(place.expect("make a directory"))
-    }
-
     /// The directory.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
-/// A directory that can hold an overlay, as [`Scratches::new`].
+/// A directory that can hold an overlay, in memory if possible: not every `/tmp`
+/// can hold an overlay.
 ///
 /// # Panics
 ///
 /// When it cannot be made.
 pub fn scratch_place() -> Scratches {
-    Scratches::new()
+    let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(tmpdir()));
+    Scratches(place.expect("make a directory"))
 }
 
 /// A directory in `$TMPDIR`, else in `/tmp`.

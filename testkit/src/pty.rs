@@ -16,8 +16,8 @@ use nix::unistd::tcgetpgrp;
 use pty_process::Size;
 use pty_process::blocking::{Pty, open};
 
-use crate::Scratches;
 use crate::procs::{PATIENCE, Proc, end_of, ignored, running, wait_until};
+use crate::{Scratches, scratch_place};
 
 /// Ctrl-C.
 pub const INTERRUPT: &str = "\x03";
@@ -66,7 +66,7 @@ impl Terminal {
     ///
     /// When the system has no terminal left or the command is missing.
     pub fn start(mut command: Command) -> Terminal {
-        let scratches = Scratches::new();
+        let scratches = scratch_place();
         command.env("TMPDIR", scratches.path());
         let (pty, pts) = open().expect("open a terminal");
         pty.resize(Size::new(24, 80)).expect("resize a terminal");
@@ -89,7 +89,7 @@ impl Terminal {
         }
         let steps = crate::bin(crate::STEPS[0]);
         // A colon in its name would end it in PATH.
-        let programs = Scratches::new();
+        let programs = scratch_place();
         let link = programs.path().join("steps");
         symlink(steps.parent().expect("a directory"), &link).expect("make a link");
         let path = std::env::var("PATH").unwrap_or_default();

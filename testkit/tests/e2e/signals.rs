@@ -13,8 +13,8 @@ use testkit::procs::{
 };
 use testkit::pty::Terminal;
 use testkit::{
-    STEPS, Scratches, bin, containers_work, has_init, has_pid_namespace, sh, skip, stderr, stdout,
-    step, steps, tempdir,
+    STEPS, bin, containers_work, has_init, has_pid_namespace, scratch_place, sh, skip, stderr,
+    stdout, step, steps, tempdir,
 };
 
 /// Waits for its own end, whatever it is: its standard input stays open.
@@ -157,7 +157,7 @@ fn a_command_that_ignores_everything_can_be_killed() {
     for name in steps() {
         let token = token();
         let script = "trap '' HUP INT QUIT TERM USR1; echo ready; cat - \"$0\"";
-        let scratches = Scratches::new();
+        let scratches = scratch_place();
         let mut command = step(name);
         command.env("TMPDIR", scratches.path());
         let (mut child, mut output) = scripted(command, script, &token);
