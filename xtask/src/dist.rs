@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_program_is_put_where_no_link_leads() {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = testkit::tempdir();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("new"), "new").expect("write");
         fs::set_permissions(path("new"), fs::Permissions::from_mode(0o755)).expect("chmod");

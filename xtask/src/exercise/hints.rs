@@ -88,7 +88,7 @@ mod tests {
     /// All hints together give the lesson's own program, which passes.
     #[test]
     fn each_chain_of_hints_ends_in_the_lessons_program() {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = testkit::tempdir();
         for lesson in lessons::all().expect("lessons") {
             let given = dir.path().join(&lesson.name);
             let mut main = with_goals(&lesson).expect("laid out");

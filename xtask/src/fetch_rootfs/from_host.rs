@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn without_sh_there_is_no_root() {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = testkit::tempdir();
         let error = programs_with_libraries(dir.path(), &[Path::new("/dev/null")]);
         let error = common::one_line(&error.expect_err("no programs there"));
         assert_eq!(error, "make a root of this machine's sh: it is missing");
@@ -298,7 +298,7 @@ mod tests {
     /// Somebody who owns the directory above gives its name to a link.
     #[test]
     fn a_root_is_made_in_the_directory_that_was_opened() {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = testkit::tempdir();
         let path = |name: &str| dir.path().join(name);
         for name in ["new", "elsewhere"] {
             fs::create_dir(path(name)).expect("make");
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_file_comes_with_the_links_on_its_way() {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = testkit::tempdir();
         let host = fs::canonicalize(dir.path()).expect("a path").join("host");
         let root = dir.path().join("root");
         fs::create_dir_all(host.join("a/b")).expect("make");

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_program_is_known_by_what_it_needs() {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = testkit::tempdir();
         let script = dir.path().join("script");
         fs::write(&script, "#! /bin/sh -e\n").expect("write");
         let interpreter = "/bin/sh".into();

@@ -16,7 +16,7 @@ fn there(store: &Store) -> There {
 
 #[test]
 fn a_record_goes_with_its_root() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
     let store = Store::open(&dest).expect("open");
     assert_eq!(there(&store), There::Nothing);
@@ -37,7 +37,7 @@ fn a_record_goes_with_its_root() {
 
 #[test]
 fn what_came_after_the_look_is_not_replaced() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let (dest, away) = (dir.path().join("rootfs"), dir.path().join("away"));
     fs::create_dir_all(away.join("mine")).expect("make");
     let store = Store::open(&dest).expect("open");
@@ -85,7 +85,7 @@ fn what_came_after_the_look_is_not_replaced() {
 
 #[test]
 fn what_is_exchanged_and_is_another_is_put_back() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let (dest, away) = (dir.path().join("rootfs"), dir.path().join("away"));
     let store = Store::open(&dest).expect("open");
     put(&store, "old");
@@ -101,7 +101,7 @@ fn what_is_exchanged_and_is_another_is_put_back() {
 
 #[test]
 fn an_old_root_that_was_set_aside_comes_back() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
     let store = Store::open(&dest).expect("open");
     put(&store, "old");
@@ -139,7 +139,7 @@ fn only_archives_and_their_digests_are_kept() {
 
 #[test]
 fn a_cache_is_known_by_its_marker() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let (dest, cache) = (dir.path().join("npm"), dir.path().join(".npm-cache"));
     let archive = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
     // Those of others, whatever they hold.

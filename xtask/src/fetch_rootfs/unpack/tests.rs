@@ -9,7 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use nix::unistd::getuid;
-use tempfile::TempDir;
+use testkit::Scratches;
 
 use super::*;
 
@@ -29,8 +29,8 @@ fn unpack_bytes(archive: &[u8], root: &Path, limits: Limits) -> Result<LeftOut> 
 const SMALL: Limits = Limits { bytes: 64 << 10, entries: 30 };
 
 /// What unpacking the entries into a new directory gives.
-fn unpacked(entries: &[Entry]) -> (TempDir, Result<LeftOut>) {
-    let dir = tempfile::tempdir().expect("make a directory");
+fn unpacked(entries: &[Entry]) -> (Scratches, Result<LeftOut>) {
+    let dir = testkit::tempdir();
     let result = unpack_bytes(&tar(entries), dir.path(), SMALL);
     (dir, result)
 }
@@ -155,7 +155,7 @@ fn limits_hold() {
     // What comes after the end of the archive counts, too.
     let mut endless = tar(&[Entry::file("a", "")]);
     endless.resize(1 << 20, 0);
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let endless = unpack_bytes(&endless, dir.path(), SMALL).expect_err("too long");
     assert_eq!(common::one_line(&endless), too_large);
 }
@@ -164,7 +164,7 @@ fn limits_hold() {
 fn an_archive_that_is_cut_off_is_refused_wherever_that_is() {
     let whole = gz(&tar(&[Entry::file("a", &"text ".repeat(200)), Entry::file("b", "x")]));
     for length in 0..whole.len() {
-        let dir = tempfile::tempdir().expect("make a directory");
+        let dir = testkit::tempdir();
         let file = dir.path().join("archive");
         fs::write(&file, &whole[..length]).expect("write");
         let root = dir.path().join("root");

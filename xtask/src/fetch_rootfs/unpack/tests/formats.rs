@@ -23,14 +23,14 @@ pub(super) fn plain(archive: &[u8]) -> Vec<u8> {
 }
 
 fn refused_bytes(archive: &[u8]) -> String {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let refused = unpack_bytes(archive, dir.path(), Limits::GENEROUS);
     common::one_line(&refused.expect_err("it must be refused"))
 }
 
 /// Checks that an archive is one of the small tree.
 fn check_tree(what: &str, archive: &[u8], has_fractions: bool) {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let unpacked = unpack_bytes(archive, dir.path(), Limits::GENEROUS);
     unpacked.unwrap_or_else(|error| panic!("{what}: {error:#}"));
     let at = |name: &str| dir.path().join(name);

@@ -149,7 +149,7 @@ fn check(dir: &Path, whole: bool) -> Result<(), TestCaseError> {
 /// made, changed or linked to. `PROPTEST_CASES` sets how many are tried.
 #[test]
 fn nothing_lands_outside() {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let outside = dir.path().join("outside");
     fs::create_dir(&outside).expect("make");
     fs::write(outside.join("canary"), "alive").expect("write");

@@ -48,7 +48,7 @@ fn eprint(line: &str) {
 
 /// Unpacks into a directory of its own, which is removed.
 fn tried(archive: &[u8]) -> Result<LeftOut> {
-    let dir = tempfile::tempdir().expect("make a directory");
+    let dir = testkit::tempdir();
     let root = dir.path().join("root");
     fs::create_dir(&root).expect("make");
     let result = unpack_bytes(archive, &root, Limits::GENEROUS);
