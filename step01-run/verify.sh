@@ -4,6 +4,7 @@
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
+page 'Try it'
 is 'echo hello-world says hello-world'               'hello-world'    "$(out echo hello-world)"
 is 'sh does what one types'                          'typed'          "$(echo 'echo typed' | out sh)"
 is 'the arguments arrive as they are'                '< a  b|*||$x>'  "$(out sh -c 'printf "<%s|%s|%s|%s>" "$@"' sh ' a  b' '*' '' '$x')"
@@ -15,12 +16,15 @@ needs ps
 is 'ps shows the host: this script, too'             "$$"             "$(out ps -A | tidy | cut -d ' ' -f 1 | grep -x "$$")"
 needs nothing
 
+page 'What the kernel did'
 start
 is 'it has no namespace of its own'                  'nothing'        "$(own)"
 is "its mounts are the host's"                       "$(mount_points self)" "$(mount_points "$pid")"
+page 'The code'
 is 'process tree: main -> run'                       'main -> run'    "$tree"
 stop
 
+page 'Try it'
 # It exits as the command did.
 is 'status 0: the command succeeded'                 0                "$(exits true)"
 is 'status 42: the command said so'                  42               "$(exits sh -c 'exit 42')"
@@ -32,6 +36,7 @@ is 'status 126: it cannot be executed'               126              "$(exits .
 is 'status 2: no command was named'                  2                "$(exits)"
 is 'status 2: there is no such option'               2                "$(exits --no-such-option true)"
 
+page 'What the kernel did'
 # A signal to the program is meant for the command.
 start
 tell 'trap "exit 7" TERM'
@@ -40,6 +45,7 @@ tell 'while :; do :; done'
 stop
 is 'the command is told of a SIGTERM'                7                "$ended"
 
+page 'Try it'
 # The command line, and who says what where.
 is 'what follows the command is its own'             '--help'         "$(out printf %s --help)"
 is 'options end at --'                               'ended'          "$(out -- echo ended)"
@@ -49,6 +55,7 @@ has 'an error names the command'                     'no-such-command' "$(err no
 is 'an error is one line'                            1                "$(err no-such-command | wc -l | tidy)"
 is 'the program itself has nothing to say'           'command'        "$(err sh -c 'echo command >&2')"
 
+page 'Break it'
 # Whatever ends the program, the kernel ends the command.
 start
 is 'the command does not outlive the program'        'gone'           "$(after_kill)"

@@ -8,21 +8,28 @@ copy_root
 root=$CONTAINER_ROOTFS
 export TERM=vt100 SECRET=x
 
+page 'What the kernel did'
 start
 new is 'from the host, its root is the one named'    "$root"          "$(proc_link root)"
 new is 'it stands in that root, not outside'         "$root"          "$(proc_link cwd)"
+page 'Try it'
 needs_inside ls
 new is 'ls / shows the files of that root'           "$(ls "$root")"  "$(ask 'ls /' | sort)"
 needs nothing
 
+page 'The new code'
 # main -> child -> run
 new is 'process tree: main -> child -> run'          'main -> child -> run' "$tree"
 new is 'the child is process 1'                      1                "$(field NSpid "$(field PPid)" | cut -d ' ' -f 2)"
+page 'Try it'
 new is 'the command is process 2'                    2                "$(ask 'echo $$')"
+page 'The new code' step05-pid
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+page 'Try it' step04-uidmap
 needs_inside id
 is 'one is root inside'                              0                "$(ask 'id -u')"
 
+page 'Try it'
 # The root has a /proc, an empty directory made for mounting.
 needs_inside ls
 new is '/proc is empty'                              ''               "$(ask 'ls -A /proc')"
@@ -35,8 +42,10 @@ new is 'nothing is mounted in the root'              'nothing'        "$(proc mo
 new is 'its environment is HOME, PATH and TERM'      'HOME PATH TERM' "$(environment)"
 is 'PATH is the one of the new root'                 '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$(ask 'echo $PATH')"
 is 'HOME is /root'                                   '/root'          "$(ask 'echo $HOME')"
+page 'What the kernel did' step01-run
 is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
 
+page 'What the kernel did'
 # Process 1 inherits the orphans and waits for them.
 tell '(: &) 2>&-; (: &) 2>&-; (: &) 2>&-'
 is 'orphans do not stay as zombies'                  'nothing'        "$(orphans)"
@@ -54,22 +63,26 @@ stop
 plant plain 'no program'
 is 'status 42: the command said so'                  42               "$(exits sh -c 'exit 42')"
 new is 'status 143: signal 15 ended the command'     143              "$(exits sh -c 'kill -TERM $$')"
+page 'Try it' step01-run
 is 'status 127: no such command in the root'         127              "$(exits no-such-command)"
 is 'status 126: it cannot be executed'               126              "$(exits /plain)"
 is 'an error is one line'                            1                "$(err no-such-command | wc -l | tidy)"
 
+page 'What is still shared'
 # All changes are written to the root itself.
 guard_host
 new is 'what it writes lands in the root'            'written'        "$(inside 'rm -rf /made; echo written >/made'; text "$root/made")"
 needs_inside cat
 new is 'the next container finds it there'           'written'        "$(inside 'cat /made')"
 
+page 'Try it'
 # Which root.
 new is '--rootfs names the root'                     'written'        "$(CONTAINER_ROOTFS=/none; out --rootfs "$root" cat /made)"
 needs nothing
 new is 'without a root: status 125'                  125              "$(CONTAINER_ROOTFS=$tmp/none; exits true)"
 new has 'it says how to get one'                     'cargo xtask fetch-rootfs' "$(CONTAINER_ROOTFS=$tmp/none; err true)"
 
+page 'Break it'
 # A chroot can be left: a second one, deeper down, and a directory held open
 # from before lie outside of each other.
 echo outside >marker
@@ -86,7 +99,9 @@ new is 'break out: enter the mount namespace again'  'outside'        "$(out /bi
     mount -t proc proc /proc && nsenter -m/proc/self/ns/mnt /bin/sh -c "$1" "$2"
 ' sh "$read" "$tmp/marker")"
 
+page 'What the kernel did' step03-userns
 needs nothing
 is 'the host has no new mount'                       ''               "$(new_mounts)"
+page 'What the kernel did'
 is 'no process is left behind'                       ''               "$(running)"
 finish

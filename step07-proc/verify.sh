@@ -4,13 +4,17 @@
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
+page 'The new code' step06-chroot
 start
 is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
+page 'The new code' step05-pid
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+page 'What the kernel did'
 needs_inside readlink
 new is 'read from inside, they are the same'         "$(links)"       "$(ask "$inside_links")"
 needs nothing
 
+page 'Try it'
 # /proc shows the container alone.
 new is '/proc has process 1 and 2, no other'         '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
 needs_inside cat
@@ -26,10 +30,13 @@ new is 'inside, /proc/mounts is that one mount'      'proc /proc proc rw,nosuid,
 needs nothing
 new is 'from the host, /proc/PID/mounts says so, too' 'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
 is 'from the host, /proc in the root is empty'       ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
+page 'What the kernel did'
 is 'the host has no new mount'                       ''               "$(new_mounts)"
+page 'Try it' step04-uidmap
 needs_inside cat
 new is 'from inside, uid_map says who root is'       "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
 
+page 'More of the kind: /tmp, /dev, /sys'
 # The same can be done for /tmp, but not for a device in /dev.
 needs_inside mount cat
 is 'it can mount a /tmp of its own'                  'tmpfs'          "$(inside 'mount -t tmpfs mine /tmp; cat /proc/mounts' | sed -n 's|^mine /tmp \([a-z]*\) .*|\1|p')"
@@ -38,7 +45,10 @@ is 'it can make no device'                           'refused'        "$(inside 
 needs nothing
 stop
 
+page 'Try it' step01-run
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+page 'What the kernel did'
 is 'afterwards the host has no new mount'            ''               "$(new_mounts)"
+page 'What the kernel did' step06-chroot
 is 'no process is left behind'                       ''               "$(running)"
 finish

@@ -8,26 +8,35 @@ copy_root
 root=$CONTAINER_ROOTFS
 before=$(digest "$root")
 
+page 'The new code' step06-chroot
 start
 is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
+page 'The new code' step05-pid
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+page 'The new code' step08-overlay
 is 'its root is an overlay'                          'overlay'        "$(proc mounts | sed -n 's|^[^ ]* / \([^ ]*\) .*|\1|p')"
 is 'lowerdir is the root'                            "$root"          "$(overlay lowerdir)"
 is 'ls / shows the files of the root'                "$(ls "$root")"  "$(ask 'ls /' | sort)"
+page 'The new code'
 is 'its working directory is /'                      '/'              "$(ask 'pwd -P')"
+page 'Try it' step07-proc
 is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
 
+page 'Try it'
 # The mount namespace has the container's mounts and no other.
 guard_host
 new is 'from the host, nothing is above its root'    '/'              "$(proc_link root)"
 is 'its mounts are / and /proc'                      '/ /proc'        "$(mount_points "$pid" | joined)"
 needs_inside nsenter
 new is 'the whole mount namespace has no others'     '/ /proc'        "$(ask 'nsenter -m/proc/self/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
+page 'What the kernel did'
 needs_inside umount
 new is 'its root cannot be unmounted'                'refused'        "$(inside 'umount -l / 2>&- || echo refused')"
 needs nothing
+page 'Break it'
 is 'nothing is above /'                              "$(ls "$root")"  "$(ask 'ls /..' | sort)"
 is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
+page 'Try it'
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 stop
 
@@ -46,16 +55,23 @@ new is 'no way out: enter the mount namespace again' 'held'           "$(inside 
 ")"
 needs nothing
 
+page 'Break it'
 # What the caller has open is no part of the mount namespace.
 is 'a way out: an open directory of the host'        'outside'        "$(out sh -c 'cd -P /proc/self/fd/0 && cat ../marker' <top 2>&1)"
 
+page 'The new code'
 # /proc of the root leads the mount of proc to the place that is unmounted.
 ln -s .. top/proc
 is 'no way out: /proc is a link to the old root'     '125'            "$(exits --lower top --lower "$root" true)"
 
+page 'Try it' step08-overlay
 is 'a new container starts from scratch'             'empty'          "$(out sh -c 'echo x >/new'; inside 'test -e /new || echo empty')"
+page 'The new code' step08-overlay
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
+page 'Try it' step01-run
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+page 'Try it'
 is 'the host has no new mount in the end'            ''               "$(new_mounts)"
+page 'What the kernel did' step06-chroot
 is 'no process is left behind'                       ''               "$(running)"
 finish

@@ -10,6 +10,9 @@
 #                            not fulfil; a test tries that
 #   so is, so has            the same, for a claim that means nothing unless the
 #                            check before it has passed
+#   page HEADING [STEP]      names the section of the lesson's page, or of
+#                            STEP's, that explains the checks below; a check
+#                            that fails prints it
 #
 #   out ARG...     runs PROGRAM ARG... and prints its standard output,
 #   err ARG...     its standard error,
@@ -56,6 +59,10 @@ new() {
     "$@"
 }
 
+page() {
+    see="${2:-$lesson}/README.md, \"$1\""
+}
+
 so() {
     if [ "$verdict" = failed ]; then fail "$2" "$3" 'not tried: the check before it failed'; else "$@"; fi
 }
@@ -75,6 +82,7 @@ fail() {
     indented got "${3:-(no output)}"
     # Why there was none, if the program said so.
     [ "$3" ] || ! [ -s err ] || indented said "$(cat err)"
+    indented see "$see"
     failed=$((failed + 1))
     : >err
 }
@@ -254,7 +262,7 @@ long=$((2 * limit))
 refused=${VERIFY_REFUSED:-}
 why_not=$refused
 passed=0 failed=0 skipped=0 verdict='' unsaid=''
-n=1 main='' pid='' tree='' ended='' apart='' hands_off='' lost=''
+n=1 see='' main='' pid='' tree='' ended='' apart='' hands_off='' lost=''
 
 tmp='' mem='' inside_tmp=''
 trap clean EXIT
@@ -278,6 +286,8 @@ else
     mkdir "$mem" || exit
 fi
 export TMPDIR="$mem"
+lesson=$(cd -- "$(dirname -- "$0")" && pwd -P) || exit
+lesson=${lesson##*/}
 cd "$tmp" && inside_tmp=1 || exit
 # The options of a mount may take a page. What does not fit goes by a descriptor
 # of the program's, and the kernel's list would not say where it led.

@@ -58,7 +58,13 @@ pub(crate) struct Check {
     pub(crate) verdict: Verdict,
     /// The reason for the skip, or the expected and the actual text.
     pub(crate) details: Vec<String>,
+    /// The page and the section that explain a failed check.
+    pub(crate) see: Option<String>,
 }
+
+/// The start of the line with the page. A line of the actual text that says the
+/// same has a wider indent.
+const SEE: &str = "       see:";
 
 /// The checks of one lesson, in order.
 #[derive(Debug, Default)]
@@ -74,7 +80,12 @@ impl Checks {
             "skip" => Verdict::Skipped,
             "" => {
                 let last = self.0.last_mut().filter(|last| last.verdict == Verdict::Failed);
-                last.into_iter().for_each(|last| last.details.push(claim.trim().to_owned()));
+                if let Some(last) = last {
+                    match line.strip_prefix(SEE) {
+                        Some(see) => last.see = Some(see.trim().to_owned()),
+                        None => last.details.push(claim.trim().to_owned()),
+                    }
+                }
                 return;
             }
             // The sum at the end.
@@ -89,7 +100,7 @@ impl Checks {
             _ => (claim, None),
         };
         let details = reason.into_iter().collect();
-        self.0.push(Check { claim: claim.to_owned(), verdict, details });
+        self.0.push(Check { claim: claim.to_owned(), verdict, details, see: None });
     }
 
     /// The number of checks with this verdict.
@@ -136,6 +147,7 @@ fn tap(results: &[(&Lesson, &Checks)]) -> String {
                 Verdict::Failed => {
                     out += &format!("not ok {claim}\n");
                     check.details.iter().for_each(|detail| out += &format!("# {detail}\n"));
+                    check.see.iter().for_each(|see| out += &format!("# see: {see}\n"));
                 }
             }
         }
@@ -148,7 +160,8 @@ fn json(results: &[(&Lesson, &Checks)]) -> Result<String> {
     let count = |verdict| results.iter().map(|(_, checks)| checks.count(verdict)).sum::<usize>();
     let lessons = results.iter().map(|(lesson, checks)| {
         let checks = checks.0.iter().map(|check| {
-            json!({ "claim": check.claim, "verdict": check.verdict.word(), "details": check.details })
+            let Check { claim, verdict, details, see } = check;
+            json!({ "claim": claim, "verdict": verdict.word(), "details": details, "see": see })
         });
         json!({ "name": lesson.name, "goal": lesson.goal, "checks": checks.collect::<Vec<_>>() })
     });
@@ -172,6 +185,8 @@ mod tests {
             "FAIL it has a root of its own",
             "       expected: a",
             "       got:      b #1",
+            "                 see:      c",
+            "       see:      step05-pid/README.md, \"Try it\"",
             "FAIL a second one (no container)",
             "skip it is opaque (there is no getfattr here)",
             "1 passed, 2 failed, 1 skipped",
@@ -189,9 +204,11 @@ mod tests {
             (&*check.claim, check.verdict, check.details.join("|"))
         };
         assert_eq!(found(0), ("$$ in its shell is 1 (or so)", Verdict::Passed, String::new()));
-        let details = "expected: a|got:      b #1".to_owned();
+        let details = "expected: a|got:      b #1|see:      c".to_owned();
         assert_eq!(found(1), ("it has a root of its own", Verdict::Failed, details));
         assert_eq!(found(2), ("a second one", Verdict::Failed, "no container".to_owned()));
+        let see = |index: usize| checks.0[index].see.as_deref();
+        assert_eq!((see(1), see(2)), (Some("step05-pid/README.md, \"Try it\""), None));
         let reason = "there is no getfattr here".to_owned();
         assert_eq!(found(3), ("it is opaque", Verdict::Skipped, reason));
         assert_eq!(checks.to_string(), "1 passed, 2 failed, 1 skipped");
@@ -208,10 +225,14 @@ mod tests {
             tap.contains("\nnot ok 2 - step05-pid: it has a root of its own\n# expected: a\n"),
             "{tap}"
         );
+        assert!(tap.contains("\n# see: step05-pid/README.md, \"Try it\"\nnot ok 3"), "{tap}");
         assert!(tap.contains(" # SKIP there is no getfattr here\n"), "{tap}");
         let json = json(&results).expect("JSON");
         let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!((&read["failed"], &read["skipped"]), (&2.into(), &1.into()));
-        assert_eq!(read["lessons"][0]["checks"][1]["details"][0], "expected: a");
+        let checks = &read["lessons"][0]["checks"];
+        assert_eq!(checks[1]["details"][0], "expected: a");
+        assert_eq!(checks[1]["see"], "step05-pid/README.md, \"Try it\"");
+        assert!(checks[0]["see"].is_null(), "{json}");
     }
 }

@@ -90,6 +90,7 @@ FAIL it has no namespace of its own
        expected: nothing
        got:      no container: the program ended with status 3
                  out of order
+       see:      step01-run/README.md, \"What the kernel did\"
 FAIL its mounts are the host's (no container)
 FAIL process tree: main -> run (no container)
 FAIL status 0: the command succeeded

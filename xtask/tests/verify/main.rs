@@ -48,6 +48,32 @@ fn must_fail(output: &Output, wanted: &[&str]) {
     assert!(missed.is_empty(), "these should fail: {missed:#?}\n{all}");
     assert!(wanted.iter().any(|claim| failed.iter().any(|found| found == claim)), "{all}");
     assert_eq!(output.status.code(), Some(1), "{all}");
+    says_what_to_read(&stdout(output));
+}
+
+/// Demands that every check that failed says once which section of which page
+/// explains it. After the first check without a container, the others do not repeat
+/// it.
+fn says_what_to_read(said: &str) {
+    for check in said.split("\nFAIL ").skip(1) {
+        let (claim, details) = check.split_once('\n').unwrap_or((check, ""));
+        let details = details.lines().take_while(|line| line.starts_with("       "));
+        let pages: Vec<_> =
+            details.filter_map(|line| line.strip_prefix("       see:      ")).collect();
+        if claim.ends_with(" (no container)") {
+            assert_eq!(pages, [""; 0], "{claim}");
+            continue;
+        }
+        let [page] = pages[..] else { panic!("{claim} names these pages: {pages:?}") };
+        let (file, heading) = page.split_once(", ").expect("a file and a heading");
+        assert!(has_section(file, heading.trim_matches('"')), "{claim}: {page}");
+    }
+}
+
+/// Whether a page has a section with this heading.
+fn has_section(page: &str, heading: &str) -> bool {
+    let text = fs::read_to_string(workspace().join(page)).expect("read a page");
+    text.lines().any(|line| line.strip_prefix("## ") == Some(heading))
 }
 
 fn must_pass(output: &Output) {
@@ -201,6 +227,24 @@ fn every_claim_is_made_once() {
         claims.sort();
         claims.dedup();
         assert_eq!(claims.len(), all, "{step} has a claim twice");
+    }
+}
+
+#[test]
+fn every_check_has_a_section_of_a_page() {
+    for step in STEPS.iter().copied() {
+        let mut named = false;
+        for line in read_script(step).lines().map(str::trim_start) {
+            if let Some(page) = line.strip_prefix("page '") {
+                let (heading, other) = page.split_once('\'').expect("a heading");
+                let other = Some(other.trim()).filter(|it| !it.is_empty()).unwrap_or(step);
+                let page = format!("{other}/README.md");
+                assert!(has_section(&page, heading), "{step}: {page} has no section {heading}");
+                named = true;
+            }
+            let check = claim(line.strip_prefix("new ").unwrap_or(line));
+            assert!(named || check.is_none(), "{step}: no `page` before {line}");
+        }
     }
 }
 
