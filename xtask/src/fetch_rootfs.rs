@@ -77,6 +77,9 @@ pub(crate) struct Args {
     /// must send at least 1 KiB a second, on average over this time
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
     timeout: f64,
+    /// Without Alpine, make a root from this machine's programs.
+    #[arg(skip)]
+    or_from_host: bool,
 }
 
 /// In seconds: enough for three tries, and not too long for a user who waits.
@@ -94,14 +97,16 @@ impl Default for Args {
             dest: None,
             force: false,
             timeout: TIMEOUT,
+            or_from_host: false,
         }
     }
 }
 
 impl Args {
-    /// A root of this machine's programs, in the default place.
-    pub(crate) fn from_host(which: FromHost) -> Args {
-        Args { from_host: Some(which), ..Args::default() }
+    /// Alpine in the default place. If the mirror cannot be reached, a root of this
+    /// machine's programs.
+    pub(crate) fn or_from_host() -> Args {
+        Args { or_from_host: true, ..Args::default() }
     }
 
     pub(crate) fn run(self) -> Result<ExitCode> {
@@ -124,7 +129,7 @@ impl Args {
         let timeout = timeout.with_context(|| {
             format!("wait {} seconds: name a time above 0 and up to 3600", self.timeout)
         })?;
-        Ok(Mirror { url, timeout })
+        Ok(Mirror { url, timeout, quiet: false })
     }
 
     /// The number of the release that the user named.
@@ -186,15 +191,15 @@ impl fmt::Display for Fetched {
 /// # Errors
 ///
 /// When something else is in the place, or no root can be made. The place then
-/// stays as it was. [`unreachable()`] tells an unreachable mirror from the rest.
+/// stays as it was.
 pub(crate) fn fetch(args: &Args) -> Result<Fetched> {
     place(args).map_err(explain)
 }
 
-/// Whether an error of [`fetch`] means that the mirror did not answer, or broke
-/// off at every try.
-pub(crate) fn unreachable(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<Unreachable>())
+/// The reason, if the error means that the mirror did not answer, or broke off at
+/// every try.
+fn unreachable(error: &anyhow::Error) -> Option<&str> {
+    Some(&error.chain().find_map(|cause| cause.downcast_ref::<Unreachable>())?.why)
 }
 
 /// Copies the archives of releases that are kept beside the workspace's root to
@@ -234,6 +239,12 @@ fn place(args: &Args) -> Result<Fetched> {
         ),
         Plan::Put(source) => {
             store.may_replace(&seen)?;
+            let source = match source {
+                Source::Release(release) if args.or_from_host => {
+                    Source::ReleaseOrHost(release, FromHost::Any)
+                }
+                source => source,
+            };
             let fetched = put(get(source, named, store.cache(), &mirror)?, &store, &seen)?;
             if let (Root::Alpine(release), None, None) =
                 (&fetched.root, &args.release, &args.archive)
@@ -268,16 +279,16 @@ fn get(
             Some(kept) => kept,
             None => fetched(&release)?,
         },
-        Source::ReleaseOrHost(release, which) => match fetched(&release) {
-            Err(error) if unreachable(&error) => {
-                note(&common::one_line(&error));
-                note(
-                    "the mirror of Alpine does not answer, so this task makes the root of this machine's programs again",
-                );
+        Source::ReleaseOrHost(release, which) => {
+            let fetched = Archive::of_release(&release, cache, &Mirror { quiet: true, ..*mirror });
+            if let Some(why) = fetched.as_ref().err().and_then(unreachable) {
+                note(&format!(
+                    "fetch Alpine: {why}; this task makes a root from this machine's programs instead; `cargo xtask fetch-rootfs --force` fetches Alpine later"
+                ));
                 return Ok(Ready::Host(which));
             }
-            archive => archive?,
-        },
+            fetched?
+        }
     };
     Ok(Ready::Archive(archive))
 }

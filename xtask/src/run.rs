@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cargo;
-use crate::fetch_rootfs::{Args as Fetch, FromHost, fetch, unreachable};
+use crate::fetch_rootfs::{Args as Fetch, fetch};
 use crate::say::{note, quoted};
 
 /// Run a step. By default, run /bin/sh in the newest step. Fetch a rootfs first
@@ -40,7 +40,7 @@ impl Args {
             bail!("run {}: {}", lesson.name, after_dashes(step, self.words()));
         }
         if lesson.has_rootfs && !has_rootfs() {
-            get_rootfs()?;
+            note(&fetch(&Fetch::or_from_host())?.to_string());
         }
         let mut command = self.command;
         if command.is_empty() {
@@ -77,23 +77,6 @@ fn after_dashes<'a>(step: &str, words: impl Iterator<Item = &'a OsStr>) -> Strin
         "write the command and the step's own options after `--`: `cargo xtask run {}`",
         words.join(" ")
     )
-}
-
-/// Fetches a root. If the mirror of Alpine does not answer, makes a root from this
-/// machine's programs.
-fn get_rootfs() -> Result<()> {
-    let fetched = match fetch(&Fetch::default()) {
-        Err(error) if unreachable(&error) => {
-            note(&common::one_line(&error));
-            note(
-                "the mirror of Alpine does not answer, so this task makes a root from this machine's programs; `cargo xtask fetch-rootfs --force` fetches Alpine later",
-            );
-            fetch(&Fetch::from_host(FromHost::Any))
-        }
-        fetched => fetched,
-    };
-    note(&fetched?.to_string());
-    Ok(())
 }
 
 /// Whether a root is in the workspace, or the caller names a root.

@@ -17,8 +17,9 @@ use crate::say::note;
 pub(crate) use get::Unreachable;
 use get::{Body, Found, get};
 
-/// After this time it is said what is waited for, where that was not said.
-const SLOW: Duration = Duration::from_secs(2);
+/// After this time it is said what is waited for, where that was not said. Three
+/// tries that fail at once take less.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// More than any archive or digest file has. A mirror that sends more is none.
 const LONGEST_ARCHIVE: u64 = 1 << 30;
@@ -30,6 +31,9 @@ pub(crate) struct Mirror<'a> {
     /// How long it may take to answer, all tries together, and the time in which
     /// it must send so many KiB.
     pub(crate) timeout: Duration,
+    /// Whether to say nothing about a try that fails, because the caller can do
+    /// without the mirror.
+    pub(crate) quiet: bool,
 }
 
 impl Mirror<'_> {
@@ -40,7 +44,7 @@ impl Mirror<'_> {
         for algorithm in Algorithm::ALL {
             let url = format!("{archive}{}", algorithm.suffix());
             let mut file = DigestFile::default();
-            if let Found::Yes = get(&url, self.timeout, &mut file, Some(Instant::now() + SLOW))? {
+            if let Found::Yes = get(&url, self, &mut file, Some(Instant::now() + SLOW))? {
                 let digest = Digest::of_name(&file.bytes, &release.archive(), algorithm);
                 let digest = digest.with_context(|| {
                     format!(
@@ -71,7 +75,10 @@ impl Mirror<'_> {
         wanted: &Digest,
     ) -> Result<()> {
         let url = release.url(self.url);
-        note(&format!("fetch {url}"));
+        let slow = self.quiet.then(|| Instant::now() + SLOW);
+        if !self.quiet {
+            note(&format!("fetch {url}"));
+        }
         let mut archive = Archive {
             file,
             path,
@@ -80,7 +87,7 @@ impl Mirror<'_> {
             length: 0,
             bar: ProgressBar::hidden(),
         };
-        let found = get(&url, self.timeout, &mut archive, None);
+        let found = get(&url, self, &mut archive, slow);
         archive.bar.finish_and_clear();
         if let Found::No = found? {
             bail!(
@@ -154,8 +161,8 @@ impl Body for Archive<'_> {
 
 /// What a progress bar shows when the length is known, and when it is not.
 const BARS: [&str; 2] = [
-    "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-    "{spinner} {bytes}, {bytes_per_sec}",
+    "Alpine {bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+    "Alpine {spinner} {bytes}, {bytes_per_sec}",
 ];
 
 /// A progress bar, which shows on a terminal only.

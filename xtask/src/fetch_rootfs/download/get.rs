@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 
+use super::Mirror;
 use crate::say::note;
 
 /// How often to ask a mirror that may yet answer.
@@ -20,7 +21,7 @@ const LEAST_RATE: f64 = 1024.0;
 /// A mirror that could not be reached, or broke off, at every try.
 #[derive(Debug)]
 pub(crate) struct Unreachable {
-    why: String,
+    pub(crate) why: String,
 }
 
 impl fmt::Display for Unreachable {
@@ -65,15 +66,16 @@ impl From<anyhow::Error> for Failure {
 
 /// Gets `url` into `body`, in up to [`TRIES`] tries.
 ///
-/// All tries for a first answer share `timeout`, so that it is the time after
+/// All tries for a first answer share the time-out, so that it is the time after
 /// which a network without an answer is given up. From `slow` on
 /// it is said what is waited for.
 pub(super) fn get(
     url: &str,
-    timeout: Duration,
+    mirror: &Mirror<'_>,
     body: &mut dyn Body,
     mut slow: Option<Instant>,
 ) -> Result<Found> {
+    let timeout = mirror.timeout;
     let pause = timeout / 12;
     let mut deadline = Instant::now() + timeout;
     let mut left = TRIES;
@@ -95,7 +97,9 @@ pub(super) fn get(
             let why = format!("{why}, at the last of {TRIES} tries");
             return Err(anyhow::Error::new(Unreachable { why }).context(format!("fetch {url}")));
         }
-        note(&format!("{why}; try again, {left} of {TRIES} tries left"));
+        if !mirror.quiet {
+            note(&format!("{why}; try again, {left} of {TRIES} tries left"));
+        }
         thread::sleep(pause);
     }
 }
@@ -184,8 +188,8 @@ fn request(url: &str, wait: Duration, window: Duration, events: &SyncSender<Even
         .timeout_resolve(Some(wait))
         // Shared by all addresses of a name; the rest is for the answer.
         .timeout_connect(Some(wait * 3 / 4))
-        // Ends the thread where nobody waits for it any more.
-        .timeout_per_read(Some(wait.max(window)))
+        // Ends the thread where nobody waits for it any more, but never before that.
+        .timeout_per_read(Some(2 * wait.max(window)))
         .build();
     let result = ureq::Agent::from(config).get(url).call().and_then(|answer| {
         let status = answer.status().as_u16();
