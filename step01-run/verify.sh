@@ -26,7 +26,7 @@ stop
 
 page 'Try it'
 # It exits as the command did.
-is 'status 0: the command succeeded'                 0                "$(exits true)"
+so is 'status 0: the command succeeded'              0                "$(exits true)"
 is 'status 42: the command said so'                  42               "$(exits sh -c 'exit 42')"
 is 'status 143: signal 15 ended the command'         143              "$(exits sh -c 'kill -TERM $$')"
 is 'status 137: signal 9 ended the command'          137              "$(exits sh -c 'kill -KILL $$')"
@@ -50,7 +50,7 @@ page 'Try it'
 is 'what follows the command is its own'             '--help'         "$(out printf %s --help)"
 is 'options end at --'                               'ended'          "$(out -- echo ended)"
 has '--help says how it is used'                     'usage:'         "$(out --help)"
-is "standard output is the command's alone"          ''               "$(out; out no-such-command; out sh -c 'exit 42')"
+is "standard output is the command's alone"          'command'        "$(out; out no-such-command; out sh -c 'echo command; exit 42')"
 has 'an error names the command'                     'no-such-command' "$(err no-such-command)"
 is 'an error is one line'                            1                "$(err no-such-command | wc -l | tidy)"
 is 'the program itself has nothing to say'           'command'        "$(err sh -c 'echo command >&2')"
@@ -60,5 +60,5 @@ page 'Break it'
 start
 is 'the command does not outlive the program'        'gone'           "$(after_kill)"
 stop
-is 'no process is left behind'                       ''               "$(running)"
+so is 'no process is left behind'                    ''               "$(running)"
 finish

@@ -8,11 +8,11 @@ page 'Try it'
 needs root
 start
 new is 'ipc, mnt, net and uts are its own'           'ipc mnt net uts' "$(own)"
-is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
+new so is 'read from inside, they are the same'      "$(links)"       "$(ask "$inside_links")"
 
 # UTS: a hostname of its own.
 page 'What the kernel did'
-is "its hostname is the host's at first"             "$host_name"     "$(ask 'uname -n')"
+new so is "its hostname is the host's at first"      "$host_name"     "$(ask 'uname -n')"
 page 'Try it'
 needs root hostname
 new is 'it can change its hostname'                  'box'            "$(within uts 'hostname box; uname -n')"
@@ -36,8 +36,8 @@ is 'its network has no address'                      'nothing'        "$(proc ne
 page 'What the kernel did'
 # Mounts: a copy of the host's, to change at will.
 mkdir mnt
-is "its mounts are tied to none of the host's"       0                "$(tied_mounts)"
-is "its mounts are the host's at first"              "$(mount_points self)" "$(mount_points "$pid")"
+new is "its mounts are tied to none of the host's"   0                "$(tied_mounts)"
+new so is "its mounts are the host's at first"       "$(mount_points self)" "$(mount_points "$pid")"
 page 'Break it'
 new is 'it can mount'                                'mounted'        "$(within mnt 'mount -t tmpfs verify mnt && echo mounted')"
 new has 'the mount is in its /proc/PID/mounts'       '/mnt tmpfs' "$(proc mounts)"

@@ -13,7 +13,7 @@ page 'Try it'
 # Root inside is the caller outside.
 new is 'one is root inside'                          0                "$(ask 'id -u')"
 new is "the group is root's, too"                    0                "$(ask 'id -g')"
-is 'from the host, it is still the caller'           "$uid $uid $uid $uid" "$(field Uid)"
+new so is 'from the host, it is still the caller'    "$uid $uid $uid $uid" "$(field Uid)"
 page 'The new code'
 new is 'from the host, uid_map maps 0 to the caller' "0 $uid 1"       "$(proc uid_map)"
 new is 'from the host, gid_map does likewise'        "0 $gid 1"       "$(proc gid_map)"
@@ -26,7 +26,7 @@ new so is 'a map is written once'                    'refused'        "$(ask '{ 
 page 'Check yourself'
 tell 'echo >made'
 # shellcheck disable=SC2012 # a name without surprises
-is "a file it makes is the caller's"                 "$uid $gid"      "$(ls -ln made 2>&1 | tidy | cut -d ' ' -f 3,4)"
+new so is "a file it makes is the caller's"          "$uid $gid"      "$(ls -ln made 2>&1 | tidy | cut -d ' ' -f 3,4)"
 
 page 'What the kernel did'
 # Root of the namespace keeps every capability in it.

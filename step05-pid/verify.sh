@@ -7,7 +7,7 @@
 page 'The new code'
 start
 new is 'ipc, mnt, net, pid, user and uts are its own' 'ipc mnt net pid user uts' "$(own)"
-is 'read from inside, they are the same'             "$(links)"       "$(ask "$inside_links")"
+new so is 'read from inside, they are the same'      "$(links)"       "$(ask "$inside_links")"
 
 page 'Try it'
 new is '$$ in its shell is 1'                        1                "$(ask 'echo $$')"
@@ -38,7 +38,7 @@ new is 'its end is the end of all others'            ''               "$(inside 
 start
 [ "$pid" ] && kill -KILL "$pid"
 stop
-is 'SIGKILL from outside ends it: status 137'        137              "$ended"
+new so is 'SIGKILL from outside ends it: status 137' 137              "$ended"
 
 page 'Try it' step01-run
 is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"

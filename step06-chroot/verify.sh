@@ -6,7 +6,7 @@
 
 copy_root
 root=$CONTAINER_ROOTFS
-export TERM=vt100 SECRET=x
+export TERM=vt100 HOME=/none SECRET=x
 
 page 'What the kernel did'
 start
@@ -41,7 +41,7 @@ new is 'nothing is mounted in the root'              'nothing'        "$(proc mo
 # Of the caller's things, next to none get in.
 new is 'its environment is HOME, PATH and TERM'      'HOME PATH TERM' "$(environment)"
 is 'PATH is the one of the new root'                 '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' "$(ask 'echo $PATH')"
-is 'HOME is /root'                                   '/root'          "$(ask 'echo $HOME')"
+new is 'HOME is /root'                               '/root'          "$(ask 'echo $HOME')"
 page 'What the kernel did' step01-run
 is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
 

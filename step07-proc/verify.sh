@@ -29,9 +29,9 @@ needs_inside cat
 new is 'inside, /proc/mounts is that one mount'      'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(ask 'cat /proc/mounts')"
 needs nothing
 new is 'from the host, /proc/PID/mounts says so, too' 'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
-is 'from the host, /proc in the root is empty'       ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
+new so is 'from the host, /proc in the root is empty' ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
 page 'What the kernel did'
-is 'the host has no new mount'                       ''               "$(new_mounts)"
+new so is 'the host has no new mount'                ''               "$(new_mounts)"
 page 'Try it' step04-uidmap
 needs_inside cat
 new is 'from inside, uid_map says who root is'       "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
@@ -41,7 +41,7 @@ page 'More of the kind: /tmp, /dev, /sys'
 needs_inside mount cat
 is 'it can mount a /tmp of its own'                  'tmpfs'          "$(inside 'mount -t tmpfs mine /tmp; cat /proc/mounts' | sed -n 's|^mine /tmp \([a-z]*\) .*|\1|p')"
 needs_inside mount mknod
-is 'it can make no device'                           'refused'        "$(inside 'mount -t tmpfs mine /tmp && ! mknod /tmp/null c 1 3 2>&- && echo refused')"
+so is 'it can make no device'                        'refused'        "$(inside 'mount -t tmpfs mine /tmp && ! mknod /tmp/null c 1 3 2>&- && echo refused')"
 needs nothing
 stop
 

@@ -66,7 +66,7 @@ new is "the first does not see the second's files"   'change directory new' "$(a
 new is "nor the second the first's"                  'change delete directory two' "$(two ask 'ls /play' | joined)"
 needs nothing
 two stop
-is 'the host has no new mount'                       ''               "$(new_mounts)"
+so is 'the host has no new mount'                    ''               "$(new_mounts)"
 stop
 
 # Afterwards.

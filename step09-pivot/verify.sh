@@ -34,7 +34,7 @@ needs_inside umount
 new is 'its root cannot be unmounted'                'refused'        "$(inside 'umount -l / 2>&- || echo refused')"
 needs nothing
 page 'Break it'
-is 'nothing is above /'                              "$(ls "$root")"  "$(ask 'ls /..' | sort)"
+so is 'nothing is above /'                           "$(ls "$root")"  "$(ask 'ls /..' | sort)"
 is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
 page 'Try it'
 is 'the host has no new mount'                       ''               "$(new_mounts)"

@@ -23,7 +23,7 @@ page 'Try it'
 new is 'ls /dev is short'                            'console fd full null ptmx pts random shm stderr stdin stdout tty urandom zero' "$(ask 'ls /dev; echo console' | sort -u | joined)"
 new is '/dev/null stays a device'                    'device'         "$(ask 'echo x >/dev/null; test -c /dev/null && echo device')"
 new is '/dev/zero, /dev/urandom and /dev/full work'  '3 3 full'       "$(ask 'for name in zero urandom; do head -c 3 /dev/$name | wc -c; done; echo x 2>&- >/dev/full || echo full' | joined)"
-is 'a command in the background works'               '0'              "$(ask 'sh -c "sleep 0 & wait \$!; echo \$?" 2>&-')"
+new so is 'a command in the background works'        '0'              "$(ask 'sh -c "sleep 0 & wait \$!; echo \$?" 2>&-')"
 page 'The new code'
 new is '/dev/fd/1 is standard output'                'written'        "$(ask 'sh -c "echo written >/dev/fd/1"')"
 new is '/dev/shm and /tmp are in memory, for everybody' 'tmpfs 1777 tmpfs 1777' "$(
@@ -52,7 +52,7 @@ new is 'break out: started by root, root inside uncovers /proc/sys' 'open' "$(as
 needs nothing
 
 page 'The new code'
-is 'the host has none of these mounts'               ''               "$(new_mounts)"
+so is 'the host has none of these mounts'            ''               "$(new_mounts)"
 stop
 
 page 'Try it'
@@ -83,7 +83,7 @@ new is 'a link leads to another place in the root'   'host'           "$(out --l
 for link in relative absolute magic; do
     is "a link out of the root is refused: $link"    '125'            "$(exits --lower top --lower "$root" --bind "$shared:/$link/a" true; ls -A "$tmp/outside"; ls -d a 2>&-)"
 done
-is 'two points in a place inside are refused'        2                "$(exits --bind "$shared:/../x" true)"
+new so is 'two points in a place inside are refused' 2                "$(exits --bind "$shared:/../x" true)"
 page 'Try it'
 new is 'a colon in a name is written \:'             'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"
 new is 'what the host has not cannot be bound'       125              "$(exits --bind "$shared/none:/x" true)"

@@ -64,7 +64,10 @@ page() {
 }
 
 so() {
-    if [ "$verdict" = failed ]; then fail "$2" "$3" 'not tried: the check before it failed'; else "$@"; fi
+    case $verdict in
+    failed) ! tried "$2" "$3" || fail "$2" "$3" 'not tried: the check before it failed' ;;
+    *) "$@" ;;
+    esac
 }
 
 ok() {

@@ -57,9 +57,12 @@ mount_points() {
     [ "$1" ] && cut -d ' ' -f 5 "/proc/$1/mountinfo" | sort
 }
 
-# How many mounts hand on what is mounted below them, or are handed it.
+# How many of its own mounts hand on what is mounted below them, or are handed it.
 tied_mounts() {
-    [ "$pid" ] && grep -cE ' (shared|master):' "/proc/$pid/mountinfo"
+    case " $(own) " in
+    *' mnt '*) grep -cE ' (shared|master):' "/proc/$pid/mountinfo" ;;
+    *) echo "the mounts are the host's" ;;
+    esac
 }
 
 # overlay OPTION: what the overlay at the container's / was mounted with.
