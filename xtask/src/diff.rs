@@ -56,6 +56,9 @@ type Named<'a> = (&'a str, &'a str);
 /// Shows the difference between two texts as a unified diff, in colour through
 /// a pager on a terminal.
 pub(crate) fn show(from: Named<'_>, to: Named<'_>, context: usize) -> Result<()> {
+    if from.1 == to.1 {
+        return say::line(&format!("{} and {} are the same", from.0, to.0));
+    }
     let stdout = io::stdout();
     let diff = render(from, to, context, colour(&stdout));
     if stdout.is_terminal() { page(&diff) } else { say::print(&diff) }

@@ -68,7 +68,7 @@ impl Args {
         let Action { check, watch, hint, diff, force } = self.action;
         if !(check || watch || hint || diff) {
             exercise.lay_out(force)?;
-            exercise.say_what_to_do(self.dir.as_deref())?;
+            exercise.say_what_to_do()?;
             return Ok(ExitCode::SUCCESS);
         }
         exercise.must_be_laid_out()?;
@@ -106,17 +106,20 @@ struct Exercise {
     dir: PathBuf,
     /// The path of `common` in the crate's manifest.
     common: PathBuf,
+    /// The option `--dir` for the next command, if the learner gave it.
+    option: String,
 }
 
 impl Exercise {
-    fn new(lesson: Lesson, exercises: Option<&Path>) -> Result<Exercise> {
+    fn new(lesson: Lesson, option: Option<&Path>) -> Result<Exercise> {
         let workspace = common::workspace();
-        let (exercises, common) = match exercises {
+        let (exercises, common) = match option {
             Some(dir) => (path::absolute(dir).context("use --dir")?, workspace.join("common")),
             // Relative: it stays right after the checkout moves.
             None => (workspace.join("exercises"), "../../common".into()),
         };
-        Ok(Exercise { dir: exercises.join(&lesson.name), lesson, common })
+        let option = option.map(|dir| format!(" --dir {}", quoted(dir))).unwrap_or_default();
+        Ok(Exercise { dir: exercises.join(&lesson.name), lesson, common, option })
     }
 
     /// The name of the crate and its program. It differs from the step's name,
@@ -276,18 +279,17 @@ impl Exercise {
         Ok(checks)
     }
 
-    fn say_what_to_do(&self, exercises: Option<&Path>) -> Result<()> {
+    fn say_what_to_do(&self) -> Result<()> {
         let here = env::current_dir().unwrap_or_default();
         let near = |path: &Path| quoted(path.strip_prefix(&here).unwrap_or(path));
-        let Lesson { number, goal, .. } = &self.lesson;
-        let dir = exercises.map(|dir| format!(" --dir {}", quoted(dir))).unwrap_or_default();
+        let (Lesson { number, goal, .. }, option) = (&self.lesson, &self.option);
         say::print(&format!(
             "Lesson {number}: {goal}\n\n\
              read   {}\n\
              edit   {}, at each TODO\n\
              run    cargo run --manifest-path {} -- /bin/sh\n\
-             check  cargo xtask exercise {number} --check{dir}, or --watch\n\
-             stuck  cargo xtask exercise {number} --hint{dir}\n",
+             check  cargo xtask exercise {number} --check{option}, or --watch\n\
+             stuck  cargo xtask exercise {number} --hint{option}\n",
             near(&self.lesson.dir().join("README.md")),
             near(&self.main()),
             near(&self.manifest()),

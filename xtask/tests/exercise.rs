@@ -44,6 +44,8 @@ fn an_exercise_fails_until_it_is_done() {
         assert!(done.status.success(), "{step}: {}{}", stdout(&done), stderr(&done));
         let found: serde_json::Value = serde_json::from_str(&stdout(&done)).expect("JSON");
         assert_eq!((&found["lessons"][0]["name"], &found["failed"]), (&step.into(), &0.into()));
+        let same = format!("your program and {step}/{main} are the same");
+        assert_eq!(stdout(&exercise(dir.path(), &[step, "--diff"])), same);
     }
 }
 

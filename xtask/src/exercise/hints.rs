@@ -39,8 +39,15 @@ pub(super) fn next(lesson: &Lesson, main: &str, given: &Path) -> Result<String> 
         .with_context(|| format!("write {}", given.display()))?;
     let hint = &places[place].hints[kind];
     let number = kind + 1;
+    let then = match (number == KINDS.len(), place + 1 == places.len()) {
+        (false, _) => "",
+        (true, false) => {
+            "\nPut it in the place of the TODO comment. Then `--hint` goes on to the next place.\n"
+        }
+        (true, true) => "\nPut it in the place of the TODO comment.\n",
+    };
     Ok(format!(
-        "place {} of {}, hint {number} of {}, {}:\n\n{}\n",
+        "place {} of {}, hint {number} of {}, {}:\n\n{}\n{then}",
         place + 1,
         places.len(),
         KINDS.len(),
@@ -92,10 +99,13 @@ mod tests {
         for lesson in lessons::all().expect("lessons") {
             let given = dir.path().join(&lesson.name);
             let mut main = with_goals(&lesson).expect("laid out");
-            for place in places(&lesson).expect("places") {
+            let places = places(&lesson).expect("places");
+            for (index, place) in places.iter().enumerate() {
                 for (kind, expected) in KINDS.iter().zip(&place.hints) {
                     let said = next(&lesson, &main, &given).expect("a hint");
                     assert!(said.contains(kind) && said.contains(expected.trim_end()), "{said}");
+                    let goes_on = *kind == "the code" && index + 1 < places.len();
+                    assert_eq!(said.contains("the next place"), goes_on, "{said}");
                 }
                 main = main.replacen(&place.comment, &place.hints[KINDS.len() - 1], 1);
             }

@@ -50,7 +50,7 @@ impl State {
     }
 
     fn is_done(&self) -> bool {
-        matches!(self, State::Checked { passed, of, changed: false } if passed == of)
+        matches!(self, State::Checked { passed, of, changed: false } if passed == of && *of > 0)
     }
 
     fn words(&self) -> String {
@@ -69,22 +69,26 @@ impl State {
 /// The lessons with the progress in each exercise, and the next command.
 pub(super) fn list(exercises: Option<&Path>) -> Result<String> {
     let mut out = String::new();
-    let mut next = None;
+    // The first exercise that is begun, else the first one.
+    let (mut begun, mut not_begun) = (None, None);
     let lessons = lessons::all()?;
     let width = lessons.iter().map(|lesson| lesson.name.len()).max().unwrap_or_default();
     for lesson in lessons {
         let exercise = Exercise::new(lesson, exercises)?;
         let state = State::of(&exercise);
         out += &format!("{:width$}  {}\n", exercise.lesson.name, state.words());
-        if next.is_none() && !state.is_done() {
-            let number = exercise.lesson.number;
-            next = Some(match state {
-                State::NotBegun => format!("cargo xtask exercise {number}"),
-                _ => format!("cargo xtask exercise {number} --check"),
-            });
+        let (number, option) = (exercise.lesson.number, &exercise.option);
+        match state {
+            State::NotBegun => {
+                not_begun.get_or_insert(format!("cargo xtask exercise {number}{option}"));
+            }
+            _ if state.is_done() => {}
+            _ => {
+                begun.get_or_insert(format!("cargo xtask exercise {number} --check{option}"));
+            }
         }
     }
-    out += &match next {
+    out += &match begun.or(not_begun) {
         Some(command) => format!("\nnext: {command}\n"),
         None => "\nEvery exercise is done.\n".to_owned(),
     };
@@ -93,13 +97,18 @@ pub(super) fn list(exercises: Option<&Path>) -> Result<String> {
 
 /// The next command after a check.
 pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
-    let number = exercise.lesson.number;
+    let (number, option) = (exercise.lesson.number, &exercise.option);
     if checks.count(Verdict::Failed) > 0 {
-        return Ok(format!("\nstuck? cargo xtask exercise {number} --hint\n"));
+        return Ok(format!("\nstuck? cargo xtask exercise {number} --hint{option}\n"));
     }
-    let mut out = format!("\nEvery check passes.\ncompare  cargo xtask exercise {number} --diff\n");
+    let mut out = match (checks.count(Verdict::Passed), checks.count(Verdict::Skipped)) {
+        (0, _) => return Ok("\nThis host can make no check: the lines above say why.\n".to_owned()),
+        (_, 0) => "\nEvery check passes.\n".to_owned(),
+        _ => "\nEvery check that this host can make passes.\n".to_owned(),
+    };
+    out += &format!("compare  cargo xtask exercise {number} --diff{option}\n");
     if let Some(next) = lessons::all()?.into_iter().find(|lesson| lesson.number > number) {
-        out += &format!("next     cargo xtask exercise {}: {}\n", next.number, next.goal);
+        out += &format!("next     cargo xtask exercise {}{option}: {}\n", next.number, next.goal);
     }
     Ok(out)
 }
@@ -107,4 +116,53 @@ pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
 /// A short digest of a program.
 fn stamp(source: &str) -> String {
     Sha256::digest(source).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::say::quoted;
+
+    #[test]
+    fn the_next_command_continues_the_exercise_that_is_begun() {
+        let dir = testkit::tempdir();
+        let next = || {
+            let said = list(Some(dir.path())).expect("a list");
+            let said = said.lines().last().expect("a line").to_owned();
+            said.replace(&format!(" --dir {}", quoted(dir.path())), " in the directory")
+        };
+        assert_eq!(next(), "next: cargo xtask exercise 1 in the directory");
+        let lesson = lessons::find("3").expect("lesson 3");
+        let exercise = Exercise::new(lesson, Some(dir.path())).expect("an exercise");
+        exercise.lay_out(false).expect("laid out");
+        assert_eq!(next(), "next: cargo xtask exercise 3 --check in the directory");
+        let source = exercise.source().expect("a program");
+        // A check that was skipped does not end the exercise.
+        for (line, said) in [("skip a (no)", "3 --check"), ("ok   a", "1")] {
+            let mut checks = Checks::default();
+            checks.take(line);
+            note(&exercise, &source, &checks).expect("noted");
+            assert_eq!(next(), format!("next: cargo xtask exercise {said} in the directory"));
+        }
+    }
+
+    #[test]
+    fn the_end_says_whether_every_check_was_made() {
+        let lesson = lessons::find("3").expect("lesson 3");
+        let exercise = Exercise::new(lesson, None).expect("an exercise");
+        for (lines, said) in [
+            (
+                &["ok   a", "skip b (no)"][..],
+                "\nEvery check that this host can make passes.\ncompare",
+            ),
+            (&["ok   a"], "\nEvery check passes.\ncompare"),
+            (&["skip a (no)"], "\nThis host can make no check: "),
+            (&["ok   a", "FAIL b"], "\nstuck? "),
+        ] {
+            let mut checks = Checks::default();
+            lines.iter().for_each(|line| checks.take(line));
+            let found = next(&exercise, &checks).expect("an answer");
+            assert!(found.starts_with(said), "{found}");
+        }
+    }
 }
