@@ -21,7 +21,7 @@ start
 is 'it has no namespace of its own'                  'nothing'        "$(own)"
 is "its mounts are the host's"                       "$(mount_points self)" "$(mount_points "$pid")"
 page 'The code'
-is 'process tree: main -> run'                       'main -> run'    "$tree"
+is 'process tree: runner -> command'                 'runner -> command' "$tree"
 stop
 
 page 'Try it'
@@ -40,7 +40,7 @@ page 'What the kernel did'
 # A signal to the program is meant for the command.
 start
 tell 'trap "exit 7" TERM'
-[ "$main" ] && kill -TERM "$main"
+[ "$runner" ] && kill -TERM "$runner"
 tell 'while :; do :; done'
 stop
 is 'the command is told of a SIGTERM'                7                "$ended"

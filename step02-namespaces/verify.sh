@@ -40,7 +40,7 @@ new is "its mounts are tied to none of the host's"   0                "$(tied_mo
 new so is "its mounts are the host's at first"       "$(mount_points self)" "$(mount_points "$pid")"
 page 'Break it'
 new is 'it can mount'                                'mounted'        "$(within mnt 'mount -t tmpfs verify mnt && echo mounted')"
-new has 'the mount is in its /proc/PID/mounts'       '/mnt tmpfs' "$(proc mounts)"
+new has 'the mount is in its /proc/PID/mounts'       '/mnt tmpfs'     "$(proc mounts)"
 new so is 'the host does not have it'                ''               "$(new_mounts)"
 stop
 

@@ -16,7 +16,7 @@ new is 'its parent is out of sight: $PPID is 0'      0                "$(ask 'ec
 page 'What the kernel did'
 new is 'the host has another number for it'          "$pid 1"         "$(field NSpid)"
 page 'The code' step01-run
-is 'process tree: main -> run'                       'main -> run'    "$tree"
+is 'process tree: runner -> command'                 'runner -> command' "$tree"
 page 'Try it' step04-uidmap
 is 'one is still root inside'                        0                "$(ask 'id -u')"
 

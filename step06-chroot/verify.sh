@@ -18,8 +18,8 @@ new is 'ls / shows the files of that root'           "$(ls "$root")"  "$(ask 'ls
 needs nothing
 
 page 'The new code'
-# main -> child -> run
-new is 'process tree: main -> child -> run'          'main -> child -> run' "$tree"
+# The processes of the container.
+new is 'process tree: runner -> child -> command'    'runner -> child -> command' "$tree"
 new is 'the child is process 1'                      1                "$(field NSpid "$(field PPid)" | cut -d ' ' -f 2)"
 page 'Try it'
 new is 'the command is process 2'                    2                "$(ask 'echo $$')"
@@ -50,7 +50,7 @@ page 'What the kernel did'
 tell '(: &) 2>&-; (: &) 2>&-; (: &) 2>&-'
 is 'orphans do not stay as zombies'                  'nothing'        "$(orphans)"
 tell 'trap "exit 7" TERM'
-[ "$main" ] && kill -TERM "$main"
+[ "$runner" ] && kill -TERM "$runner"
 tell 'while :; do :; done'
 stop
 is 'the command is told of a SIGTERM'                7                "$ended"

@@ -6,7 +6,7 @@
 
 page 'The new code' step06-chroot
 start
-is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
+is 'process tree: runner -> child -> command'        'runner -> child -> command' "$tree"
 page 'The new code' step05-pid
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
 page 'What the kernel did'
@@ -21,8 +21,8 @@ needs_inside cat
 new is 'process 1 is the child'                      "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
 new is 'process 2 is the command'                    'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | joined)"
 needs_inside ps
-new is 'ps shows process 1 and 2'                     '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
-new is 'and itself, but no other'                      3                "$(ask 'ps -A' | grep -c '^[0-9]')"
+new is 'ps shows process 1 and 2'                    '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
+new is 'and itself, but no other'                    3                "$(ask 'ps -A' | grep -c '^[0-9]')"
 needs_inside cat
 
 # The mount, from both sides.

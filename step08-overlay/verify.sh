@@ -49,7 +49,7 @@ needs nothing
 
 page 'The new code' step06-chroot
 # All of the rest is as in the lessons before.
-is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
+is 'process tree: runner -> child -> command'        'runner -> child -> command' "$tree"
 page 'The new code' step05-pid
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
 page 'Try it' step07-proc

@@ -10,7 +10,7 @@ before=$(digest "$root")
 
 page 'The new code' step06-chroot
 start
-is 'process tree: main -> child -> run'              'main -> child -> run' "$tree"
+is 'process tree: runner -> child -> command'        'runner -> child -> command' "$tree"
 page 'The new code' step05-pid
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
 page 'The new code' step08-overlay

@@ -49,7 +49,7 @@ inside() {
 
 # start [OPTION...]
 start() {
-    main='' pid='' tree='' ended='' apart=''
+    runner='' pid='' tree='' ended='' apart=''
     : >"pid.$n"
     : >"err.$n"
     rm -f "lost.$n"
@@ -65,7 +65,7 @@ start() {
     # Descriptor 5 is one that the caller happens to have open.
     # shellcheck disable=SC2016 # for the shell that becomes the program
     {
-        timeout -s KILL "$long" sh -c 'echo $$ >"main.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
+        timeout -s KILL "$long" sh -c 'echo $$ >"runner.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
             <&3 >&4 3<&- 4>&- 5</
         status=$?
         exec 3<&- 4>&-
@@ -85,14 +85,14 @@ start() {
         } >"lost.$n"
         return 0
     fi
-    main=$(cat "main.$n")
-    pid=$main tree=main
+    runner=$(cat "runner.$n")
+    pid=$runner tree=runner
     while child=$(children "$pid" | tail -n 1) && [ "$child" ]; do
         pid=$child
         tree="$tree -> child"
     done
     tree=${tree% -> child}
-    tree="$tree -> run"
+    tree="$tree -> command"
     # By device and inode: after pivot_root(2) its path is `/`, too.
     case " $(own) " in
     *' mnt '*) [ "$(stat -L -c %d:%i "/proc/$pid/root" 2>&1)" = "$(stat -L -c %d:%i /)" ] || apart=1 ;;
@@ -146,8 +146,8 @@ end_all() {
 
 # Kills the program, and says what becomes of its command.
 after_kill() {
-    [ "$main" ] || return
-    kill -KILL "$main"
+    [ "$runner" ] || return
+    kill -KILL "$runner"
     if wait_until has_ended "$pid"; then echo gone; else echo 'still there'; fi
 }
 
@@ -156,13 +156,13 @@ has_ended() {
     ! grep -qs '^State:[[:blank:]]*[^Z[:blank:]]' "/proc/$1/status"
 }
 
-# The same for a second container; $main and $pid stay those of the first.
+# The same for a second container; $runner and $pid stay those of the first.
 two() {
-    first="$main $pid"
+    first="$runner $pid"
     n=2
     "$@"
     n=1
-    main=${first% *} pid=${first#* }
+    runner=${first% *} pid=${first#* }
 }
 
 # Asks only where the container has this namespace to itself: a script that

@@ -23,7 +23,7 @@
 #   ask SCRIPT     lets that shell run SCRIPT and prints all that it says
 #   tell SCRIPT    the same for one that has nothing to say
 #   stop           ends the container; $ended is its exit status
-#   $main, $pid    the program and the shell in the container, as the host
+#   $runner, $pid  the program and the shell in the container, as the host
 #                  numbers them
 #   own, links, proc, field, ...    what the host's /proc says about $pid
 #   two start, two ask, two stop    the same for a second container
@@ -265,7 +265,7 @@ long=$((2 * limit))
 refused=${VERIFY_REFUSED:-}
 why_not=$refused
 passed=0 failed=0 skipped=0 verdict='' unsaid=''
-n=1 see='' main='' pid='' tree='' ended='' apart='' hands_off='' lost=''
+n=1 see='' runner='' pid='' tree='' ended='' apart='' hands_off='' lost=''
 
 tmp='' mem='' inside_tmp=''
 trap clean EXIT

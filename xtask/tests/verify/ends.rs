@@ -92,7 +92,7 @@ FAIL it has no namespace of its own
                  out of order
        see:      step01-run/README.md, \"What the kernel did\"
 FAIL its mounts are the host's (no container)
-FAIL process tree: main -> run (no container)
+FAIL process tree: runner -> command (no container)
 FAIL status 0: the command succeeded
 ";
     assert!(said.contains(start), "{said}");

@@ -119,7 +119,7 @@ const WRONG: [(&str, &str, &[&str]); 14] = [
     (
         "runs-as-process-1",
         "step06-chroot",
-        &["process tree: main -> child -> run", "the command is process 2"],
+        &["process tree: runner -> child -> command", "the command is process 2"],
     ),
     (
         "does-not-reap",
