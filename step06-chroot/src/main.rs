@@ -36,11 +36,11 @@ fn container(args: &Args) -> Result<Exit> {
         enter_root(&rootfs)?;
 
         // This child stays as process 1; the command is its own child.
-        let run = common::fork(|| {
+        let command = common::fork(|| {
             common::fresh_environment();
             common::exec(&args.command)
         })?;
-        run.reap()
+        command.reap()
     })?;
     child.wait()
 }

@@ -37,11 +37,11 @@ fn container(args: &Args) -> Result<Exit> {
         mount_proc()?;
 
         // This child stays as process 1; the command is its own child.
-        let run = common::fork(|| {
+        let command = common::fork(|| {
             common::fresh_environment();
             common::exec(&args.command)
         })?;
-        run.reap()
+        command.reap()
     })?;
     child.wait()
 }

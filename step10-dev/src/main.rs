@@ -58,12 +58,12 @@ fn container(args: &Args) -> Result<Exit> {
         protect_host()?;
 
         // This child stays as process 1; the command is its own child.
-        let run = common::fork(|| {
+        let command = common::fork(|| {
             common::fresh_environment();
             common::use_console()?;
             common::exec(&args.command)
         })?;
-        run.reap()
+        command.reap()
     })?;
     child.wait()
 }
