@@ -1,5 +1,5 @@
 #!/bin/sh
-# shellcheck disable=SC2016 # what stands in '' is for the shell inside
+# shellcheck disable=SC2016 # the shell in the container expands the text in ''
 # shellcheck disable=SC2119 # a start without options
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
@@ -11,42 +11,42 @@ page 'The new code' step05-pid
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
 page 'What the kernel did'
 needs_inside readlink
-new is 'read from inside, they are the same'         "$(links)"       "$(ask "$inside_links")"
+new is 'host and container see the same namespaces'  "$(links)"       "$(ask "$inside_links")"
 needs nothing
 
 page 'Try it'
-# /proc shows the container alone.
-new is '/proc has process 1 and 2, no other'         '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
+# /proc shows only the container's processes.
+new is '/proc has only the processes 1 and 2'        '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
 needs_inside cat
 new is 'process 1 is the child'                      "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
 new is 'process 2 is the command'                    'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | joined)"
 needs_inside ps
-new is 'ps shows process 1 and 2'                    '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
-new is 'and itself, but no other'                    3                "$(ask 'ps -A' | grep -c '^[0-9]')"
+new is 'ps shows the processes 1 and 2'              '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
+new is 'ps shows only these two and itself'          3                "$(ask 'ps -A' | grep -c '^[0-9]')"
 needs_inside cat
 
-# The mount, from both sides.
-new is 'inside, /proc/mounts is that one mount'      'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(ask 'cat /proc/mounts')"
+# The mount, from inside and from the host.
+new is 'inside, /proc/mounts has only this mount'    'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(ask 'cat /proc/mounts')"
 needs nothing
-new is 'from the host, /proc/PID/mounts says so, too' 'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
+new is 'from the host, /proc/PID/mounts is the same' 'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
 new so is 'from the host, /proc in the root is empty' ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
 page 'What the kernel did'
 new so is 'the host has no new mount'                ''               "$(new_mounts)"
 page 'Try it' step04-uidmap
 needs_inside cat
-new is 'from inside, uid_map says who root is'       "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
+new is 'from inside, uid_map maps 0 to the caller'   "0 $uid 1"       "$(ask 'cat /proc/self/uid_map')"
 
 page 'More of the kind: /tmp, /dev, /sys'
-# The same can be done for /tmp, but not for a device in /dev.
+# Root inside can mount a /tmp, but cannot make a device.
 needs_inside mount cat
 is 'it can mount a /tmp of its own'                  'tmpfs'          "$(inside 'mount -t tmpfs mine /tmp; cat /proc/mounts' | sed -n 's|^mine /tmp \([a-z]*\) .*|\1|p')"
 needs_inside mount mknod
-so is 'it can make no device'                        'refused'        "$(inside 'mount -t tmpfs mine /tmp && ! mknod /tmp/null c 1 3 2>&- && echo refused')"
+so is 'it cannot make a device'                      'refused'        "$(inside 'mount -t tmpfs mine /tmp && ! mknod /tmp/null c 1 3 2>&- && echo refused')"
 needs nothing
 stop
 
 page 'Try it' step01-run
-is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+is "it exits with the command's status"              42               "$(exits sh -c 'exit 42')"
 page 'What the kernel did'
 is 'afterwards the host has no new mount'            ''               "$(new_mounts)"
 page 'What the kernel did' step06-chroot

@@ -1,5 +1,5 @@
 #!/bin/sh
-# shellcheck disable=SC2016 # what stands in '' is for the shell inside
+# shellcheck disable=SC2016 # the shell in the container expands the text in ''
 # shellcheck disable=SC2119 # a start without options
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
@@ -20,7 +20,7 @@ is 'ls / shows the files of the root'                "$(ls "$root")"  "$(ask 'ls
 page 'The new code'
 is 'its working directory is /'                      '/'              "$(ask 'pwd -P')"
 page 'Try it' step07-proc
-is '/proc has process 1 and 2, no other'             '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
+is '/proc has only the processes 1 and 2'            '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
 
 page 'Try it'
 # The mount namespace has the container's mounts and no other.
@@ -28,24 +28,24 @@ guard_host
 new is 'from the host, nothing is above its root'    '/'              "$(proc_link root)"
 is 'its mounts are / and /proc'                      '/ /proc'        "$(mount_points "$pid" | joined)"
 needs_inside nsenter
-new is 'the whole mount namespace has no others'     '/ /proc'        "$(ask 'nsenter -m/proc/self/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
+new is 'the mount namespace has no other mounts'     '/ /proc'        "$(ask 'nsenter -m/proc/self/ns/mnt cat /proc/self/mountinfo' | cut -d ' ' -f 5 | sort | joined)"
 page 'What the kernel did'
 needs_inside umount
 new is 'its root cannot be unmounted'                'refused'        "$(inside 'umount -l / 2>&- || echo refused')"
 needs nothing
 page 'Break it'
 so is 'nothing is above /'                           "$(ls "$root")"  "$(ask 'ls /..' | sort)"
-is 'no open file but 0, 1 and 2 gets in'             '0 1 2'          "$(open_files)"
+is 'it has only the open files 0, 1 and 2'           '0 1 2'          "$(open_files)"
 page 'Try it'
 is 'the host has no new mount'                       ''               "$(new_mounts)"
 stop
 
-# The ways out of lesson 6 lead nowhere.
+# The ways out of lesson 6 fail.
 mkdir top
 echo outside >marker
 up=../../../../../../../../../../../../../../../../../../../..
 needs_inside mount chroot
-new is 'no way out: a chroot below an open directory' 'held'           "$(inside "
+new is 'no way out: open directory, second chroot'   'held'           "$(inside "
     mkdir /x && mount --rbind / /x &&
     chroot /x /bin/sh -c 'cd -P /proc/self/fd/9/$up && chroot . /bin/cat \"$tmp/marker\"' 9</ 2>&- || echo held
 ")"
@@ -56,20 +56,20 @@ new is 'no way out: enter the mount namespace again' 'held'           "$(inside 
 needs nothing
 
 page 'Break it'
-# What the caller has open is no part of the mount namespace.
+# An open directory of the caller is outside of the mount namespace.
 is 'a way out: an open directory of the host'        'outside'        "$(out sh -c 'cd -P /proc/self/fd/0 && cat ../marker' <top 2>&1)"
 
 page 'The new code'
-# /proc of the root leads the mount of proc to the place that is unmounted.
+# /proc of this root is a link to /.., the old root, which is then unmounted.
 ln -s .. top/proc
 is 'no way out: /proc is a link to the old root'     '125'            "$(exits --lower top --lower "$root" true)"
 
 page 'Try it' step08-overlay
-is 'a new container starts from scratch'             'empty'          "$(out sh -c 'echo x >/new'; inside 'test -e /new || echo empty')"
+is 'a new container starts with a fresh root'        'empty'          "$(out sh -c 'echo x >/new'; inside 'test -e /new || echo empty')"
 page 'The new code' step08-overlay
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
 page 'Try it' step01-run
-is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
+is "it exits with the command's status"              42               "$(exits sh -c 'exit 42')"
 page 'Try it'
 is 'the host has no new mount in the end'            ''               "$(new_mounts)"
 page 'What the kernel did' step06-chroot

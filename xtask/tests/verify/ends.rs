@@ -53,7 +53,10 @@ fn a_command_that_outlives_the_program_is_given_up_too() {
         let mut running = verify();
         running.arg(step).arg("--bin").arg(script(dir.path(), DEAF)).env("TMPDIR", &left);
         let output = running.env("VERIFY_LIMIT", "3").output().expect("start xtask");
-        must_fail(&output, &["the command is told of a SIGTERM", "no process is left behind"]);
+        must_fail(
+            &output,
+            &["a SIGTERM to the program reaches the command", "no process is left behind"],
+        );
         let last = stdout(&output).lines().last().unwrap_or_default().to_owned();
         assert!(last.contains(" passed, ") && last.contains(" failed"), "{last}");
         assert_eq!(left_in(&left), [""; 0], "{step}");
@@ -99,7 +102,10 @@ FAIL status 0: the command succeeded
     assert_eq!(said.matches("no container: ").count(), 1, "{said}");
     must_fail(
         &output,
-        &["the command is told of a SIGTERM", "the command does not outlive the program"],
+        &[
+            "a SIGTERM to the program reaches the command",
+            "the command ends when the program is killed",
+        ],
     );
     assert_eq!(stderr(&output), "");
     let lines: Vec<_> = said.lines().map(str::trim_start).collect();

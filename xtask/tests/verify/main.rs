@@ -91,30 +91,30 @@ const WRONG: [(&str, &str, &[&str]); 14] = [
         "swallows-the-status",
         "step01-run",
         &[
-            "status 42: the command said so",
+            "status 42: the command exits with 42",
             "status 143: signal 15 ended the command",
-            "status 127: there is no such command",
-            "status 126: it cannot be executed",
+            "status 127: the command does not exist",
+            "status 126: the file is not executable",
         ],
     ),
-    ("talks-on-stdout", "step01-run", &["standard output is the command's alone"]),
-    ("leaks-mounts", "step02-namespaces", &["nor does a host that shares its mounts"]),
+    ("talks-on-stdout", "step01-run", &["only the command writes to standard output"]),
+    ("leaks-mounts", "step02-namespaces", &["a host with shared mounts does not have it"]),
     (
         "forgets-uts",
         "step03-userns",
-        &["ipc, mnt, net, user and uts are its own", "so changing the hostname is refused"],
+        &["ipc, mnt, net, user and uts are its own", "so it cannot change the hostname"],
     ),
     (
         "forgets-the-gid-map",
         "step04-uidmap",
-        &["the group is root's, too", "from the host, gid_map does likewise"],
+        &["inside, the group is root", "from the host, gid_map maps 0 to the caller"],
     ),
     (
         "forgets-pid",
         "step05-pid",
         &["$$ in its shell is 1", "ipc, mnt, net, pid, user and uts are its own"],
     ),
-    ("forgets-chdir", "step06-chroot", &["it stands in that root, not outside"]),
+    ("forgets-chdir", "step06-chroot", &["its working directory is in the root"]),
     ("passes-the-environment", "step06-chroot", &["its environment is HOME, PATH and TERM"]),
     (
         "runs-as-process-1",
@@ -124,19 +124,22 @@ const WRONG: [(&str, &str, &[&str]); 14] = [
     (
         "does-not-reap",
         "step06-chroot",
-        &["orphans do not stay as zombies", "the command is told of a SIGTERM"],
+        &["orphans do not stay zombies", "a SIGTERM to the program reaches the command"],
     ),
     (
         "shows-the-hosts-proc",
         "step07-proc",
-        &["/proc has process 1 and 2, no other", "and itself, but no other"],
+        &["/proc has only the processes 1 and 2", "ps shows only these two and itself"],
     ),
     ("writes-to-the-lower", "step08-overlay", &["the root below is the same, byte for byte"]),
     ("leaves-the-scratch", "step08-overlay", &["the scratch directory is gone"]),
     (
         "shares-the-scratch",
         "step08-overlay",
-        &["a new container starts from scratch", "a second container starts from the root"],
+        &[
+            "a new container starts with a fresh root",
+            "a second container starts with a fresh root",
+        ],
     ),
 ];
 
@@ -182,7 +185,7 @@ fn every_script_passes_on_its_own_step() {
     }
     let last = said.lines().last().unwrap_or_default().to_owned();
     // What this host lacks is one package away.
-    let opaque = said.lines().find(|line| line.starts_with("skip it is opaque"));
+    let opaque = said.lines().find(|line| line.starts_with("skip the new directory is opaque"));
     assert!(opaque.is_none_or(|line| line.contains("the package attr")), "{opaque:?}");
     let passed = checks(&output, "ok").len();
     assert!(last.starts_with(&format!("{passed} passed, 0 failed, ")), "{last}");
