@@ -1,15 +1,15 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034,SC2154 # lib.sh sets some names, and the lessons read some
-# The containers of a check: lib.sh reads this.
+# The containers of a check: lib.sh reads this file.
 
 # --- A container that runs one command -------------------------------------
 
 run() {
     hold_off && return 125
     started=$(date +%s)
-    # timeout's own process is none of the program's: it has another standard
-    # error, to which this shell says, too, that something was killed.
-    # shellcheck disable=SC2016 # for the shell that becomes the program
+    # Only the program has `err` as standard error, because `running_now` looks
+    # for it. timeout and this shell, which reports a killed process, have `told`.
+    # shellcheck disable=SC2016 # the shell that becomes the program expands this
     { timeout -s KILL "$limit" sh -c 'exec "$@" 2>err' sh "$program" "$@"; } \
         >out 2>told 6>&- 7>&- 8>&- 9>&-
     status=$?
@@ -17,7 +17,7 @@ run() {
     return "$status"
 }
 
-# Whether nothing is to be run, and why.
+# Succeeds if the script must start no container; writes the reason to out.
 hold_off() {
     [ -e hung ] && hands_off="not tried: an earlier container did not end in time"
     echo "$hands_off" >out
@@ -58,12 +58,12 @@ start() {
     to=$((5 + 2 * n)) from=$((4 + 2 * n))
     rm -f "to.$n" "from.$n"
     mkfifo "to.$n" "from.$n"
-    # The container ends when these close, whatever has become of this script.
-    # With both ends here nobody waits for another to open one: 3 and 4 are the
-    # container's.
+    # The container ends when these descriptors close, however this script ends.
+    # The script opens both ends of each FIFO, so that no open(2) waits. 3 and 4
+    # are the container's ends.
     eval "exec 3<>to.$n $to>to.$n 3<to.$n 4<>from.$n $from<from.$n 4>from.$n"
-    # Descriptor 5 is one that the caller happens to have open.
-    # shellcheck disable=SC2016 # for the shell that becomes the program
+    # Descriptor 5 stands for any open file of the caller.
+    # shellcheck disable=SC2016 # the shell that becomes the program expands this
     {
         timeout -s KILL "$long" sh -c 'echo $$ >"runner.$0"; exec "$@" 2>"err.$0"' "$n" "$program" "$@" /bin/sh \
             <&3 >&4 3<&- 4>&- 5</
@@ -93,7 +93,7 @@ start() {
     done
     tree=${tree% -> child}
     tree="$tree -> command"
-    # By device and inode: after pivot_root(2) its path is `/`, too.
+    # Compare device and inode: after pivot_root(2), both paths are `/`.
     case " $(own) " in
     *' mnt '*) [ "$(stat -L -c %d:%i "/proc/$pid/root" 2>&1)" = "$(stat -L -c %d:%i /)" ] || apart=1 ;;
     esac
@@ -114,7 +114,7 @@ tell() {
     ask "$1" >told
 }
 
-# In a process of its own: writing to a container that has ended is fatal.
+# Runs in a subshell: a write to a container that has ended kills the process.
 talk() (
     printf '{ %s\n} <&- 2>&1; echo; echo end-of-answer\n' "$1" >&$((5 + 2 * n))
     while IFS= read -r line && [ "$line" != end-of-answer ]; do
@@ -132,9 +132,8 @@ stop() {
     rm -f "job.$n" "pid.$n"
 }
 
-# Ends what a program that has ended leaves of its container: a command that
-# nobody hands a signal on to may never stop by itself, and the answer that is
-# waited for would never come.
+# Ends the processes that remain of container $1 after its program has ended.
+# A command that gets no signal may never end, and `talk` would wait for ever.
 end_all() {
     until wait_until none_runs "$1"; do
         left=$(running_now "$1")
@@ -144,19 +143,19 @@ end_all() {
     done
 }
 
-# Kills the program, and says what becomes of its command.
+# Kills the program, and prints whether its command ends.
 after_kill() {
     [ "$runner" ] || return
     kill -KILL "$runner"
     if wait_until has_ended "$pid"; then echo gone; else echo 'still there'; fi
 }
 
-# has_ended PID: a zombie has; whoever inherited it has not noticed yet.
+# has_ended PID: true for a zombie, too, which its new parent has not reaped yet.
 has_ended() {
     ! grep -qs '^State:[[:blank:]]*[^Z[:blank:]]' "/proc/$1/status"
 }
 
-# The same for a second container; $runner and $pid stay those of the first.
+# Runs a command for a second container. $runner and $pid stay the first's.
 two() {
     first="$runner $pid"
     n=2
@@ -165,8 +164,8 @@ two() {
     runner=${first% *} pid=${first#* }
 }
 
-# Asks only where the container has this namespace to itself: a script that
-# would change the host is not run there.
+# within NAME SCRIPT: asks only if the container has its own namespace NAME, so
+# that the script does not change the host.
 within() {
     case " $(own) " in
     *" $1 "*) ask "$2" ;;
@@ -174,8 +173,8 @@ within() {
     esac
 }
 
-# Lets nothing more be run where the container that was started shares the
-# host's root or mounts: what follows would change them.
+# Prevents the checks that follow if the container shares the root or the mounts
+# of the host: they would change the host.
 guard_host() {
     [ "$why_not$apart" ] || hands_off="not tried: the root or the mounts are the host's"
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034,SC2154 # lib.sh sets some names, and the lessons read some
-# What the checks look at: lib.sh reads this.
+# The evidence that the checks look at: lib.sh reads this file.
 
-# --- What the host's /proc says --------------------------------------------
+# --- The evidence in the host's /proc --------------------------------------
 
 # The namespaces that the container does not share with the host.
 own() {
@@ -17,13 +17,14 @@ own() {
     echo "${list# }" | or_nothing
 }
 
-# All its namespaces, as the host and as the container itself read them.
+# All namespaces of the container, as the host reads them; then a script that
+# reads them inside.
 links() {
     for name in ipc mnt net pid user uts; do
         proc_link "ns/$name"
     done
 }
-# shellcheck disable=SC2016 # for the shell inside
+# shellcheck disable=SC2016 # the shell in the container expands this
 inside_links='for name in ipc mnt net pid user uts; do readlink /proc/self/ns/$name; done'
 
 # proc FILE: the text of /proc/PID/FILE.
@@ -41,12 +42,12 @@ field() {
     [ "$pid" ] && sed -n "s/^$1:[[:blank:]]*//p" "/proc/${2:-$pid}/status" | tidy
 }
 
-# environment: the names in it when the command began.
+# environment: the variables that the command had at its start.
 environment() {
     [ "$pid" ] && tr '\0' '\n' <"/proc/$pid/environ" | cut -d = -f 1 | sort | joined
 }
 
-# open_files: the numbers of its descriptors.
+# open_files: the descriptors of the command.
 open_files() {
     # shellcheck disable=SC2012 # names in /proc/PID/fd are numbers
     [ "$pid" ] && ls "/proc/$pid/fd" | joined
@@ -57,7 +58,8 @@ mount_points() {
     [ "$1" ] && cut -d ' ' -f 5 "/proc/$1/mountinfo" | sort
 }
 
-# How many of its own mounts hand on what is mounted below them, or are handed it.
+# The number of the container's own mounts that pass new mounts to other namespaces,
+# or receive them.
 tied_mounts() {
     case " $(own) " in
     *' mnt '*) grep -cE ' (shared|master):' "/proc/$pid/mountinfo" ;;
@@ -65,7 +67,7 @@ tied_mounts() {
     esac
 }
 
-# overlay OPTION: what the overlay at the container's / was mounted with.
+# overlay OPTION: the value of a mount option of the overlay at the container's /.
 overlay() {
     [ "$pid" ] && awk -v option="$1" '$5 == "/" && / - overlay / {
         count = split($NF, options, ",")
@@ -82,7 +84,7 @@ children() {
     grep -ls "^PPid:[[:blank:]]*$1\$" /proc/[0-9]*/status | cut -d / -f 3
 }
 
-# orphans: the children of process 1 besides the command.
+# orphans: the children of process 1 without the command.
 orphans() {
     init=$(field PPid)
     wait_until only_child "$pid" "$init"
@@ -94,15 +96,15 @@ only_child() {
     [ "$(children "$2")" = "$1" ]
 }
 
-# Processes of containers that are left, or had to be killed.
+# Processes of containers that still run, or that the script had to kill.
 running() {
     wait_until none_runs
     cat outlived
     running_now
 }
 
-# running_now [N]: those of all containers or one. They have a file of ours as
-# standard error, or answer to us: then it is the same as standard output.
+# running_now [N]: the processes of container N, or of all. Their standard error
+# is a file of ours, or their standard output is our FIFO for the answers.
 running_now() {
     holding "err${1:+.$1}" "from${1:+.$1}"
 }
@@ -111,9 +113,9 @@ none_runs() {
     [ -z "$(running_now "$@")" ]
 }
 
-# holding NAME...: the processes whose standard output or error is a file of
-# ours whose name begins so. The list is for a first look: somebody else can
-# choose a name that reads like ours, and ours may have a newline.
+# holding NAME...: the processes whose standard output or error is a file of ours
+# with a name that begins with NAME. `ls` gives candidates; readlink(1) decides,
+# because another user can choose a similar name, and ours may have a newline.
 holding() {
     # shellcheck disable=SC2012 # names in /proc are numbers
     ls -l /proc/[0-9]*/fd/[12] 2>/dev/null | awk -v ours="/${tmp##*/}/" '
@@ -128,24 +130,24 @@ holding() {
     done | grep -vx "$$" | sort -u
 }
 
-# What is mounted on the host and was not when the script began.
+# The mounts of the host that did not exist when the script began.
 new_mounts() {
     grep -vxF -f "$tmp/host-mounts" /proc/self/mountinfo | cut -d ' ' -f 5
 }
 
 # --- Small things ----------------------------------------------------------
 
-# Names that the kernel has written in a list: \040 stands for a blank.
+# Decodes names from a list of the kernel: \040 stands for a blank.
 as_it_is() {
     printf '%b\n' "$(sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')"
 }
 
-# One blank where there are several, none at the ends.
+# Makes each run of blanks a single blank, and removes blanks at the ends.
 tidy() {
     sed 's/[[:blank:]][[:blank:]]*/ /g; s/^ //; s/ $//'
 }
 
-# All lines in one.
+# Joins all lines into one line.
 joined() {
     tr '\n' ' ' | tidy
 }
@@ -155,20 +157,20 @@ or_nothing() {
     printf '%s\n' "${text:-nothing}"
 }
 
-# A copy of the root, for the script to spoil. Nothing is written to the root
-# itself, not where no container runs either.
+# Makes a copy of the root that the script can change. Nothing writes to the root
+# itself, even if no container can run.
 copy_root() {
     mkdir root
-    # What another user keeps to itself is not needed. The root may be a link.
+    # The copy may lack files that this user cannot read. The root may be a link.
     [ "$why_not" ] || cp -a -- "$CONTAINER_ROOTFS/." root 2>/dev/null
-    # Root inside may not change what is another user's outside.
+    # Root inside can change only the caller's files.
     chown -hR "$uid:$gid" root
     CONTAINER_ROOTFS=$tmp/root
 }
 
-# plant FILE WORD...: writes a file of the copy, in a directory that was planted
-# or is the root itself. What is there goes first, and a link with it, which may
-# lead out. `plant FILE/` makes a directory.
+# plant FILE WORD...: writes a file of the copy, in the root or in a planted
+# directory. It first removes FILE, which may be a link that leads out of the
+# copy. `plant FILE/` makes a directory.
 plant() (
     cd root && rm -rf "./${1%/}" || exit
     case $1 in
@@ -177,13 +179,13 @@ plant() (
     esac
 )
 
-# text FILE: what a container has written to it. It may have made a link, or a
-# FIFO in which nobody writes.
+# text FILE: the text of a file from a container, which may have put a link there,
+# or a FIFO that would block.
 text() {
-    if [ -f "$1" ] && ! [ -h "$1" ]; then cat "$1"; else echo "no file is $1"; fi
+    if [ -f "$1" ] && ! [ -h "$1" ]; then cat "$1"; else echo "not a regular file: $1"; fi
 }
 
-# A number that stands for all that a directory holds.
+# digest DIR: a checksum of everything in the directory.
 digest() {
     (cd "$1" && find . -exec ls -dln {} + && find . -type f -exec cksum {} +) 2>/dev/null | sort | cksum
 }
