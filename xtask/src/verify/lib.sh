@@ -1,15 +1,15 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034 # some names are for the lessons
-# shellcheck disable=SC2119,SC2120 # `start` takes options where there are any
-# What the lessons' checks are written with. Every verify.sh reads this first;
-# it is called with the program to check: sh step05-pid/verify.sh PROGRAM
+# shellcheck disable=SC2119,SC2120 # some lessons call `start` with options
+# The words of the lessons' checks. Every verify.sh reads this file first. To check
+# a program: sh step05-pid/verify.sh PROGRAM
 #
 #   is CLAIM EXPECTED GOT    both must be the same
 #   has CLAIM PART GOT       PART must be in GOT
-#   new is, new has          the same, for a claim that the lesson before does
-#                            not fulfil; a test tries that
-#   so is, so has            the same, for a claim that means nothing unless the
-#                            check before it has passed
+#   new is, new has          the same, for a claim that is false in the lesson
+#                            before; a test tries that
+#   so is, so has            the same, for a claim that only counts if the check
+#                            before it has passed
 #   page HEADING [STEP]      names the section of the lesson's page, or of
 #                            STEP's, that explains the checks below; a check
 #                            that fails prints it
@@ -19,26 +19,25 @@
 #   exits ARG...   its exit status
 #   inside SCRIPT  out /bin/sh -c SCRIPT
 #
-#   start          starts a container that stays; its /bin/sh waits for `ask`
-#   ask SCRIPT     lets that shell run SCRIPT and prints all that it says
-#   tell SCRIPT    the same for one that has nothing to say
+#   start          starts a container whose /bin/sh waits for `ask`
+#   ask SCRIPT     runs SCRIPT in that shell and prints its output and errors
+#   tell SCRIPT    the same for a SCRIPT without output
 #   stop           ends the container; $ended is its exit status
-#   $runner, $pid  the program and the shell in the container, as the host
-#                  numbers them
-#   own, links, proc, field, ...    what the host's /proc says about $pid
+#   $runner, $pid  the program and the shell in the container: their PIDs on the
+#                  host
+#   own, links, proc, field, ...    facts about $pid from the host's /proc
 #   two start, two ask, two stop    the same for a second container
 #
-#   needs WORD...  the checks that follow are skipped unless WORD is here:
-#                  `root`, `user` (not root), `proc` (it hides no process), a
-#                  program, a file to write to;
-#                  `needs nothing` ends it
+#   needs WORD...  skips the next checks unless the host has each WORD: `root`,
+#                  `user` (not root), `proc` (it hides no process), a program, a
+#                  file to write to; `needs nothing` ends it
 #   needs_inside   the same for programs in the root of the container
 #
-#   copy_root      makes a copy of the root, for the script to spoil
-#   plant, text    write and read a file of it
+#   copy_root      makes a copy of the root, which the script may change
+#   plant, text    write and read a file of the copy
 #
-# A script waits for an event, and for $VERIFY_LIMIT seconds at most, 60 unless
-# it is set. What has not happened by then is taken not to happen.
+# A script waits for an event, but only for $VERIFY_LIMIT seconds: 60 by default.
+# Then it decides that the event does not happen.
 
 # --- The verdict -----------------------------------------------------------
 
@@ -80,18 +79,18 @@ ok() {
 fail() {
     say "FAIL $1"
     verdict=failed
-    # "nothing" is a word that a check may wait for.
+    # Not "nothing", because a check may expect that word.
     indented expected "${2:-(no output)}"
     indented got "${3:-(no output)}"
-    # Why there was none, if the program said so.
+    # Without output, show the reason that the program gave.
     [ "$3" ] || ! [ -s err ] || indented said "$(cat err)"
     indented see "$see"
     failed=$((failed + 1))
     : >err
 }
 
-# A reader that has left, as in `| head`, ends the script; a line that cannot be
-# written makes it fail.
+# If the reader has gone, as in `| head`, SIGPIPE ends the script. Any other
+# failed write makes the script fail.
 say() {
     printf '%s\n' "$1" 2>/dev/null || unsaid=1
 }
@@ -100,8 +99,8 @@ indented() {
     say "$(printf '%s\n' "$2" | sed "s/^/                 /; 1s/^ */$(printf '       %-10s' "$1:")/")"
 }
 
-# Whether a check, of which this is expected, can be made; otherwise says why
-# not.
+# tried CLAIM EXPECTED: whether the script can make this check. Otherwise it
+# prints the reason.
 tried() {
     if ! [ "$why_not" ]; then
         [ -s lost.1 ] || [ -s lost.2 ] || return 0
@@ -116,7 +115,7 @@ tried() {
     return 1
 }
 
-# The check of a container that could not be started. Why, is said once.
+# Fails a check because its container did not start. Prints each reason once.
 lost() {
     if [ "$3" = "$lost" ]; then
         say "FAIL $1 (no container)"
@@ -133,22 +132,23 @@ needs() {
     for word in "$@"; do
         [ "$why_not" ] && return
         case $word in
-        root) [ "$uid" = 0 ] || why_not='only root can do this' ;;
-        user) [ "$uid" != 0 ] || why_not='root is not refused' ;;
+        root) [ "$uid" = 0 ] || why_not='this check needs root' ;;
+        user) [ "$uid" != 0 ] || why_not='this check needs an ordinary user' ;;
         nothing) ;;
         proc)
             ! grep -q '^[^ ]* /proc proc [^ ]*hidepid=' /proc/self/mounts ||
-                why_not='/proc is mounted with hidepid here, and hides the processes of others'
+                why_not='/proc is mounted with hidepid, which hides the processes of other users'
             ;;
-        /*) [ -w "$word" ] || why_not="$word cannot be written to here" ;;
-        getfattr) command -v getfattr >/dev/null || why_not='there is no getfattr here; the package attr brings it' ;;
-        *) command -v "$word" >/dev/null || why_not="there is no $word here" ;;
+        /*) [ -w "$word" ] || why_not="this user cannot write to $word" ;;
+        getfattr) command -v getfattr >/dev/null || why_not='this host has no getfattr; install the package attr' ;;
+        *) command -v "$word" >/dev/null || why_not="this host has no $word" ;;
         esac
     done
 }
 
-# As needs, but the programs must be files in the root of the container, which may
-# have no /dev/null. A busybox names its applets, but needs /proc to run them.
+# As needs, for programs in the root of the container. It looks for files: the
+# shell of busybox knows more applets than it can run without /proc. The root may
+# have no /dev/null.
 needs_inside() {
     needs nothing
     [ "$why_not$hands_off" ] && return
@@ -156,24 +156,24 @@ needs_inside() {
         for dir in \$PATH; do [ ! -x \$dir/\$word ] || continue 2; done
         echo no \$word
     done" | sed -n 's/^no //p;' | head -n 1)
-    [ -z "$word" ] || why_not="there is no $word in the root"
+    [ -z "$word" ] || why_not="the root has no $word"
     : >err
 }
 
-# The last word of every script.
+# Prints the total, and ends the script.
 finish() {
     total="$passed passed, $failed failed"
     [ "$skipped" = 0 ] || total="$total, $skipped skipped"
     say "$total"
-    [ ! "$unsaid" ] || printf '%s\n' "$0: write to standard output: not all lines could be written; the file system it goes to is likely full; free some space" >&2
+    [ ! "$unsaid" ] || printf '%s\n' "$0: write to standard output: not all lines could be written; the file system is likely full; free some space" >&2
     [ "$failed$unsaid" = 0 ]
     exit
 }
 
 # --- Waiting ---------------------------------------------------------------
 
-# wait_until COMMAND...: waits for it to succeed, for $limit seconds at most.
-# After one wait in vain it is no slow machine, and the next are short.
+# wait_until COMMAND...: waits until it succeeds, for $limit seconds at most. If
+# one wait fails, the reason is not a slow machine: the next waits are short.
 wait_until() {
     patience=$limit
     [ ! -e "$tmp/in-vain" ] || patience=2
@@ -187,23 +187,23 @@ wait_until() {
     done
 }
 
-# --- Containers, and what the host's /proc says ----------------------------
+# --- Containers, and the evidence in the host's /proc ----------------------
 
 # shellcheck source=../xtask/src/verify/containers.sh
 . "$(dirname "$0")/../xtask/src/verify/containers.sh"
 # shellcheck source=../xtask/src/verify/proc.sh
 . "$(dirname "$0")/../xtask/src/verify/proc.sh"
 
-# --- The stage -------------------------------------------------------------
+# --- Start and end of the script -------------------------------------------
 
-# Kills whatever uses a file of ours; says whether there was nothing.
+# Kills the processes that use a file of ours. Succeeds if there were none.
 none_holds() {
     left=$(holding '')
     # shellcheck disable=SC2086 # one word a process
     [ -z "$left" ] || ! kill -KILL $left 2>/dev/null
 }
 
-# Those of the new mounts that lie in our directories, the last one first.
+# The new mounts in our directories. A mount comes after the mounts in it.
 ours_mounted() {
     new_mounts | sort -r | while read -r mount; do
         case $(printf '%s\n' "$mount" | as_it_is) in
@@ -212,7 +212,7 @@ ours_mounted() {
     done
 }
 
-# Ends what still runs, unmounts, removes. Called however the script ends.
+# Ends processes, unmounts, and removes files, however the script ends.
 clean() {
     trap '' HUP INT PIPE TERM
     [ "$tmp" ] || return
@@ -225,11 +225,11 @@ clean() {
     ours_mounted | while read -r mount; do
         umount "$(printf '%s\n' "$mount" | as_it_is)"
     done
-    # Never through a mount that could not be undone.
+    # Do not delete through a mount that umount could not remove.
     [ -z "$(ours_mounted)" ] || return
-    # Root needs no chmod, which takes names for what they were.
+    # Root needs no chmod, which can follow a name that was replaced by a link.
     [ "$uid" = 0 ] || chmod -R u+rwX . "$mem" 2>/dev/null
-    # From inside: where others may rename $tmp, its name leads where they like.
+    # By relative names: another user may rename $tmp, and replace it.
     rm -rf ./* ./.[!.]* ./..?* "$mem"
     cd / && rmdir "$tmp"
 }
@@ -250,18 +250,18 @@ export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin
 for tool in awk timeout; do
     command -v $tool >/dev/null || {
-        echo "$0: find $tool: there is none in PATH; busybox brings it" >&2
+        echo "$0: find $tool: it is not in PATH; install busybox" >&2
         exit 1
     }
 done
 uid=$(id -u)
 gid=$(id -g)
 
-# No container may take longer, and nothing is waited for longer, in seconds.
+# The limit for a container, and for each wait, in seconds.
 limit=${VERIFY_LIMIT:-60}
-# One that stays may have to stay while something is waited for in vain.
+# A container of `start` must live longer than a wait that fails.
 long=$((2 * limit))
-# Why no container can run here: told by `cargo xtask verify`, which has tried.
+# The reason why no container runs here. `cargo xtask verify` has tried.
 refused=${VERIFY_REFUSED:-}
 why_not=$refused
 passed=0 failed=0 skipped=0 verdict='' unsaid=''
@@ -273,15 +273,15 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
-# A signal must not come between making a directory and knowing its name.
+# No signal may come before the script knows the name of a new directory.
 make_dir() (
     trap '' HUP INT PIPE TERM
     mktemp -d -- "$1/verify.XXXXXX"
 )
 unset CDPATH
 tmp=$(make_dir "${TMPDIR:-/tmp}") && tmp=$(cd -- "$tmp" && pwd -P) || exit
-# Where overlays write: /tmp may be an overlay itself, and a file system in
-# memory can take what they write since Linux 6.6.
+# The place for upper directories: /tmp may be an overlay itself. A file system
+# in memory can hold them since Linux 6.6.
 mem=$tmp/scratch
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && uname -r | awk -F. '{ exit !($1 * 100 + $2 >= 606) }'; then
     mem=$(make_dir /dev/shm) || exit
@@ -292,8 +292,8 @@ export TMPDIR="$mem"
 lesson=$(cd -- "$(dirname -- "$0")" && pwd -P) || exit
 lesson=${lesson##*/}
 cd "$tmp" && inside_tmp=1 || exit
-# The options of a mount may take a page. What does not fit goes by a descriptor
-# of the program's, and the kernel's list would not say where it led.
+# The options of a mount have the size of a page. For a longer path, the program
+# would use a descriptor, and /proc/PID/mountinfo would not show the path.
 [ ${#tmp} -lt 400 ] || TMPDIR=scratch
 exec </dev/null
 : >outlived

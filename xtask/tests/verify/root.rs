@@ -90,7 +90,7 @@ fn what_a_root_lacks_is_a_reason_to_skip() {
         let output = verify().arg(step).arg("--rootfs").arg(root.path()).output().expect("start");
         must_pass(&output);
         // A busybox that stands for all its applets lacks nothing.
-        let lacks = stdout(&output).contains("(there is no cat in the root)");
+        let lacks = stdout(&output).contains("(the root has no cat)");
         let busybox = root.path().join("bin/busybox").exists();
         assert!(lacks || busybox, "{}", stdout(&output));
     }
