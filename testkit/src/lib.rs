@@ -59,7 +59,7 @@ pub fn workspace() -> &'static Path {
 /// When it is not built. `cargo test` for the whole workspace builds them all.
 pub fn bin(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
-    let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+    let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
     let bin = profile.join(name);
     assert!(bin.exists(), "{} is missing; build it with `cargo build`", bin.display());
     bin
@@ -111,7 +111,7 @@ pub fn within(setup: &str, program: &str) -> Command {
     let mut command = step("step04-uidmap");
     command.args(["/bin/sh", "-c", &format!("set -e\n{setup}\nexec \"$@\""), "sh"]);
     command.arg(&program).env("ROOT", rootfs());
-    command.env("BIN", program.parent().expect("a program lies in a directory"));
+    command.env("BIN", program.parent().expect("a program is in a directory"));
     command
 }
 

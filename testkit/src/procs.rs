@@ -1,4 +1,4 @@
-//! Finds processes from outside, by words on their command lines.
+//! Finds processes from outside of the container, by words on their command lines.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -42,7 +42,7 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = done() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "waited too long for {what}");
         sleep(Duration::from_millis(2));
     }
 }

@@ -1,4 +1,4 @@
-//! A terminal with somebody at it.
+//! A terminal with a user at it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -33,8 +33,8 @@ pub fn shells() -> impl Iterator<Item = &'static str> {
     ["/bin/sh", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists())
 }
 
-/// The steps whose command is not process 1. Process 1 ignores Ctrl-C and Ctrl-Z,
-/// unless it handles them.
+/// The steps whose command is not process 1. Process 1 gets Ctrl-C and Ctrl-Z only
+/// if it handles them.
 pub fn ordinary() -> impl Iterator<Item = &'static str> {
     crate::steps().filter(|name| *name != "step05-pid")
 }
@@ -45,7 +45,7 @@ pub fn keys_work() -> bool {
     let keys = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP];
     let work = !keys.into_iter().any(|signal| ignored(signal as i32));
     crate::containers_work()
-        && (work || crate::skip("the caller of the tests ignores Ctrl-C or its kin"))
+        && (work || crate::skip("the caller of the tests ignores the signal of a key"))
 }
 
 /// A pseudo-terminal and the process that leads its session.
@@ -123,7 +123,7 @@ impl Terminal {
                 }
                 Err(error) => panic!("type {keys:?}: {error}; seen {:?}", self.seen),
             }
-            assert!(Instant::now() < deadline, "type {keys:?}: nobody reads");
+            assert!(Instant::now() < deadline, "type {keys:?}: no process reads");
         }
     }
 

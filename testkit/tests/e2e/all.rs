@@ -1,4 +1,4 @@
-//! What all steps have in common: the command line, the exit status, the
+//! The features that all steps share: the command line, the exit status, the
 //! streams, the environment and the open files.
 
 use std::ffi::OsString;
@@ -109,12 +109,13 @@ fn a_signal_is_128_and_its_number() {
     if !containers_work() {
         return;
     }
-    // The command of step 5 is process 1, which no signal from inside ends.
+    // In step 5 the command is process 1, which no signal from inside ends.
     for name in steps().filter(|name| *name != "step05-pid") {
-        // Not those that do not end a process, nor SIGQUIT, which busybox's
-        // shell ignores.
+        // Leave out the signals that do not end a process, and SIGQUIT, which the
+        // shell of busybox ignores.
         let ends = |n: &i32| ![3, 17, 18, 19, 20, 21, 22, 23, 28].contains(n);
-        // SIGPIPE alone is not left ignored in the command.
+        // If the caller ignores a signal, the command ignores it too, except
+        // SIGPIPE.
         let heard = |n: &i32| *n == 13 || !ignored(*n);
         for signal in (1..=31).filter(ends).chain([34, 64]).filter(heard) {
             let script = format!("ulimit -c 0; kill -{signal} $$; exit 0");
@@ -184,8 +185,8 @@ fn a_closed_stream_harms_nobody() {
     }
     for name in steps() {
         for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
-            // Nothing that a step opens may land on 0, 1 or 2 and be taken for
-            // a stream by the command.
+            // A file that the step opens must not get the number 0, 1 or 2: the
+            // command would take it for a stream.
             let script =
                 format!(r#""$0" /bin/sh -c 'read line; echo out; echo err >&2; exit 7' {closed}"#);
             let mut shell = Command::new("sh");
@@ -211,7 +212,7 @@ fn only_the_first_lessons_get_the_callers_environment() {
             command.env("CONTAINER_ROOTFS", testkit::rootfs());
         }
         command.env("SECRET", "of the host").env("TERM", "dumb").env("PATH", "/usr/bin:/bin");
-        // A shell would add variables of its own.
+        // A shell would add its own variables.
         let output = command.args(["/usr/bin/env"]).output().expect("start a step");
         let mut lines: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
         lines.sort();
@@ -241,17 +242,17 @@ fn no_open_file_and_no_variable_of_the_caller_gets_in() {
         let mut child = shell.spawn().expect("start a shell");
 
         let command = running("/bin/sh", &token);
-        // The loader has its libraries open for a moment.
-        wait_until(&format!("{name} with 0, 1 and 2 alone"), || {
+        // For a moment, the loader has its libraries open.
+        wait_until(&format!("{name} with only 0, 1 and 2 open"), || {
             command.descriptors().iter().map(|fd| fd.0).eq([0, 1, 2])
         });
         if has_init(name) {
             let init = command.parent().expect("process 1");
-            // The container sees these in /proc/1; none may lead out.
+            // The container sees these links in /proc/1. No link may lead out.
             for (fd, link) in init.descriptors() {
                 assert!(fd < 3 || !link.is_absolute(), "{name}: {fd} is {}", link.display());
             }
-            // Only root of the host may look.
+            // Only root of the host may read it.
             match fs::read(format!("/proc/{}/environ", init.0)) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{name}"),
                 Ok(environment) => {
@@ -268,8 +269,8 @@ fn no_open_file_and_no_variable_of_the_caller_gets_in() {
     }
 }
 
-/// What `/proc/self/status` says inside under `key`, with the caller's signals
-/// set up by `before`.
+/// A line of `/proc/self/status` in the container. The shell command `before` sets
+/// the caller's signals.
 fn status_inside(name: &str, before: &str, key: &str) -> String {
     let token = token();
     let mut shell = Command::new("sh");
@@ -292,7 +293,7 @@ fn signals_are_as_the_caller_set_them_and_none_is_blocked() {
     for name in steps() {
         let ignored = |before: &str| {
             let set = status_inside(name, before, "SigIgn");
-            // Busybox's shell itself ignores SIGQUIT.
+            // The shell of busybox ignores SIGQUIT itself.
             u64::from_str_radix(&set, 16).expect("a number") & !(1 << 2)
         };
         let plain = ignored(":");
@@ -300,7 +301,8 @@ fn signals_are_as_the_caller_set_them_and_none_is_blocked() {
         assert_eq!(plain & (pipe | chld), 0, "{name}: {plain:x}");
         // As nohup(1) does.
         assert_eq!(ignored("trap '' HUP USR1"), plain | hup | usr1, "{name}");
-        // Every Rust program ignores it, which says nothing of the caller.
+        // Every Rust program ignores SIGPIPE: the step must restore the caller's
+        // setting.
         assert_eq!(ignored("trap '' PIPE"), plain | pipe, "{name}");
         assert_eq!(status_inside(name, ":", "SigBlk"), "0000000000000000", "{name}");
     }

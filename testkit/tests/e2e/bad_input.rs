@@ -1,5 +1,5 @@
-//! What a step is given by mistake or by malice: what it was, how the step
-//! ends, and what it says.
+//! Wrong or hostile input: each table has the input, the exit status of the step,
+//! and its message.
 
 mod commands;
 mod layers;
@@ -16,7 +16,7 @@ use testkit::{STEPS, has_init, is_one_line, lesson, rootfs, scratch_place, stder
 
 const OVERLAY: &str = "step08-overlay";
 
-/// A directory that steps are started in: the tables below name what is in it.
+/// A directory in which steps start. The tables below name its contents.
 struct Place(testkit::Scratches);
 
 impl Place {
@@ -44,7 +44,7 @@ impl Place {
     }
 }
 
-/// Fails unless a step has ended so and has said `said` and no more.
+/// Fails unless the step ended with this status and printed only `said`.
 fn ends(output: &Output, name: &str, what: &str, status: i32, said: &str) {
     assert_eq!(output.status.code(), Some(status), "{name}, {what}: {}", stderr(output));
     let said = if said.is_empty() { String::new() } else { format!("{name}: {said}") };
@@ -57,7 +57,7 @@ fn with_root() -> impl Iterator<Item = &'static str> {
     STEPS.iter().copied().filter(|name| has_init(name))
 }
 
-/// What a step was doing when it found `dir` to be no root.
+/// The action of a step that finds that `dir` is not a root.
 fn standing_in(name: &str, dir: &str) -> String {
     if lesson(name).has_layers {
         format!("open the layer {dir}")

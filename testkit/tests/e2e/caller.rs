@@ -1,5 +1,4 @@
-//! What the shell or the script that called a step sees of a key and of a
-//! hangup.
+//! A key or a hangup, as the shell or script that called a step sees it.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -11,8 +10,8 @@ use testkit::procs::{end_of, gone, in_state, naptime, running, token, wait_until
 use testkit::pty::{INTERRUPT, QUIT, SUSPEND, Terminal, keys_work, ordinary, shells};
 use testkit::{bin, steps};
 
-/// Runs a script of the caller's on a terminal, types `key` when its sleep is
-/// there, and returns how the script ended and whether it went on.
+/// Runs the caller's script on a terminal, and types `key` when the command sleeps.
+/// Returns the end of the script, and whether the script continued.
 fn interrupted(shell: &str, script: &str, step: &Path, key: &str) -> (ExitStatus, bool) {
     let time = naptime();
     let mut leader = Command::new(shell);
@@ -20,7 +19,7 @@ fn interrupted(shell: &str, script: &str, step: &Path, key: &str) -> (ExitStatus
     leader.env("STEP", step).env("CONTAINER_ROOTFS", testkit::rootfs());
     let mut terminal = Terminal::start(leader);
     let sleep = running("sleep", &time);
-    // Without its streams, the command is not given the terminal.
+    // The command gets the terminal only with the terminal's streams.
     if !script.contains("</dev/null") && !script.contains("$(") {
         terminal.is_lent_to(sleep);
     }
@@ -97,8 +96,8 @@ fn without_a_key_the_callers_script_goes_on() {
         return;
     }
     for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
-        // Somebody sends the signal to the runner; the command has the status
-        // of one that a key has ended.
+        // First a process, not a key, sends the signal to the runner. Then the
+        // command exits with the status of a command that a key ended.
         for command in ["sleep TIME", "sh -c 'exit 130'"] {
             let time = naptime();
             let mut leader = Command::new(shell);
@@ -123,8 +122,8 @@ fn a_hangup_reaches_the_command_once() {
         return;
     }
     let dir = testkit::scratch_place();
-    // Two that come close together are one to a shell: it must be quick, and
-    // several have to try.
+    // A shell counts two signals that come close together as one signal. So the
+    // command must be quick, and the test tries it several times.
     let busy = "i=0; while [ $i -lt 20000000 ]; do i=$((i+1)); done";
     for (round, name) in (0..3).flat_map(|round| steps().map(move |name| (round, name))) {
         let (mut terminal, token) = (Terminal::shell("/bin/sh"), token());
@@ -143,7 +142,8 @@ fn a_hangup_reaches_the_command_once() {
         terminal.is_lent_to(running("/bin/sh", &token));
         end_of(&mut terminal.hang_up());
         hears("got 1");
-        // The runner takes the lower number first.
+        // The runner takes the signal with the lower number first: SIGHUP before
+        // SIGTERM.
         runner.kill(Signal::SIGTERM);
         hears("end 1");
         gone(&token);

@@ -1,5 +1,5 @@
-//! Nothing is left of a container: no process, no mount and no directory, and
-//! a directory in use is left alone.
+//! A container leaves no process, no mount and no directory, and removes no
+//! directory that is in use.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,10 +14,10 @@ use testkit::{Scratches, bin, containers_work, scratch_place, stderr, stdout, st
 
 const STEP: &str = "step08-overlay";
 
-/// Writes what it is told, and says what it has written so far.
+/// Writes each word that it reads to a file, and prints the words of the file.
 const WRITER: &str = r#"while read word; do echo "$word" >>/log && echo $(cat /log); done"#;
 
-/// Where the containers of one test have their scratch directories.
+/// The place for the scratch directories of the containers in a test.
 struct Place(Scratches);
 
 impl Place {
@@ -31,26 +31,26 @@ impl Place {
         command
     }
 
-    /// What the step makes its directories in.
+    /// The directory in which the step makes its scratch directories.
     fn home(&self) -> PathBuf {
         self.0.path().join(format!("containers-{}", getuid()))
     }
 
-    /// The scratch directories that are there.
+    /// The scratch directories that exist.
     fn scratches(&self) -> Vec<PathBuf> {
         let entries = self.home().read_dir().into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     }
 
-    /// The mounts of a process that have to do with a container of this place.
+    /// The mounts of a process that belong to a container of this place.
     fn mounts(&self, of: &str) -> Vec<String> {
         let mounts = fs::read_to_string(format!("/proc/{of}/mountinfo")).expect("its mounts");
         let place = self.0.path().to_str().expect("UTF-8");
         mounts.lines().filter(|line| line.contains(place)).map(str::to_owned).collect()
     }
 
-    /// Fails unless nothing is left of this place's containers, all of which
-    /// had `token` on their command line.
+    /// Fails if anything is left of this place's containers. Each of them had
+    /// `token` on its command line.
     fn is_clean(&self, token: &str) {
         assert_eq!(having(token), []);
         assert_eq!(self.mounts("self"), [""; 0]);
@@ -59,15 +59,15 @@ impl Place {
     }
 }
 
-/// Tells a [`WRITER`] a word, and hears what it has written.
+/// Gives a [`WRITER`] a word, and returns its answer.
 fn write(child: &mut Child, output: &mut impl BufRead, word: &str) -> String {
     let stdin = child.stdin.as_mut().expect("a pipe");
     writeln!(stdin, "{word}").expect("write a word");
     line(output)
 }
 
-/// The runner's descriptors and its memory in kB, once it has all that it needs:
-/// its command may be there first.
+/// The number of the runner's descriptors, and its memory in kB. Waits until the
+/// runner is ready: the command can be ready earlier.
 fn size(child: &Child) -> (usize, u64) {
     let runner = Proc::of(child);
     let is_signals = |link: &Path| link.as_os_str().to_string_lossy().contains("signalfd");
@@ -84,7 +84,7 @@ fn a_thousand_in_a_row_leave_nothing() {
     }
     let place = Place::new();
     let token = token();
-    // One stays all the while.
+    // The first container runs all the time.
     let (mut first, mut output) = scripted(place.step(), WRITER, &token);
     assert_eq!(write(&mut first, &mut output, "before"), "before");
     let before = size(&first);
@@ -101,14 +101,15 @@ fn a_thousand_in_a_row_leave_nothing() {
     assert!(then.1 <= before.1, "{before:?}, then {then:?}");
     assert_eq!(write(&mut first, &mut output, "after"), "before after");
 
-    // Another takes what the first took, give or take a few pages.
+    // A new container needs as much as the first container, give or take a few
+    // pages.
     let (mut last, mut of_last) = scripted(place.step(), WRITER, &token);
     assert_eq!(write(&mut last, &mut of_last, "last"), "last");
     let after = size(&last);
     assert_eq!(after.0, before.0);
     assert!(after.1 <= before.1 + 64, "{before:?}, then {after:?}");
 
-    // What is looked for below is there as long as a container is.
+    // Show that a running container has mounts: below, none may be left.
     let inside = running("/bin/sh", &token);
     assert!(!place.mounts(&inside.0.to_string()).is_empty());
     for mut child in [first, last] {
@@ -135,7 +136,7 @@ fn two_hundred_at_once_leave_nothing() {
     wait_until("two hundred commands", || {
         having(&token).into_iter().filter(run).count() == children.len()
     });
-    // Main, process 1 and the command of each.
+    // Each container has a runner, a process 1 and a command.
     assert_eq!(having(&token).len(), 3 * children.len());
     assert_eq!(place.scratches().len(), children.len());
     let sizes: Vec<_> = children.iter().map(size).collect();
@@ -166,8 +167,8 @@ fn a_directory_in_use_is_never_touched() {
         panic!("{:?}", place.scratches());
     };
 
-    // Others are killed at every moment of their start, and the next ones look
-    // for what those have left.
+    // Kill other containers at every moment of their start. Each new container
+    // looks for directories that the others left.
     for delay in 0..40 {
         let mut command = place.step();
         command.args(["cat", "-", &token]).stdin(Stdio::piped());
@@ -178,7 +179,8 @@ fn a_directory_in_use_is_never_touched() {
         other.kill().expect("kill the runner");
         end_of(other);
     }
-    // Where the ID of a process means another or none, the lock decides.
+    // In another PID namespace, the ID of a process means another process, or none.
+    // There the lock decides.
     let mut inside = step("step05-pid");
     inside.env("TMPDIR", place.0.path()).args(["/bin/sh", "-c", r#""$0" true && "$0" true"#]);
     let inside = inside.arg(bin(STEP)).output().expect("start a step");
@@ -223,12 +225,12 @@ fn a_scratch_directory_is_for_one_container_and_stays() {
         )
     );
     assert_eq!(write(&mut child, &mut output, "two"), "one two");
-    // Neither an end of its own nor a violent one takes it away.
+    // The directory stays after an ordinary end, and after SIGKILL.
     child.kill().expect("kill the runner");
     end_of(&mut child);
     gone(&token);
     for _ in 0..2 {
-        // The lock of a process goes after its command line.
+        // A process loses its lock after its command line.
         wait_until("the end of a lock", || {
             let next = on_kept().args(["cat", "/log"]).output().expect("start a step");
             stdout(&next) == "one\ntwo"

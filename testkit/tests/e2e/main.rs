@@ -1,9 +1,9 @@
 //! The steps from end to end, as a caller sees them.
 //!
-//! The tests run in threads of one process. A test changes the umask, the
+//! The tests run in threads of one process. So a test changes the umask, the
 //! current directory, the environment, the limits and the signals only of the
-//! programs that it starts, and waits only for its own children. A seccomp
-//! filter is in force in one thread and in what that thread starts.
+//! programs that it starts, and waits only for its own children. A seccomp filter
+//! is in force only in one thread and in the programs that it starts.
 
 mod all;
 mod bad_input;

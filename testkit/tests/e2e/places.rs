@@ -1,5 +1,5 @@
-//! Where scratch directories lie, and whose they may be: what another user has
-//! laid there is not used, and does not keep a container from starting.
+//! The places of scratch directories, and their owners. A step does not use the
+//! directory of another user, and starts its container in the next place.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -16,19 +16,20 @@ use testkit::{
 
 const STEP: &str = "step08-overlay";
 
-/// Says where the upper directory is, in the words of the mount.
+/// Prints the upper directory from the options of the mount.
 const WHERE: &str = "sed -n 's/.*,upperdir=\\([^,]*\\),.*/\\1/p' /proc/self/mountinfo";
 
-/// Fails unless the step was refused with `said` and no more.
+/// Fails unless the step exited with 125 and printed only `said`.
 fn refused(output: &Output, said: &str) {
     let error = stderr(output);
     assert_eq!((output.status.code(), &*error), (Some(125), &*format!("{STEP}: {said}")));
     assert!(is_one_line(STEP, &error), "{error}");
 }
 
-/// A program of the workspace, after `setup` has changed the places where scratch
-/// directories lie; `$TMPDIR` is not set. The root and the programs may lie in these
-/// places: they are bound to `m` and `b` in the current directory, which stays.
+/// A program of the workspace. Before it, `setup` changes the places of scratch
+/// directories; `$TMPDIR` is not set. The root and the programs may be in these
+/// places, so the script binds them to `m` and `b` in the current directory, which
+/// stays.
 fn covered(place: &Path, setup: &str, program: &str) -> Command {
     for dir in ["m", "b"] {
         fs::create_dir(place.join(dir)).expect("make a directory");
@@ -55,7 +56,7 @@ fn placed(setup: &str, script: &str) -> Output {
 /// A file system of 2 GB, and one of 64 MB as Docker gives to a container.
 const LARGE: &str = "mount -t tmpfs -o size=2g,mode=1777 tmpfs";
 const SMALL: &str = "mount -t tmpfs -o size=64m,mode=1777 tmpfs";
-/// One whose files have no user attributes.
+/// A file system whose files have no user attributes.
 const WITHOUT_ATTRIBUTES: &str = "mount -t ramfs ramfs";
 
 #[test]
@@ -77,24 +78,23 @@ fn the_first_place_with_room_and_attributes_is_taken() {
         (all(LARGE, LARGE, LARGE), "/dev/shm"),
         (all(SMALL, LARGE, LARGE), "/tmp"),
         (all(SMALL, SMALL, LARGE), "/var/tmp"),
-        // None has room enough: the one with the most.
+        // No place has enough room: the step takes the place with the most.
         (all(SMALL, SMALL, SMALL), "/dev/shm"),
         (all(SMALL, "mount -t tmpfs -o size=128m tmpfs", SMALL), "/tmp"),
         (all(WITHOUT_ATTRIBUTES, LARGE, LARGE), "/tmp"),
         (all(WITHOUT_ATTRIBUTES, WITHOUT_ATTRIBUTES, LARGE), "/var/tmp"),
         (all(WITHOUT_ATTRIBUTES, WITHOUT_ATTRIBUTES, SMALL), "/var/tmp"),
-        // Another user, or anybody, has the name already.
+        // Another user may write to it, or the name is not a directory.
         (all(LARGE, LARGE, LARGE) + theirs, "/tmp"),
         (all(LARGE, LARGE, LARGE) + file, "/tmp"),
         (all(LARGE, LARGE, LARGE) + fifo, "/tmp"),
-        // Root does without a place of its own.
+        // For root, too, a read-only place does not count.
         (all("mount -t tmpfs -o ro tmpfs", LARGE, LARGE).replace(" && chmod", " || chmod"), "/tmp"),
     ] {
         let output = placed(&setup, WHERE);
         assert_eq!(stderr(&output), "", "{setup}");
         let upper = stdout(&output);
         assert!(upper.starts_with(&format!("{place}/containers-0/")), "{setup}: {upper}");
-        // Nor is anything left of the places that were not taken.
     }
 }
 
@@ -112,7 +112,7 @@ fn where_no_place_is_left_the_remedy_is_named() {
         0 and has mode 777, but must belong to user 0, and no other user may write to it; \
         set TMPDIR to another directory";
     refused(&placed(&setup, ":"), said);
-    // Which it is.
+    // The remedy works.
     let other = format!("{setup}\nmkdir -m 700 /tmp/mine && export TMPDIR=/tmp/mine");
     let output = placed(&other, WHERE);
     assert!(stdout(&output).starts_with("/tmp/mine/"), "{}", stderr(&output));
@@ -146,7 +146,7 @@ fn a_fifo_among_the_scratch_directories_is_not_waited_for() {
     let place = scratch_place();
     let home = place.path().join(format!("containers-{}", getuid()));
     fs::create_dir(&home).expect("make a home");
-    // No process has so high an ID.
+    // No process has an ID this high.
     mkfifo(&home.join("2000000000.0"), Mode::S_IRWXU).expect("make a FIFO");
     let mut command = step(STEP);
     let mut child = command.env("TMPDIR", place.path()).arg("true").spawn().expect("start a step");
@@ -163,7 +163,7 @@ fn under_nohup_memory_is_not_the_place() {
     command.env("CONTAINER_ROOTFS", rootfs()).env_remove("TMPDIR").args(["/bin/sh", "-c", WHERE]);
     let output = command.output().expect("start a shell");
     let upper = stdout(&output);
-    // Logind leaves root's and the system's users' files alone.
+    // logind keeps the files of root and of system users.
     let memory = upper.starts_with("/dev/shm/");
     assert!(!memory || getuid().as_raw() < 1000, "{upper}{}", stderr(&output));
 }
@@ -199,7 +199,7 @@ fn what_a_named_scratch_directory_holds_is_looked_at() {
     }
     assert_eq!(mine.read_dir().expect("a directory").count(), 0);
 
-    // It is made for the caller alone.
+    // Only the caller can enter the new directory.
     assert_eq!(run().status.code(), Some(0));
     assert_eq!(fs::metadata(&kept).expect("look at it").mode() & 0o7777, 0o700);
     // Others can write to it now.
@@ -218,7 +218,7 @@ fn what_a_named_scratch_directory_holds_is_looked_at() {
     common::remove_tree(&kept).expect("remove it");
 }
 
-/// A group of this process besides its own, or any for root.
+/// A second group of this process, or any group for root.
 fn other_group() -> Option<u32> {
     let groups = getgroups().expect("groups");
     let other = groups.into_iter().find(|&group| group != getgid()).map(|group| group.as_raw());
@@ -247,10 +247,10 @@ fn what_is_made_in_a_directory_of_another_group_gets_the_callers() {
     };
     fine(step(STEP).env("TMPDIR", &shared));
     fine(step(STEP).arg("--scratch").arg(shared.join("new")));
-    // The directory itself, too.
+    // The same holds for the directory itself.
     fine(step(STEP).arg("--scratch").arg(&shared));
 
-    // And so does a root that is unpacked there.
+    // The same holds for a root that is unpacked there.
     let root = shared.join("root");
     let mut fetch = Command::new(bin("xtask"));
     fetch.args(["fetch-rootfs", "--from-host", "--dest"]).arg(&root);
@@ -258,7 +258,7 @@ fn what_is_made_in_a_directory_of_another_group_gets_the_callers() {
     assert!(fetched.status.success(), "{}", stderr(&fetched));
     fine(step(STEP).arg("--rootfs").arg(&root));
 
-    // What has another group already is named with it.
+    // If a directory already has another group, the message names the group.
     let upper = shared.join("upper");
     chown(&upper, None, Some(group)).expect("give it to a group");
     let output = step(STEP).arg("--scratch").arg(&shared).arg("true").output();
@@ -281,7 +281,7 @@ fn an_overlay_that_the_kernel_makes_read_only_is_refused() {
     }
     let place = scratch_place();
     fs::create_dir(place.path().join("m")).expect("make a directory");
-    // As many inodes as the scratch directory takes, and none for work/work.
+    // The scratch directory uses all inodes, so that none is left for work/work.
     let mut command = within("mount -t tmpfs -o nr_inodes=5 tmpfs m", STEP);
     command.args(["--scratch", "m/s", "true"]).current_dir(place.path());
     let said = "use the overlay on m/s/merged: it is read-only, because the kernel could not \
@@ -317,7 +317,7 @@ fn a_scratch_directory_of_another_user_is_refused() {
         user 0 and that no other user can write to";
     refused(&run(), &format!("use the scratch directory {}: {why}", kept.display()));
 
-    // A link of another user's leads to what may be any directory of ours.
+    // A link of another user could lead to any directory of ours.
     let link = place.path().join("link");
     chown(&kept, Some(0), Some(0)).expect("take it back");
     symlink(&kept, &link).expect("make a link");

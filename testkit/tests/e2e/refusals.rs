@@ -1,6 +1,5 @@
-//! What hosts refuse: each refusal is brought about, and the step must name
-//! the cause and the remedy. The doctor, called in the same place, must find
-//! the same.
+//! The refusals of hosts. The test causes each refusal: the step must name the
+//! cause and the remedy. The doctor, called in the same place, must find the same.
 
 use std::hint::black_box;
 use std::process::{Command, Output};
@@ -34,7 +33,7 @@ const NO_PROC: &str =
 const ON_OVERLAY: &str = "Invalid argument; the scratch directory is itself on an overlay, \
     as in a container; name a directory on another file system with --scratch or TMPDIR";
 
-/// Fails unless a step was refused `doing` something, for the reason `why`.
+/// Fails unless the step could not do `doing`, for the reason `why`.
 fn refused(output: &Output, name: &str, what: &str, doing: &str, why: &str) {
     let error = stderr(output);
     assert_eq!(output.status.code(), Some(125), "{name}, {what}: {error}");
@@ -44,7 +43,7 @@ fn refused(output: &Output, name: &str, what: &str, doing: &str, why: &str) {
     assert_eq!(stdout(output), "", "{name}, {what}");
 }
 
-/// Fails unless the doctor found one thing that fails, for the reason `why`.
+/// Fails unless the doctor found exactly one failure, for the reason `why`.
 fn diagnosed(output: &Output, what: &str, why: &str) {
     let found = stdout(output);
     assert_eq!(output.status.code(), Some(1), "{what}: {found}{}", stderr(output));
@@ -54,11 +53,10 @@ fn diagnosed(output: &Output, what: &str, why: &str) {
     assert_eq!(found.matches("FAIL").count(), 1, "{what}: {found}");
 }
 
-/// What is refused, to the steps from which on, what is set up before, what
-/// the step was doing, and why it failed.
+/// The refusal, the first step that gets it, the setup, the action of the step, and
+/// the reason.
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
-/// The first step to be refused goes by its number.
 const ROWS: [Row; 14] = [
     (
         "no user namespaces",
@@ -172,7 +170,7 @@ fn the_step_and_the_doctor_name_the_same_cause() {
             command.current_dir(place.path()).output().expect("start a program")
         };
         for name in STEPS.iter().copied() {
-            // Lesson 2 is for root and has no user namespace to be refused.
+            // Lesson 2 needs root, and makes no user namespace.
             if name < from || name == "step02-namespaces" {
                 continue;
             }
@@ -246,7 +244,7 @@ fn a_limit_on_open_files_is_named() {
     }
     for name in steps() {
         let mut refused = 0;
-        // The program's own loader takes one beside the three streams.
+        // The loader of the program needs one descriptor besides the three streams.
         for limit in 5..12 {
             let mut shell = Command::new("sh");
             shell.args(["-c", "ulimit -n $0 && exec \"$@\"", &limit.to_string()]);
@@ -293,7 +291,7 @@ fn a_limit_on_processes_is_named() {
 fn filtered(filters: &[BpfProgram], mut command: Command) -> Output {
     thread::scope(|scope| {
         let run = scope.spawn(|| {
-            // For this thread, and with it for what it starts.
+            // The filter applies to this thread and to the programs that it starts.
             for filter in filters {
                 seccompiler::apply_filter(filter).expect("apply a filter");
             }
@@ -303,8 +301,8 @@ fn filtered(filters: &[BpfProgram], mut command: Command) -> Output {
     })
 }
 
-/// A filter that answers these calls with an error, or nothing where the
-/// filters have no names for this machine.
+/// A filter that answers these calls with an error. Returns nothing if the crate
+/// does not know this machine.
 fn filter(calls: &[(i64, Vec<SeccompRule>)], errno: i32) -> Option<BpfProgram> {
     let machine = std::env::consts::ARCH.try_into().ok()?;
     let (allow, fail) = (SeccompAction::Allow, SeccompAction::Errno(errno as u32));
@@ -313,9 +311,8 @@ fn filter(calls: &[(i64, Vec<SeccompRule>)], errno: i32) -> Option<BpfProgram> {
     Some(filter.try_into().expect("a program"))
 }
 
-/// What Docker's filter does to processes without CAP_SYS_ADMIN: namespaces
-/// are refused, and clone3(2), whose flags no filter can read, is said not to
-/// be there.
+/// The filter that Docker sets for processes without CAP_SYS_ADMIN. It refuses
+/// namespaces, and answers ENOSYS to clone3(2), whose flags a filter cannot read.
 fn docker() -> Option<[BpfProgram; 2]> {
     let namespaces = libc::CLONE_NEWNS
         | libc::CLONE_NEWCGROUP
@@ -342,7 +339,7 @@ fn docker() -> Option<[BpfProgram; 2]> {
     Some([filter(&refuse, libc::EPERM)?, filter(&hide, libc::ENOSYS)?])
 }
 
-/// As the filters of container runtimes from before Linux 5.6 and 5.12.
+/// Like the filters of container runtimes from before Linux 5.6 and 5.12.
 #[test]
 fn a_filter_that_knows_no_new_calls_is_named() {
     if !containers_work() {
@@ -385,7 +382,7 @@ fn a_seccomp_filter_is_named() {
     doctor.arg("doctor");
     diagnosed(&filtered(&docker, doctor), "a filter", SECCOMP);
 
-    // Lesson 1 asks for no namespace.
+    // Lesson 1 makes no namespace.
     let mut command = step("step01-run");
     command.args(["/bin/sh", "-c", "exit 7"]);
     assert_eq!(filtered(&docker, command).status.code(), Some(7));
@@ -440,7 +437,7 @@ fn a_refusal_without_a_known_remedy_has_one_all_the_same() {
             assert!(!cause.contains("cargo xtask doctor"), "{rung}: {found}");
         }
     }
-    // A step that knows no remedy asks the doctor.
+    // A step that knows no remedy refers to the doctor.
     let Some(filter) = filter(&[(libc::SYS_chroot, Vec::new())], libc::EINVAL) else {
         return;
     };
@@ -469,7 +466,7 @@ fn a_filter_that_hides_clone3_hinders_nobody() {
         ]);
         let output = filtered(std::slice::from_ref(&clone3), command);
         assert_eq!(output.status.code(), Some(0), "{name}: {}", stderr(&output));
-        // In lesson 6 there is no /proc to see it in.
+        // Lesson 6 has no /proc that shows it.
         let expected = if name == "step06-chroot" { "" } else { "Seccomp:\t2" };
         assert_eq!(stdout(&output), expected, "{name}");
     }

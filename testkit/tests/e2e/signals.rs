@@ -1,4 +1,4 @@
-//! Signals reach the command, and whoever ends the runner ends the container.
+//! Signals reach the command, and the end of the runner ends the container.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -17,16 +17,17 @@ use testkit::{
     stdout, step, steps, tempdir,
 };
 
-/// Waits for its own end, whatever it is: its standard input stays open.
+/// A command that waits: its standard input stays open.
 fn waiting(name: &str, token: &str) -> Child {
     let mut command = step(name);
-    // In a group of its own, and not an orphaned one, which cannot be stopped.
+    // In its own process group, which is not orphaned: the kernel does not stop an
+    // orphaned group.
     command.args(["cat", "-", token]).process_group(0).stdin(Stdio::piped());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("start a step")
 }
 
-/// Sends a signal by its number: nix has no names for the real-time ones.
+/// Sends a signal by its number: nix has no names for real-time signals.
 fn send(to: Proc, number: i32) {
     let status = Command::new("sh").args(["-c", &format!("kill -{number} {}", to.0)]).status();
     assert!(status.expect("start a shell").success(), "send {number}");
@@ -58,7 +59,7 @@ fn a_command_that_a_signal_ends_ends_the_runner() {
         return;
     }
     for number in [1, 2, 3, 10, 12, 14, 15, 40].into_iter().filter(|n| !ignored(*n)) {
-        // Process 1 ignores what it has no handler for.
+        // Process 1 ignores signals without a handler.
         for name in steps().filter(|name| *name != "step05-pid") {
             let token = token();
             let mut child = waiting(name, &token);
@@ -81,7 +82,7 @@ fn a_command_that_is_process_1_ignores_what_it_does_not_handle() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
         assert!(Proc::of(&child).kill(signal));
     }
-    // It is there and reads.
+    // The command still runs and reads.
     drop(child.stdin.take());
     assert_eq!(end_of(&mut child).code(), Some(1));
 
@@ -104,7 +105,7 @@ fn no_signal_is_lost_while_a_container_starts() {
             while Instant::now() < until {}
             assert!(Proc::of(&child).kill(Signal::SIGTERM));
             let status = end_of(&mut child);
-            // Of the signal itself before it is blocked.
+            // Before the runner blocks the signal, the signal itself ends it.
             let ended = status.code() == Some(143) || status.code().is_none();
             assert!(ended, "{name} after {delay}: {status}");
             gone(&token);
@@ -128,13 +129,13 @@ fn stopped_and_continued_it_goes_on() {
         runner.kill(Signal::SIGCONT);
         in_state(runner, "S");
 
-        // Stopped from outside, the command stays so until it is continued.
+        // A signal from outside stops the command. It stays stopped until SIGCONT.
         command.kill(Signal::SIGSTOP);
         in_state(command, "T");
         runner.kill(Signal::SIGCONT);
         in_state(command, "S");
 
-        // This one the runner can hand on.
+        // The runner can pass on this signal.
         runner.kill(Signal::SIGTSTP);
         in_state(runner, "T");
         if name != "step05-pid" {
@@ -171,7 +172,7 @@ fn a_command_that_ignores_everything_can_be_killed() {
         runner.kill(Signal::SIGKILL);
         assert_eq!(end_of(&mut child).code(), None, "{name}");
         if !has_pid_namespace(name) {
-            // A grandchild is nobody's before there is a PID namespace.
+            // Without a PID namespace, the kernel does not end grandchildren.
             wait_until("the shell's end", || having(&token) == [cat]);
             drop(child.stdin.take());
         }
@@ -202,12 +203,11 @@ fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
             while Instant::now() < until {}
             child.kill().expect("kill the runner");
             end_of(&mut child);
-            // Its standard input is still open: nothing ends by itself.
+            // Its standard input is still open, so it does not end by itself.
             gone(&token);
         }
     }
-    // A process closes what it had open, with the lock, after it has lost its
-    // command line.
+    // A process loses its command line first, and then its open files and the lock.
     for dir in scratch.path().join(format!("containers-{}", getuid())).read_dir().expect("a home") {
         let dir = dir.expect("an entry").path();
         wait_until("the end of a lock", || {
@@ -215,7 +215,7 @@ fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
             Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok()
         });
     }
-    // Their scratch directories go with the next start.
+    // The next start removes the scratch directories.
     let output = step("step08-overlay").arg("true").env("TMPDIR", scratch.path()).output();
     assert_eq!(stderr(&output.expect("start a step")), "");
     assert_eq!(scratch.path().read_dir().expect("a directory").count(), 0);
@@ -232,7 +232,8 @@ fn process_1_reaps_a_thousand_orphans() {
             (: | sh -c 'kill -40 $$' &); echo done; read line";
         let (mut child, mut output) = scripted(step(name), script, &token);
         assert_eq!(line(&mut output), "done", "{name}");
-        // Not the parent of what runs /bin/sh: the last orphans may still do.
+        // Do not look for the parent of /bin/sh: the last orphans may also run
+        // /bin/sh.
         let init = Proc::of(&child).children()[0];
         wait_until("the end of all zombies", || init.children().len() == 1);
         assert_eq!(init.children(), [running("/bin/sh", &token)], "{name}");
@@ -248,8 +249,8 @@ fn what_the_command_leaves_in_the_background_ends_with_it() {
     }
     for name in steps().filter(|name| has_pid_namespace(name)) {
         let token = token();
-        // It holds the pipes that `output` reads to the end, and ignores what
-        // can be ignored.
+        // The process holds the pipes that `output` reads to the end, and ignores
+        // every signal that it can ignore.
         let script = "trap '' HUP INT TERM; exec 3<&0; \
             : | sh -c 'while :; do sleep 1000; done' \"$0\" <&3 & exit 3";
         let output = step(name).args(["/bin/sh", "-c", script, &token]).output();
@@ -257,7 +258,8 @@ fn what_the_command_leaves_in_the_background_ends_with_it() {
         assert_eq!(output.status.code(), Some(3), "{name}: {}", stderr(&output));
         assert_eq!(having(&token), [], "{name}");
     }
-    // Without a PID namespace it stays, and the runner does not wait for it.
+    // Without a PID namespace the process stays, and the runner does not wait for
+    // it.
     for name in steps().filter(|name| !has_pid_namespace(name)) {
         let token = token();
         let script = "exec 3<&0; : | cat - \"$0\" <&3 & exit 3";
@@ -274,7 +276,7 @@ fn a_command_with_a_session_of_its_own_is_told_as_well() {
     if !containers_work() {
         return;
     }
-    // INT, QUIT, TERM: the first two are those that a terminal sends.
+    // INT, QUIT, TERM. A terminal sends the first two.
     for number in [2, 3, 15].into_iter().filter(|number| !ignored(*number)) {
         for name in steps().filter(|name| has_init(name)) {
             let token = token();
@@ -306,7 +308,7 @@ fn an_interrupt_to_the_whole_group_reaches_the_command_once() {
             .to_owned()
             + IDLE;
         let mut leader = Command::new("sh");
-        // The terminal is there, but standard input is a pipe without an end.
+        // The terminal exists, but standard input is a FIFO that does not end.
         leader.args(["-c", r#"mkfifo "$0" && exec "$@" <>"$0""#]).arg(dir.path().join(name));
         leader.arg(bin(name)).args(["/bin/sh", "-c", &script, &token]);
         leader.env("CONTAINER_ROOTFS", testkit::rootfs());
@@ -326,10 +328,10 @@ fn what_the_command_sends_to_its_group_comes_once_and_stays_inside() {
         return;
     }
     for name in steps() {
-        // The caller counts as well; with a session of its own, or this test
-        // would be told, too.
+        // The caller counts its signals, too. The new session keeps the signal away
+        // from this test.
         let script = r#"trap 'm=$((m+1))' USR1; "$@"; echo caller $m"#;
-        // The command itself, and then a child of it.
+        // The command itself sends it, and then a child of the command.
         for kill in ["kill -USR1 0", "sh -c \"trap '' USR1; kill -USR1 0\""] {
             let inside =
                 format!("trap 'n=$((n+1))' USR1; {kill}; sleep 0.1; sleep 0.1; echo in $n");
@@ -362,7 +364,7 @@ fn what_is_sent_to_the_callers_group_reaches_the_command_once() {
             let runner = Proc::of(&child);
             send(Proc(-runner.0), number);
             assert_eq!(line(&mut output), "got 1", "{name}: signal {number}");
-            // The runner takes the lower number first.
+            // The runner takes the signal with the lower number first.
             runner.kill(Signal::SIGTERM);
             assert_eq!(line(&mut output), "end 1", "{name}: signal {number}");
             assert_eq!(end_of(&mut child).code(), Some(4), "{name}: signal {number}");
@@ -378,7 +380,7 @@ fn the_command_ignores_and_blocks_what_the_caller_does() {
     let can_block = Command::new("env").args(["--block-signal=USR1", "true"]).output();
     let block = can_block.is_ok_and(|tried| tried.status.success());
     if !block {
-        skip("there is no env here that blocks signals; a part is not tried");
+        skip("env on this host cannot block signals; a part is not tried");
     }
     let state = |trap: &str, program: &[&str]| {
         let token = token();
@@ -429,7 +431,7 @@ fn the_command_cannot_trace_process_1() {
     if !containers_work() {
         return;
     }
-    // The kernel opens this file for those that it lets trace; ptrace(2).
+    // The kernel opens this file only for a process that may trace; ptrace(2).
     let script = "(exec 3<>/proc/$$/mem) && echo itself; (exec 3<>/proc/1/mem) || echo not 1; \
         cat /proc/1/environ; ls -l /proc/1/exe";
     // Lesson 6 has no /proc of its own.
@@ -452,7 +454,7 @@ fn a_runner_that_has_handed_on_thousands_of_signals_has_not_grown() {
         assert_eq!(line(&mut output), "ready", "{name}");
         let runner = Proc::of(&child);
         let size = || (runner.descriptors().len(), runner.memory());
-        // Once it has handed one on, it has all that it will ever need.
+        // After the first signal, the runner has all memory that it needs.
         runner.kill(Signal::SIGUSR1);
         assert_eq!(line(&mut output), "got", "{name}");
         let (descriptors, memory) = size();
@@ -461,7 +463,7 @@ fn a_runner_that_has_handed_on_thousands_of_signals_has_not_grown() {
         }
         let (descriptors_then, memory_then) = size();
         assert_eq!(descriptors, descriptors_then, "{name}");
-        // The kernel counts in pages, and not to the last one.
+        // The kernel counts pages, and is not exact to the last page.
         assert!(memory_then <= memory + 64, "{name}: {memory} kB, then {memory_then} kB");
         runner.kill(Signal::SIGTERM);
         assert_eq!(end_of(&mut child).code(), Some(6), "{name}");

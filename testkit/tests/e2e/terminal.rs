@@ -1,4 +1,4 @@
-//! A container on a terminal: keys, jobs, the window, and the terminal's state
+//! A container on a terminal: keys, jobs, the window, and the state of the terminal
 //! afterwards.
 
 use std::path::Path;
@@ -111,7 +111,7 @@ fn the_runner_is_a_job_of_the_callers_shell() {
         terminal.is_lent_to(caller);
         assert!(terminal.run("jobs").contains("Running"), "{name} {shell}");
 
-        // From bash without a SIGCONT: the runner has the terminal, then.
+        // bash sends no SIGCONT here: it only gives the terminal to the runner.
         terminal.line("fg");
         wait_until("fg", || terminal.foreground() != caller.group().unwrap_or_default());
         terminal.keys(INTERRUPT);
@@ -129,7 +129,7 @@ fn a_job_in_the_background_waits_for_the_terminal() {
     for (name, shell) in ordinary().flat_map(|name| shells().map(move |shell| (name, shell))) {
         let mut terminal = Terminal::shell(shell);
         let token = token();
-        // Not `read`, which in busybox waits for a key before it tries to read.
+        // `read` does not work here: in busybox it waits for a key before it reads.
         terminal.run(&format!("{name} sh -c 'echo =$(head -n 1); exit 6' {token} &"));
         let reader = running("sh", &token);
         let runner = running(name, &token);
@@ -164,7 +164,7 @@ fn a_runner_that_is_stopped_itself_goes_on() {
             in_state(sleep, "S");
             terminal.is_lent_to(sleep);
         }
-        // And with a command that somebody else stops.
+        // The same when another process stops the command.
         sleep.kill(Signal::SIGSTOP);
         in_state(runner, "T");
         terminal.see("host> ");
@@ -191,14 +191,14 @@ fn without_a_shell_outside_nothing_is_stopped_for_good() {
         let sleep = running("sleep", &time);
         terminal.is_lent_to(sleep);
 
-        // Nobody could ever say `fg`.
+        // No shell could type `fg`.
         terminal.keys(SUSPEND);
         terminal.see("^Z");
         in_state(sleep, "S");
         in_state(runner, "S");
         terminal.is_lent_to(sleep);
 
-        // Somebody else stopped it and will continue it.
+        // Another process stopped the command and will continue it.
         sleep.kill(Signal::SIGSTOP);
         in_state(sleep, "T");
         in_state(runner, "S");
@@ -217,8 +217,8 @@ fn a_reader_that_will_never_have_the_terminal_ends() {
     }
     for name in ordinary() {
         let token = token();
-        // A job in the background, begun when its shell has ended: nobody is
-        // left that could move it.
+        // A background job that begins after the end of its shell: no process can
+        // move it to the foreground.
         let orphaned = r#"(while [ -d /proc/$$ ]; do :; done; exec "$@") <&3 3<&- &"#;
         let script = format!(r#"set -m; sh -c '{orphaned}' sh "$@" 3<&0 & sleep 1000"#);
         for trap in ["", "trap '' HUP; "] {
@@ -228,7 +228,7 @@ fn a_reader_that_will_never_have_the_terminal_ends() {
             leader.env("CONTAINER_ROOTFS", testkit::rootfs());
             let terminal = &mut Terminal::start(leader);
             terminal.see("begun");
-            // The leader has it on its command line as well.
+            // The leader also has the token on its command line.
             wait_until("the runner's end", || having(&token) == [Proc::of(&terminal.leader)]);
             Proc::of(&terminal.leader).kill(Signal::SIGKILL);
             end_of(&mut terminal.leader);
@@ -280,7 +280,7 @@ fn the_terminal_is_as_it_was() {
         assert_eq!(terminal.foreground(), caller, "{name}");
         assert_eq!(terminal.run("echo =$?"), "=137\n", "{name}");
 
-        // Before the command is there, too.
+        // The same before the command starts.
         terminal.run(&format!("{name} /no/such/command"));
         assert_eq!(terminal.foreground(), caller, "{name}");
         assert_eq!(terminal.run("echo =$?"), "=127\n", "{name}");
@@ -351,7 +351,7 @@ fn a_pipeline_shares_the_terminal() {
             "{name}"
         );
 
-        // As less(1) does: it reads the keys while the step still writes.
+        // Like less(1), which reads the keys while the step still writes.
         let time = naptime();
         let pager = "cat <&0 >/dev/null & read a </dev/tty; echo =$a; read a </dev/tty";
         terminal.line(&format!("{name} sh -c 'echo; sleep {time}; :' | sh -c '{pager}'"));
@@ -366,7 +366,7 @@ fn a_pipeline_shares_the_terminal() {
             let time = naptime();
             terminal.line(&format!("{name} sleep {time} | cat"));
             let asleep = running("sleep", &time);
-            // Until it is there, the shell's own child would ignore the key.
+            // Before that, the child of the shell would ignore the key.
             let shell = Proc::of(&terminal.leader);
             wait_until("cat", || shell.children().iter().any(|child| child.words() == ["cat"]));
             terminal.keys(SUSPEND);
@@ -408,8 +408,8 @@ fn a_command_in_the_background_uses_no_processor_to_wait_for_the_terminal() {
         let token = token();
         terminal.line(&format!("{name} sh -c 'echo beg\"\"un; exec cat - {token}' &"));
         terminal.see("begun");
-        // It is stopped, or as process 1 it has failed: it must not go on
-        // asking.
+        // The command is stopped, or as process 1 has failed. It must not try again
+        // and again.
         wait_until("rest", || {
             let all = having(&token);
             let ticks = || all.iter().map(|proc| proc.ticks()).sum::<i64>();

@@ -1,5 +1,5 @@
-//! A course that another user can change is not used: neither its root nor its
-//! checks are run.
+//! A course that another user can change: a step uses neither its root nor its
+//! checks.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -10,8 +10,7 @@ use testkit::{bin, containers_work, is_root, rootfs, skip, stderr, stdout};
 
 const LESSON: &str = "step01-run";
 
-/// Lays out what looks like the course, with a root that has `/caught`, and
-/// checks that say so.
+/// Makes a false course, with a root, and with checks that print `caught`.
 fn lay_out(course: &Path) {
     fs::create_dir_all(course.join(LESSON)).expect("make a directory");
     fs::write(course.join(LESSON).join("Cargo.toml"), "[package]\n").expect("write a manifest");
@@ -24,7 +23,7 @@ fn a_course_that_another_user_can_change_is_left_alone() {
     if !containers_work() {
         return;
     }
-    // Below what is laid out, and not in the course where it was built.
+    // Copies: a program in the target directory of this course finds this course.
     let programs = testkit::tempdir();
     for program in ["step06-chroot", "xtask"] {
         testkit::copy_program(&bin(program), &programs.path().join(program));
@@ -33,7 +32,7 @@ fn a_course_that_another_user_can_change_is_left_alone() {
     let rows: [(&str, u32, bool); 9] = [
         ("", 0o755, true),
         ("course", 0o755, true),
-        // As /tmp is.
+        // Like /tmp.
         ("", 0o1777, true),
         ("", 0o777, false),
         ("course", 0o777, false),
@@ -80,7 +79,7 @@ fn a_course_that_another_user_can_change_is_left_alone() {
 
         let verified = start("xtask").args(["verify", "1"]).output().expect("start xtask");
         assert_ne!(stdout(&verified), "caught", "{what} {bits:o}");
-        // Cargo has built what is there, and runs it.
+        // The variable shows that cargo builds and runs this course.
         let mut trusted = start("step06-chroot");
         trusted.env("CARGO_MANIFEST_DIR", course.join("xtask"));
         let trusted = trusted.args(["/bin/sh", "-c", "exit 7"]).output().expect("start a step");

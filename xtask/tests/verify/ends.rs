@@ -72,7 +72,7 @@ fn a_command_that_spins_ends_with_an_interrupt() {
     running.process_group(0).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = running.spawn().expect("start xtask");
     let mut said = BufReader::new(running.stdout.take().expect("a pipe"));
-    while !line(&mut said).ends_with("there is no such option") {}
+    while !line(&mut said).ends_with("the option does not exist") {}
     // The next thing that it does is to spin, here for a tenth of a second.
     wait_until("a command that spins", || {
         holders(&left).into_iter().any(|(process, _)| process.ticks() > 10)

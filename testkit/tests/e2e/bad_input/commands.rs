@@ -7,19 +7,19 @@ use testkit::{containers_work, has_init, rootfs, step, steps};
 
 use super::*;
 
-/// The head of a program for `machine`, with its loader's name; elf(5).
+/// The start of a program for `machine`, with the name of its loader; elf(5).
 fn elf(machine: [u8; 2], loader: &str) -> Vec<u8> {
     let mut elf = vec![0; 64 + 56];
     elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     elf[16] = 2; // a program
     elf[18..20].copy_from_slice(&machine);
     elf[20] = 1; // the version
-    elf[32] = 64; // where the segments are listed
+    elf[32] = 64; // the offset of the segment table
     elf[52] = 64; // the size of this header
-    elf[54] = 56; // the size of a segment's
-    elf[56] = 1; // how many there are
-    elf[64] = 3; // it names the loader
-    elf[72] = 120; // where that is
+    elf[54] = 56; // the size of a segment's header
+    elf[56] = 1; // the number of segments
+    elf[64] = 3; // the type: names the loader
+    elf[72] = 120; // the offset of the name
     elf[96] = u8::try_from(loader.len() + 1).expect("a short name");
     elf.extend(loader.bytes());
     elf.push(0);
@@ -31,11 +31,11 @@ fn a_command_that_cannot_be_executed_says_why() {
     if !containers_work() {
         return;
     }
-    // `#!` takes neither a newline nor more than 255 bytes.
+    // `#!` allows no newline, and at most 255 bytes.
     let layer = testkit::scratch_place();
     let this = fs::read(std::env::current_exe().expect("a test has a path")).expect("read it");
     let machine = [this[18], this[19]];
-    // Not this one, whichever it is.
+    // Any machine but this.
     let other = [machine[0] ^ 0x55, machine[1]];
     let found = layer.path().to_str().expect("UTF-8");
     let through = |link: &str| format!("#!LAYER/{link}\n").into_bytes();
@@ -77,7 +77,7 @@ fn a_command_that_cannot_be_executed_says_why() {
         let dir = if name == OVERLAY { "" } else { found };
         for (file, content, why) in &rows {
             let at = layer.path().join(file);
-            // What it names, it names as its step sees it.
+            // A file names another file by the path that the step sees.
             let content = match str::from_utf8(content) {
                 Ok(text) => text.replace("LAYER", dir).into_bytes(),
                 Err(_binary) => content.clone(),

@@ -34,8 +34,8 @@ fn layers_that_cannot_lie_on_each_other_are_refused_in_one_line() {
         let said = format!("mount the overlay on s/merged: {why}");
         let told = output.status.code() == Some(125) && stderr(&output).ends_with(&said);
         assert!(told, "{layers:?}: {}", stderr(&output));
-        // The root of the host and its /proc are another user's, which is said
-        // beforehand.
+        // / and /proc of the host belong to another user, so the step prints a
+        // warning first.
         let lines = if layers[0].starts_with('/') && !is_root() { 2 } else { 1 };
         assert_eq!(stderr(&output).lines().count(), lines, "{layers:?}: {}", stderr(&output));
         assert!(stderr(&output).lines().all(|line| is_one_line(OVERLAY, line)), "{layers:?}");
@@ -65,7 +65,7 @@ fn sixty_layers_are_read_whatever_their_names_are() {
         ends(&output, OVERLAY, name, 0, "");
         assert_eq!(stdout(&output), format!("{}{count}", dir(1)));
     }
-    // More than mount(2) can be told of.
+    // More names than mount(2) takes.
     let mut command = place.step(OVERLAY);
     command.args((0..500).flat_map(|_| ["--lower", "root"])).arg("true");
     let said =
@@ -87,7 +87,7 @@ fn a_layer_of_another_user_is_told_beforehand() {
             std::os::unix::fs::chown(file, Some(65534), Some(65534)).expect("give it away");
         }
     } else {
-        // Root's, on every host.
+        // This directory belongs to root on every host.
         symlink("/usr/share", &layer).expect("make a link");
     }
     let of = |layer: &Path| {

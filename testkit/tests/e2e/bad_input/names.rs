@@ -1,4 +1,4 @@
-//! Names and ways that a directory can have.
+//! Odd names of directories, and odd paths to them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,8 +12,8 @@ use testkit::{containers_work, lesson, rootfs, scratch_place, stderr, stdout, st
 
 use super::*;
 
-/// Names a root, a layer and a scratch directory `name` and fails unless each
-/// is what the step uses.
+/// Names a root, a layer and a scratch directory `name`. Fails unless the step uses
+/// each of them.
 fn arrives(place: &Path, name: &OsStr) -> Result<(), TestCaseError> {
     let [roots, layers, scratches] = ["roots", "layers", "scratches"].map(|dir| {
         fs::create_dir_all(place.join(dir)).expect("make a directory");
@@ -28,7 +28,7 @@ fn arrives(place: &Path, name: &OsStr) -> Result<(), TestCaseError> {
         command.current_dir(place).arg("--rootfs").arg(&roots);
         let output = command.args(["ls", "-di", "/"]).output().expect("start a step");
         prop_assert_eq!(stderr(&output), "", "{}", step_name);
-        // An overlay is a file system of its own.
+        // An overlay is a separate file system.
         let root = fs::metadata(rootfs()).expect("a root").ino().to_string();
         let same = stdout(&output).split_whitespace().next() == Some(&*root);
         prop_assert!(same || lesson(step_name).has_layers, "{}: {}", step_name, stdout(&output));
@@ -80,8 +80,8 @@ fn whatever_bytes_a_name_is_made_of_it_arrives() {
         return;
     }
     let any = prop::collection::vec(any::<u8>(), 1..200);
-    // What means something somewhere, and often: a name that is not UTF-8
-    // never comes near the options of the mount.
+    // Half of the names consist of characters with a special meaning. A name that
+    // is not UTF-8 never gets into the options of the mount.
     let text = prop::collection::vec(prop::sample::select(&b"ab:,\\ =\n\"'$."[..]), 1..200);
     let name = prop_oneof![any, text].prop_map(|mut name| {
         name.retain(|byte| !matches!(byte, 0 | b'/'));
@@ -106,7 +106,7 @@ fn every_way_to_a_directory_will_do() {
     symlink("link", at("link-to-link")).expect("make a link");
     symlink(at("a"), at("absolute-link")).expect("make a link");
     let absolute = at("a").into_os_string().into_string().expect("UTF-8");
-    // Just short of what a path can be, with /merged below it.
+    // Almost the longest possible path, with /merged below it.
     let mut deep = absolute.clone();
     while deep.len() < 4000 {
         let part = (4080 - deep.len()).min(201) - 1;
@@ -137,7 +137,7 @@ fn every_way_to_a_directory_will_do() {
         ends(&output, OVERLAY, way, 0, "");
         assert_eq!(stdout(&output), "found", "{way}");
 
-        // As a scratch directory, it has the file in its upper.
+        // As a scratch directory, it has the new file in upper.
         let mut command = place.step(OVERLAY);
         command.args(["--scratch", way, "/bin/sh", "-c", "echo x >/x"]);
         ends(&command.output().expect("start a step"), OVERLAY, way, 0, "");

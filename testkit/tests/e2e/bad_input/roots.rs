@@ -1,4 +1,4 @@
-//! Roots that are none, or lack something.
+//! Directories that are not roots, and roots that lack something.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -68,7 +68,7 @@ fn a_root_that_may_not_be_reached_is_refused_in_one_line() {
     lock(0o000);
     let why = "Permission denied; let this user enter it and each directory above it (chmod +x)";
     for name in with_root() {
-        // Root of a user namespace is root in the caller's own directories.
+        // Inside, root of the user namespace may enter the caller's directories.
         let rows: [(&str, i32, String); 2] = [
             ("locked/root/../../root", 0, String::new()),
             ("/proc/1/root/x", 125, format!("{}: {why}", standing_in(name, "/proc/1/root/x"))),
@@ -116,14 +116,14 @@ fn a_root_that_lacks_something_says_what() {
         }
     }
 
-    // Its own, since /proc in it will change.
+    // A separate copy, because the test changes its /proc.
     let copied = Command::new("cp").arg("-a").arg(rootfs()).arg(place.path().join("own")).status();
     assert!(copied.expect("start cp").success());
     let outside = place.path().join("outside");
     fs::create_dir(&outside).expect("make a directory");
     fs::create_dir(place.path().join("own/inside")).expect("make a directory");
     let absolute = outside.to_str().expect("UTF-8");
-    // As many steps up as it takes to be at the host's root.
+    // More steps up than the root is deep.
     let relative = format!("{}{absolute}", "../".repeat(40));
     let proc = place.path().join("own/proc");
     let is_a_file = "mount proc on /proc: Not a directory; \
@@ -134,7 +134,7 @@ fn a_root_that_lacks_something_says_what() {
         ("a file", "", 125, is_a_file),
         ("a link", "gone", 125, nowhere),
         ("a link", "proc", 125, &is_a_loop),
-        // What a link means, it means inside.
+        // The kernel follows a link inside the root.
         ("a link", absolute, 125, nowhere),
         ("a link", &relative, 125, nowhere),
         ("a link", "/inside", 0, ""),
@@ -152,7 +152,7 @@ fn a_root_that_lacks_something_says_what() {
             _ => {}
         }
         let what = format!("/proc is {kind} {target}");
-        // With a process there, it is a mounted proc.
+        // A mounted proc has a process 1.
         let look = "if test -e /inside/1/stat; then echo proc; fi";
         for name in ["step07-proc", OVERLAY] {
             let mut command = place.step(name);

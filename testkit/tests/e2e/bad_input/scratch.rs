@@ -1,4 +1,4 @@
-//! Scratch directories that cannot be, and file systems that are odd.
+//! Impossible scratch directories, and odd file systems.
 
 use std::fs;
 
@@ -73,8 +73,8 @@ fn where_the_environment_says_nothing_or_little_a_container_runs() {
     assert_eq!(place.path().join("empty").read_dir().expect("a directory").count(), 0);
 }
 
-/// What is odd, which step, what is set up before it, its words, its exit
-/// status and what it says.
+/// The oddity, the step, the setup, the words of the command line, the exit status
+/// and the message.
 type OddRow<'a> = (&'a str, &'a str, &'a str, &'a [&'a str], i32, String);
 
 #[test]
@@ -139,7 +139,7 @@ fn a_file_system_that_is_odd_does_no_harm_or_is_named() {
         ("read-only", eight, read_only, write, 0, String::new()),
         ("noexec", six, noexec, root, 126, no_exec.into()),
         ("noexec", seven, noexec, root, 126, no_exec.into()),
-        // The overlay is a mount of its own, with its own flags.
+        // The overlay is a separate mount with its own flags.
         ("noexec", eight, noexec, root, 0, String::new()),
         ("full", eight, full, scratch, 125, format!("{making}/s: {no_room}")),
         ("full", eight, full_then, scratch, 125, format!("{making}/s/work: {no_room}")),
@@ -155,8 +155,8 @@ fn a_file_system_that_is_odd_does_no_harm_or_is_named() {
         ),
     ];
     for (what, name, setup, words, status, said) in rows {
-        // As in a container: the kernel lays one overlay on another, and no
-        // third.
+        // The kernel mounts an overlay on an overlay, but not a third level. In a
+        // container, the root may already be on an overlay.
         if what.contains("overlay") && on_overlay_itself {
             skip("the root is on an overlay already");
             continue;
