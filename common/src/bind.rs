@@ -112,7 +112,7 @@ pub fn link_in(rootfs: &Path, link: &str, target: &str) -> Result<()> {
 
 fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
     let doing = || format!("open {} in the root", path.display());
-    // The name of the result is one of proc's.
+    // The name of the result is a path in /proc.
     ensure!(host::has_proc(), "{}: {NO_PROC}", doing());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = fcntl::open(rootfs, flags, Mode::empty());

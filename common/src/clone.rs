@@ -107,7 +107,7 @@ pub(crate) fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
     let (first, second) = if cfg!(target_arch = "s390x") { (NONE, flags) } else { (flags, NONE) };
     #[allow(unsafe_code, reason = "nix's clone wants a stack and a function")]
     // SAFETY: the child gets a copy of this process, as after fork(2). The
-    // process has one thread, so no lock is held by another. Zero is valid for
+    // process has one thread, so no other thread holds a lock. Zero is valid for
     // the stack and for the pointers that the flags do not ask for.
     let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, NONE, NONE, NONE) };
     Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))

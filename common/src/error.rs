@@ -29,8 +29,7 @@ impl std::error::Error for Failure {}
 
 /// Sets the name that [`note`] and error lines begin with.
 pub(crate) fn speak_as(name: &'static str) {
-    // Called once, at the start of `main`. A second call would be a bug, but a
-    // harmless one.
+    // Called once, at the start of `main`. A second call would do no harm.
     let _ = NAME.set(name);
 }
 

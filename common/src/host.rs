@@ -43,7 +43,7 @@ pub(crate) fn is_nowhere() -> bool {
     env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Whether `/proc` is a proc, and no symbolic link to one.
+/// Whether `/proc` is a mounted proc, and not a symbolic link.
 pub(crate) fn has_proc() -> bool {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let found = open("/proc", flags, Mode::empty()).and_then(|proc| fstatfs(&proc));

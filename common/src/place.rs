@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process, thread};
 
-/// A directory for one test, in memory where there is a place for that.
+/// A directory for one test, in memory if there is a place in memory.
 pub(crate) struct Place(PathBuf);
 
 impl Place {

@@ -13,7 +13,7 @@ pub enum Program {
     Static,
     /// The loader that its file names, and maybe libraries.
     Dynamic(PathBuf),
-    /// The interpreter of its `#!` line, which is empty when that names none.
+    /// The interpreter in its `#!` line. Empty if the line names no interpreter.
     Script(PathBuf),
 }
 
@@ -106,8 +106,8 @@ mod tests {
         let mut elf = vec![0; 64 + 56 + 16];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
         elf[32] = 64; // program headers begin
-        elf[54] = 56; // size of one
-        elf[56] = 1; // how many
+        elf[54] = 56; // size of a program header
+        elf[56] = 1; // their number
         elf[64] = 3; // PT_INTERP
         elf[72] = 120; // its offset
         elf[96] = 11; // its length

@@ -77,7 +77,7 @@ mod tests {
             }
             changeable(&inner, 1).expect("look").is_none()
         };
-        // The place for it may itself be one that others can change.
+        // Other users may be able to change the directory of the test itself.
         if changeable(&dir, 0).expect("look").is_none() {
             assert!(modes(0o755, 0o700));
             assert!(modes(0o1777, 0o755));

@@ -20,12 +20,12 @@ impl Place {
         }
     }
 
-    /// A walk that has come to the directory `name` of the tree.
+    /// A walk that has reached the directory `name` of the tree.
     fn walk_to<'a>(&self, tree: &'a Path, name: &str, most: usize) -> Walk<'a> {
         let above = fs::File::open(self.path("")).expect("open").into();
         let mut walk = Walk::new(above, c"tree".to_owned(), tree, most);
         while walk.levels.last().is_none_or(|level| level.name.to_bytes() != name.as_bytes()) {
-            assert!(walk.step(), "it never comes to {name}");
+            assert!(walk.step(), "the walk does not reach {name}");
         }
         walk
     }
@@ -36,12 +36,12 @@ fn end(mut walk: Walk<'_>) -> Result<()> {
     walk.end()
 }
 
-/// A mode that nobody would choose.
+/// A mode that no directory has by chance.
 const MODE: u32 = 0o751;
 
 #[test]
 fn a_directory_that_is_moved_away_takes_the_removal_nowhere() {
-    // With the directories above open, and with one that has to be found again.
+    // First with the upper directories open; then the walk must open them again.
     for most in [DESCRIPTORS, 1] {
         let place = Place::new();
         place.files(&["tree/a/b/c/x", "tree/a/other/x", "tree/other/x"]);
@@ -52,7 +52,7 @@ fn a_directory_that_is_moved_away_takes_the_removal_nowhere() {
         let tree = place.path("tree");
         let walk = place.walk_to(&tree, "c", most);
         fs::rename(place.path("tree/a/b"), place.path("outside/b")).expect("move");
-        end(walk).expect("what is in the tree can be removed");
+        end(walk).expect("remove the tree");
         assert!(!tree.exists(), "{most}");
         for file in ["outside/other/x", "outside/c/x", "outside/x"] {
             assert!(place.path(file).exists(), "{most}: {file}");
@@ -66,7 +66,7 @@ fn a_directory_that_is_moved_away_takes_the_removal_nowhere() {
 
 #[test]
 fn a_mount_that_comes_meanwhile_is_not_entered() {
-    // In a mount namespace of this thread's own, which goes with it.
+    // The thread makes its own mount namespace, which ends with the thread.
     let tried = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(
@@ -81,7 +81,7 @@ fn a_mount_that_comes_meanwhile_is_not_entered() {
         let tree = place.path("tree");
         let walk = place.walk_to(&tree, "a", DESCRIPTORS);
         let (outside, there) = (place.path("outside"), place.path("tree/a/b"));
-        // Of the same device.
+        // This mount has the same device.
         mount(Some(&outside), &there, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
         let error = end(walk).expect_err("something stays").to_string();
         assert!(
@@ -128,11 +128,11 @@ fn a_link_in_the_place_of_a_directory_is_not_followed() {
         symlink("../outside", place.path("tree/a")).expect("link");
         assert!(end(walk).is_err(), "{most}");
         assert!(place.path("outside/b/c/x").exists() && place.path("outside/x").exists());
-        // Nor in a tree in which nobody is at work.
+        // The removal follows no link in a tree that does not change, either.
         assert!(remove_tree(&tree).is_ok());
         assert!(place.path("outside/b/c/x").exists() && !tree.exists());
     }
-    // Before it is gone into.
+    // The link replaces the directory before the walk enters it.
     let place = Place::new();
     place.files(&["tree/a/b/x", "outside/x"]);
     let tree = place.path("tree");
@@ -148,8 +148,8 @@ const ROUNDS: usize = 300;
 
 #[test]
 fn nothing_outside_is_touched_whoever_moves_things_meanwhile() {
-    // In the tree they have the names of directories that lie above them when
-    // the one between them is outside.
+    // When `moving` is outside, `..` leads from it to `outside`. The directories
+    // there have the same names as directories in the tree.
     let victims: Vec<_> = (0..8).map(|number| format!("victim{number}")).collect();
     let place = Place::new();
     let outside: Vec<_> = ["", "outside/"]
@@ -165,13 +165,13 @@ fn nothing_outside_is_touched_whoever_moves_things_meanwhile() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // It may not be there yet, or no more.
+                // The directory may not exist at this moment.
                 let _ = fs::rename(&here, &there);
                 let _ = fs::rename(&there, &here);
             }
         });
         for _ in 0..ROUNDS {
-            // This, too, can meet a directory that is being moved.
+            // This, too, may find a directory that is being moved.
             let make = |dir: &str| {
                 let dir = place.path("tree").join(dir);
                 let _ = fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join("x"), ""));
@@ -179,7 +179,7 @@ fn nothing_outside_is_touched_whoever_moves_things_meanwhile() {
             ["a/moving/d/d", "a/moving/e"].into_iter().for_each(make);
             victims.iter().for_each(|it| make(&format!("a/{it}/d")));
             victims.iter().for_each(|it| make(&format!("{it}/d")));
-            // What is moved out and in again may be there in the end.
+            // A directory that moved out and back may remain.
             let _ = remove_tree(&place.path("tree"));
         }
         over.store(true, Ordering::Relaxed);
