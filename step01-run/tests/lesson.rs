@@ -1,5 +1,5 @@
-//! Lesson 1: the command runs, nothing is isolated, and the step exits as the
-//! command did.
+//! Lesson 1: the command runs, nothing is isolated, and the step exits with the
+//! command's status.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Lesson 3: a user namespace, so no root is needed; but nobody is root inside.
+//! Lesson 3: a user namespace needs no root. Inside, the user is nobody.
 
 use std::fs;
 

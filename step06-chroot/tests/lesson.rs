@@ -1,5 +1,5 @@
-//! Lesson 6: a root of its own; the runner starts the child, and the child the
-//! command.
+//! Lesson 6: a root of its own. The runner starts the child, and the child starts
+//! the command.
 
 use std::fs;
 

@@ -9,7 +9,7 @@ use testkit::{Scratches, containers_work, rootfs, scratch_place, sh, stdout, ste
 
 const STEP: &str = "step08-overlay";
 
-/// A layer with these files, each with its own name in it.
+/// A layer with these files. Each file contains its own name.
 fn layer(files: &[&str]) -> Scratches {
     let layer = tempdir();
     for file in files {
@@ -18,7 +18,7 @@ fn layer(files: &[&str]) -> Scratches {
     layer
 }
 
-/// Runs a script over `top`, which lies over the root.
+/// Runs a script with the layer `top` over the root.
 fn over(top: &Path, script: &str) -> Output {
     let mut command = step(STEP);
     command.arg("--lower").arg(top).arg("--lower").arg(rootfs());

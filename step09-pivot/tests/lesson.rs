@@ -11,7 +11,7 @@ fn nothing_is_above_the_root() {
     if !containers_work() {
         return;
     }
-    // Where the old root still lay on top, `..` would lead there.
+    // If the old root were still on top, `..` would lead there.
     assert_eq!(stdout(&sh(STEP, "ls -di /.. /. | cut -d / -f 1 | uniq | wc -l")), "1");
     assert_eq!(stdout(&sh(STEP, "ls /..")), stdout(&sh(STEP, "ls /")));
 }

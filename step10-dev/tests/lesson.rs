@@ -66,10 +66,10 @@ fn a_bind_shows_the_host_and_may_be_read_only() {
     let output = bound(top.path(), dir.path(), "/new/place:ro", "echo x >/new/place/file");
     assert!(stderr(&output).contains("Read-only file system"), "{}", stderr(&output));
     assert_eq!(fs::read(dir.path().join("file")).expect("read it"), b"host");
-    assert!(!top.path().join("new").exists(), "the place was made in a lower layer");
+    assert!(!top.path().join("new").exists(), "the mount point was made in a lower layer");
 }
 
-/// The author of the root may put any link into it.
+/// The author of the root can put any link into it.
 #[test]
 fn no_link_in_the_root_leads_out_of_it() {
     if !containers_work() {
@@ -119,7 +119,7 @@ fn no_link_at_proc_keeps_the_old_root() {
     }
 }
 
-/// A mount below a bound directory is bound too, and is read-only too.
+/// A mount below a bound directory is also bound and read-only.
 #[test]
 fn read_only_holds_for_what_is_mounted_below() {
     if !containers_work() {

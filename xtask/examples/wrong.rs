@@ -1,5 +1,5 @@
-//! Containers with one fault each, for the test that the lessons' scripts find
-//! it. The name that this program is called by says which: a symbolic link.
+//! Containers with one fault each: a test checks that the lessons' scripts find the
+//! fault. A symbolic link to this program has the name of the fault.
 
 use std::env;
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use nix::unistd::{chdir, chroot, getgid, getuid};
 
 const NONE: Option<&str> = None;
 
-/// What a program gets wrong, and the lesson that it would be for.
+/// The fault of a program.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     SwallowsTheStatus,
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let called = env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let named = |(name, ..): &&(&str, u32, Fault)| called.file_name() == Some(OsStr::new(name));
     let Some(&(_, lesson, fault)) = FAULTS.iter().find(named) else {
-        let _ = writeln!(io::stderr(), "wrong: {} is no fault", called.display());
+        let _ = writeln!(io::stderr(), "wrong: {} is not the name of a fault", called.display());
         return ExitCode::FAILURE;
     };
     let mut step = common::step!();
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     step.run(|args| container(args, lesson, fault))
 }
 
-/// Does what the steps do up to `lesson`, save for the fault.
+/// Does the same as the steps up to `lesson`, except for the fault.
 fn container(args: &Args, lesson: u32, fault: Fault) -> Result<Exit> {
     let mut namespaces = CloneFlags::empty();
     if lesson >= 2 {
@@ -141,7 +141,7 @@ fn container(args: &Args, lesson: u32, fault: Fault) -> Result<Exit> {
     Ok(if fault == SwallowsTheStatus { Exit::SUCCESS } else { exit })
 }
 
-/// Makes `rootfs` the root, with a /proc from lesson 7 on.
+/// Makes `rootfs` the root. From lesson 7 on, it has a /proc.
 fn enter(rootfs: &Path, lesson: u32, fault: Fault) -> Result<()> {
     if fault == ShowsTheHostsProc {
         let recursive = MsFlags::MS_BIND | MsFlags::MS_REC;
@@ -158,7 +158,7 @@ fn enter(rootfs: &Path, lesson: u32, fault: Fault) -> Result<()> {
     Ok(())
 }
 
-/// A process 1 that knows of no child but one and hands no signal on.
+/// A process 1 that waits for one child only and passes no signal on.
 fn wait_for_the_command_alone(args: &Args) -> Result<Exit> {
     common::fresh_environment();
     let mut words = args.command.iter().map(|word| OsStr::from_bytes(word.to_bytes()));

@@ -1,11 +1,11 @@
-//! The tables of `cargo xtask bench` are tables, whatever the figures are.
+//! The tables of `cargo xtask bench` have the right form for any figures.
 
 use std::process::Command;
 
 use testkit::{STEPS, bin, containers_work, is_root, skip, stderr, tempdir};
 
-/// What the bench prints for the steps beside this test; nothing, with the
-/// reason, where it cannot run.
+/// The output of the bench for the steps beside this test. Prints the reason and
+/// returns nothing if it cannot run.
 fn bench(format: &str) -> Option<String> {
     if !containers_work() {
         return None;
@@ -24,14 +24,14 @@ fn bench(format: &str) -> Option<String> {
     Some(String::from_utf8(output.stdout).expect("text"))
 }
 
-/// A figure that a measurement can be.
+/// A figure that a measurement can have.
 fn figure(cell: &str) -> f64 {
     let figure: f64 = cell.parse().unwrap_or_else(|_| panic!("no number: {cell}"));
     assert!(figure.is_finite(), "{cell}");
     figure
 }
 
-/// Checks both tables, whose rows have been split into cells.
+/// Checks both tables. Their rows are split into cells.
 fn check(tables: &[Vec<Vec<&str>>]) {
     let [compared, added] = tables else { panic!("not two tables: {tables:?}") };
     for (table, head) in [(compared, "command"), (added, "step")] {
@@ -53,7 +53,7 @@ fn check(tables: &[Vec<Vec<&str>>]) {
     assert_eq!(measured, expected.collect::<Vec<_>>());
     let sum: f64 = added[1..].iter().map(|row| figure(row[3])).sum();
     let whole = figure(added[added.len() - 1][1]);
-    assert!((sum - whole).abs() < 0.005, "what is added makes {sum}, not {whole}");
+    assert!((sum - whole).abs() < 0.005, "the additions make {sum}, not {whole}");
     assert_eq!(added[added.len() - 1][1..3], compared[1][1..3], "one measurement");
 }
 

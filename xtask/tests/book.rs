@@ -1,4 +1,4 @@
-//! The book as files, and what is missing where they cannot be made.
+//! The files of the book, and the errors when a tool is missing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use testkit::{STEPS, Scratches, bin, stderr, tempdir, workspace};
 
-/// Asks for a book with no more than `tools` in `PATH`, each a shell script.
-/// Returns the current directory of the task, and its output.
+/// Makes a book with only `tools` in `PATH`, each of them a shell script. Returns
+/// the current directory of the task, and its output.
 fn book(tools: &[(&str, &str)], words: &[&str]) -> (Scratches, Output) {
     let dir = tempdir();
     let path = dir.path().join("bin");
@@ -17,7 +17,7 @@ fn book(tools: &[(&str, &str)], words: &[&str]) -> (Scratches, Output) {
         fs::write(&tool, format!("#!/bin/sh\n{script}\n")).expect("write a tool");
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("chmod");
     }
-    // Not by its own path, which may have a colon.
+    // A relative path in PATH: the absolute path may have a colon.
     let mut command = Command::new(bin("xtask"));
     command.arg("book").args(words).current_dir(dir.path()).env("PATH", "bin");
     command.env_remove("CHROMIUM").env("TMPDIR", dir.path());

@@ -1,4 +1,4 @@
-//! Where the programs are is asked of cargo, and not guessed.
+//! The tasks ask cargo for the paths of the programs.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use testkit::{bin, stderr, stdout};
 
-/// A program of shell.
+/// A program that is a shell script.
 fn program(at: &Path, script: &str) {
     fs::create_dir_all(at.parent().expect("above")).expect("make a directory");
     fs::write(at, format!("#!/bin/sh\n{script}\n")).expect("write a program");
@@ -20,11 +20,12 @@ fn program(at: &Path, script: &str) {
 fn the_step_that_cargo_names_is_run() {
     let dir = testkit::tempdir();
     let dir = dir.path().canonicalize().expect("name it");
-    // As with `build.build-dir`, `build.target` and so on.
+    // As with `build.build-dir`, `build.target` and similar settings.
     let step = dir.join("a b/some-target/debug/step01-run");
     program(&step, "echo this one: \"$@\"");
     let cargo = dir.join("cargo");
-    // The words of cargo, in a file: no shell has to quote the name of the step.
+    // The message of cargo is in a file, so that no shell quotes the name of the
+    // step.
     let message = json!({ "reason": "compiler-artifact", "executable": step });
     let end = json!({ "reason": "build-finished" });
     fs::write(dir.join("said"), format!("{}\n{message}\n{end}\n", json!({ "executable": null })))

@@ -1,4 +1,4 @@
-//! Every lesson can be laid out as an exercise, and the exercise be done.
+//! The task can lay out every lesson as an exercise, and a learner can do it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use testkit::{
 /// Whether there is a cargo to build exercises with.
 fn cargo_works() -> bool {
     let asked = cargo().and_then(|mut cargo| cargo.arg("--version").output().ok());
-    asked.is_some_and(|asked| asked.status.success()) || skip("there is no cargo to build with")
+    asked.is_some_and(|asked| asked.status.success()) || skip("cargo is not installed")
 }
 
 fn exercise(dir: &Path, arguments: &[&str]) -> Output {
@@ -33,7 +33,7 @@ fn an_exercise_fails_until_it_is_done() {
         let laid_out = exercise(dir.path(), &[step]);
         assert!(laid_out.status.success(), "{step}: {}", stderr(&laid_out));
         let todo = exercise(dir.path(), &[step, "--check"]);
-        // It was built, or nothing would have been verified.
+        // The exercise was built: otherwise no check would run.
         assert!(stdout(&todo).contains("\nFAIL"), "{step}: {}{}", stdout(&todo), stderr(&todo));
         assert_eq!(todo.status.code(), Some(1), "{step}: {}", stderr(&todo));
 
@@ -49,10 +49,10 @@ fn an_exercise_fails_until_it_is_done() {
     }
 }
 
-/// Where cargo would look for it in the learner's own crate.
+/// In the learner's crate, cargo looks for the course there.
 #[test]
 fn the_tasks_work_in_an_exercises_own_directory() {
-    // The usual place, found from any checkout.
+    // The usual directory, which the alias finds by a relative path.
     let dir = tempdir();
     let course = dir.path().canonicalize().expect("name it").join("my course");
     for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
@@ -77,7 +77,8 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     assert_eq!(words[..2], ["run", "--manifest-path=../../Cargo.toml"]);
     assert!(exercise_3.join("../../Cargo.toml").exists());
 
-    // Another, whence the way has a blank in it. The course is a hand-out.
+    // Another directory. The path to the course has a blank, and the course is a
+    // hand-out.
     let config = course.join(".cargo/config.toml");
     let mut text = fs::read_to_string(&config).expect("read");
     if !text.contains("[source.") {
@@ -94,7 +95,7 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     let crates = course.join("vendor").display().to_string();
     assert_eq!(laid_out["source"]["vendored-sources"]["directory"].as_str(), Some(&*crates));
 
-    // One with a blank in its own name.
+    // A directory whose own name has a blank.
     if !cargo_works() {
         return;
     }
@@ -109,11 +110,11 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     let output = cargo.env("CARGO_NET_OFFLINE", "true").output().expect("start cargo");
     let said = stderr(&output);
     assert!(said.ends_with("lessons, as in `cargo xtask diff 7 8`"), "{said}");
-    assert_eq!(ring_was_built(), before, "ring is built again at every other `cargo xtask`");
+    assert_eq!(ring_was_built(), before, "ring is built again at every second `cargo xtask`");
 }
 
-/// When the build script of ring was run, which looks at what cargo says about
-/// the package of whoever starts cargo.
+/// The times at which the build script of ring ran. The script depends on cargo's
+/// variables about the package that cargo runs.
 fn ring_was_built() -> Vec<(PathBuf, SystemTime)> {
     let build = bin("xtask").with_file_name("build");
     let scripts = fs::read_dir(build).expect("list").map(|it| it.expect("list").path());
@@ -123,7 +124,7 @@ fn ring_was_built() -> Vec<(PathBuf, SystemTime)> {
         .filter_map(|it| Some((it.clone(), it.metadata().ok()?.modified().ok()?)))
         .collect();
     run.sort();
-    assert!(!run.is_empty(), "nothing needs ring any more, nor this test");
+    assert!(!run.is_empty(), "ring was not built; if no crate needs ring, remove this test");
     run
 }
 
@@ -133,7 +134,7 @@ fn copy(file: &str, to: &Path) {
     fs::copy(workspace().join(file), to).expect("copy a file");
 }
 
-/// What `cargo xtask` means in a directory.
+/// The alias `cargo xtask` in a directory.
 fn alias(dir: &Path) -> toml::Value {
     let config = fs::read_to_string(dir.join(".cargo/config.toml")).expect("read");
     let config: toml::Table = config.parse().expect("a configuration");

@@ -1,4 +1,4 @@
-//! A grader reads what `verify` finds.
+//! A grader reads the results of `verify`.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -12,7 +12,7 @@ fn verify(words: &[&str], format: &str) -> Output {
     xtask.output().expect("start xtask")
 }
 
-/// The sums that `verify` finds: all checks, and those that failed.
+/// The sums that `verify` prints: all checks, and the failed checks.
 fn sums(words: &[&str]) -> (u64, u64) {
     let output = verify(words, "json");
     let found: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
@@ -27,7 +27,7 @@ fn sums(words: &[&str]) -> (u64, u64) {
 #[test]
 fn prove_counts_what_verify_counts() {
     if Command::new("prove").arg("--version").output().is_err() {
-        skip("there is no prove, which comes with Perl");
+        skip("prove is not installed; it belongs to Perl");
         return;
     }
     if !containers_work() {

@@ -1,4 +1,4 @@
-//! What a class gets in one file needs no network.
+//! A class with the hand-out, a single file, needs no network.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ fn done(command: &mut Command) -> Output {
     output
 }
 
-/// A checkout that git tracks, and a place for what is made of it.
+/// A checkout that git tracks, and a directory for the hand-out.
 struct Class {
     dir: Scratches,
     course: PathBuf,
 }
 
 impl Class {
-    /// Nothing without git or cargo.
+    /// Returns nothing without git or cargo.
     fn new() -> Option<Class> {
         for tool in [Some(Command::new("git")), cargo()] {
             let there = tool.is_some_and(|mut tool| tool.arg("--version").output().is_ok());
-            if !there && !skip("a hand-out is made with git and cargo") {
+            if !there && !skip("a hand-out needs git and cargo") {
                 return None;
             }
         }
         let dir = tempdir();
         let course = dir.path().canonicalize().expect("name it").join("a course");
-        // This checkout may itself be a copy without git, and another user's.
+        // This checkout may be a copy without git, or belong to another user.
         let git = |work_tree: &Path, words: &[&str]| {
             let mut git = Command::new("git");
             git.arg("--git-dir").arg(dir.path().join("git")).arg("--work-tree").arg(work_tree);
@@ -57,8 +57,8 @@ impl Class {
         xtask
     }
 
-    /// A hand-out, with the programs that are built already. Nothing where
-    /// cargo has not all crates at hand.
+    /// A hand-out with the programs that are already built. Returns nothing if
+    /// cargo does not have all crates.
     fn hand_out(&self) -> Option<PathBuf> {
         let file = self.dir.path().join("course.tar.gz");
         let programs = bin("xtask");
@@ -67,7 +67,7 @@ impl Class {
         let made = made.expect("start xtask");
         let said = stderr(&made);
         if said.contains("--offline was specified") {
-            skip("cargo has not all crates at hand; `cargo fetch --locked` gets them");
+            skip("cargo does not have all crates; run `cargo fetch --locked`");
             return None;
         }
         assert!(made.status.success(), "{said}");
@@ -82,7 +82,7 @@ fn tar(file: &Path) -> tar::Archive<GzDecoder<File>> {
 #[test]
 fn a_hand_out_needs_no_network() {
     let Some(class) = Class::new() else { return };
-    // Beside the root, as the teacher's machine has it.
+    // The archive is beside the root, as on the teacher's machine.
     let archive = std::env::var_os("CONTAINERS_TEST_ARCHIVE").map(PathBuf::from);
     let archive = archive.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
     let release =
@@ -90,11 +90,11 @@ fn a_hand_out_needs_no_network() {
     if let Some(archive) = std::env::var_os("CONTAINERS_TEST_ARCHIVE") {
         done(class.xtask(&["fetch-rootfs", "--archive"]).arg(archive));
     } else {
-        skip("the hand-out has no Alpine: CONTAINERS_TEST_ARCHIVE names none");
+        skip("the hand-out has no Alpine: CONTAINERS_TEST_ARCHIVE names no archive");
     }
     let Some(file) = class.hand_out() else { return };
 
-    // The same for all, whoever makes it and where.
+    // The archive is the same for any user and any directory.
     let here = workspace().to_str().expect("UTF-8").to_owned();
     let mut names = Vec::new();
     for entry in tar(&file).entries().expect("an archive") {
@@ -123,8 +123,8 @@ fn a_hand_out_needs_no_network() {
     let built = course.join("target/debug");
     fs::create_dir_all(&built).expect("make a directory");
     fs::copy(bin("xtask"), built.join("xtask")).expect("copy a program");
-    // The container of lesson 4 has the host's files and a network of its own,
-    // in which nothing is up.
+    // The container of lesson 4 has the files of the host, and its own network,
+    // which is down.
     let within = |program: &Path, words: &[&str]| {
         let mut step = Command::new(bin("step04-uidmap"));
         step.arg(program).args(words).current_dir(&course);
@@ -135,7 +135,7 @@ fn a_hand_out_needs_no_network() {
         done(&mut step)
     };
     let cargo = PathBuf::from(cargo().expect("it is there").get_program());
-    // All crates are there, and those of a lesson are whole.
+    // All crates are there, and the crates that the lessons need are complete.
     within(&cargo, &["metadata", "--locked", "--format-version=1"]);
     within(&cargo, &["build", "--locked", "--quiet", "--package=step01-run"]);
     let ran = Command::new(built.join("step01-run")).args(["echo", "it runs"]).output();
@@ -162,7 +162,7 @@ fn a_hand_out_is_made_of_a_clone_into_an_archive() {
     assert!(said.ends_with("course.zip: name a file that ends with .tar.gz"), "{said}");
 
     let Some(class) = Class::new() else { return };
-    // In a repository of something else, such as a home directory's.
+    // In a repository of something else, such as a home directory.
     fs::remove_file(class.course.join(".git/index")).expect("forget the files");
     let said = refused(&mut class.xtask(&["handout", "course.tar.gz"]));
     assert!(

@@ -1,4 +1,4 @@
-//! A mirror that keeps the task waiting, and an output that takes nothing.
+//! A mirror that delays the task, and an output that takes nothing.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{bin, containers_work, stderr, stdout, workspace};
 
-/// A mirror that answers at once, and then sends a byte now and then for ever.
+/// A mirror that answers at once, and then sends a byte from time to time for ever.
 struct Dripping {
     address: SocketAddr,
     over: Arc<AtomicBool>,
@@ -42,7 +42,7 @@ impl Dripping {
     }
 }
 
-/// Until the client has gone.
+/// Sends until the client closes the connection.
 fn drip(mut stream: TcpStream) {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n";
     let mut request = [0; 4096];
@@ -64,7 +64,7 @@ impl Drop for Dripping {
     }
 }
 
-/// What a command says, which must end by itself.
+/// The output of a command, which must end by itself.
 fn ended(command: &mut Command) -> Output {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start xtask");
@@ -84,7 +84,7 @@ fn a_mirror_that_sends_a_byte_now_and_then_is_given_up() {
     let mirror = Dripping::new();
     let dir = testkit::tempdir();
     for (release, file) in [
-        // Of this one the mirror is asked for a digest first.
+        // For this release, the task first asks the mirror for a digest.
         ("3.99.1", "x86_64/alpine-minirootfs-3.99.1-x86_64.tar.gz.sha512"),
         ("3.15.4", "x86_64/alpine-minirootfs-3.15.4-x86_64.tar.gz"),
     ] {
@@ -102,7 +102,7 @@ fn a_mirror_that_sends_a_byte_now_and_then_is_given_up() {
         for part in [file, "only ", "bytes came within 1.0 seconds, at the last of 3 tries"] {
             assert!(last.contains(part), "no {part:?} in {last:?}");
         }
-        // What is waited for is told before that.
+        // Before the error, the task prints the address for which it waits.
         let told = said
             .lines()
             .any(|line| line.starts_with("xtask: fetch http://") && line.ends_with(file));
@@ -117,8 +117,8 @@ fn full() -> File {
     File::options().write(true).open("/dev/full").expect("open /dev/full")
 }
 
-/// All tasks that write much or little, but for those that would build first:
-/// clippy forbids them the `println!` that panics.
+/// All tasks with output, except those that first build something. clippy forbids
+/// `println!`, which panics, in the tasks.
 #[test]
 fn a_full_output_is_told_in_one_line() {
     let dir = testkit::tempdir();
@@ -150,7 +150,7 @@ fn a_full_output_is_told_in_one_line() {
         assert_eq!(said.lines().last(), Some(&*format!("xtask: {FULL}")), "{task:?}: {said}");
         assert_eq!(said.matches("write to standard output").count(), 1, "{task:?}: {said}");
     }
-    assert!(Path::new(&dest).join("bin/sh").exists(), "only the line about it is lost");
+    assert!(Path::new(&dest).join("bin/sh").exists(), "only the message is lost");
 }
 
 #[test]
@@ -172,14 +172,14 @@ fn a_full_output_fails_a_script_that_checks() {
     let said = stderr(&output);
     assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
     assert!(said.ends_with("write to standard output: it is closed"), "{said}");
-    // Where the lines are written, nothing is said about them.
+    // When the lines are written, no error is printed.
     let output = run(Stdio::piped());
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert_eq!(stderr(&output), "");
 }
 
-/// Rust's runtime opens /dev/null in the place of a closed standard output, and
-/// cargo's does so before: nobody wants the lines, and nothing panics.
+/// Rust's runtime opens /dev/null in place of a closed standard output, and so does
+/// cargo. Then the lines are lost, and nothing panics.
 #[test]
 fn a_closed_output_is_no_panic() {
     for task in [&["diff", "5", "6"][..], &["--help"], &["doctor"]] {

@@ -1,4 +1,4 @@
-//! The files for other hosts fit the course and the page about them.
+//! The files for other hosts fit the course and its page.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn the_development_container_has_the_options_that_the_page_names() {
     }
 }
 
-/// The profile's name for the programs it is for, with its variable in place.
+/// The path pattern of the profile, with its variable filled in.
 fn attachment() -> String {
     let profile = read(PROFILE);
     let line = |start: &str| profile.lines().find_map(|line| line.strip_prefix(start));
@@ -41,7 +41,7 @@ fn attachment() -> String {
     path.replace("@{course}", course).split_once(" flags=").expect("flags").0.to_owned()
 }
 
-/// Whether a pattern of AppArmor's fits a path: see "Globbing" in apparmor.d(5).
+/// Whether a pattern of AppArmor fits a path: see "Globbing" in apparmor.d(5).
 fn fits(pattern: &[u8], path: &[u8]) -> bool {
     let any = |rest: &[u8], may_be: fn(&u8) -> bool| {
         (0..=path.len()).any(|n| path[..n].iter().all(may_be) && fits(rest, &path[n..]))
@@ -61,7 +61,7 @@ fn fits(pattern: &[u8], path: &[u8]) -> bool {
     }
 }
 
-/// What a pattern that begins with `{` has in the braces, and after them.
+/// The alternatives in the braces at the start of a pattern, and the rest.
 fn choices(pattern: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let (mut found, mut depth, mut start) = (Vec::new(), 0, 1);
     for (at, c) in pattern.iter().enumerate() {
@@ -87,7 +87,7 @@ fn the_profile_is_for_the_programs_of_the_course_and_no_others() {
     let pattern = attachment();
     let fits = |path: &str| fits(pattern.as_bytes(), path.as_bytes());
 
-    // Where cargo has put them, in a directory that may be called otherwise.
+    // The programs are in cargo's target directory, whose name may differ.
     let built = |program: &Path| {
         let mut parts: Vec<_> = program.iter().rev().take(2).collect();
         parts.reverse();
@@ -137,7 +137,7 @@ fn the_profile_is_for_the_programs_of_the_course_and_no_others() {
 fn the_profile_can_be_loaded() {
     let parser = "/usr/sbin/apparmor_parser";
     let Ok(version) = Command::new(parser).arg("--version").output() else {
-        skip("there is no apparmor_parser");
+        skip("apparmor_parser is not installed");
         return;
     };
     // "AppArmor parser version 4.0.1"

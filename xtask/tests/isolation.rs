@@ -1,4 +1,4 @@
-//! The picture of what the steps share with the host is what can be measured.
+//! The picture of the isolation shows the same as the measurement.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -68,9 +68,9 @@ fn each_lesson_adds_what_it_teaches() {
     }
 }
 
-/// How many columns are the container's own: the namespaces that its script
-/// demands, the root where one can be named, the changes where a place for them
-/// can.
+/// The number of columns that are the container's own: the namespaces that its
+/// script demands, the root if the step takes `--rootfs`, and the changes if it
+/// takes `--scratch`.
 fn own(step: &str) -> usize {
     let script = fs::read_to_string(workspace().join(step).join("verify.sh")).expect("a script");
     let check = script.lines().find(|line| line.ends_with("\"$(own)\"")).expect(step);

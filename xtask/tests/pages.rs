@@ -1,8 +1,8 @@
-//! The console blocks of the lessons are run, and their output compared.
+//! Runs the console blocks of the lessons, and compares their output.
 //!
-//! A block that begins with `console,root` or `console,user` is for that
-//! caller alone, one that begins with `console,alpine` for an Alpine root.
-//! Where a page shows the user ID 1000, the caller's is meant.
+//! A block that begins with `console,root` or `console,user` is only for that
+//! caller. `console,alpine` is only for an Alpine root. In place of the user ID
+//! 1000, the test expects the caller's ID.
 
 use std::env;
 use std::fs;
@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use testkit::{STEPS, bin, containers_work, is_root, rootfs, skip, tempdir, workspace};
 
-/// Stands for `cargo`: runs what is built, without building it again.
+/// Stands for `cargo`: runs the built programs, without a build.
 const SHIM: &str = r#"#!/bin/sh
 unset CARGO
 case $1 in
@@ -27,7 +27,7 @@ run)
 esac
 "#;
 
-/// Stands for `sudo`, which only root's blocks have.
+/// Stands for `sudo`, which only blocks for root use.
 const SUDO: &str = "#!/bin/sh\nexec \"$@\"\n";
 
 #[test]
@@ -37,7 +37,7 @@ fn pages_show_what_happens() {
     }
     let dir = tempdir();
     let cases = trycmd::TestCases::new();
-    // No page has to quote this name.
+    // A link whose name no page has to quote.
     let programs = dir.path().join("programs");
     symlink(bin("xtask").parent().expect("a directory"), &programs).expect("make a link");
     let programs = programs.to_str().expect("a UTF-8 path");
@@ -51,7 +51,7 @@ fn pages_show_what_happens() {
     for tool in ["cat", "chmod", "find", "grep", "ls", "mkdir", "sh", "stat", "tar"] {
         let found = env::split_paths(&path).map(|dir| dir.join(tool)).find(|path| path.is_file());
         let Some(found) = found else {
-            skip(&format!("the pages use {tool}, and there is none here"));
+            skip(&format!("the pages use {tool}, which is not installed"));
             return;
         };
         cases.register_bin(tool, found);
@@ -59,11 +59,11 @@ fn pages_show_what_happens() {
     cases.env("CONTAINER_ROOTFS", rootfs().to_str().expect("a UTF-8 path"));
     cases.env("LC_ALL", "C");
 
-    // Lesson 8 is followed in a directory beside the root.
+    // In lesson 8, the learner works in a directory beside the root.
     symlink(rootfs(), dir.path().join("rootfs")).expect("link the root");
     let alpine = rootfs().join("etc/alpine-release").exists();
     if !alpine {
-        skip("some blocks of lessons 6 to 8 show Alpine, and the root is another");
+        skip("some blocks of lessons 6 to 8 show Alpine, and this root is not Alpine");
     }
     for step in STEPS.iter().copied() {
         let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
@@ -77,7 +77,7 @@ fn pages_show_what_happens() {
     cases.run();
 }
 
-/// The page with the blocks of other callers taken out.
+/// The page without the blocks of other callers.
 fn for_this_caller(page: &str, programs: &str, alpine: bool) -> String {
     let uid = nix::unistd::getuid();
     let page: Vec<_> = page.lines().map(by_shell).collect();
@@ -94,8 +94,8 @@ fn for_this_caller(page: &str, programs: &str, alpine: bool) -> String {
         .replace("target/debug", programs)
 }
 
-/// A line of a page; a command that writes to a file goes to a shell, for
-/// trycmd is none.
+/// A line of a page. A command that writes to a file needs a shell, because trycmd
+/// is not a shell.
 fn by_shell(line: &str) -> String {
     let writes = ["$ echo ", "$ printf "].iter().any(|word| line.starts_with(word));
     match line.strip_prefix("$ ") {

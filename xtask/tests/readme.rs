@@ -1,10 +1,10 @@
-//! The README tells the truth about the lessons.
+//! The README is right about the lessons.
 
 use std::fs;
 
 use testkit::{skip, workspace};
 
-/// The names and goals of the steps, as cargo knows them.
+/// The names and goals of the steps, as cargo reports them.
 fn lessons() -> Option<Vec<(String, String)>> {
     let metadata = testkit::cargo()?
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -25,7 +25,7 @@ fn lessons() -> Option<Vec<(String, String)>> {
 #[test]
 fn the_table_of_lessons_says_what_cargo_metadata_says() {
     let Some(lessons) = lessons() else {
-        skip("cargo is not there to be asked");
+        skip("cargo is not installed");
         return;
     };
     let readme = fs::read_to_string(workspace().join("README.md")).expect("a README");
@@ -43,7 +43,7 @@ fn the_table_of_lessons_says_what_cargo_metadata_says() {
     assert_eq!(told, lessons);
 }
 
-/// A learner at the end of a page knows the way on, and a teacher the answer.
+/// The end of each page names the next step, and the teacher's page has the answer.
 #[test]
 fn every_lesson_ends_with_the_way_on() {
     let answers = fs::read_to_string(workspace().join("docs/teachers.md")).expect("a page");
@@ -60,13 +60,16 @@ fn every_lesson_ends_with_the_way_on() {
         assert!((2..=3).contains(&count), "{step} has {count} challenges");
         assert!(way.contains(&format!("`cargo xtask exercise {number}`")), "{step}");
         if let Some(next) = testkit::STEPS.get(number) {
-            assert!(way.contains(&format!("](../{next}/README.md)")), "{step} leads to no {next}");
+            assert!(
+                way.contains(&format!("](../{next}/README.md)")),
+                "{step} has no link to {next}"
+            );
         }
         assert!(answers.contains(&format!("\n**Lesson {number}.** ")), "{step} has no answer");
     }
 }
 
-/// Every relative link of every page leads somewhere.
+/// Every relative link of every page leads to a file.
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec![workspace().join("README.md")];

@@ -1,4 +1,5 @@
-//! What the tasks say to one in a hurry, and where they look for the course.
+//! The messages of the tasks for a wrong command line, and the places where the
+//! tasks look for the course.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -36,7 +37,7 @@ fn one_who_leaves_out_the_dashes_is_told_where_they_go() {
         assert!(said.starts_with(start) && said.ends_with(&remedy), "{said}");
         assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
     }
-    // A lesson was meant, and nothing else.
+    // Such a word can only mean a lesson.
     for word in ["99", "step98", "step01x"] {
         let said = stderr(&xtask(&["run", word, "id"]));
         assert!(said.contains("no lesson is called") && !said.contains("--"), "{said}");
@@ -66,8 +67,8 @@ fn the_doctor_names_lessons_that_there_are() {
     assert!(numbers.contains(&3) && !numbers.contains(&0), "{said}");
 }
 
-/// A checkout as it is after it was copied elsewhere with what is built, with
-/// no more in it than the tasks need here.
+/// A checkout that was copied elsewhere together with its built programs. It has
+/// only the files that the tasks need here.
 struct Copy {
     _dir: Scratches,
     path: PathBuf,
@@ -90,7 +91,7 @@ impl Copy {
         Copy { _dir: dir, path }
     }
 
-    /// A program of the copy, without a network: the way to it is refused.
+    /// A program of the copy, without a network: the proxy refuses connections.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.path.join("target/debug").join(program));
         command.current_dir("/").env("https_proxy", "http://127.0.0.1:9").stdin(Stdio::null());
@@ -116,7 +117,8 @@ fn a_copied_checkout_is_the_one_that_counts() {
         assert_eq!(stdout(&ran), "A root of this machine's own programs.", "{}", stderr(&ran));
     }
 
-    // A program that lies elsewhere looks around where it is called.
+    // A program outside of the course looks for the course in the current
+    // directory.
     let elsewhere = tempdir();
     let xtask = elsewhere.path().join("xtask");
     copy_program(&bin("xtask"), &xtask);
@@ -130,7 +132,8 @@ fn a_copied_checkout_is_the_one_that_counts() {
         )),
         "{said}"
     );
-    // And where there is nothing, it looks where it was built, if it may.
+    // If it finds none there, it takes the course that built it, if it may enter
+    // it.
     if !Path::new(env!("CARGO_MANIFEST_DIR")).exists() {
         skip("this user cannot enter the checkout that was built");
         return;
@@ -151,7 +154,7 @@ fn a_lesson_of_ones_own_needs_no_description() {
         let output = copy.command("xtask").args(["diff", "none", "2"]).output();
         stderr(&output.expect("start xtask"))
     };
-    // As `cargo new` leaves it.
+    // As `cargo new` writes it.
     let said = listed("[package]\nname = \"step99-mine\"\n");
     assert!(said.contains(&format!("{}, step99-mine", STEPS[STEPS.len() - 1])), "{said}");
     let said = listed("[workspace]\n");
@@ -181,11 +184,11 @@ fn without_a_network_a_first_run_says_in_two_lines_what_it_does_instead() {
     assert!(made.starts_with("xtask: rootfs: this machine's own "), "{made}");
 }
 
-/// Git for Windows converts them, and WSL reads what it has checked out.
+/// Git for Windows converts line ends, and WSL reads such a checkout.
 #[test]
 fn a_checkout_has_the_line_ends_of_a_shell() {
     if Command::new("git").arg("--version").output().is_err() {
-        skip("there is no git here");
+        skip("git is not installed");
         return;
     }
     let dir = tempdir();
@@ -234,7 +237,7 @@ fn scripts_with_the_line_ends_of_windows_are_told() {
 
 #[test]
 fn an_empty_tmpdir_is_none() {
-    // Nothing can be made in the current directory, and there is no root yet.
+    // Nothing can be made in the current directory, and no root exists yet.
     let copy = Copy::new();
     let mut command = copy.command("xtask");
     command.arg("isolation").current_dir("/proc").env("TMPDIR", "");
@@ -242,15 +245,14 @@ fn an_empty_tmpdir_is_none() {
     assert!(said.contains("xtask: ") && !said.contains("temporary directory"), "{said}");
 }
 
-/// The bar is there while something is compiled, and nothing else ever is. A log
-/// has not even that.
+/// The bar shows only while cargo compiles. A log gets no bar.
 #[test]
 fn compiling_shows_on_the_terminal() {
     let config = workspace().join(".cargo/config.toml");
     let config: toml::Table =
         fs::read_to_string(config).expect("read").parse().expect("a configuration");
     if cargo().is_none() {
-        skip("there is no cargo to build with");
+        skip("cargo is not installed");
         return;
     }
     let dir = tempdir();
@@ -270,7 +272,7 @@ fn compiling_shows_on_the_terminal() {
     }
     write("xtask/Cargo.toml", &package("xtask"));
     write("xtask/src/main.rs", "fn main() { print!(\"{:?}\", std::env::args().nth(1)) }");
-    // Longer than what cargo thinks not worth a bar.
+    // cargo shows no bar for a shorter build.
     let slow = "fn main() { std::thread::sleep(std::time::Duration::from_secs(2)) }";
     let command = || {
         let mut command = cargo().expect("it is there");
@@ -294,7 +296,7 @@ fn compiling_shows_on_the_terminal() {
     for (variable, shows) in
         [(("TERM", "xterm"), true), (("TERM", "dumb"), false), (("CI", "true"), false)]
     {
-        // Compiled anew, but for the program that has just started.
+        // cargo compiles again, except for the program that has just started.
         write("xtask/build.rs", &format!("{slow}\n// {variable:?}"));
         let said = on_a_terminal(variable);
         assert_eq!(said.contains("/3: xtask"), shows, "{variable:?}: {said}");
@@ -304,11 +306,11 @@ fn compiling_shows_on_the_terminal() {
     in_a_log();
 }
 
-/// Or `cargo build` and `cargo xtask` would each compile its own.
+/// Otherwise `cargo build` and `cargo xtask` would compile the same crate twice.
 #[test]
 fn the_tasks_want_no_crate_in_another_way_than_the_rest() {
     if cargo().is_none() {
-        skip("there is no cargo to be asked");
+        skip("cargo is not installed");
         return;
     }
     let crates = |packages: &[&str]| -> BTreeSet<String> {
@@ -372,12 +374,12 @@ fn a_temporary_directory_goes_with_the_program_that_asked_for_it() {
     let dir = PathBuf::from(OsString::from_vec(dir));
     assert!(dir.starts_with(place.path()) && dir.is_dir(), "{dir:?}");
     assert_eq!(fs::metadata(&dir).expect("look").permissions().mode() & 0o7777, 0o700);
-    // What a shell's `rm -rf` cannot remove.
+    // The `rm -rf` of a shell cannot remove this.
     let locked = dir.join("a/b");
     fs::create_dir_all(&locked).expect("make");
     std::os::unix::fs::symlink("../outside", dir.join("a/link")).expect("link");
     fs::set_permissions(dir.join("a"), Permissions::from_mode(0o000)).expect("chmod");
-    // As the kernel closes it, however the other program ends.
+    // The kernel closes it too, when the other program ends in any way.
     drop(child.stdin.take());
     assert!(child.wait().expect("wait").success());
     assert!(!dir.exists() && outside.exists());

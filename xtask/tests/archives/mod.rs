@@ -1,4 +1,4 @@
-//! Archives for the tests, of which many could not be made by tar(1).
+//! Archives for the tests. tar(1) cannot make many of them.
 
 use std::io::Write;
 
@@ -6,17 +6,17 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::Header;
 
-/// An entry, written just as it is said.
+/// An entry, written exactly as given.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The type, as ustar has it: `0` a file, `5` a directory, and so on.
+    /// The type in ustar: `0` is a file, `5` a directory, and so on.
     pub(crate) kind: u8,
     pub(crate) name: Vec<u8>,
     pub(crate) link: Vec<u8>,
     pub(crate) data: Vec<u8>,
     pub(crate) mode: u32,
     pub(crate) modified: u64,
-    /// The size that the header declares, when it is not that of the data.
+    /// The size in the header, if it differs from the size of the data.
     pub(crate) declared: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ impl Entry {
         fields.typeflag = [self.kind];
         header.set_mode(self.mode);
         header.set_mtime(self.modified);
-        // Nobody's that could run the tests.
+        // No user who runs the tests has this ID.
         header.set_uid(54_321);
         header.set_gid(54_321);
         header.set_size(self.declared.unwrap_or(self.data.len() as u64));
@@ -91,7 +91,7 @@ pub(crate) fn tar(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-/// The bytes compressed.
+/// The bytes, compressed with gzip.
 pub(crate) fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("write to memory");

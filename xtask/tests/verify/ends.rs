@@ -1,5 +1,5 @@
-//! How a script ends: by itself, with a program that hangs, and when it is
-//! interrupted.
+//! The end of a script: by itself, with a program that hangs, and after an
+//! interrupt.
 
 use std::fs;
 use std::io::BufReader;
@@ -20,7 +20,7 @@ use crate::{must_fail, on, script, verify};
 #[test]
 fn a_program_that_hangs_is_given_up() {
     let dir = tempdir();
-    // Nobody ever writes to it.
+    // No process writes to it.
     let fifo = dir.path().join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU).expect("make a fifo");
     let program = script(dir.path(), &format!("exec cat {}", fifo.display()));
@@ -38,8 +38,8 @@ fn a_program_that_hangs_is_given_up() {
     }
 }
 
-/// It neither becomes the command nor hands a signal on, so that the command
-/// lives on when a SIGTERM ends it.
+/// It does not become the command, and passes no signal on. So the command lives on
+/// when SIGTERM ends the program.
 const DEAF: &str = r#""$@""#;
 
 #[test]
@@ -73,7 +73,7 @@ fn a_command_that_spins_ends_with_an_interrupt() {
     let mut running = running.spawn().expect("start xtask");
     let mut said = BufReader::new(running.stdout.take().expect("a pipe"));
     while !line(&mut said).ends_with("the option does not exist") {}
-    // The next thing that it does is to spin, here for a tenth of a second.
+    // After this check the command spins. Wait for a tenth of a second of its time.
     wait_until("a command that spins", || {
         holders(&left).into_iter().any(|(process, _)| process.ticks() > 10)
     });
@@ -143,10 +143,10 @@ fn nothing_is_left_behind() {
         let mut running = running.spawn().expect("start xtask");
         thread::sleep(Duration::from_millis(milliseconds));
         let group = Pid::from_raw(i32::try_from(running.id()).expect("a process ID"));
-        // It may have come to its end by itself.
+        // It may have ended by itself.
         let _ = killpg(group, Signal::SIGINT);
         running.wait().expect("wait for xtask");
-        let what = format!("the end of what was interrupted after {milliseconds} ms");
+        let what = format!("the end of the script that was interrupted after {milliseconds} ms");
         wait_until(&what, || left_in(&dir).is_empty());
     }
 }
@@ -159,7 +159,7 @@ fn left_in(dir: &Path) -> Vec<String> {
     left.iter().map(|path| path.display().to_string()).collect()
 }
 
-/// The processes that have files in a directory open, and which.
+/// The processes that have files in a directory open, and the files.
 fn holders(dir: &Path) -> Vec<(Proc, PathBuf)> {
     let files = |process: Proc| process.descriptors().into_iter().map(move |(_, it)| (process, it));
     every().into_iter().flat_map(files).filter(|(_, file)| file.starts_with(dir)).collect()

@@ -1,5 +1,5 @@
-//! The lessons' scripts, from both sides: they pass on the lesson's own step,
-//! and fail on the step before and on programs that get one thing wrong.
+//! The lessons' scripts: each passes on its own step, and fails on the step before
+//! and on programs with one fault.
 
 mod ends;
 mod root;
@@ -20,8 +20,8 @@ fn verify() -> Command {
     command
 }
 
-/// A lesson's script on a program that it must find fault with: what it waits
-/// for may never come.
+/// Runs a lesson's script on a program that must fail. The limit is short, because
+/// some events never happen.
 fn on(step: &str, program: &Path) -> Output {
     let mut command = verify();
     command.env("VERIFY_LIMIT", "5").arg(step).arg("--bin").arg(program);
@@ -38,8 +38,8 @@ fn checks(output: &Output, verdict: &str) -> Vec<String> {
     stdout(output).lines().filter_map(of).collect()
 }
 
-/// Demands that every check in `wanted` fails, or is skipped for want of a
-/// tool, and that the script says so with its status.
+/// Demands that every check in `wanted` fails, or is skipped because a tool is
+/// missing, and that the exit status of the script is 1.
 fn must_fail(output: &Output, wanted: &[&str]) {
     let (failed, skipped) = (checks(output, "FAIL"), checks(output, "skip"));
     let found = |claim: &&&str| failed.iter().chain(&skipped).any(|found| found == **claim);
@@ -84,8 +84,8 @@ fn must_pass(output: &Output) {
     assert_eq!(stderr(output), "", "{all}");
 }
 
-/// Programs of `examples/wrong.rs`, the lesson each is for, and the checks that
-/// must find it out.
+/// Programs of `examples/wrong.rs`, the lesson of each, and the checks that must
+/// find the fault.
 const WRONG: [(&str, &str, &[&str]); 14] = [
     (
         "swallows-the-status",
@@ -155,7 +155,7 @@ fn claim(line: &str) -> Option<&str> {
     claim[1..].split(quote).next()
 }
 
-/// A program of `examples/wrong.rs`, by the name that makes it wrong.
+/// A program of `examples/wrong.rs`, called by the name of a fault.
 fn wrong(fault: &str, dir: &Path) -> PathBuf {
     let program = bin("xtask").with_file_name("examples").join("wrong");
     assert!(program.exists(), "wrong is missing; build it with `cargo build --examples`");
@@ -164,7 +164,7 @@ fn wrong(fault: &str, dir: &Path) -> PathBuf {
     link
 }
 
-/// A shell script as a learner's program.
+/// A shell script in place of a learner's program.
 fn script(dir: &Path, text: &str) -> PathBuf {
     let program = dir.join("program.sh");
     fs::write(&program, format!("#!/bin/sh\n{text}\n")).expect("write a program");
@@ -184,7 +184,7 @@ fn every_script_passes_on_its_own_step() {
         assert!(said.contains(&format!("{step}: ")), "{said}");
     }
     let last = said.lines().last().unwrap_or_default().to_owned();
-    // What this host lacks is one package away.
+    // The reason must name the package to install.
     let opaque = said.lines().find(|line| line.starts_with("skip the new directory is opaque"));
     assert!(opaque.is_none_or(|line| line.contains("the package attr")), "{opaque:?}");
     let passed = checks(&output, "ok").len();
@@ -259,7 +259,7 @@ fn other_shells_run_the_scripts_too() {
     for shell in [&["dash"][..], &["busybox", "sh"]] {
         let here = Command::new(shell[0]).args(&shell[1..]).args(["-c", "exit 0"]).output();
         if !here.is_ok_and(|run| run.status.success()) {
-            skip(&format!("there is no {} here", shell.join(" ")));
+            skip(&format!("{} is not installed", shell.join(" ")));
             continue;
         }
         for step in STEPS.iter().copied() {

@@ -1,4 +1,4 @@
-//! What a script may do to the root that it is given: nothing.
+//! The scripts change nothing in the root that they get.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use testkit::{bin, containers_work, rootfs, stdout, tempdir, workspace};
 
 use crate::{must_pass, verify};
 
-/// The two lessons whose scripts write to a root.
+/// The scripts of these two lessons write to a copy of the root.
 const WRITERS: [&str; 2] = ["step06-chroot", "step08-overlay"];
 
 /// A lesson's script, called without xtask.
@@ -32,7 +32,7 @@ fn a_link_of_the_root_leads_no_script_out() {
     }
     let (root, outside) = (tempdir(), tempdir());
     copy(root.path());
-    // Names that the scripts write to.
+    // The scripts write to these names.
     fs::write(outside.path().join("change"), "mine").expect("write a file");
     for name in ["plain", "made"] {
         symlink(outside.path().join("change"), root.path().join(name)).expect("make a link");
@@ -53,8 +53,8 @@ fn the_root_itself_is_never_written_to() {
     fs::create_dir(&root).expect("make a directory");
     let link = place.path().join("link");
     symlink(&root, &link).expect("make a link");
-    // A root that nothing runs on, given by its name and by a link to it, where
-    // containers run and where none do.
+    // An empty root, given by its name and by a link, on a host that runs
+    // containers and on a host that does not.
     for step in WRITERS {
         for (named, refused) in [(&root, ""), (&link, ""), (&root, "nothing runs here")] {
             let mut script = script(step);
@@ -71,7 +71,7 @@ fn what_a_root_lacks_is_a_reason_to_skip() {
     if !containers_work() {
         return;
     }
-    // As little as a system can have: NixOS has these two.
+    // The smallest root of a system: NixOS has only these two programs.
     let root = tempdir();
     copy(root.path());
     let only = r#"
@@ -89,7 +89,7 @@ fn what_a_root_lacks_is_a_reason_to_skip() {
     for step in &WRITERS {
         let output = verify().arg(step).arg("--rootfs").arg(root.path()).output().expect("start");
         must_pass(&output);
-        // A busybox that stands for all its applets lacks nothing.
+        // A busybox has all programs.
         let lacks = stdout(&output).contains("(the root has no cat)");
         let busybox = root.path().join("bin/busybox").exists();
         assert!(lacks || busybox, "{}", stdout(&output));
