@@ -1,4 +1,4 @@
-//! Archives that are named, and those that are kept.
+//! Archives that the user names, and archives in the cache.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -20,21 +20,21 @@ fn an_archive_is_checked_when_something_is_known_about_it() {
     let line = stdout(&output);
     assert!(line.contains(&sha256(&archive)) && line.contains("is unknown"), "{output:?}");
     assert_eq!((stderr(&output), place.mark()), (String::new(), "one".to_owned()));
-    // The same again is there; another is not.
+    // The same archive is already there; another archive needs --force.
     assert!(stdout(&place.fetch(&["--archive", text(&unknown)])).contains("already there"));
     fs::write(&unknown, small("two")).expect("write");
     sole_refusal(&place.fetch(&["--archive", text(&unknown)]), &["--force"]);
     assert!(place.fetch(&["--archive", text(&unknown), "--force"]).status.success());
     assert_eq!(place.mark(), "two");
 
-    // A name that is known, or a release that is named, and the wrong bytes.
+    // The name or the option --release names a release, but the bytes are wrong.
     let known = place.path("alpine-minirootfs-3.15.4-x86_64.tar.gz");
     fs::write(&known, &archive).expect("write");
     let output = place.fetch(&["--archive", text(&known), "--force"]);
     sole_refusal(&output, &[&sha256(&archive), PINNED_SHA256, "Alpine 3.15.4 x86_64"]);
     let named = ["--archive", text(&unknown), "--release", "3.15.4", "--arch", "x86_64", "--force"];
     sole_refusal(&place.fetch(&named), &[PINNED_SHA256]);
-    // A release that is not pinned: the mirror knows.
+    // For a release that is not pinned, the mirror has the digest.
     let mirror = Mirror::with(&archive);
     sole_refusal(
         &place.fetch_from(&mirror, &["--archive", text(&unknown), "--force"]),
@@ -66,11 +66,11 @@ fn an_archive_that_was_named_is_kept_like_one_that_was_fetched() {
         fs::write(&archive, "").expect("write");
         restored("(as it was kept)");
     }
-    // Those of roots that are gone are not.
+    // The cache keeps no archive of a root that was replaced.
     let kept = |bytes: &[u8]| place.cache(&format!("{}.tar.gz", sha256(bytes))).exists();
     assert!(kept(&small("one")) && !kept(&small("two")));
 
-    // Of a release that is not pinned, with the mirror's digest.
+    // An archive of a release that is not pinned, with the mirror's digest.
     let mirror = Mirror::with(&small("one"));
     fs::write(&archive, small("one")).expect("write");
     assert!(place.fetch_from(&mirror, &["--archive", text(&archive), "--force"]).status.success());
@@ -78,7 +78,7 @@ fn an_archive_that_was_named_is_kept_like_one_that_was_fetched() {
     restored("(checked against the SHA-512 from the mirror)");
     assert!(place.fetch(&[]).status.success() && !kept(&small("one")));
 
-    // One that is no longer what it was is not taken for it.
+    // The cached archive has changed, so the digest does not fit.
     fs::write(&archive, small("one")).expect("write");
     assert!(place.fetch(&["--archive", text(&archive), "--force"]).status.success());
     fs::write(place.cache(&format!("{}.tar.gz", sha256(&small("one")))), "evil").expect("write");
@@ -145,7 +145,7 @@ fn an_archive_without_programs_is_refused_and_the_old_root_stays() {
         ("the root alone", vec![directory("./")]),
         ("other files", vec![Entry::file("etc/passwd", "root:x:0:0"), Entry::file("mark", "x")]),
         ("empty directories", vec![directory("bin"), directory("usr/bin"), directory("sbin")]),
-        // This machine's are not its own.
+        // The links lead to this machine's programs; the archive has none.
         ("a link out", vec![Entry::symlink("bin", "/bin"), Entry::symlink("usr", "/usr")]),
         ("a file", vec![Entry::file("bin", "x")]),
     ] {
@@ -155,7 +155,7 @@ fn an_archive_without_programs_is_refused_and_the_old_root_stays() {
         sole_refusal(&output, &["unpack ", name, "it has no program in any of ", "usr/bin"]);
         assert_eq!((place.mark(), place.leftovers().len()), ("old".to_owned(), 0), "{name}");
     }
-    // Where a directory is linked to another one, as on most systems of today.
+    // The directory is a link to another directory, as on most systems today.
     let linked = [Entry::symlink("bin", "usr/bin"), Entry::file("usr/bin/sh", "#!")];
     let file = place.path("linked");
     fs::write(&file, gz(&tar(&linked))).expect("write");
@@ -172,10 +172,10 @@ fn what_only_waits_is_no_archive() {
         (text(&pipe), "it is not a file"),
         ("/dev/tty", ""),
         ("/dev/full", "it is not a file"),
-        // Waits for the kernel to say something.
+        // A reader waits for a message of the kernel.
         ("/proc/kmsg", ""),
         ("/proc/self/status", "it is empty"),
-        // Standard input, which is a pipe.
+        // Standard input is a pipe.
         ("/proc/self/fd/0", "it is not a file"),
     ] {
         let mut command = place.command(&["--archive", file, "--force"]);
@@ -190,8 +190,8 @@ fn what_only_waits_is_no_archive() {
 #[test]
 fn a_copy_of_a_checkout_knows_what_its_root_is() {
     let mirror = Mirror::with(&small("one"));
-    // A release of which the mirror knew the digest, and an archive of which
-    // nobody does.
+    // The first root is from a release with the mirror's digest, the second from an
+    // archive without a known digest.
     let (released, named) = (Place::new(), Place::with_root("one"));
     assert!(released.fetch_from(&mirror, &[]).status.success());
     drop(mirror);
@@ -211,7 +211,8 @@ fn a_copy_of_a_checkout_knows_what_its_root_is() {
             assert_eq!((stderr(&output), copy.mark()), (String::new(), "one".to_owned()));
             assert_eq!(copy.leftovers(), [""; 0]);
         }
-        // Where nothing was copied, another directory is no root of ours.
+        // The original place: a directory that fetch-rootfs did not make is not our
+        // root.
         fs::rename(place.root(), place.path("moved")).expect("move");
         fs::create_dir(place.root()).expect("make");
         fs::write(place.root().join("mark"), "mine").expect("write");

@@ -1,4 +1,4 @@
-//! Where a root may lie, and what may be asked for.
+//! The places where a root may be, and the options that go together.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -81,13 +81,14 @@ fn a_place_that_is_not_for_a_root_stays_as_it_is() {
             assert!(why.split('|').any(|why| line.contains(why)), "{dest}: {line}");
         }
     }
-    // The home directory, when one stands elsewhere.
+    // The home directory is the directory in $HOME.
     let args = ["--archive", text(&archive), "--force", "--dest", text(&home)];
     let output = xtask(&args).current_dir("/").env("HOME", &home).output().expect("start xtask");
     sole_refusal(&output, &["the home directory is there"]);
     assert_eq!(fs::read(&file).expect("read"), b"text");
 
-    // A directory with something in it goes by force alone, an empty one so.
+    // fetch-rootfs replaces a directory with files only with --force. An empty
+    // directory needs no --force.
     let other = place.path("other");
     fs::create_dir(&other).expect("make");
     fs::write(other.join("mine"), "").expect("write");
@@ -101,11 +102,11 @@ fn a_place_that_is_not_for_a_root_stays_as_it_is() {
     let empty = place.path("new/empty");
     fs::create_dir_all(&empty).expect("make");
     assert!(to(text(&empty), &[]).status.success() && empty.join("mark").exists());
-    // A link to a directory stays one.
+    // A link to a directory stays a link.
     symlink("other", place.path("link")).expect("link");
     let output = to(text(&place.path("link")), &["--force"]);
     assert!(stdout(&output).contains("/other (") && place.path("link").is_symlink(), "{output:?}");
-    // One that somebody else could change.
+    // A cache that another user can change.
     let shared = place.path(".shared-cache");
     fs::create_dir(&shared).expect("make");
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).expect("chmod");
@@ -118,7 +119,7 @@ fn a_place_that_is_not_for_a_root_stays_as_it_is() {
 #[test]
 fn a_directory_that_may_not_be_written_to_stays_as_it_is() {
     if testkit::is_root() {
-        skip("root may write to every directory");
+        skip("root can write to every directory");
         return;
     }
     let place = Place::with_root("old");

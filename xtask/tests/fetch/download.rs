@@ -1,4 +1,5 @@
-//! Downloads: checked, patient, and not more.
+//! Downloads: the task checks them, waits for a slow mirror, and downloads nothing
+//! twice.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -29,7 +30,7 @@ fn an_archive_is_fetched_checked_unpacked_and_kept() {
             common::printable(&root.display().to_string())
         )
     );
-    // No bar where there is no terminal.
+    // Without a terminal, no progress bar.
     assert_eq!(
         stderr(&output),
         format!("xtask: fetch {}{}", mirror.url(), &PLACE["/alpine".len()..])
@@ -42,20 +43,20 @@ fn an_archive_is_fetched_checked_unpacked_and_kept() {
     }
     assert_eq!(fs::read(place.cache(NAME)).expect("kept"), archive);
 
-    // A second time there is nothing to do.
+    // The second run downloads nothing.
     let asked = mirror.asked.lock().expect("no panic").len();
     for args in [&["--release", RELEASE, "--arch", "x86_64"][..], &["--arch", "x86_64"], &[]] {
         let again = place.fetch(args);
         assert!(again.status.success() && stdout(&again).ends_with("(already there)"), "{again:?}");
     }
-    // Another one was asked for.
+    // The options ask for another root.
     for args in [["--release", "3.15.4"], ["--arch", "aarch64"], ["--from-host", "--force=x"]] {
         let other = place.fetch(&args[..args.len() - usize::from(args[0] == "--from-host")]);
         sole_refusal(&other, &["Alpine 3.99.1 x86_64 is there", "--force"]);
     }
     assert_eq!(mirror.asked.lock().expect("no panic").len(), asked);
 
-    // Without a network: a pristine root again, of the same release.
+    // Without a network, --force restores the same release.
     drop(mirror);
     fs::write(root.join("mark"), "spoilt").expect("write");
     fs::set_permissions(root.join("bin"), fs::Permissions::from_mode(0o000)).expect("chmod");
@@ -125,7 +126,7 @@ fn wrong_bytes_are_not_kept() {
     ]);
     let output = place.fetch_from(&mirror, &["--force"]);
     refusal(&output, &[PLACE, "SHA-512", &sha512(&right), &sha512(&wrong), "not kept"]);
-    // What is pinned is not asked of the mirror.
+    // For a pinned release, the task does not ask the mirror for a digest.
     let pinned = ["--arch", "x86_64", "--mirror", &mirror.url(), "--force"];
     let output = place.fetch(&pinned);
     refusal(&output, &[PINNED, "SHA-256", PINNED_SHA256, &sha256(&wrong), "not kept"]);
@@ -187,14 +188,14 @@ fn what_may_pass_is_tried_again() {
 
 #[test]
 fn a_slow_mirror_is_waited_for() {
-    // More than a mirror must send in a second.
+    // More bytes than a mirror must send in a second.
     let noise: String = (0..100_u8).map(|n| sha512(&[n])).collect();
     let archive = [small("one"), gz(noise.as_bytes())].concat();
     let mirror = Mirror::new(&[
         (PLACE, &[Answer::Slowly(archive.clone())]),
         (&format!("{PLACE}.sha512"), &[Answer::Whole(sha512_file(&archive))]),
     ]);
-    // A second in all, and more than any one try may take to begin.
+    // The download takes a second. An answer must begin after less than that.
     let output = Place::new().fetch_from(&mirror, &["--timeout=0.6"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(mirror.asked(PLACE), 1);
@@ -222,7 +223,7 @@ fn a_mirror_that_cannot_be_reached_is_noticed_in_time() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         listener.local_addr().expect("an address")
     };
-    // One whose queue of connections is full drops what comes.
+    // A server with a full queue of connections drops new connections.
     let full = TcpListener::bind("127.0.0.1:0").expect("listen");
     let address = full.local_addr().expect("an address");
     let mut queue = Vec::new();
@@ -242,7 +243,7 @@ fn a_mirror_that_cannot_be_reached_is_noticed_in_time() {
         assert!(took < Duration::from_secs(4), "{mirror}: {took:?}");
         assert!(!place.root().exists());
     }
-    // As it is without --timeout.
+    // The same without --timeout.
     let start = Instant::now();
     refusal(&place.fetch(&["--mirror", &format!("http://{address}")]), &["no answer"]);
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());

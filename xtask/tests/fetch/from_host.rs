@@ -1,4 +1,4 @@
-//! Roots of this machine's own programs.
+//! Roots from this machine's own programs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,13 +24,13 @@ fn a_root_of_this_machines_programs_is_restored_without_a_network() {
         let same = |line: &str| line.split(" in ").next().map(str::to_owned);
         assert_eq!(same(&stdout(&output)), same(&before));
         assert!(place.root().join("etc/motd").exists());
-        // Not where something else was asked for.
+        // Other options do not fall back to this machine's programs.
         for other in [&["--release", "3.15.4"][..], &["--arch", "x86_64"], &["--mirror", NOWHERE]] {
             let output = place.without_network(&[other, &["--force"]].concat());
             refusal(&output, &["at the last of 3 tries"]);
         }
     }
-    // Alpine comes where it can.
+    // When the mirror answers, the root is Alpine.
     let place = Place::new();
     assert!(place.fetch(&["--from-host"]).status.success());
     assert!(place.fetch_from(&Mirror::with(&small("one")), &["--force"]).status.success());
@@ -50,7 +50,7 @@ fn a_root_of_this_machines_programs_can_be_stood_in() {
         assert!(stdout(&place.fetch(&[which])).ends_with("(already there)"));
         assert!(stdout(&place.fetch(&[])).ends_with("(already there)"));
         sole_refusal(&place.fetch(&["--release", "3.15.4"]), &["this machine's own", "--force"]);
-        // Its links do not lead out to this machine when it is moved there.
+        // The modes and the owner are right, and the programs run in a container.
         let root = place.root();
         for (dir, mode) in [("tmp", 0o1777), ("root", 0o700), ("proc", 0o755), ("", 0o755)] {
             let found = fs::symlink_metadata(root.join(dir)).expect(dir);
@@ -67,11 +67,11 @@ fn a_root_of_this_machines_programs_can_be_stood_in() {
             assert!(output.status.success(), "{which}: {}", stderr(&output));
             assert!(stdout(&output).ends_with("\n0\n43\ncontainer"), "{}", stdout(&output));
         }
-        // A page about Alpine's root can be followed on this one.
+        // The lessons' pages about Alpine's files also work on this root.
         let read = |name: &str| fs::read_to_string(root.join("etc").join(name)).expect(name);
         assert_eq!(read("motd"), "A root of this machine's own programs.\n");
         assert!(!read("container-root").is_empty());
-        // Restored as well, whatever was done to it.
+        // The task restores these files, too.
         fs::remove_dir_all(root.join("etc")).expect("remove");
         assert!(place.fetch(&[which, "--force"]).status.success());
         assert!(root.join("etc/passwd").exists());

@@ -1,4 +1,4 @@
-//! Archives that mean harm.
+//! Hostile archives.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use crate::archives::{Entry, gz, tar};
 use crate::mebibyte;
 use crate::place::{Place, sole_refusal, text};
 
-/// The hostile archives: their files, why each is refused, and what they are.
+/// The hostile archives: the name of the file, the reason of the refusal, and the
+/// entries.
 fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
     let file = Entry::file;
     let long = "x".repeat(300);
@@ -154,7 +155,7 @@ fn corpus() -> PathBuf {
     workspace().join("xtask/tests/corpus")
 }
 
-/// Writes the corpus anew, after a change to [`hostile`].
+/// Writes the corpus again, after a change to [`hostile`].
 #[test]
 #[ignore = "changes the sources"]
 fn write_the_corpus() {

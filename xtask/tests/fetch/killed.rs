@@ -28,7 +28,7 @@ fn a_run_killed_while_it_downloads_harms_nothing() {
     kill(child);
     assert_eq!(place.mark(), "old");
     assert!(part.exists() && !place.cache(NAME).exists());
-    // One that has nothing else to do clears away as well.
+    // A run that has nothing to fetch also cleans up.
     assert!(place.fetch(&[]).status.success());
     assert_eq!((place.mark(), place.leftovers().len()), ("old".to_owned(), 0));
     assert!(place.fetch_from(&mirror, &["--force"]).status.success());
@@ -49,7 +49,7 @@ fn a_run_killed_while_it_unpacks_harms_nothing() {
     wait_for(begun);
     kill(child);
     assert_eq!(place.mark(), "old");
-    assert_eq!(place.leftovers().len(), 1, "what it was about to make");
+    assert_eq!(place.leftovers().len(), 1, "only the unfinished root is left");
     assert!(place.fetch(&[]).status.success());
     assert_eq!((place.mark(), place.leftovers().len()), ("old".to_owned(), 0));
 }
@@ -73,7 +73,7 @@ fn the_root_is_never_missing_while_it_is_replaced() {
         assert!(output.status.success(), "{}", stderr(&output));
     }
     over.store(true, Ordering::SeqCst);
-    assert!(watcher.join().expect("it is there at each look") > 20);
+    assert!(watcher.join().expect("the root is always there") > 20);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A mirror on loopback, which has the layout of Alpine's and misbehaves on
+//! A mirror on loopback. It has the layout of Alpine's mirror, and misbehaves on
 //! demand.
 
 use std::collections::BTreeMap;
@@ -15,19 +15,19 @@ use crate::{NAME, PLACE, sha512};
 #[derive(Clone)]
 pub(crate) enum Answer {
     Whole(Vec<u8>),
-    /// A byte now and then, but never a long pause.
+    /// A byte from time to time, but never a long pause.
     Slowly(Vec<u8>),
     Status(u16),
     Redirect(String),
-    /// Half of it, and the connection ends.
+    /// Half of the file; then the connection ends.
     CutOff(Vec<u8>),
-    /// Half of it, and then nothing.
+    /// Half of the file; then nothing.
     Stalls(Vec<u8>),
     /// Nothing at all.
     Silent,
 }
 
-/// A mirror: for each path what it answers, the last answer for ever.
+/// A mirror: a list of answers for each path. It repeats the last answer.
 pub(crate) struct Mirror {
     pub(crate) address: SocketAddr,
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
@@ -80,7 +80,7 @@ impl Mirror {
         format!("http://{}/alpine", self.address)
     }
 
-    /// How often a path was asked for.
+    /// The number of requests for a path.
     pub(crate) fn asked(&self, path: &str) -> usize {
         let asked = self.asked.lock().expect("no panic");
         asked.iter().filter(|it| *it == path).count()
@@ -109,7 +109,7 @@ fn request(stream: &mut TcpStream) -> String {
 }
 
 impl Answer {
-    /// Sends it. A client that has gone is no failure of the mirror's.
+    /// Sends the answer. A client that has gone is not an error.
     fn send(self, mut stream: TcpStream) {
         let head = |status: &str, rest: &str| {
             format!("HTTP/1.1 {status}\r\nConnection: close\r\n{rest}\r\n\r\n").into_bytes()
@@ -147,7 +147,7 @@ impl Answer {
     }
 }
 
-/// Until the other side has closed the connection.
+/// Waits until the client has closed the connection.
 fn wait_for_the_end(stream: &mut TcpStream) {
     let _ = stream.read(&mut [0]);
 }

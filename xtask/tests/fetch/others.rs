@@ -1,4 +1,4 @@
-//! Other users beside the root, in it, and in the way.
+//! Other users: beside the root, in it, and in its path.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -13,8 +13,8 @@ use crate::small;
 
 const NOBODY: u32 = 65534;
 
-/// A place with a root, where [`NOBODY`] may do as it likes, and a program that
-/// it can reach: the workspace may lie in a directory that it cannot enter.
+/// A place with a root that [`NOBODY`] can change, and a copy of the program: that
+/// user may not be able to enter the workspace.
 fn place_of_nobody() -> Place {
     let place = Place::with_root("old");
     testkit::copy_program(&bin("xtask"), &place.path("xtask"));
@@ -29,7 +29,7 @@ fn as_nobody(place: &Place, dest: &Path, args: &[&str]) -> Output {
     command.current_dir("/").env("HOME", place.path("home")).output().expect("start xtask")
 }
 
-/// Gives all that is there to [`NOBODY`].
+/// Gives everything in a directory to [`NOBODY`].
 fn give_to_nobody(dir: &Path) {
     let mut chown = Command::new("chown");
     let given = chown.args(["-hR", "65534:65534"]).arg(dir).status().expect("start chown");
@@ -39,10 +39,10 @@ fn give_to_nobody(dir: &Path) {
 #[test]
 fn a_root_of_another_user_is_told_apart() {
     if !testkit::is_root() {
-        skip("only root can play another user");
+        skip("only root can act as another user");
         return;
     }
-    // Where that user may do as it likes, but for the root.
+    // That user can change the place, but not the root.
     let place = place_of_nobody();
     fs::remove_dir_all(place.path(".rootfs-cache")).expect("remove");
     let archive = place.path("old.tar.gz");
@@ -55,7 +55,7 @@ fn a_root_of_another_user_is_told_apart() {
     );
     sole_refusal(&output, &["put ", &remedy]);
     assert_eq!(place.mark(), "old");
-    // Nor is root's word for it enough.
+    // Root cannot replace the root of another user, either.
     let place = Place::with_root("old");
     give_to_nobody(&place.root());
     let archive = place.path("old.tar.gz");
@@ -69,7 +69,7 @@ fn a_root_of_another_user_is_told_apart() {
 #[test]
 fn what_another_user_leaves_in_a_root_is_named_once_and_hinders_nobody() {
     if !testkit::is_root() {
-        skip("only root can play another user");
+        skip("only root can act as another user");
         return;
     }
     let place = place_of_nobody();
@@ -78,7 +78,7 @@ fn what_another_user_leaves_in_a_root_is_named_once_and_hinders_nobody() {
     fs::create_dir_all(place.root().join("tmp")).expect("make");
     fs::set_permissions(place.root().join("tmp"), Permissions::from_mode(0o1777)).expect("chmod");
     give_to_nobody(place.dir.path());
-    // Three files that it cannot remove.
+    // Three files that this user cannot remove.
     let theirs = place.root().join("tmp/theirs");
     fs::create_dir(&theirs).expect("make");
     for name in ["a", "b", "c"] {
@@ -99,7 +99,7 @@ fn what_another_user_leaves_in_a_root_is_named_once_and_hinders_nobody() {
     );
     assert!(line.ends_with(&end), "{line}");
     assert!(!place.cache("left-0/bin").exists(), "the rest is gone");
-    // Neither a next time nor the remedy is spoilt by it.
+    // The next runs, and the remedy in the message, still work.
     for args in [&args[..], &[]] {
         let output = as_nobody(&place, &place.root(), args);
         assert!(output.status.success(), "{}", stderr(&output));
@@ -113,7 +113,7 @@ fn what_another_user_leaves_in_a_root_is_named_once_and_hinders_nobody() {
 #[test]
 fn links_of_another_user_lead_nowhere() {
     if !testkit::is_root() {
-        skip("only root can play another user");
+        skip("only root can act as another user");
         return;
     }
     let place = place_of_nobody();
@@ -130,7 +130,7 @@ fn links_of_another_user_lead_nowhere() {
         );
         assert_eq!(place.mark(), "old");
     }
-    // On the way, too: a directory would be made where it leads.
+    // A link in the path counts, too: the task would make a directory behind it.
     symlink(".", place.path("way")).expect("link");
     lchown(place.path("way"), Some(1), Some(1)).expect("chown");
     sole_refusal(
@@ -139,7 +139,7 @@ fn links_of_another_user_lead_nowhere() {
     );
     assert!(!place.path("made").exists());
     fs::remove_file(place.path("way")).expect("remove");
-    // Its own, and root's.
+    // Links of the user itself and of root are allowed.
     lchown(&link, Some(NOBODY), Some(NOBODY)).expect("chown");
     fs::remove_dir_all(place.path(".rootfs-cache")).expect("remove");
     let output = as_nobody(&place, &place.path("of-root"), &args);

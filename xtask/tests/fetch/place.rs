@@ -1,4 +1,4 @@
-//! A place for a root, and what fetch-rootfs says there.
+//! A place for a root, and the messages of fetch-rootfs there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use testkit::{bin, stderr, stdout};
 use crate::mirror::Mirror;
 use crate::{NOWHERE, RELEASE, small};
 
-/// A directory for one test, and a root in it.
+/// A directory for one test, with a root in it.
 pub(crate) struct Place {
     pub(crate) dir: testkit::Scratches,
 }
@@ -57,14 +57,14 @@ impl Place {
         self.command(args).output().expect("start xtask")
     }
 
-    /// As [`Place::fetch`], where the way to every mirror is refused.
+    /// As [`Place::fetch`], but a proxy refuses every connection.
     pub(crate) fn without_network(&self, args: &[&str]) -> Output {
         let mut command = self.command(args);
         command.arg("--timeout=0.5").envs(["http_proxy", "https_proxy"].map(|it| (it, NOWHERE)));
         command.output().expect("start xtask")
     }
 
-    /// Fetches [`RELEASE`] from a mirror that is not waited for long.
+    /// Fetches [`RELEASE`] from a mirror, with a short timeout.
     pub(crate) fn fetch_from(&self, mirror: &Mirror, args: &[&str]) -> Output {
         let url = mirror.url();
         let mut all = vec!["--release", RELEASE, "--arch", "x86_64", "--mirror", &url];
@@ -74,12 +74,12 @@ impl Place {
         self.fetch(&[&all[..], args].concat())
     }
 
-    /// The mark of the root that is there.
+    /// The mark of the present root.
     pub(crate) fn mark(&self) -> String {
         fs::read_to_string(self.root().join("mark")).unwrap_or_default()
     }
 
-    /// What is left beside the root and must not be: all but archives, their
+    /// Files beside the root that must not remain: all except archives, their
     /// digests, one record and the marker.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(".rootfs-cache")) else {
@@ -111,8 +111,8 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
 
-/// Checks that it failed with one line at the end of standard error, in which
-/// all of `words` stand, and returns it.
+/// Checks that the task failed, and that the last line of standard error contains
+/// all of `words`. Returns this line.
 pub(crate) fn refusal(output: &Output, words: &[&str]) -> String {
     let all = stderr(output);
     assert_eq!(output.status.code(), Some(1), "{all}");
@@ -126,22 +126,22 @@ pub(crate) fn refusal(output: &Output, words: &[&str]) -> String {
     line
 }
 
-/// As [`refusal`], where nothing else is said.
+/// As [`refusal`], and nothing else is printed.
 pub(crate) fn sole_refusal(output: &Output, words: &[&str]) {
     let line = refusal(output, words);
     assert_eq!(line, stderr(output));
 }
 
-/// Waits for a file to be there, and not empty.
+/// Waits until a condition is true.
 pub(crate) fn wait_for(mut what: impl FnMut() -> bool) {
     let start = Instant::now();
     while !what() {
-        assert!(start.elapsed() < Duration::from_secs(60), "it never comes");
+        assert!(start.elapsed() < Duration::from_secs(60), "the condition never becomes true");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Kills a running fetch-rootfs, which must not have ended by itself.
+/// Kills a running fetch-rootfs, which must still run.
 pub(crate) fn kill(mut child: Child) {
     assert_eq!(child.try_wait().expect("wait"), None, "it ended too early");
     child.kill().expect("kill");
