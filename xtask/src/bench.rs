@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: the start-up of a container, next to its peers.
+//! `cargo xtask bench`: compares the start-up of the containers with other
+//! programs.
 
 mod chart;
 mod measure;
@@ -20,24 +21,23 @@ use crate::table::{Cell, Format, Side, Table};
 use crate::temporary::Temporary;
 use lessons::Lesson;
 
-/// Measure how long a container takes to start and end, next to bubblewrap,
-/// crun, runc and unshare, whichever are installed.
+/// Measure the time to start and end a container, and compare the steps with
+/// bubblewrap, crun, runc and unshare, if they are installed
 ///
-/// Needs hyperfine. Builds what `dist` builds, and has every contender start
-/// the same program on the same small root. Without a step named there is a
-/// second table: what each step adds to the cost of a start.
+/// Needs hyperfine. Builds the same programs as `dist`. Each command starts the
+/// same program on the same small root. If you name no step, a second table shows
+/// the time that each step adds.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Steps to measure beside the last, by name or number [default: all]
+    /// Steps to measure besides the last step, by name or number [default: all]
     steps: Vec<String>,
-    /// How often each command is run
+    /// The number of runs of each command
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Measure the steps in DIR, as `dist` leaves them, instead of building
-    /// them
+    /// Measure the steps in DIR, which `dist` made, and build nothing
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// How to print the tables; the picture is a bar chart of the first one
+    /// The format of the tables. The picture is a bar chart of the first table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -45,12 +45,13 @@ pub(crate) struct Args {
 /// A command to measure.
 struct Contender {
     name: String,
-    /// What it does; of a peer, more or less than the last lesson.
+    /// For a step: its goal. For another program: the differences from the last
+    /// lesson.
     remark: String,
     command: String,
 }
 
-/// A contender and what was measured, in milliseconds.
+/// A contender and its times, in milliseconds.
 struct Row {
     name: String,
     remark: String,
@@ -58,8 +59,8 @@ struct Row {
     fastest: f64,
 }
 
-/// From this ratio of the median to the fastest run on, others disturb. On a
-/// quiet virtual machine it was seen below 1.5.
+/// Above this ratio of the median to the fastest run, other programs disturb the
+/// measurement. On a quiet virtual machine, the ratio is below 1.5.
 const DISTURBED: f64 = 1.8;
 
 impl Args {
@@ -69,7 +70,7 @@ impl Args {
         let asked = Command::new("hyperfine").arg("--version").stdout(Stdio::null()).status();
         ensure!(
             asked.is_ok_and(|status| status.success()),
-            "measure: hyperfine is not installed; `cargo install hyperfine` or a package of that name brings it"
+            "measure: hyperfine is not installed; install it with `cargo install hyperfine` or as a package"
         );
         let built = match &self.dir {
             Some(dir) => Dist::at(dir)?,
@@ -78,8 +79,9 @@ impl Args {
         let place = Temporary::new()?;
         let root = place.dir().join("root");
         fs::create_dir_all(root.join("proc")).context("make a root")?;
-        // It ends at once. The first steps start it on the host, the others in this
-        // root: not by its path on the host, which lesson 10 may cover.
+        // This program ends at once. The first steps start it on the host, the
+        // other steps in this root. There it has another path, because lesson 10
+        // may cover the path on the host.
         let program = built.dir.join(&lessons::all()?[0].name);
         fetch_rootfs::bring(&program, &root)?;
         let inside = Path::new("/program");
@@ -105,7 +107,7 @@ impl Args {
         let first = rows.iter().find(|row| row.name == last.name).context("find the last step")?;
         if first.median > DISTURBED * first.fastest {
             note(&format!(
-                "other programs disturb: {} takes {:.1} times its fastest run; measure again on a quiet machine",
+                "other programs disturb the measurement: the median of {} is {:.1} times its fastest run; measure again on a quiet machine",
                 first.name,
                 first.median / first.fastest
             ));
@@ -127,8 +129,7 @@ impl Args {
         Ok(steps)
     }
 
-    /// What was measured, as it is printed. `first` is the row that the others
-    /// are compared with.
+    /// The tables or the picture. The ratios compare each row with the row `first`.
     fn render(&self, rows: &[Row], first: &Row, circumstances: [String; 2]) -> Result<String> {
         let (steps, peers): (Vec<_>, Vec<_>) = rows.iter().partition(|row| is_step(row));
         let all = self.steps.is_empty();
@@ -177,8 +178,8 @@ fn is_step(row: &Row) -> bool {
     row.name.starts_with("step")
 }
 
-/// The second table: what each step adds to the one before that was measured.
-/// What a step between them adds is added, too.
+/// The second table: the time that each step adds to the step before it in the
+/// table. If the table leaves out a step, the next step gets its part, too.
 fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<[String; 5]> {
     let mut before = 0.0;
     let mut words = Vec::new();
@@ -206,20 +207,20 @@ fn contender(step: &Lesson, dir: &Path, root: &Path, command: &str) -> Contender
     }
 }
 
-/// Runs a command once; why it fails, when it does.
+/// Runs a command once. Returns the reason if it fails.
 fn works(command: &str) -> Result<(), String> {
     let run = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).output();
     match run {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            Err(text.lines().next().unwrap_or("it says nothing").to_owned())
+            Err(text.lines().next().unwrap_or("it printed no reason").to_owned())
         }
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// How and where the figures came about, in two sentences.
+/// The method and the machine, in two sentences.
 fn circumstances(runs: u32, libc: &str) -> [String; 2] {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim().split('-').next().unwrap_or_default();
@@ -230,7 +231,7 @@ fn circumstances(runs: u32, libc: &str) -> [String; 2] {
         line.split_once(": ").map(|(_, value)| value)
     };
     let model = named("model name").map(|model| format!(" ({model})")).unwrap_or_default();
-    // Only processors of this family tell.
+    // Only processors of the x86 family show this flag.
     let machine = named("flags").map_or("", |flags| {
         let guest = flags.split(' ').any(|flag| flag == "hypervisor");
         if guest { ", a virtual machine" } else { ", no virtual machine" }

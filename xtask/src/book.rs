@@ -1,8 +1,8 @@
-//! `cargo xtask book`: the course as a book, made from the same pages.
+//! `cargo xtask book`: makes a book from the pages of the course.
 //!
-//! Pages are Markdown files of the workspace, copied into a directory that
-//! mdBook reads. On the way links are led to where the book has things, and
-//! manual pages become links.
+//! The pages are Markdown files of the workspace. This task copies them to a
+//! directory that mdBook reads. It changes the links to the paths in the book, and
+//! makes links from the names of manual pages.
 
 mod page;
 mod paper;
@@ -18,28 +18,28 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::say;
 use page::{Form, Page};
 
-/// Build the course as a book, in book/out; needs mdBook.
+/// Make a book from the pages, in book/out. Needs mdBook
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Show it in a browser
+    /// Open the book in a browser
     #[arg(long, conflicts_with_all = ["pdf", "epub"])]
     open: bool,
-    /// Write it to FILE for paper instead; needs Chromium, too
+    /// Write the book to FILE as a PDF. Needs Chromium, too
     #[arg(long, value_name = "FILE")]
     pdf: Option<PathBuf>,
-    /// Write it to FILE for e-readers instead; needs pandoc, and no mdBook
+    /// Write the book to FILE as an EPUB for e-readers. Needs pandoc, and no mdBook
     #[arg(long, value_name = "FILE")]
     epub: Option<PathBuf>,
 }
 
-/// The version of mdBook, pinned here and nowhere else.
+/// The version of mdBook. Only this file pins it.
 const MDBOOK: &str = include_str!("../../book/mdbook-version").trim_ascii();
 
-/// What stands beside the pages: mdBook's settings, the look, the script.
-const FURNITURE: [&str; 3] = ["book.toml", "course.css", "course.js"];
+/// The files besides the pages: the settings of mdBook, the style, the script.
+const FILES: [&str; 3] = ["book.toml", "course.css", "course.js"];
 
-/// The pages after the lessons, in order, below the headings they stand under.
-/// One that is not there is left out.
+/// The pages after the lessons, in order, below their headings. A missing page is
+/// left out.
 const AFTER: [(&str, &[&str]); 2] = [
     (
         "A closer look",
@@ -73,31 +73,29 @@ impl Args {
     }
 }
 
-/// The mdbook in `PATH`, when it is the version that is pinned.
+/// The mdbook in `PATH`, if it has the pinned version.
 fn mdbook() -> Result<&'static str> {
     let asked = Command::new("mdbook").arg("--version").output();
     let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let wrong = match said {
         Ok(said) if said == format!("mdbook v{MDBOOK}") => return Ok("mdbook"),
-        Ok(said) if said.is_empty() => "mdbook does not say its version".to_owned(),
-        Ok(said) => format!("{said} is another version"),
+        Ok(said) if said.is_empty() => "mdbook does not print its version".to_owned(),
+        Ok(said) => format!("{said} has the wrong version"),
         Err(_) => "mdbook is not installed".to_owned(),
     };
-    bail!(
-        "build the book: {wrong}; `cargo install mdbook --version {MDBOOK} --locked` brings the right one"
-    )
+    bail!("build the book: {wrong}; run `cargo install mdbook --version {MDBOOK} --locked`")
 }
 
-/// The pages, and what else they need.
+/// The pages, and the files that they need.
 struct Book {
     pages: Vec<Page>,
     summary: String,
-    /// Files of the workspace that pages lead to.
+    /// Files of the workspace that the pages link to.
     files: BTreeSet<PathBuf>,
 }
 
 impl Book {
-    /// Reads every page and finds its place.
+    /// Reads every page and puts it into the table of contents.
     fn lay_out(form: Form) -> Result<Book> {
         let mut pages = vec![Page::read("README.md")?];
         let mut summary = format!("# Summary\n\n{}\n# The lessons\n\n", pages[0].entry("")?);
@@ -133,8 +131,8 @@ impl Book {
     fn build(&self, out: &Path, open: bool) -> Result<()> {
         let mdbook = mdbook()?;
         let dir = tempfile::tempdir().context("make a temporary directory")?;
-        for name in FURNITURE {
-            let from = furniture(name);
+        for name in FILES {
+            let from = book_file(name);
             let to = dir.path().join(name);
             fs::copy(&from, to).with_context(|| format!("copy {}", from.display()))?;
         }
@@ -151,7 +149,7 @@ impl Book {
         Ok(())
     }
 
-    /// Writes the book as mdBook reads it.
+    /// Writes the pages and files in the form that mdBook reads.
     fn write(&self, dir: &Path) -> Result<()> {
         for page in &self.pages {
             write(&dir.join(&page.path), &page.text)?;
@@ -166,8 +164,8 @@ impl Book {
     }
 }
 
-/// A file that stands beside the pages.
-fn furniture(name: &str) -> PathBuf {
+/// A file from the directory book/.
+fn book_file(name: &str) -> PathBuf {
     common::workspace().join("book").join(name)
 }
 
@@ -190,7 +188,7 @@ mod tests {
             let name = format!("docs/{}", entry.file_name().display());
             assert!(
                 !name.ends_with(".md") || placed.iter().any(|place| **place == name),
-                "{name} is nowhere"
+                "{name} is not in the list"
             );
         }
     }

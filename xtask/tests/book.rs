@@ -36,8 +36,8 @@ fn a_book_that_cannot_be_made_says_what_is_missing() {
     let fails = |name| (name, "/bin/cat >/dev/null; echo a line >&2; echo why >&2; exit 1");
     let (epub, pdf) = (&["--epub", "x"][..], &["--pdf", "x"][..]);
     for (tools, words, expected) in [
-        (&[][..], &[][..], "build the book: mdbook is not installed; `cargo install mdbook "),
-        (&[], pdf, "build the book: mdbook is not installed; `cargo install mdbook "),
+        (&[][..], &[][..], "build the book: mdbook is not installed; run `cargo install mdbook "),
+        (&[], pdf, "build the book: mdbook is not installed; run `cargo install mdbook "),
         (&[], epub, "make an EPUB of the book: pandoc is not installed; install it"),
         (&[fails("pandoc")], epub, "make an EPUB of the book: pandoc failed: why"),
         (&[mdbook], pdf, "print the book: Chromium is not installed; install it"),

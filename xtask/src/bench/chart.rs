@@ -3,17 +3,18 @@
 use super::{Row, is_step};
 use crate::picture::{self, MARGIN, text};
 
-/// Where the rows begin.
+/// The top of the first row.
 const TOP: usize = 80;
 const ROW: usize = 56;
-/// Where the bars begin, how long the longest is and how high each.
+/// The left end of the bars, the length of the longest bar, and the height of a
+/// bar.
 const LEFT: usize = 190;
 const LONGEST: f64 = 560.0;
 const BAR: usize = 20;
 
 const TITLE: &str = "How long a container takes to start and end";
 
-/// Draws the medians as bars. The figures stand in the description, too.
+/// Draws the medians as bars. The description has the figures, too.
 pub(super) fn draw(rows: &[&Row], circumstances: &[String; 2]) -> String {
     let longest = rows.iter().map(|row| row.median).fold(0.0, f64::max);
     let bottom = TOP + rows.len() * ROW;

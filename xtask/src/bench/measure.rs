@@ -1,4 +1,4 @@
-//! What hyperfine measures.
+//! Measures with hyperfine.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::{Contender, Row};
 
-/// How often a command is run before it is the next one's turn.
+/// The number of runs of a command before the next command runs.
 const TURN: u32 = 5;
 
-/// Measures all commands by turns, so that what disturbs disturbs them alike.
+/// Measures all commands in turns, so that a disturbance affects all of them.
 pub(super) fn by_turns(contenders: &[Contender], runs: u32, export: &Path) -> Result<Vec<Row>> {
     let mut times = vec![Vec::new(); contenders.len()];
-    // Shows on a terminal alone.
+    // The bar shows only on a terminal.
     let bar = ProgressBar::new(runs.into());
     let mut left = runs;
     while left > 0 {
@@ -38,8 +38,8 @@ pub(super) fn by_turns(contenders: &[Contender], runs: u32, export: &Path) -> Re
     Ok(rows.collect())
 }
 
-/// Seconds in milliseconds, to the hundredth: what is worked out from a figure
-/// fits what is shown of it.
+/// Converts seconds to milliseconds, rounded to hundredths: sums and ratios then
+/// fit the printed figures.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e5).round() / 1e2
 }
@@ -54,15 +54,15 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-/// Has hyperfine run each command `runs` times, without a shell, and adds the
-/// times to those that there are. It writes them to the file `export`.
+/// Lets hyperfine run each command `runs` times, without a shell, and adds the
+/// times to `times`. hyperfine writes its results to the file `export`.
 fn take_turns(
     contenders: &[Contender],
     runs: u32,
     export: &Path,
     times: &mut [Vec<f64>],
 ) -> Result<()> {
-    const DOING: &str = "read what hyperfine measured";
+    const DOING: &str = "read the results of hyperfine";
     let mut hyperfine = Command::new("hyperfine");
     hyperfine.args(["--shell=none", "--warmup=1", "--style=none", "--ignore-failure"]);
     hyperfine.arg(format!("--runs={runs}")).arg("--export-json").arg(export);
@@ -70,18 +70,18 @@ fn take_turns(
     let output = hyperfine.stdin(Stdio::null()).output().context("start hyperfine")?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        bail!("measure: hyperfine says: {}", why.trim().replace('\n', " "));
+        bail!("measure: hyperfine failed: {}", why.trim().replace('\n', " "));
     }
     let text = fs::read(export).context(DOING)?;
     let measured: Value = serde_json::from_slice(&text).context(DOING)?;
     let list = |value: &Value| value.as_array().cloned().context(DOING);
     let results = list(&measured["results"])?;
-    ensure!(results.len() == contenders.len(), "{DOING}: it is not all there");
+    ensure!(results.len() == contenders.len(), "{DOING}: a command is missing");
     for ((contender, result), times) in contenders.iter().zip(&results).zip(times) {
         for status in list(&result["exit_codes"])? {
             ensure!(
                 status == 0,
-                "measure {}: it exited with {status} after it had worked; try it: {}",
+                "measure {}: it exited with {status}, although its first run worked; try it: {}",
                 contender.name,
                 contender.command
             );

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use super::{Contender, works};
 use crate::say::{note, quoted};
 
-/// A program, the Debian package it is in, and what it does more or less than
-/// the last lesson.
+/// A program, its Debian package, and its differences from the last lesson.
 pub(super) struct Peer {
     pub(super) program: &'static str,
     package: &'static str,
@@ -41,8 +40,8 @@ pub(super) const PEERS: [Peer; 4] = [
     },
 ];
 
-/// The peers that are installed and run on this host. The others are named on
-/// standard error.
+/// The peers that are installed and run on this host. For each other peer, prints
+/// the reason.
 pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Contender>> {
     let bundle = place.join("bundle");
     fs::create_dir(&bundle).context("make a bundle")?;
@@ -54,7 +53,7 @@ pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Cont
     let mut found = Vec::new();
     for Peer { program: name, package, remark } in PEERS {
         let Some(version) = version(name) else {
-            note(&format!("{name} is not installed; Debian's package {package} has it"));
+            note(&format!("{name} is not installed; install the Debian package {package}"));
             continue;
         };
         let command = match name {
@@ -81,15 +80,15 @@ pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Cont
     Ok(found)
 }
 
-/// The last word of the first line in which a program tells its version.
+/// The version of a program: the last word of the first line of `--version`.
 fn version(name: &str) -> Option<String> {
     let output = Command::new(name).arg("--version").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Some(text.lines().next()?.split(' ').next_back()?.to_owned())
 }
 
-/// The container of the last lesson, save for the overlay, in the words of the
-/// OCI runtime specification.
+/// The container of the last lesson, but without the overlay, as the OCI runtime
+/// specification describes it.
 fn oci_config(root: &Path, program: &Path) -> Value {
     let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let namespaces = ["pid", "network", "ipc", "uts", "user", "mount"];

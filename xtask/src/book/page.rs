@@ -1,4 +1,4 @@
-//! A page of the workspace on its way into the book.
+//! Changes a page of the workspace for the book.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -7,27 +7,27 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// What a book is laid out for.
+/// The form of a book.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A folder for a browser, with the files that pages lead to.
+    /// A folder for a browser, with the files that the pages link to.
     Web,
-    /// The same pages on paper, where a link leads to another page or out.
+    /// The same pages on paper. A link leads to another page or to the Web.
     Pdf,
-    /// One text, in which the pages are named by their first headings.
+    /// A single text. A link to a page leads to its first heading.
     Epub,
 }
 
-/// The heading that is followed by what a lesson adds.
+/// The heading of the section about the new code.
 const NEW_CODE: &str = "## The new code";
 
-/// What is said there.
+/// The text that the book adds below this heading.
 const WHOLE_PROGRAM: &str =
     "\nIn this book: [the whole program, with the new lines marked](src/main.rs).\n";
 
 /// A page of the book.
 pub(super) struct Page {
-    /// Where it lies in the book, from its top.
+    /// The path in the book, from its top.
     pub(super) path: PathBuf,
     /// Markdown.
     pub(super) text: String,
@@ -50,9 +50,9 @@ impl Page {
         Ok(format!("{before}[{title}]({})\n", self.path.display()))
     }
 
-    /// Leads the links to where the book has things, makes links of the manual
-    /// pages, and says below "The new code" where that is marked. Returns the
-    /// files that it leads to.
+    /// Changes the links to the paths in the book, makes links from the names of
+    /// manual pages, and adds a link to the marked program below "The new code".
+    /// Returns the files that the page links to.
     pub(super) fn adapt(&mut self, form: Form, pages: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         let mut text = String::new();
@@ -60,7 +60,8 @@ impl Page {
         for line in self.text.split_inclusive('\n') {
             let fence = line.starts_with("```");
             if in_code && fence && text.ends_with("\n\n") {
-                // It ends the block for the test that runs it.
+                // Remove the empty line: it ends the block for the test of the
+                // pages.
                 text.pop();
             }
             in_code ^= fence;
@@ -83,7 +84,7 @@ impl Page {
         Ok(files)
     }
 
-    /// A line with its links led to where the book has things.
+    /// A line with its links changed to the paths in the book.
     fn lead(
         &self,
         line: &str,
@@ -110,11 +111,12 @@ impl Page {
             let is_page = pages.contains(&target);
             ensure!(
                 is_page || !path.ends_with(".md"),
-                "make a page of {}: it leads to {path}, which is no page of the book",
+                "make a page of {}: it links to {path}, which is not a page of the book",
                 self.path.display()
             );
             if !is_page && !is_picture(&target) && form != Form::Web {
-                // The file is not there: the words stay.
+                // This form of the book does not have the file: keep only the words
+                // of the link.
                 if let Some(bracket) = out.rfind('[') {
                     out.remove(bracket);
                 }
@@ -135,7 +137,7 @@ impl Page {
         Ok(out)
     }
 
-    /// The name of a heading in a book that is one text, if the line is one.
+    /// If the line is a heading: its name in a book that is a single text.
     fn name(&self, line: &str) -> Option<String> {
         let (level, heading) = line.trim_end().split_once(' ')?;
         let is_heading = level.starts_with('#') && level.trim_matches('#').is_empty();
@@ -143,7 +145,7 @@ impl Page {
         is_heading.then(|| anchor(&self.path, &fragment))
     }
 
-    /// Where a relative link leads, from the top.
+    /// The target of a relative link, as a path from the top.
     fn target(&self, link: &str) -> Result<PathBuf> {
         let mut target = self.path.clone();
         target.pop();
@@ -165,8 +167,8 @@ impl Page {
     }
 }
 
-/// A file's name in the book: a picture's own, and for the others one by which
-/// a browser shows them as text.
+/// The name of a file in the book. A picture keeps its name. Other files get a name
+/// that a browser shows as text.
 pub(super) fn in_book(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     if !is_picture(file) {
@@ -179,21 +181,21 @@ fn is_picture(file: &Path) -> bool {
     file.extension() == Some(OsStr::new("svg"))
 }
 
-/// The name of a heading in a book that is one text: its page's, and its own
-/// there.
+/// The name of a heading in a book that is a single text: the name of its page,
+/// then its name on the page.
 fn anchor(page: &Path, fragment: &str) -> String {
     let page = page.with_extension("").display().to_string().replace('/', "-");
     page + &fragment.replacen('#', "-", 1)
 }
 
-/// The name that a heading has on its page, as mdBook makes it.
+/// The name of a heading on its page, as mdBook makes it.
 fn slug(heading: &str) -> String {
     let kept = heading.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-/// A line in which `mount(2)` leads to the manual page, where it is neither
-/// code nor part of a link.
+/// A line in which each name such as `mount(2)` is a link to the manual page,
+/// except in code and in other links.
 fn link_manuals(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
@@ -214,7 +216,7 @@ fn link_manuals(line: &str) -> String {
     out
 }
 
-/// The length of the code or link that a text begins with.
+/// The length of the code or link at the start of a text.
 fn verbatim(text: &str) -> Option<usize> {
     if let Some(code) = text.strip_prefix('`') {
         return Some(code.find('`')? + 2);
@@ -224,7 +226,7 @@ fn verbatim(text: &str) -> Option<usize> {
     Some(end + address.find(')')? + 2)
 }
 
-/// The manual page that a text begins with: a name and its section, such as
+/// The manual page at the start of a text: a name and its section, such as
 /// `PR_SET_PDEATHSIG(2const)`.
 fn manual(text: &str) -> Option<(&str, &str)> {
     let open = text.find(|c: char| !is_name(c)).filter(|&at| at > 0)?;

@@ -1,4 +1,4 @@
-//! The book as one file: a PDF for paper, an EPUB for e-readers.
+//! The book as a single file: a PDF for paper, an EPUB for e-readers.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,15 +10,15 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::page::Form;
-use super::{Book, furniture};
+use super::{Book, book_file};
 use crate::say;
 
-/// Chromium under the names it has, after the one in `$CHROMIUM`.
+/// The names of Chromium's program. The name in `$CHROMIUM` comes first.
 const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// Writes the book to `file` as a PDF: mdBook makes one page of it, and a
-/// browser prints that.
+/// Writes the book to `file` as a PDF: mdBook makes a single page, and a browser
+/// prints it.
 pub(super) fn pdf(file: &Path) -> Result<()> {
     let dir = tempfile::tempdir().context("make a temporary directory")?;
     let out = dir.path().join("out");
@@ -30,13 +30,13 @@ pub(super) fn pdf(file: &Path) -> Result<()> {
     print.push(&made);
     let print = |browser: OsString| {
         Command::new(browser)
-            // The page is our own and asks nothing of the network. A sandbox is
-            // not to be had by root, or in most containers.
+            // The page is our own and uses no network. Root cannot have a sandbox,
+            // nor can most containers.
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
             .args(["--no-pdf-header-footer", "--generate-pdf-document-outline"])
             .arg(&print)
             .arg(out.join("print.html"))
-            // What it keeps goes with the directory.
+            // The browser's files are removed with the directory.
             .env("HOME", dir.path())
             .env("TMPDIR", dir.path())
             .env_remove("XDG_CONFIG_HOME")
@@ -49,20 +49,20 @@ pub(super) fn pdf(file: &Path) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             output => output.context("start Chromium")?,
         };
-        // It exits with 0 where it could not load the page, too.
+        // Chromium exits with 0 even if it could not load the page.
         ensure!(made.exists(), "print the book: Chromium failed: {}", last_line(&output));
-        return hand_over(&made, file, book.pages.len());
+        return copy_to(&made, file, book.pages.len());
     }
     bail!("print the book: Chromium is not installed; install it, or name it in $CHROMIUM")
 }
 
-/// Writes the book to `file` as an EPUB: pandoc makes it of one text.
+/// Writes the book to `file` as an EPUB: pandoc makes it from a single text.
 pub(super) fn epub(file: &Path) -> Result<()> {
     let dir = tempfile::tempdir().context("make a temporary directory")?;
     let book = Book::lay_out(Form::Epub)?;
     let texts: Vec<_> = book.pages.iter().map(|page| &*page.text).collect();
 
-    let settings = furniture("book.toml");
+    let settings = book_file("book.toml");
     let doing = || format!("read {}", settings.display());
     let settings: toml::Table =
         fs::read_to_string(&settings).with_context(doing)?.parse().with_context(doing)?;
@@ -72,7 +72,7 @@ pub(super) fn epub(file: &Path) -> Result<()> {
     let mut command = Command::new("pandoc");
     command.args(["--from", "gfm+attributes", "--to", "epub3", "--toc-depth", "1"]);
     command.arg("--resource-path").arg(common::workspace());
-    command.arg("--css").arg(furniture("epub.css")).arg("--output").arg(&made);
+    command.arg("--css").arg(book_file("epub.css")).arg("--output").arg(&made);
     for (ours, its) in [("title", "title"), ("description", "description"), ("language", "lang")] {
         let value = said(ours).with_context(|| format!("{}: it has no {ours}", doing()))?;
         command.arg("--metadata").arg(format!("{its}={value}"));
@@ -85,27 +85,27 @@ pub(super) fn epub(file: &Path) -> Result<()> {
         pandoc => pandoc.context("start pandoc")?,
     };
     if let Some(mut stdin) = pandoc.stdin.take() {
-        // One that ends early says why on its standard error.
+        // If pandoc ends early, it prints the reason to its standard error.
         let _ = stdin.write_all(texts.join("\n\n").as_bytes());
     }
     let output = pandoc.wait_with_output().context("wait for pandoc")?;
-    // Its warnings are of what is not there, such as a picture.
+    // A warning means that something is missing, such as a picture.
     ensure!(
         output.status.success() && output.stderr.is_empty(),
         "make an EPUB of the book: pandoc failed: {}",
         last_line(&output)
     );
-    hand_over(&made, file, book.pages.len())
+    copy_to(&made, file, book.pages.len())
 }
 
-/// Puts a file that is whole where it was asked for.
-fn hand_over(made: &Path, file: &Path, pages: usize) -> Result<()> {
+/// Copies the complete book to `file`.
+fn copy_to(made: &Path, file: &Path, pages: usize) -> Result<()> {
     fs::copy(made, file).with_context(|| format!("write {}", file.display()))?;
-    say::line(&format!("{}: {pages} pages of the course", file.display()))
+    say::line(&format!("{}: {pages} pages", file.display()))
 }
 
-/// The last line of what a program has to complain about.
+/// The last line of a program's standard error.
 fn last_line(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
-    said.lines().last().unwrap_or("it says nothing").to_owned()
+    said.lines().last().unwrap_or("it printed no reason").to_owned()
 }

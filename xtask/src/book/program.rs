@@ -1,5 +1,5 @@
-//! The page of a lesson's program: the whole, with what it adds to the one
-//! before and what it takes out.
+//! The page of a lesson's program: the whole program, with the lines that it adds
+//! to the program before it, and the lines that it removes.
 
 use anyhow::Result;
 use similar::{ChangeTag, TextDiff};
@@ -23,7 +23,7 @@ pub(super) fn page(before: Option<&Lesson>, lesson: &Lesson) -> Result<Page> {
             format!(
                 "# What lesson {number} adds\n\n\
                  The whole program of lesson {number}. \
-                 Lines added to that of lesson {a}: {}. Lines taken out: {}. \
+                 Lines added to the program of lesson {a}: {}. Lines removed: {}. \
                  In a terminal: `cargo xtask diff {a} {number}`.\n\n{}",
                 program.added, program.removed, program.html
             )
@@ -32,11 +32,11 @@ pub(super) fn page(before: Option<&Lesson>, lesson: &Lesson) -> Result<Page> {
     Ok(Page { path: format!("{}/program.md", lesson.name).into(), text })
 }
 
-/// A program as HTML, compared with the one before it.
+/// A program as HTML, compared with the program before it.
 ///
-/// Every line is an element, which holds its newline too: so the text of the
-/// block is the program, once what is taken out is left out. The browser's
-/// highlighter keeps the elements.
+/// Every line is an element that includes its newline. So the text of the block is
+/// the program, if the removed lines are left out. The browser's highlighter keeps
+/// the elements.
 struct Program {
     html: String,
     added: usize,
@@ -55,7 +55,7 @@ impl Program {
             };
             program.added += usize::from(tag == "ins");
             program.removed += usize::from(tag == "del");
-            // Numbers count from 0 here. What is taken out has none.
+            // Numbers count from 0 here. A removed line has no number.
             let number = change.new_index().map(|index| format!(" data-line=\"{}\"", index + 1));
             let number = number.unwrap_or_default();
             let line = escape(change.value().trim_end());
