@@ -1,4 +1,4 @@
-//! `cargo xtask diff`: a lesson as what it adds to another.
+//! `cargo xtask diff`: shows the lines that a lesson adds to another lesson.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -11,15 +11,15 @@ use crate::say;
 use crate::style::{Style, colour};
 use lessons::Lesson;
 
-/// Show what lesson B adds to lesson A, in colour, through a pager on a
-/// terminal.
+/// Show the lines that lesson B adds to lesson A. On a terminal, use colours and a
+/// pager
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The lesson to begin with: 5, 05, step05 or step05-pid
+    /// The first lesson: 5, 05, step05 or step05-pid
     a: String,
-    /// The lesson that adds to it [default: the next one]
+    /// The lesson that adds lines to it [default: the next lesson]
     b: Option<String>,
-    /// How many unchanged lines to show around a change; 1000 shows all
+    /// The number of unchanged lines around a change. 1000 shows the whole program
     #[arg(long, short = 'U', value_name = "LINES", default_value_t = 3)]
     context: usize,
 }
@@ -53,8 +53,8 @@ impl Args {
 /// A text and its name.
 type Named<'a> = (&'a str, &'a str);
 
-/// Shows the difference between two texts as a unified diff, in colour through
-/// a pager on a terminal.
+/// Shows the difference between two texts as a unified diff. On a terminal, it uses
+/// colours and a pager.
 pub(crate) fn show(from: Named<'_>, to: Named<'_>, context: usize) -> Result<()> {
     if from.1 == to.1 {
         return say::line(&format!("{} and {} are the same", from.0, to.0));
@@ -84,12 +84,12 @@ fn render(from: Named<'_>, to: Named<'_>, context: usize, colour: bool) -> Strin
     out
 }
 
-/// The options of less(1), unless there are some. As git has them: colours, no
-/// pager for what fits on the screen, no clearing. And a prompt that says how to
-/// leave.
+/// The options of less(1), unless the user has set `$LESS`. They are as in git:
+/// colours, no pager for a text that fits on the screen, and the screen is not
+/// cleared. The prompt says how to leave.
 const LESS: &str = "FRXPsq leaves the diff, the space bar shows more$";
 
-/// Shows text through `$PAGER`, else less(1), else as it is.
+/// Shows text through `$PAGER`, else through less(1), else without a pager.
 fn page(text: &str) -> Result<()> {
     let pager = env::var("PAGER").ok().filter(|pager| !pager.is_empty());
     let mut words = pager.as_deref().unwrap_or("less").split_whitespace();
@@ -99,7 +99,7 @@ fn page(text: &str) -> Result<()> {
         return say::print(text);
     };
     if let Some(mut stdin) = pager.stdin.take() {
-        // A reader who leaves early has seen enough.
+        // An error means that the reader has left the pager early.
         let _ = stdin.write_all(text.as_bytes());
     }
     pager.wait().context("wait for the pager")?;

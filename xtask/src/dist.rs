@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the steps as programs that can be copied anywhere.
+//! `cargo xtask dist`: the steps as programs that you can copy to other machines.
 
 use std::env::{self, consts::ARCH};
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use crate::cargo;
 use crate::fetch_rootfs::is_static;
 use crate::say::{self, note};
 
-/// Build the steps as static programs, in one folder.
+/// Build the steps as static programs, in one folder
 ///
-/// They are linked with musl where its target is installed. Without it they
-/// are release builds for this host, which need its C library.
+/// If the Rust target for musl is installed, cargo links the steps with musl.
+/// Without it, they are release builds for this host, and need its C library.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The folder [default: dist/ in the workspace]
@@ -24,27 +24,27 @@ pub(crate) struct Args {
     dest: Option<PathBuf>,
 }
 
-/// What has been built.
+/// The built steps.
 pub(crate) struct Dist {
-    /// The folder with the steps in it.
+    /// The folder with the steps.
     pub(crate) dir: PathBuf,
-    /// The C library they are linked with, in words.
+    /// The C library of the steps, in words.
     pub(crate) libc: &'static str,
 }
 
 impl Dist {
-    /// The steps in a folder that this task has filled.
+    /// The steps in a folder that this task has made.
     pub(crate) fn at(dir: &Path) -> Result<Dist> {
         let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
         for lesson in lessons::all()? {
             ensure!(
                 dir.join(&lesson.name).is_file(),
-                "find {} in {}: it is missing; `cargo xtask dist --dest {1}` builds it",
+                "find {} in {}: it is missing; build it with `cargo xtask dist --dest {1}`",
                 lesson.name,
                 dir.display()
             );
         }
-        // Nothing but musl is linked statically here.
+        // Only musl is linked statically here.
         let libc = match is_static(&dir.join(lessons::last()?.name)) {
             true => "static, with musl",
             false => "dynamic, with the host's C library",
@@ -66,13 +66,14 @@ impl Args {
     }
 }
 
-/// Copies a program to the place of another, and through no link that has its
-/// name.
+/// Replaces the program `to` with a copy of `from`. If `to` is a link, it replaces
+/// the link.
 fn put(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("copy {}", from.display());
     let mut program = File::open(from).with_context(doing)?;
     let mode = program.metadata().with_context(doing)?.permissions();
-    // Under another name first: a program that runs cannot be written.
+    // First under another name: the kernel does not let a running program be
+    // written.
     let new = NamedTempFile::new_in(to.parent().unwrap_or(to));
     let mut new = new.with_context(|| format!("write to {}", to.display()))?;
     io::copy(&mut program, &mut new).with_context(doing)?;
@@ -80,13 +81,13 @@ fn put(from: &Path, to: &Path) -> Result<()> {
     new.persist(to).map(drop).with_context(|| format!("replace {}", to.display()))
 }
 
-/// Builds all steps for release, static where that is possible.
+/// Builds all steps for release, as static programs if possible.
 pub(crate) fn build() -> Result<Dist> {
     let musl = format!("{ARCH}-unknown-linux-musl");
     let installed = has_target(&musl);
     if !installed {
         note(&format!(
-            "the target {musl} is not installed, so the steps are not static; `rustup target add {musl}` installs it"
+            "the target {musl} is not installed, so the steps are not static; to install it, run `rustup target add {musl}`"
         ));
     }
     let lessons = lessons::all()?;

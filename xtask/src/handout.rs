@@ -1,4 +1,4 @@
-//! `cargo xtask handout`: the course in one file, for machines without a
+//! `cargo xtask handout`: the course in a single file, for machines without a
 //! network.
 
 mod crates;
@@ -21,23 +21,23 @@ use crate::fetch_rootfs::{self, Release};
 use crate::say::{self, note};
 use crate::temporary::Temporary;
 
-/// Pack the course for machines without a network.
+/// Pack the course for machines without a network
 ///
-/// The archive has the files that git tracks, as they are now, the crates that
-/// they need on Linux, the Alpine archives that are kept beside rootfs/, and
-/// the steps as `dist` builds them. Whoever unpacks it needs Rust and no network.
+/// The archive has the files that git tracks, in their present state, the crates
+/// for Linux, the Alpine archives in the cache beside rootfs/, and the programs of
+/// `dist`. A learner who unpacks it needs Rust, but no network.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The archive to write; what is in it lies in a folder of the same name
+    /// The archive to write. Its files are in a folder of the same name
     #[arg(value_name = "FILE.tar.gz")]
     file: PathBuf,
-    /// Take the steps from DIR, as `dist` leaves them, instead of building them
+    /// Take the steps from DIR, which `dist` made, and build nothing
     #[arg(long, value_name = "DIR")]
     dist: Option<PathBuf>,
 }
 
-/// Where each file of the archive is now, by its path there; sorted, so that the
-/// same files make the same archive.
+/// The present path of each file, by its path in the archive. It is sorted, so that
+/// the same files make the same archive.
 type Contents = BTreeMap<PathBuf, PathBuf>;
 
 impl Args {
@@ -65,7 +65,7 @@ impl Args {
     }
 }
 
-/// The folder that a learner gets: the archive's name without its end.
+/// The folder in the archive: the name of the archive without `.tar.gz`.
 fn folder(file: &Path) -> Result<PathBuf> {
     let name = file.file_name().unwrap_or_default().as_bytes();
     let stem = name.strip_suffix(b".tar.gz").filter(|stem| !stem.is_empty());
@@ -84,7 +84,7 @@ fn tracked() -> Result<Contents> {
     let said = String::from_utf8_lossy(&listed.stderr);
     ensure!(
         listed.status.success(),
-        "{}: git says {:?}; make the hand-out in a clone of the course",
+        "{}: git failed with {:?}; make the hand-out in a clone of the course",
         doing(),
         said.lines().next().unwrap_or_default()
     );
@@ -99,31 +99,32 @@ fn tracked() -> Result<Contents> {
     Ok(names.into_iter().map(|name| (name.clone(), workspace.join(name))).collect())
 }
 
-/// Copies the kept archives of Alpine to the directory `place`, and names their
-/// releases.
+/// Copies the archives of Alpine from the cache to the directory `place`, and
+/// returns their releases.
 fn alpine(place: &Path, contents: &mut Contents) -> Result<Vec<Release>> {
     fs::create_dir(place).with_context(|| format!("make {}", place.display()))?;
     let releases = fetch_rootfs::copy_kept(place)?;
     let wanted = fetch_rootfs::usual_release()?;
     if !releases.contains(&wanted) {
         note(&format!(
-            "{wanted} is not kept beside rootfs/, so the hand-out does not have it; `cargo xtask fetch-rootfs --force --release {}` fetches it: then make the hand-out again",
+            "the archive of {wanted} is not beside rootfs/, so the hand-out does not have it; run `cargo xtask fetch-rootfs --force --release {}`, and make the hand-out again",
             wanted.version()
         ));
     }
     if !releases.is_empty() {
-        // Or the learner's umask would decide about its mode, which must let
-        // no other user write.
+        // The archive needs an entry for the directory. Otherwise the learner's
+        // umask gives the mode, and other users must not be able to write there.
         contents.insert(CACHE.into(), place.to_owned());
         add_tree(place, Path::new(CACHE), contents)?;
     }
     Ok(releases)
 }
 
-/// Where `fetch-rootfs` keeps archives.
+/// The name of the cache, in which `fetch-rootfs` keeps archives.
 const CACHE: &str = ".rootfs-cache";
 
-/// Adds all files below a directory, with `name` for the directory's.
+/// Adds all files below a directory. `name` is the path of the directory in the
+/// archive.
 fn add_tree(dir: &Path, name: &Path, contents: &mut Contents) -> Result<()> {
     let doing = || format!("list {}", dir.display());
     for entry in fs::read_dir(dir).with_context(doing)? {
@@ -138,22 +139,22 @@ fn add_tree(dir: &Path, name: &Path, contents: &mut Contents) -> Result<()> {
     Ok(())
 }
 
-/// Writes the archive, which takes the place of another in one step, and says
-/// how many bytes it has.
+/// Writes the archive, and replaces an old archive in one step. Returns the size in
+/// bytes.
 fn write(file: &Path, folder: &Path, contents: &Contents) -> Result<u64> {
     let doing = || format!("write {}", file.display());
     let above = file.parent().filter(|above| !above.as_os_str().is_empty());
     let new = tempfile::Builder::new()
         .prefix(".handout-")
-        // What the umask leaves of it.
+        // The umask removes some of these bits.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(above.unwrap_or(Path::new(".")))
         .with_context(doing)?;
     let gzip = GzEncoder::new(BufWriter::new(new.as_file()), Compression::default());
     let mut tar = tar::Builder::new(gzip);
     tar.follow_symlinks(false);
-    // The same time and owner for all, and no more of the mode than whether it
-    // can be executed.
+    // All entries have the same time and owner. The mode only says whether a file
+    // is executable.
     tar.mode(tar::HeaderMode::Deterministic);
     for (name, from) in contents {
         let added = tar.append_path_with_name(from, folder.join(name));

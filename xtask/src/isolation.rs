@@ -1,4 +1,5 @@
-//! `cargo xtask isolation`: what each step's container shares with the host.
+//! `cargo xtask isolation`: the parts of the host that each step's container
+//! shares.
 
 mod svg;
 
@@ -18,11 +19,11 @@ use crate::style::{Style, colour};
 use crate::table::{self, Format, Side, Table};
 use lessons::Lesson;
 
-/// Start every step, read from the host's /proc what its container really
-/// shares with the host, and print the table.
+/// Start every step, read from the host's /proc which parts of the host its
+/// container shares, and print a table
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How to print the table
+    /// The format of the table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Write the table to a file, not to standard output
@@ -54,8 +55,8 @@ impl Args {
     }
 }
 
-/// The columns: the namespaces of /proc/PID/ns, the root, the writable layer;
-/// and beneath each, what it is about.
+/// The columns with their subjects: the namespaces in /proc/PID/ns, the root, and
+/// the upper layer.
 const COLUMNS: [(&str, &str); 8] = [
     ("uts", "hostname"),
     ("ipc", "messages"),
@@ -67,15 +68,15 @@ const COLUMNS: [(&str, &str); 8] = [
     ("upper layer", "changes"),
 ];
 const LEGEND: &str = "own: the container's own; shared: the host's; \
-                      none: what it writes goes into the root itself";
+                      none: the container writes to the root itself";
 const NEEDS_ROOT: &str = "needs root";
 
-/// What a container has of one kind.
+/// The state of one kind of resource in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     Own,
     Shared,
-    /// There is nothing of the kind.
+    /// The container has no resource of this kind.
     None,
 }
 
@@ -89,7 +90,7 @@ impl Cell {
     }
 }
 
-/// A step and what was measured; nothing when starting it needs root.
+/// A step and its measurement. `None` if the step needs root to start.
 struct Row {
     step: String,
     cells: Option<[Cell; COLUMNS.len()]>,
@@ -148,11 +149,11 @@ fn mounts(proc: &Path) -> Result<String> {
     fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
 }
 
-/// Whether a process has an overlay with an upper layer for its root, and
-/// whether the host has it mounted, too; proc_pid_mountinfo(5).
+/// Whether the root of a process is an overlay with an upper layer that the host
+/// has not mounted; proc_pid_mountinfo(5).
 fn upper_layer(theirs: &str, ours: &str) -> Cell {
     let device = |line: &str| line.split(' ').nth(2).map(str::to_owned);
-    // What is mounted last hides what is below it.
+    // The last mount hides the mounts below it.
     let root = theirs.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
     let overlay = root.filter(|line| {
         let (_, file_system) = line.split_once(" - ").unwrap_or_default();
@@ -160,14 +161,14 @@ fn upper_layer(theirs: &str, ours: &str) -> Cell {
     });
     match overlay.and_then(device) {
         None => Cell::None,
-        // The host stands on an overlay itself, and nothing lies above it.
+        // The host's root is an overlay itself, and the container adds none.
         Some(overlay) if ours.lines().filter_map(device).any(|ours| ours == overlay) => Cell::None,
         Some(_) => Cell::Own,
     }
 }
 
-/// A step's container while it runs. The command reads from us: when this is
-/// dropped, or this program ends, it reads the end and exits.
+/// A running container. Its command reads from a pipe of this program. It ends when
+/// this value is dropped, or when this program ends.
 struct Container {
     name: String,
     runner: Child,
@@ -201,18 +202,19 @@ impl Container {
         drop(self.runner.stdin.take());
         let mut said = String::new();
         if let Some(stderr) = &mut self.runner.stderr {
-            // Without its words, the name of the step must do.
+            // If the message cannot be read, the error has only the name of the
+            // step.
             let _ = stderr.read_to_string(&mut said);
         }
         let said = said.trim_end().replace('\n', "; ");
-        // A step's own line, with what to do about it.
+        // The step's own message has a remedy.
         match said.strip_prefix(&format!("{}: ", self.name)) {
             Some(why) => bail!("start {}: {why}", self.name),
             None => bail!("start {}: its command ended at once: {said}", self.name),
         }
     }
 
-    /// The command's ID on the host: the last of main, child and run.
+    /// The command's ID on the host: the last of runner, child and command.
     fn command(&self) -> Result<u32> {
         let parents = parents()?;
         let mut pid = self.runner.id();
@@ -227,34 +229,33 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         drop(self.runner.stdin.take());
-        // It can only fail when it has been waited for already.
+        // It fails only if the runner was waited for before.
         let _ = self.runner.wait();
     }
 }
 
-/// Every process and its parent. /proc/PID/task/TID/children would tell the
-/// same, but not every kernel has it.
+/// Every process and its parent. Not every kernel has /proc/PID/task/TID/children.
 fn parents() -> Result<Vec<(u32, u32)>> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").context("list /proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // A process may have ended since.
+        // The process may have ended.
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         parents.extend(parent(&stat).map(|parent| (pid, parent)));
     }
     Ok(parents)
 }
 
-/// The parent in a line of /proc/PID/stat: `PID (NAME) STATE PARENT …`. The
-/// name may have spaces and parentheses of its own.
+/// The parent in a line of /proc/PID/stat: `PID (NAME) STATE PARENT …`. The name
+/// can contain spaces and parentheses.
 fn parent(stat: &str) -> Option<u32> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// What was measured as a table. `missing` stands for cells that were not.
+/// The measurements as a table. `missing` replaces the cells that have none.
 fn table<'a>(rows: &[Row], missing: &[&str]) -> Table<'a> {
     let columns = COLUMNS.map(|(column, _)| (column, Side::Left));
     let set = |cell: Cell| match cell {

@@ -47,7 +47,7 @@ enum Task {
     Isolation(isolation::Args),
     Exercise(exercise::Args),
     Book(book::Args),
-    /// For the tasks and tests that need a temporary directory.
+    /// Make a temporary directory for another task or a test
     #[command(hide = true)]
     Temporary(temporary::Args),
 }
@@ -55,8 +55,8 @@ enum Task {
 fn main() -> ExitCode {
     common::end_on_closed_pipe();
     if env::var_os("TMPDIR").is_some_and(|dir| dir.is_empty()) {
-        // For std, an empty name is the current directory; other programs ignore
-        // it. A first call cannot fail.
+        // An empty name is the current directory for std, but other programs ignore
+        // it. The first call cannot fail.
         let _ = tempfile::env::override_temp_dir(Path::new("/tmp"));
     }
     let task = match Cli::try_parse() {
@@ -91,7 +91,7 @@ fn tell(help_or_error: &clap::Error) -> ExitCode {
         Err(error) if !help_or_error.use_stderr() => {
             failed(&anyhow::Error::new(error).context("write to standard output"))
         }
-        // A standard error that is closed or full loses the line.
+        // If standard error is closed or full, the line is lost.
         _ => ExitCode::from(u8::try_from(help_or_error.exit_code()).unwrap_or(2)),
     }
 }

@@ -1,12 +1,12 @@
-//! What the pictures that tasks draw have in common.
+//! The parts that all pictures of the tasks have.
 
 const WIDTH: usize = 880;
 pub(crate) const MARGIN: usize = 24;
 
 const STYLE: &str = include_str!("picture.css");
 
-/// The beginning of a picture: its size, its title, its description in lines,
-/// the colours, the ground, and the heading.
+/// The start of a picture: its size, its title, the lines of its description, the
+/// colours, the background, and the heading.
 pub(crate) fn head(height: usize, title: &str, heading: &str, described: &[String]) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
@@ -26,14 +26,14 @@ pub(crate) fn head(height: usize, title: &str, heading: &str, described: &[Strin
     out + &text("title", MARGIN, 38, heading)
 }
 
-/// The beginning of a row: a line above it, and its name with the base line at
-/// `base`.
+/// The start of a row: a line above it, and its name. `base` is the baseline of the
+/// name.
 pub(crate) fn row(y: usize, base: usize, name: &str) -> String {
     line(y) + &text("step", MARGIN, base, name)
 }
 
-/// The end of a picture: a line, and sentences below it, the first with its
-/// base line at `base`.
+/// The end of a picture: a line, and sentences below it. `base` is the baseline of
+/// the first sentence.
 pub(crate) fn foot(bottom: usize, base: usize, sentences: &[&str]) -> String {
     let mut out = line(bottom);
     for (index, sentence) in sentences.iter().enumerate() {
@@ -42,7 +42,7 @@ pub(crate) fn foot(bottom: usize, base: usize, sentences: &[&str]) -> String {
     out + "</svg>\n"
 }
 
-/// Text with its base line at `y`.
+/// Text with its baseline at `y`.
 pub(crate) fn text(class: &str, x: usize, y: usize, text: &str) -> String {
     let text = escape(text);
     format!("  <text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>\n")
@@ -56,7 +56,7 @@ fn line(y: usize) -> String {
     )
 }
 
-/// Text as HTML and SVG show it.
+/// Text, escaped for HTML and SVG.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -5,10 +5,9 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
-/// Writes to standard output. `println!` panics when that is full.
+/// Writes to standard output. `println!` panics when standard output is full.
 ///
-/// A closed pipe ends this program: see
-/// [`common::end_on_closed_pipe`].
+/// A closed pipe ends this program: see [`common::end_on_closed_pipe`].
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -20,14 +19,14 @@ pub(crate) fn line(text: &str) -> Result<()> {
     print(&format!("{}\n", common::printable(text)))
 }
 
-/// Writes one line with the program's name before it. A standard error that is
-/// closed or full loses it.
+/// Writes one line that begins with the program's name. If standard error is closed
+/// or full, the line is lost.
 pub(crate) fn note(text: &str) {
     let line = format!("xtask: {}\n", common::printable(text));
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// A word, quoted for a shell where it needs quotes.
+/// A word, quoted for a shell if it needs quotes.
 pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);

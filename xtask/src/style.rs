@@ -3,13 +3,13 @@
 use std::env;
 use std::io::IsTerminal;
 
-/// Whether to colour what goes to `out`: on a terminal that has not been asked
-/// to go without, see no-color.org.
+/// Whether to write colours to `out`: only on a terminal, and not with `$NO_COLOR`;
+/// see no-color.org.
 pub(crate) fn colour(out: &impl IsTerminal) -> bool {
     out.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Sets text in colour, or leaves it alone.
+/// Adds colours to text, or leaves it unchanged.
 #[derive(Clone, Copy)]
 pub(crate) struct Style {
     colour: bool,
@@ -36,8 +36,8 @@ impl Style {
         self.set("34", text)
     }
 
-    /// The colour ends before the newline, so that a pager shows each line in
-    /// its own.
+    /// The colour ends before the newline, because a pager shows each line
+    /// separately.
     fn set(self, code: &str, text: &str) -> String {
         if !self.colour {
             return text.to_owned();

@@ -1,8 +1,8 @@
-//! Tables, for a terminal and for a page.
+//! Tables for a terminal and for a page.
 
 use crate::style::Style;
 
-/// How a task prints its table.
+/// The format of a table.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For a terminal
@@ -13,7 +13,7 @@ pub(crate) enum Format {
     Svg,
 }
 
-/// The side of its column that a cell is set to.
+/// The alignment of the cells of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Left,
@@ -25,8 +25,8 @@ pub(crate) struct Cell {
     strong: bool,
 }
 
-/// A head and the rows below it. A row may have fewer cells than the head: its
-/// last cell then takes the room of those that are missing.
+/// A head and rows. A row may have fewer cells than the head. Then its last cell
+/// takes the remaining space.
 pub(crate) struct Table<'a> {
     pub(crate) head: Vec<(&'a str, Side)>,
     pub(crate) rows: Vec<Vec<Cell>>,
@@ -37,7 +37,7 @@ impl Cell {
         Cell { text: text.into(), strong: false }
     }
 
-    /// A cell that stands out.
+    /// An emphasized cell.
     pub(crate) fn strong(text: impl Into<String>) -> Cell {
         Cell { text: text.into(), strong: true }
     }
@@ -69,7 +69,7 @@ impl Table<'_> {
         out
     }
 
-    /// The width of each column. The last cell of a row is as wide as it likes.
+    /// The width of each column. The last cell of a row does not count.
     fn widths(&self) -> Vec<usize> {
         let width = |(column, (name, _)): (usize, &(&str, Side))| {
             let rows = self.rows.iter().filter(|row| column + 1 < row.len());

@@ -1,5 +1,4 @@
-//! Temporary directories that go with the program that asked for them, however
-//! that ends.
+//! Temporary directories that are removed when the program ends, for any reason.
 
 use std::ffi::OsString;
 use std::fs::Permissions;
@@ -12,15 +11,17 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Make a directory for this user alone, write its path and a zero byte, and remove the
-/// directory when standard input ends. It removes no other directory.
+/// Make a directory that only this user can enter, write its path and a zero byte,
+/// and remove the directory when standard input ends. It removes no other
+/// directory.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
 impl Args {
-    #[expect(clippy::unused_self, reason = "as the other tasks have it")]
+    #[expect(clippy::unused_self, reason = "all tasks have this form")]
     pub(crate) fn run(self) -> Result<ExitCode> {
-        // What lies in it may be open to all, as the /tmp of a root.
+        // The directory may hold files that are open to all users, such as the /tmp
+        // of a root.
         let private = Permissions::from_mode(0o700);
         let dir = tempfile::Builder::new().permissions(private).tempdir();
         let dir = dir.context("make a temporary directory")?.keep();
@@ -28,7 +29,7 @@ impl Args {
         let mut out = io::stdout();
         let told = out.write_all(&path).and_then(|()| out.flush());
         if told.is_ok() {
-            // An error is an end as well.
+            // An error ends it, too.
             let _ = io::copy(&mut io::stdin(), &mut io::sink());
         }
         common::remove_tree(&dir)?;
@@ -37,7 +38,7 @@ impl Args {
     }
 }
 
-/// A temporary directory that goes with this program.
+/// A temporary directory that is removed when this program ends.
 pub(crate) struct Temporary {
     dir: PathBuf,
     remover: Child,
@@ -45,8 +46,8 @@ pub(crate) struct Temporary {
 
 impl Temporary {
     pub(crate) fn new() -> Result<Temporary> {
-        // It sees the end of its standard input when this program is gone,
-        // however it went, and Ctrl-C does not reach its process group.
+        // The remover sees the end of its standard input when this program ends,
+        // for any reason. Ctrl-C does not reach its process group.
         let mut remover = Command::new("/proc/self/exe")
             .arg("temporary")
             .stdin(Stdio::piped())
@@ -72,7 +73,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         drop(self.remover.stdin.take());
-        // It says itself what it could not remove.
+        // The remover prints its own errors.
         let _ = self.remover.wait();
     }
 }

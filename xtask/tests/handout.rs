@@ -171,5 +171,5 @@ fn a_hand_out_is_made_of_a_clone_into_an_archive() {
     );
     fs::remove_dir_all(class.course.join(".git")).expect("remove the repository");
     let said = refused(class.xtask(&["handout", "course.tar.gz"]).env("LC_ALL", "C"));
-    assert!(said.contains("git says \"fatal: "), "{said}");
+    assert!(said.contains("git failed with \"fatal: "), "{said}");
 }

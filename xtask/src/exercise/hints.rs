@@ -113,7 +113,7 @@ mod tests {
             for old in removed {
                 main = main.replacen(&old, "", 1);
             }
-            // The imports of what went are left over.
+            // The imports of the removed code remain.
             let source = lesson.source().expect("the lesson");
             let left = main.lines().filter(|line| !line.starts_with("use "));
             assert!(left.eq(source.lines().filter(|line| !line.starts_with("use "))), "{main}");

@@ -1,9 +1,9 @@
 //! The crates that the course needs, in the hand-out.
 //!
-//! Cargo wants to see every crate that `Cargo.lock` names, also those that only
-//! Windows needs: they are two thirds of all. Of a crate that no build for
-//! Linux needs, the hand-out has the manifest, with its checksum, and in the
-//! place of the code an error that says so.
+//! Cargo needs the manifest of every crate in `Cargo.lock`. Two thirds of the
+//! crates are only for other systems, such as Windows. Of these, the hand-out has
+//! only the manifest, with its checksum. Their code is replaced by an error that
+//! gives the reason.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ use toml::Table;
 use super::{Contents, add_tree};
 use crate::cargo::{self, CONFIG};
 
-/// What the hand-out is for.
+/// The machines that the hand-out is for.
 const TARGETS: [&str; 4] = [
     "aarch64-unknown-linux-gnu",
     "aarch64-unknown-linux-musl",
@@ -27,17 +27,17 @@ const TARGETS: [&str; 4] = [
 ];
 
 /// The code of a crate that is not in the hand-out.
-const LEFT_OUT: &str = "compile_error!(\"the hand-out has no code of this crate, which only other \
-     systems than Linux need; build in a clone of the course\");\n";
+const LEFT_OUT: &str = "compile_error!(\"the hand-out has no code of this crate, because Linux does \
+     not need it; build in a clone of the course\");\n";
 
 const CHECKSUMS: &str = ".cargo-checksum.json";
 
-/// Adds the crates, and the configuration that lets cargo find them. Uses the
-/// directory `place`, and returns how many crates have their code.
+/// Adds the crates, and the configuration with which cargo finds them. It uses the
+/// directory `place`. Returns the number of crates with code.
 pub(super) fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
     let vendor = place.join("vendor");
     let mut cargo = cargo::command();
-    // A mirror that the user has set up serves here as in a build.
+    // A mirror that the user has set up applies here, too.
     cargo.args(["vendor", "--locked", "--respect-source-config"]).arg(&vendor);
     let sources = run(cargo, "get the crates")?;
     contents.insert(CONFIG.into(), configuration(place, &sources, &vendor)?);
@@ -66,20 +66,19 @@ pub(super) fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
     Ok(needed.len())
 }
 
-/// Runs cargo and returns its output. What it says besides is of use only when
-/// it fails.
+/// Runs cargo and returns its output. Prints its messages only if it fails.
 fn run(mut cargo: Command, doing: &str) -> Result<Vec<u8>> {
     let output = cargo.output().context("start cargo")?;
     if !output.status.success() {
-        // A standard error that is closed or full loses it.
+        // If standard error is closed or full, the messages are lost.
         let _ = io::stderr().write_all(&output.stderr);
-        bail!("{doing} with cargo: it failed; see above");
+        bail!("{doing} with cargo: it failed; read its messages above");
     }
     Ok(output.stdout)
 }
 
-/// The course's configuration with the sources that `cargo vendor` names, in a
-/// file in `place`.
+/// Writes the course's configuration with the sources from `cargo vendor` to a file
+/// in `place`.
 fn configuration(place: &Path, sources: &[u8], vendor: &Path) -> Result<PathBuf> {
     let course = common::workspace().join(CONFIG);
     let doing = || format!("add the crates to {}", course.display());
@@ -89,11 +88,11 @@ fn configuration(place: &Path, sources: &[u8], vendor: &Path) -> Result<PathBuf>
     let all = sources.get_mut("source").and_then(|it| it.as_table_mut());
     let mut dirs = all.into_iter().flatten().filter_map(|(_, source)| source.get_mut("directory"));
     let ours = dirs.find(|dir| dir.as_str().map(Path::new) == Some(vendor));
-    let ours = ours.context("`cargo vendor` does not say where it put them").with_context(doing)?;
+    let ours = ours.context("`cargo vendor` did not print their directory").with_context(doing)?;
     *ours = "vendor".into();
     let known: Table = course_text.parse().with_context(doing)?;
     let text = if known.get("source") == sources.get("source") {
-        // It was a hand-out itself.
+        // The course is already a hand-out.
         course_text
     } else {
         format!("{course_text}\n# The crates are here, too: cargo needs no network.\n{sources}")
@@ -112,7 +111,7 @@ fn needed() -> Result<BTreeSet<[String; 2]>> {
     let doing = "list the crates";
     let metadata: Value = serde_json::from_slice(&run(cargo, doing)?).context(doing)?;
     let packages = metadata["packages"].as_array().context(doing)?;
-    // The course's own have no source.
+    // The crates of the course itself have no source.
     let crates = packages.iter().filter(|package| !package["source"].is_null());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Ok(crates.map(|package| [text(&package["name"]), text(&package["version"])]).collect())

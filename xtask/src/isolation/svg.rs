@@ -3,7 +3,7 @@
 use super::{COLUMNS, Cell, LEGEND, NEEDS_ROOT, Row};
 use crate::picture::{self, MARGIN, text};
 
-/// Where the rows begin.
+/// The top of the first row.
 const TOP: usize = 120;
 const ROW: usize = 38;
 /// The width of the first column.
@@ -13,13 +13,13 @@ const COLUMN: usize = 81;
 const BOX: (usize, usize) = (71, 26);
 const GAP: usize = 10;
 
-/// Draws the table. What a row measured stands in its own group and in its own
-/// line of the description, and nowhere else.
+/// Draws the table. The result of each row is only in its own group and in its own
+/// line of the description.
 pub(super) fn draw(rows: &[Row]) -> String {
     let bottom = TOP + rows.len() * ROW;
     let described: Vec<String> = rows.iter().map(describe).collect();
     let title = "What each step's container shares with the host";
-    let heading = format!("{title}, as the host's /proc tells");
+    let heading = format!("{title}, as the host's /proc shows");
     let mut out = picture::head(bottom + 44, title, &heading, &described);
     for (index, (column, about)) in COLUMNS.into_iter().enumerate() {
         out += &text("column", middle(index), 82, column);

@@ -1,15 +1,15 @@
-//! Cargo, as `cargo xtask` and its tasks call it.
+//! Calls cargo, for `cargo xtask` and its tasks.
 
 use std::env;
 use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-/// The cargo that runs this program, else the one in `PATH`.
+/// The cargo that runs this program, else the cargo in `PATH`.
 ///
-/// It is not told what cargo has told this program about its package: build
-/// scripts such as ring's are run anew when that changes, and then the next call
-/// would compile them again for nothing.
+/// It does not get the variables that cargo set for this program's package. Build
+/// scripts such as ring's run again when these variables change, and the next call
+/// would compile them again.
 #[must_use]
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -22,11 +22,11 @@ pub fn cargo() -> Command {
     cargo
 }
 
-/// Cargo, to do `what` and say nothing. A terminal shows a bar while it
-/// compiles: the first time takes a minute.
+/// Cargo with the command `what`, without messages. On a terminal, it shows a bar
+/// while it compiles: the first build takes a minute.
 ///
-/// Cargo shows a bar beside `--quiet` only when told always to. Then it does not
-/// look for a terminal itself, and must be told how wide the bar is.
+/// Together with `--quiet`, cargo shows a bar only with `always`. Then it does not
+/// look for a terminal, and needs the width of the bar.
 #[must_use]
 pub fn quiet(what: &str) -> Command {
     let mut cargo = cargo();

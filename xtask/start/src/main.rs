@@ -1,5 +1,6 @@
-//! `cargo xtask`: has cargo build the tasks and run one. An alias cannot tell a
-//! terminal from a log; this program can, and is built in a second.
+//! `cargo xtask`: builds the tasks with cargo, and runs a task. An alias cannot
+//! distinguish a terminal from a log. This program can, and its build takes a
+//! second.
 
 use std::env;
 use std::io::{self, Write};
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // As cargo says it now: the course may have moved since this was built.
+    // The present path: the course may have moved since cargo built this program.
     let dir = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let mut cargo = start::quiet("run");
     cargo.arg("--manifest-path").arg(dir.join("../Cargo.toml")).arg("--");
