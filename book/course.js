@@ -1,7 +1,7 @@
-// What the copy button takes of a block: of a console the commands alone, without
-// the prompt and what they print; of a program what it is now, without the lines
-// that were taken out.
-function worthCopying(code) {
+// The text that the copy button copies. From a console block, it copies only the
+// commands, without prompt and output. From a program, it copies all lines except
+// the removed lines.
+function textToCopy(code) {
     if (code.matches(".language-console")) {
         const lines = code.textContent.split("\n").filter((line) => line.startsWith("$ "));
         return lines.map((line) => line.slice(2)).join("\n");
@@ -16,7 +16,7 @@ function worthCopying(code) {
 document.addEventListener("click", (event) => {
     const button = event.target.closest("pre .clip-button");
     const code = button?.closest("pre").querySelector("code");
-    const text = code && worthCopying(code);
+    const text = code && textToCopy(code);
     if (!text) {
         return;
     }
@@ -31,7 +31,8 @@ document.addEventListener("click", (event) => {
     );
 }, true);
 
-// What scrolls sideways fades out where it goes on; a phone shows no scroll bar.
+// An element that scrolls sideways fades out at its hidden side, because a phone shows
+// no scroll bar.
 {
     const scrollers = document.querySelectorAll(
         "main :is(.table-wrapper, pre > code, .checkbox-label)",
@@ -46,22 +47,22 @@ document.addEventListener("click", (event) => {
         scroller.addEventListener("scroll", () => show(scroller), { passive: true });
         sizes.observe(scroller);
     }
-    // The fonts that come later make it wider or narrower.
+    // When the fonts have loaded, the widths change.
     document.fonts.ready.then(() => scrollers.forEach(show));
 }
 
-// Paper is light: a dark theme gives way while the page is printed.
+// Paper is light: a print of a dark theme uses the light theme.
 {
     const dark = ["ayu", "coal", "navy"];
     const classes = document.documentElement.classList;
-    let put_away = [];
+    let replaced = [];
     matchMedia("print").addEventListener("change", (print) => {
         if (print.matches) {
-            put_away = dark.filter((theme) => classes.contains(theme));
-            put_away.forEach((theme) => classes.replace(theme, "light"));
+            replaced = dark.filter((theme) => classes.contains(theme));
+            replaced.forEach((theme) => classes.replace(theme, "light"));
         } else {
-            put_away.forEach((theme) => classes.replace("light", theme));
-            put_away = [];
+            replaced.forEach((theme) => classes.replace("light", theme));
+            replaced = [];
         }
     });
 }

@@ -1,4 +1,4 @@
-// Opens the built book in Chromium, as its readers do.
+// Opens the built book in Chromium, as a reader does.
 //
 // BOOK         the book [default: ../out]
 // CHROMIUM     the browser [default: /usr/bin/chromium]
@@ -35,7 +35,7 @@ const MIME = {
     ".woff2": "font/woff2",
 };
 const PICTURE = "main .checkbox-label > img";
-// Below a folder, as on GitHub Pages.
+// The path of the book on the server, as on GitHub Pages.
 const BASE = "/course/";
 
 let server, browser, profile, root, pages, steps;
@@ -43,7 +43,7 @@ let server, browser, profile, root, pages, steps;
 before(async () => {
     server = createServer(async (request, response) => {
         const path = decodeURIComponent(new URL(request.url, "http://x").pathname);
-        // A browser asks for it on its own when it shows a picture alone.
+        // For a picture without a page, the browser also asks for this file.
         if (path === "/favicon.ico") {
             response.writeHead(204).end();
             return;
@@ -91,7 +91,7 @@ after(async () => {
     }
 });
 
-/// A tab with a size and a theme, in which everything that goes wrong is kept.
+/// Opens a tab with a size and a theme. The tab collects all errors.
 async function tab(size = "laptop", theme = "light") {
     const page = await browser.newPage();
     await page.setViewportSize(SIZES[size]);
@@ -105,7 +105,7 @@ async function tab(size = "laptop", theme = "light") {
     page.on("pageerror", (error) => wrong.push(`script: ${error.message}`));
     page.on("requestfailed", (request) => {
         const why = request.failure()?.errorText;
-        // Not wanted any more: the tab is on its way to the next page.
+        // The browser stopped the request, because the tab opens the next page.
         if (why !== "net::ERR_ABORTED") {
             wrong.push(`${why}: ${request.url()}`);
         }
@@ -123,7 +123,7 @@ async function tab(size = "laptop", theme = "light") {
     return { page, wrong };
 }
 
-/// Runs `check` on pages of the book, one after the other in one tab.
+/// Runs `check` on pages of the book, in a single tab.
 async function onPages(names, size, theme, check) {
     const { page, wrong } = await tab(size, theme);
     const found = [];
@@ -139,7 +139,7 @@ async function onPages(names, size, theme, check) {
 /// The pages with a program.
 const programs = () => steps.map((step) => `${step}/program.html`);
 
-/// The pages with a program that adds to another.
+/// The pages with a program that is compared with another program.
 const diffs = () => programs().slice(1);
 
 describe("every page", { concurrency: 2 }, () => {
@@ -153,14 +153,14 @@ describe("every page", { concurrency: 2 }, () => {
         assert.ok(programs().every((name) => pages.includes(name)));
     });
 
-    test("loads without an error, and asks nothing of the network", async () => {
+    test("loads without an error, and without the network", async () => {
         await onPages(pages, "laptop", "light", async (page) => {
             const heading = await page.locator("main h1").count();
             return heading === 1 ? [] : `${heading} first headings`;
         });
     });
 
-    test("has links and pictures that are there", async () => {
+    test("has no broken link or picture", async () => {
         const known = new Map();
         const ids = async (path) => {
             if (!known.has(path)) {
@@ -214,7 +214,7 @@ describe("every page", { concurrency: 2 }, () => {
                         });
                     }
                     return page.evaluate(() => {
-                        // What lies in a box that scrolls by itself is fine.
+                        // Content in an element that scrolls may be wide.
                         const scrolls = (element) => {
                             for (let at = element; !at.matches("main"); at = at.parentElement) {
                                 if (getComputedStyle(at).overflowX !== "visible") {
@@ -235,7 +235,7 @@ describe("every page", { concurrency: 2 }, () => {
 });
 
 describe("a lesson", () => {
-    test("leads from its new code to where that is marked", async () => {
+    test("has a link from its new code to the marked program", async () => {
         await onPages(steps.slice(1).map((step) => `${step}/index.html`), "laptop", "light",
             async (page, name) => {
                 await page.locator("#the-new-code ~ p a[href='program.html']").first().click();
@@ -252,7 +252,7 @@ describe("contrast", { concurrency: 2 }, () => {
             await onPages(diffs(), "projector", theme, async (page) => {
                 await page.evaluate(colours);
                 const look = () => page.evaluate(() => {
-                    // The lines, and the words in them that have a colour.
+                    // The lines, and their words that have a colour.
                     const words = [":is(ins, del)", ":is(ins, del) span"]
                         .flatMap((what) => [...document.querySelectorAll(`.program ${what}`)]);
                     const ratio = (word) => contrast(getComputedStyle(word).color, behind(word));
@@ -260,7 +260,7 @@ describe("contrast", { concurrency: 2 }, () => {
                         .map((word) => `${ratio(word).toFixed(1)}: ${word.outerHTML.slice(0, 90)}`);
                     return [words.length, faint];
                 });
-                // The theme's colours come a moment after the page.
+                // The colours of the theme come shortly after the page.
                 const settle = async () => {
                     const limit = Date.now() + 10_000;
                     let seen = await look();
@@ -271,7 +271,7 @@ describe("contrast", { concurrency: 2 }, () => {
                 };
                 let [count, faint] = await settle();
                 if (faint.length > 0) {
-                    // On a busy machine a tab can stay with half of a theme.
+                    // On a busy machine, a tab may load only half of a theme.
                     await page.reload();
                     await page.evaluate(colours);
                     [count, faint] = await settle();
@@ -294,7 +294,7 @@ describe("contrast", { concurrency: 2 }, () => {
                 await page.goto(root + file);
                 await page.evaluate(colours);
                 const faint = await page.evaluate(() => {
-                    // The box drawn last below the word's middle.
+                    // The last drawn box below the middle of the word.
                     const ground = (word) => {
                         const { left, right, top, bottom } = word.getBoundingClientRect();
                         const [x, y] = [(left + right) / 2, (top + bottom) / 2];
@@ -354,7 +354,7 @@ describe("a program", () => {
     }
     const code = ".program code";
 
-    test("is there once, whole, with what it adds marked and what went struck through", async () => {
+    test("is complete, with new lines marked and removed lines struck through", async () => {
         let before = "";
         await onPrograms("laptop", async (page, name, source) => {
             assert.equal(await page.locator("main pre").count(), 1, name);
@@ -379,7 +379,7 @@ describe("a program", () => {
         });
     });
 
-    test("has colours, in what is new too", async () => {
+    test("has colours, also in new lines", async () => {
         const seen = { "[data-line]": new Set(), ins: new Set() };
         await onPrograms("laptop", async (page) => {
             for (const [where, colours] of Object.entries(seen)) {
@@ -399,7 +399,7 @@ describe("a program", () => {
                 assert.ok(contents.x === 0 && contents.width > 100, name);
                 const [font, heights, hidden] = await page.locator(code).evaluate((code) => {
                     const lines = [...code.querySelectorAll(":scope > :is([data-line], del)")];
-                    // As long as rustfmt lets a line become, for lessons to come.
+                    // The longest line that rustfmt allows.
                     lines[0].textContent = `${"x".repeat(100)}\n`;
                     return [
                         parseFloat(getComputedStyle(code).fontSize),
@@ -425,11 +425,11 @@ describe("a program", () => {
     });
 });
 
-describe("what is too wide for a phone", () => {
-    test("shows where it goes on", async () => {
+describe("an element that is too wide for a phone", () => {
+    test("fades out on its hidden side", async () => {
         let seen = { table: 0, code: 0 };
         await onPages(pages, "phone", "light", async (page) => {
-            // The page is told of a size and of scrolling with the next frame.
+            // The page learns of a new size and of scrolling in the next frame.
             const frame = () => page.evaluate(() => new Promise((drawn) =>
                 requestAnimationFrame(() => requestAnimationFrame(drawn))));
             await frame();
@@ -453,7 +453,7 @@ describe("what is too wide for a phone", () => {
         assert.ok(seen.table > 5 && seen.code > 5, JSON.stringify(seen));
     });
 
-    test("says nothing where all is seen", async () => {
+    test("does not fade out if everything is visible", async () => {
         await onPages(pages, "projector", "light", (page) =>
             page.$$eval("main :is(.more-before, .more-after)", (all) => all
                 .filter((it) => it.scrollWidth <= it.clientWidth)
@@ -475,13 +475,13 @@ describe("code can be copied", () => {
         return text;
     }
 
-    test("a program as it is", async () => {
+    test("a program without its removed lines", async () => {
         const source = await readFile(join(workspace, "step08-overlay/src/main.rs"), "utf8");
         const text = await copied("step08-overlay/program.html", "del");
         assert.equal(text, source);
     });
 
-    test("the commands of a console block alone", async () => {
+    test("only the commands of a console block", async () => {
         const text = await copied("step01-run/index.html", "code.language-console");
         assert.equal(text, "cargo run -q -p step01-run -- echo hello-world");
     });
@@ -494,7 +494,7 @@ describe("a theme", () => {
         await page.goto(root);
         await page.evaluate(() => localStorage.clear());
         await page.goto(`${root}step08-overlay/index.html`);
-        // The brightness of the picture's ground.
+        // The brightness of the picture's background.
         const ground = async () => {
             const png = await page.locator(PICTURE).first().screenshot();
             return page.evaluate(async (url) => {
@@ -517,7 +517,7 @@ describe("a theme", () => {
 });
 
 describe("a picture", () => {
-    test("fills the screen with a click, and goes with another", async () => {
+    test("fills the screen after a click, and closes after another click", async () => {
         const { page, wrong } = await tab("projector");
         await page.goto(`${root}step08-overlay/index.html`);
         await page.locator(PICTURE).first().click();
@@ -529,7 +529,7 @@ describe("a picture", () => {
         await page.close();
     });
 
-    test("is one that a phone scrolls, and no smaller than one can read", async () => {
+    test("scrolls on a phone, and stays large enough to read", async () => {
         const { page } = await tab("phone");
         await page.goto(`${root}step08-overlay/index.html`);
         assert.ok((await page.locator(PICTURE).first().boundingBox()).width >= 600);
@@ -538,7 +538,7 @@ describe("a picture", () => {
 });
 
 describe("on paper", () => {
-    test("a page is light, and without what one clicks on", async () => {
+    test("a page is light, and has no buttons", async () => {
         const { page } = await tab("laptop", "navy");
         await page.goto(`${root}step08-overlay/program.html`);
         await page.evaluate(colours);
@@ -558,12 +558,13 @@ describe("on paper", () => {
 
     test("the whole book prints, and nothing is cut off", async () => {
         const { page, wrong } = await tab();
-        // The page prints itself once it is loaded, and two at once is an error.
+        // The page prints itself after it loads. A second print at the same time is
+        // an error.
         await page.addInitScript(() => {
             window.print = () => {};
         });
         await page.goto(`${root}print.html`);
-        // A4 without its margins, at 96 dots an inch.
+        // A4 without margins, at 96 pixels per inch.
         await page.setViewportSize({ width: 720, height: 1040 });
         await page.emulateMedia({ media: "print" });
         const cut = await page.$$eval("main *", (all) => all
@@ -571,7 +572,7 @@ describe("on paper", () => {
             .filter((it) => it.scrollWidth > it.clientWidth + 1 && it.clientWidth > 1)
             .map((it) => it.outerHTML.slice(0, 80)));
         assert.deepEqual(cut, []);
-        // A program that must not break would leave a sheet empty before it.
+        // A program that may not break would leave an empty page before it.
         const whole = await page.$$eval(".program, .program :is(pre, code)", (all) => all
             .filter((it) => getComputedStyle(it).breakInside !== "auto"
                 || getComputedStyle(it).containerType !== "normal")

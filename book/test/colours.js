@@ -1,5 +1,5 @@
-// What runs in the page: the ratio of contrast of two colours, as WCAG 2 has
-/// it, and the colour behind an element.
+// These functions run in the page: the contrast ratio of two colours, as defined by
+// WCAG 2, and the colour behind an element.
 export const colours = () => {
     const canvas = document.createElementNS("http://www.w3.org/1999/xhtml", "canvas").getContext("2d", { willReadFrequently: true });
     const rgba = (colour) => {

@@ -1,4 +1,4 @@
-// Makes the book as one file, an EPUB and a PDF, and reads it as a device would.
+// Makes the EPUB and the PDF, and reads them as a device does.
 //
 // CHROMIUM     the browser that prints
 // SCREENSHOTS  a folder that keeps the files
@@ -43,7 +43,7 @@ test("the EPUB is valid", async () => {
     assert.ok(pages > 20, `${pages} pages`);
 });
 
-test("the PDF has an outline, and leads to nothing on the machine that made it", async () => {
+test("the PDF has an outline, and no link to a file of the machine that made it", async () => {
     const { bytes, pages } = await made("pdf");
     const text = bytes.toString("latin1");
     assert.match(text, /^%PDF-/);
