@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the course uses, on Debian 13, Ubuntu 24.04 and later. Run it as
-# root. Where there is no Rust it installs rustup, and each user then gets Rust
-# with `rustup default stable`.
+# Installs the tools of the course on Debian 13, Ubuntu 24.04 and later. Run it as
+# root. If Rust is missing, it installs rustup. Then each user gets Rust with
+# `rustup default stable`.
 set -eu
 
 export DEBIAN_FRONTEND=noninteractive
