@@ -1,51 +1,50 @@
-//! What is to be done, from what is asked for and what is there. Nothing here
-//! looks at a disk or a network.
+//! Decides what to do, from the options and the present root. This module does not
+//! use a disk or a network.
 
 use super::from_host::FromHost;
 use super::releases::Release;
 use super::root::Root;
 use super::store::There;
 
-/// What is asked for.
+/// The root that the options ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// A release of Alpine, as far as one is named.
+    /// A release of Alpine, with the options that were given.
     Release {
-        /// The one that is named, or else the default.
+        /// The named release, else the default release.
         release: Release,
         version: bool,
         arch: bool,
         mirror: bool,
     },
-    /// The root in the archive that is named.
+    /// The root in the named archive.
     Archive(Root),
     Host(FromHost),
 }
 
-/// What will be done.
+/// The decision.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Nothing: this is there, and will do.
+    /// Keep this root: it is the wanted root.
     Stay(Root),
-    /// Nothing, as this is there, and is another root.
+    /// Refuse: another root is there.
     RefuseAnother(Root),
-    /// Nothing, as there is something that we did not make.
+    /// Refuse: fetch-rootfs did not make the present directory.
     RefuseOther,
-    /// A root from here is put in the place of what is there.
+    /// Replace the present root with a root from this source.
     Put(Source),
 }
 
-/// Where the root comes from.
+/// The source of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Release(Release),
-    /// The archive with this SHA-256 that is kept beside the root, or else the
-    /// release.
+    /// The archive with this SHA-256 from the cache, else the release.
     Kept(String, Release),
-    /// The archive that is named.
+    /// The named archive.
     Named,
     Host(FromHost),
-    /// The release, or else, when the mirror cannot be reached, the host.
+    /// The release. If the mirror does not answer, the host's programs.
     ReleaseOrHost(Release, FromHost),
 }
 
@@ -62,7 +61,7 @@ impl Plan {
 }
 
 impl Wanted {
-    /// Whether a root will do that is there.
+    /// Whether the present root is the wanted root.
     fn is(&self, there: &Root) -> bool {
         match (self, there) {
             (Wanted::Release { release, version, arch, .. }, Root::Alpine(there)) => {
@@ -84,8 +83,8 @@ impl Wanted {
         }
     }
 
-    /// The same as is there when no other is named: by a name for Alpine's, by
-    /// nothing at all for others.
+    /// The source for `--force`. Without options, it is the same root again: a
+    /// release by its name, else a root from the same source.
     fn in_place_of(&self, there: &Root) -> Source {
         let Wanted::Release { release, version: false, arch: false, mirror } = self else {
             return self.source();
@@ -110,8 +109,8 @@ mod tests {
         Release::new(version, Some(arch)).expect("a release")
     }
 
-    /// A release that is named by its version, its architecture, and with a
-    /// mirror, where the letters `v`, `a` and `m` say so.
+    /// A wanted release. The letters `v`, `a` and `m` say that the options name a
+    /// version, an architecture or a mirror.
     fn wanted(version: &str, arch: &str, named: &str) -> Wanted {
         let [version_named, arch_named, mirror] = ["v", "a", "m"].map(|it| named.contains(it));
         let release = release(version, arch);
@@ -130,10 +129,10 @@ mod tests {
         let (any, libraries) = (FromHost::Any, FromHost::Libraries);
         let put = Plan::Put;
 
-        // What is asked for, what is there; what is done, without force and
-        // with it.
+        // The wanted root, the present root, the decision without force, the
+        // decision with force.
         let table = [
-            // Nothing there: what is asked for, force or not.
+            // No present root: the wanted root, with or without force.
             (
                 nothing_named(),
                 There::Nothing,
@@ -142,11 +141,12 @@ mod tests {
             ),
             (Wanted::Archive(archive()), There::Nothing, put(Source::Named), put(Source::Named)),
             (Wanted::Host(any), There::Nothing, put(Source::Host(any)), put(Source::Host(any))),
-            // Something of others: by force alone.
+            // A directory that fetch-rootfs did not make: only with force.
             (nothing_named(), There::Other, Plan::RefuseOther, put(Source::Release(default()))),
             (Wanted::Archive(archive()), There::Other, Plan::RefuseOther, put(Source::Named)),
             (Wanted::Host(any), There::Other, Plan::RefuseOther, put(Source::Host(any))),
-            // An Alpine: it stays, and comes back, unless another is named.
+            // Alpine: it stays, and force restores it, unless the options name
+            // another root.
             (
                 nothing_named(),
                 alpine(older()),
@@ -183,8 +183,8 @@ mod tests {
                 Plan::RefuseAnother(Root::Alpine(default())),
                 put(Source::Release(release("3.15.4", "x86"))),
             ),
-            // An archive: the same from what is kept, unless a release is named,
-            // or a mirror.
+            // An archive: force restores it from the cache, unless the options name
+            // a release or a mirror.
             (
                 nothing_named(),
                 There::Root(archive()),
@@ -221,7 +221,7 @@ mod tests {
                 Plan::Stay(Root::Alpine(default())),
                 put(Source::Named),
             ),
-            // The host's programs: Alpine comes where it can.
+            // The host's programs: force takes Alpine if the mirror answers.
             (
                 nothing_named(),
                 There::Root(host(false)),

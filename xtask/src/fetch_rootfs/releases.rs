@@ -1,5 +1,4 @@
-//! The releases of Alpine: what they are called, where they lie, and the
-//! digests that are known here.
+//! The releases of Alpine: their names, their addresses, and the pinned digests.
 
 use std::env::consts::ARCH;
 use std::fmt;
@@ -8,20 +7,21 @@ use anyhow::{Context, Result, bail};
 
 use super::digest::Digest;
 
-/// The release that is fetched when none is named: the workshop's, from 2022.
+/// The default release: the release of the workshop in 2022.
 pub(crate) const DEFAULT: &str = "3.15.4";
 
-/// The release that is called `latest`: the newest whose digest is known here.
+/// The release for the word `latest`: the newest release with a pinned digest.
 pub(crate) const LATEST: &str = "3.24.2";
 
-/// The mirror that is asked when none is named.
+/// The default mirror.
 pub(crate) const MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
 
-/// The architectures that Alpine has releases for, by its own names.
+/// The architectures of Alpine's releases, by Alpine's names.
 const ARCHES: [&str; 9] =
     ["aarch64", "armhf", "armv7", "loongarch64", "ppc64le", "riscv64", "s390x", "x86", "x86_64"];
 
-/// The digests that need no mirror's word: release, architecture, digest.
+/// The pinned digests: release, architecture, digest. For these, the task asks no
+/// mirror.
 #[rustfmt::skip]
 const PINNED: [(&str, &str, &str); 8] = [
     ("3.15.4", "x86_64", "6abd0409ccd6b27cb5311e0d475af5a284515eb219626334b29b1c3141d47653"),
@@ -42,12 +42,13 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    /// The release `version` for the architecture `arch`, this machine's when
-    /// none is named.
+    /// The release `version` for the architecture `arch`, by default for this
+    /// machine.
     ///
     /// # Errors
     ///
-    /// When it is written in another way than Alpine's, or the architecture is
+    /// When the version does not have Alpine's form, or Alpine does not have the
+    /// architecture.
     /// none of Alpine's.
     pub(crate) fn new(version: &str, arch: Option<&str>) -> Result<Release> {
         if !is_version(version) {
@@ -59,7 +60,7 @@ impl Release {
         Ok(Release { version: version.to_owned(), arch })
     }
 
-    /// The release whose archive is called `name`.
+    /// The release whose archive has the name `name`.
     pub(crate) fn of_archive(name: &str) -> Option<Release> {
         let name = name.strip_prefix("alpine-minirootfs-")?.strip_suffix(".tar.gz")?;
         let (version, arch) = name.split_once('-')?;
@@ -76,7 +77,7 @@ impl Release {
         &self.version
     }
 
-    /// What to know about the release besides its number.
+    /// A remark about the release.
     pub(crate) fn remark(&self) -> Option<String> {
         (self.version == DEFAULT).then(|| {
             format!(
@@ -101,7 +102,7 @@ impl Release {
         format!("{mirror}/v{branch}/releases/{}/{}", self.arch, self.archive())
     }
 
-    /// The digest that is known here.
+    /// The pinned digest.
     pub(crate) fn pinned(&self) -> Option<Digest> {
         let row = PINNED.iter().find(|row| row.0 == self.version && row.1 == self.arch)?;
         Digest::parse(row.2)
@@ -114,12 +115,12 @@ impl fmt::Display for Release {
     }
 }
 
-/// The number of a release that is asked for.
+/// The version that a word of the command line means.
 pub(crate) fn number(word: &str) -> &str {
     if word == "latest" { LATEST } else { word }
 }
 
-/// Whether `text` is three numbers with dots between them.
+/// Whether `text` consists of three numbers with dots between them.
 fn is_version(text: &str) -> bool {
     let is_number = |part: &str| {
         let digits = (1..=4).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
@@ -128,7 +129,7 @@ fn is_version(text: &str) -> bool {
     text.split('.').count() == 3 && text.split('.').all(is_number)
 }
 
-/// The architecture `name`, when Alpine has it.
+/// Alpine's architecture `name`.
 fn known_arch(name: &str) -> Result<&'static str> {
     let found = ARCHES.into_iter().find(|arch| *arch == name);
     found.with_context(|| format!("find the architecture {name}: Alpine has {}", ARCHES.join(", ")))

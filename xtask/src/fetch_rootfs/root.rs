@@ -1,12 +1,12 @@
-//! What a root is, and the record of it.
+//! The kind of a root, and its record.
 
 use super::releases::Release;
 
-/// What a root is made of; shown as its record has it.
+/// The source of a root. The record has it as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Root {
     Alpine(Release),
-    /// An archive that nothing is known about but its SHA-256.
+    /// An archive of which only the SHA-256 is known.
     Archive(String),
     /// This machine's own programs, with libraries or in a busybox.
     Host {
@@ -30,7 +30,7 @@ impl std::fmt::Display for Root {
 }
 
 impl Root {
-    /// The name under which its archive is kept, if it is of one.
+    /// The name of its archive in the cache, if it has an archive.
     pub(crate) fn archive(&self) -> Option<String> {
         match self {
             Root::Alpine(release) => Some(release.archive()),
@@ -39,7 +39,7 @@ impl Root {
         }
     }
 
-    /// The root that a record tells of, if it is one of ours.
+    /// The root that a record describes. Returns nothing for an unknown record.
     pub(crate) fn of_record(record: &str) -> Option<Root> {
         match record {
             BUSYBOX => return Some(Root::Host { libraries: false }),

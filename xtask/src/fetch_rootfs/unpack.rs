@@ -1,10 +1,9 @@
-//! Unpacking an archive as the calling user, and trusting it with nothing.
+//! Unpacks an archive as the calling user. It does not trust the archive.
 //!
-//! Every name is walked down from the new root through directory descriptors,
-//! one component at a time, and a symbolic link is never followed: so nothing
-//! can land outside, whatever the archive says. The crate `tar` reads the fields
-//! of a header; its own loop over an archive keeps names and extended headers
-//! without a limit, so that all else is taken apart here.
+//! It opens each component of a name by a descriptor of the directory above, and
+//! follows no symbolic link. So no entry can write outside of the new root. The
+//! crate `tar` reads the fields of a header. Its own loop over an archive stores
+//! names and extended headers without a limit, so this module has its own loop.
 
 mod compressed;
 mod headers;
@@ -23,16 +22,16 @@ use compressed::{Source, decompress};
 use headers::{BLOCK, Extension, Pieces, c_string, extended};
 use tree::Unpacker;
 
-/// What an archive may amount to. Alpine's has 6 MiB in 511 entries.
+/// The limits of an archive. Alpine's archive has 6 MiB in 511 entries.
 ///
-/// Together with the limits on an extended header, on what a decompressor looks
-/// back at, and on the pieces of a sparse file, they keep the memory for any
-/// archive below 100 MB: what has been unpacked is not kept in mind.
+/// There are more limits: on an extended header, on the window of a decompressor,
+/// and on the pieces of a sparse file. Together they keep the memory below 100 MB
+/// for any archive: the program stores nothing about unpacked entries.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// Bytes, headers included.
+    /// Bytes, with the headers.
     pub(crate) bytes: u64,
-    /// Entries, and the directories above them that are made without one.
+    /// Entries, and directories above them that have no entry.
     pub(crate) entries: u64,
 }
 
@@ -40,22 +39,22 @@ impl Limits {
     pub(crate) const GENEROUS: Limits = Limits { bytes: 1 << 30, entries: 200_000 };
 }
 
-/// Device nodes, pipes and the like, which are left out: an ordinary user
-/// cannot make a device node, and a container gets those it needs by mounts.
+/// Device nodes, pipes and similar entries that are left out. An ordinary user
+/// cannot make a device node, and a container gets its devices by mounts.
 #[derive(Debug, Default)]
 pub(crate) struct LeftOut {
     pub(crate) count: u64,
-    /// The first one's name.
+    /// The name of the first such entry.
     pub(crate) first: String,
 }
 
-/// Unpacks an archive, plain or compressed with gzip, xz or zstd, into the
-/// directory `root`, which is empty. Its name may lead elsewhere meanwhile.
+/// Unpacks an archive, plain or compressed with gzip, xz or zstd, into the empty
+/// directory `root`. Another program may rename this directory at the same time.
 ///
 /// # Errors
 ///
-/// When it is cut off or corrupt, too large, or has an entry that does not
-/// belong in a root. What was unpacked until then stays.
+/// When the archive is cut off, corrupt or too large, or has an entry that must not
+/// be in a root. The files that are already unpacked stay.
 pub(crate) fn unpack_file(archive: &File, root: &File, limits: Limits) -> Result<LeftOut> {
     unpack(BufReader::with_capacity(128 << 10, archive), root, limits)
 }
@@ -75,7 +74,7 @@ fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> 
             EntryType::GNULongName => extension.name = Some(c_string(extended(&mut data)?)),
             EntryType::GNULongLink => extension.link = Some(c_string(extended(&mut data)?)),
             EntryType::XHeader => extension.read_pax(&extended(&mut data)?)?,
-            // Records for all entries to come; none of them matters here.
+            // Records for all entries that follow. No such record matters here.
             EntryType::XGlobalHeader => drop(extended(&mut data)?),
             _ if kind.as_byte() == VOLUME_LABEL => {}
             _ => {
@@ -93,18 +92,18 @@ fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> 
         ensure!(skipped.map_err(unreadable)? == left, CUT_OFF);
     }
     ensure!(extension == Extension::default(), "the entry of its last header is missing");
-    // To the end, where the sum of the compressed data is checked.
+    // Read to the end: there the decompressor checks the checksum.
     io::copy(&mut archive, &mut io::sink()).map_err(unreadable)?;
     unpacker.finish()
 }
 
-/// The kind of entry by which `tar --label` names an archive.
+/// The type of the entry with the name that `tar --label` gives an archive.
 const VOLUME_LABEL: u8 = b'V';
 
 const CUT_OFF: &str = "it is cut off";
 const TOO_LARGE: Refusal = Refusal("its files are larger than a root may be");
 
-/// A reader that fails where an archive becomes larger than it may be.
+/// A reader that fails when the archive becomes too large.
 struct Limited<R> {
     inner: R,
     left: u64,
@@ -118,7 +117,7 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// What is wrong with an archive, in the words of an error line.
+/// The fault of an archive, as text for an error line.
 #[derive(Clone, Copy, Debug)]
 struct Refusal(&'static str);
 
@@ -136,7 +135,7 @@ impl From<Refusal> for io::Error {
     }
 }
 
-/// Why an archive cannot be read on.
+/// The reason why the rest of an archive cannot be read.
 fn unreadable(error: io::Error) -> anyhow::Error {
     let inner = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
     if let Some(refusal) = inner.and_then(|it| it.downcast_ref::<Refusal>()) {
@@ -151,14 +150,14 @@ fn unreadable(error: io::Error) -> anyhow::Error {
         (_, Some(errno)) => {
             anyhow::Error::new(io::Error::from_raw_os_error(errno)).context("read it")
         }
-        // What the crates say may quote the archive at length.
+        // The messages of the crates may quote a long part of the archive.
         _ => {
             anyhow!("it is damaged, or not a tar archive: {}", short(error.to_string().as_bytes()))
         }
     }
 }
 
-/// A name for an error line.
+/// The start of a name, for an error line.
 fn short(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
     match text.char_indices().nth(120) {

@@ -27,7 +27,7 @@ fn a_record_goes_with_its_root() {
         assert!(dest.join(mark).exists());
     }
     assert!(!dest.join("a").exists(), "the old root is gone");
-    // A directory that somebody else puts there is not taken for a root.
+    // A directory that another program makes there is not a root.
     fs::remove_dir_all(&dest).expect("remove");
     fs::create_dir(&dest).expect("make");
     assert_eq!(there(&store), There::Nothing);
@@ -51,8 +51,8 @@ fn what_came_after_the_look_is_not_replaced() {
         assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
         assert!(!dest.join("new").exists() && !store.cache().has(NEW));
     };
-    // Where nothing was: a directory with something in it, an empty one, a file
-    // and a symbolic link.
+    // Nothing was there. Another program makes a directory with a file, an empty
+    // directory, a file, or a symbolic link.
     put_after(&|| fs::rename(&away, &dest).expect("move"));
     fs::rename(&dest, &away).expect("it is still there");
     put_after(&|| fs::create_dir(&dest).expect("make"));
@@ -61,11 +61,12 @@ fn what_came_after_the_look_is_not_replaced() {
     fs::remove_file(&dest).expect("it is still there");
     put_after(&|| symlink(&away, &dest).expect("link"));
     fs::remove_file(&dest).expect("it is still there");
-    // Where an empty directory was: the same with something in it.
+    // An empty directory was there. Another program makes a file in it.
     fs::create_dir(&dest).expect("make");
     put_after(&|| fs::write(dest.join("mine"), "").expect("write"));
     assert!(dest.join("mine").exists());
-    // Where a directory was: another one, a link to it, and nothing.
+    // A directory was there. Another program replaces it with another directory,
+    // with a link to it, or removes it.
     let old = dir.path().join("old");
     put_after(&|| {
         fs::rename(&dest, &old).expect("move");
@@ -107,17 +108,17 @@ fn an_old_root_that_was_set_aside_comes_back() {
     put(&store, "old");
     let (aside, new) = (store.cache().join(ASIDE), store.cache().join(NEW));
     fs::create_dir(&new).expect("make");
-    // Killed between the two steps.
+    // The run is killed between the two steps.
     fs::rename(&dest, &aside).expect("set aside");
     drop(store);
     let store = Store::open(&dest).expect("open");
     assert!(dest.join("old").exists() && !aside.exists() && !new.exists());
-    // The second step fails, as the new root is gone.
+    // The second step fails, because the new root is missing.
     let seen = store.look().expect("look");
     let refused = |errno: Errno| anyhow!("{errno}");
     assert!(store.replace_in_two_steps(&seen, refused).is_err());
     assert!(dest.join("old").exists() && !aside.exists());
-    // Both steps.
+    // Both steps work.
     fs::create_dir(&new).expect("make");
     store.replace_in_two_steps(&seen, refused).expect("replace");
     assert!(!dest.join("old").exists() && new.join("old").exists() && !aside.exists());
@@ -131,7 +132,7 @@ fn only_archives_and_their_digests_are_kept() {
     for other in ["new-abc", ASIDE, "root-12", &format!("{name}.part")] {
         assert!(!is_kept(other) && kind(OsStr::new(other)).is_some(), "{other}");
     }
-    // What we do not make is nothing to us.
+    // Files with other names do not belong to fetch-rootfs.
     for other in ["root-1-2", "x", "_cacache", "x.tar.gz", ".part", "new-a/b", "left-", "root-"] {
         assert!(kind(OsStr::new(other)).is_none(), "{other}");
     }
@@ -142,7 +143,7 @@ fn a_cache_is_known_by_its_marker() {
     let dir = testkit::tempdir();
     let (dest, cache) = (dir.path().join("npm"), dir.path().join(".npm-cache"));
     let archive = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
-    // Those of others, whatever they hold.
+    // The caches of other programs, with any contents.
     for names in [&["_logs"][..], &["_logs", archive], &["new-1"], &["aside", "new-1"]] {
         for name in names {
             fs::create_dir_all(cache.join(name)).expect("make");
@@ -152,7 +153,7 @@ fn a_cache_is_known_by_its_marker() {
         assert_eq!(fs::read_dir(&cache).expect("list").count(), names.len());
         fs::remove_dir_all(&cache).expect("remove");
     }
-    // One of a former version, one that is empty, and one that was not finished.
+    // A cache of a former version, an empty cache, and an unfinished cache.
     for names in [&[archive, "root-12", "new-1"][..], &[], &["made-by-fetch-rootfs.part"]] {
         fs::create_dir_all(&cache).expect("make");
         for name in names {
@@ -160,7 +161,7 @@ fn a_cache_is_known_by_its_marker() {
         }
         drop(Store::open(&dest).expect("it is ours"));
         assert!(cache.join(MARKER).exists() && !cache.join("new-1").exists());
-        // What somebody adds is left alone.
+        // fetch-rootfs does not remove a file that the user adds.
         fs::write(cache.join("mine"), "").expect("write");
         drop(Store::open(&dest).expect("it is ours"));
         assert!(cache.join("mine").exists());

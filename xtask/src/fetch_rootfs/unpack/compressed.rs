@@ -1,4 +1,4 @@
-//! What an archive is compressed with, by its first bytes, and reading it.
+//! Finds the compression of an archive by its first bytes, and decompresses it.
 
 use std::io::{self, BufRead, ErrorKind, Read, Seek};
 
@@ -10,8 +10,8 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::Refusal;
 
-/// The memory that a decompressor may take for what it has to look back at.
-/// `xz -9` asks for as much, `zstd -19` for 8 MiB.
+/// The largest window of a decompressor: the part of the output that it keeps. `xz
+/// -9` needs this size, `zstd -19` needs 8 MiB.
 const MEMORY: u32 = 64 << 20;
 const TOO_MUCH_MEMORY: Refusal = Refusal(
     "it needs more than 64 MiB of memory to decompress; compress it again without --long or --ultra",
@@ -21,13 +21,12 @@ const SOMETHING_ELSE: Refusal =
     Refusal("other data follows the compressed data; download the archive again");
 const WRONG_SUM: Refusal = Refusal("it is damaged: its checksum is wrong");
 
-/// Where a compressed archive is read from: the first bytes are looked at, and
-/// read again.
+/// The source of an archive. The first bytes are read twice.
 pub(super) trait Source: BufRead + Seek {}
 impl<S: BufRead + Seek> Source for S {}
 
-/// A part of a compressed file that stands for itself. Several in a row are one
-/// file, as gzip(1), xz(1) and zstd(1) have it.
+/// A complete part of a compressed file. gzip(1), xz(1) and zstd(1) read several
+/// parts in a row as a single file.
 enum Member<S: Source> {
     Gzip(Box<GzDecoder<S>>),
     Xz(Box<XzReader<S>>),
@@ -39,7 +38,7 @@ enum Kind {
     Gzip,
     Xz,
     Zstd,
-    /// A frame of zstd's without data; its length stands in it.
+    /// A frame of zstd without data. It contains its length.
     Skippable,
 }
 
@@ -55,7 +54,7 @@ impl Kind {
     }
 }
 
-/// What else is called an archive, or compressed: its first bytes and its name.
+/// Other kinds of archives and compression: the first bytes and the name.
 const OTHERS: [(&[u8], &str); 11] = [
     (b"BZh", "compressed with bzip2"),
     (b"PK\x03\x04", "a zip file"),
@@ -70,11 +69,11 @@ const OTHERS: [(&[u8], &str); 11] = [
     (b"QFI\xfb", "a disk image"),
 ];
 
-/// Reads an archive that is compressed in a known way, or not at all.
+/// Reads an archive with a known compression, or without compression.
 ///
 /// # Errors
 ///
-/// When it is empty, or begins like a file of another kind.
+/// When it is empty, or begins like another kind of file.
 pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> Result<Box<dyn Read + 'a>> {
     let head = peek(&mut source)?;
     ensure!(!head.is_empty(), "it is empty");
@@ -89,8 +88,7 @@ pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> Result<Box<dyn Rea
     Ok(Box::new(Members { source: Some(source), member: None }))
 }
 
-/// The next bytes, of which more are not needed to know a file. They are read
-/// again.
+/// The next bytes, enough to recognize a file. They are then read again.
 fn peek(source: &mut impl Source) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     source.by_ref().take(8).read_to_end(&mut head)?;
@@ -98,9 +96,9 @@ fn peek(source: &mut impl Source) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// All members of a compressed file, one after the other.
+/// Reads all members of a compressed file, in order.
 struct Members<S: Source> {
-    /// What is between two members, or after the last.
+    /// The source between two members, and after the last member.
     source: Option<S>,
     member: Option<Member<S>>,
 }
@@ -135,7 +133,7 @@ impl<S: Source> Read for Members<S> {
     }
 }
 
-/// The padding that tapes and block devices leave. gzip(1) skips it, too.
+/// Skips the padding of tapes and block devices, as gzip(1) does.
 fn skip_zeros(source: &mut impl Source) -> io::Result<()> {
     loop {
         let buffer = source.fill_buf()?;
@@ -165,7 +163,7 @@ impl<S: Source> Member<S> {
         Ok(match kind {
             Kind::Gzip => Member::Gzip(Box::new(GzDecoder::new(source))),
             Kind::Xz => {
-                // In KiB, and a little more than what is looked back at.
+                // In KiB, and a little more than the window.
                 let limit = MEMORY / 1024 + 1024;
                 Member::Xz(Box::new(XzReader::new_mem_limit(source, false, limit)))
             }
@@ -179,8 +177,8 @@ impl<S: Source> Member<S> {
         })
     }
 
-    /// Looks at the sum where the decoder does not, and returns what comes
-    /// after it.
+    /// Checks the checksum if the decoder does not check it. Returns the source
+    /// after the member.
     fn end(self) -> io::Result<S> {
         match self {
             Member::Gzip(decoder) => Ok(decoder.into_inner()),

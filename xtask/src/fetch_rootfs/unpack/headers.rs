@@ -1,4 +1,4 @@
-//! What stands in a tar archive before the data of an entry.
+//! The parts of a tar archive before the data of an entry.
 
 use std::io::{self, Read, Take};
 use std::ops::Range;
@@ -9,19 +9,19 @@ use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::{CUT_OFF, unreadable};
 
-/// What headers and data are filled up to a multiple of.
+/// The size of headers and data is padded to a multiple of this.
 pub(super) const BLOCK: u64 = 512;
 
-/// The longest extended header; names in it are 4096 bytes at most.
+/// The longest extended header. A name in it has at most 4096 bytes.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
-/// The most pieces that a sparse file may have.
+/// The maximum number of pieces of a sparse file.
 const MOST_PIECES: usize = 10_000;
 
 const DAMAGED_PAX: &str = "it has a damaged pax header";
 const DAMAGED_SPARSE: &str = "it is a sparse file with a damaged list of its pieces";
 
-/// Reads a block, unless the archive ends before it.
+/// Reads a block. Returns nothing at the end of the archive.
 fn block(archive: &mut impl Read) -> Result<Option<[u8; BLOCK as usize]>> {
     let mut block = Vec::new();
     archive.by_ref().take(BLOCK).read_to_end(&mut block).map_err(unreadable)?;
@@ -31,22 +31,22 @@ fn block(archive: &mut impl Read) -> Result<Option<[u8; BLOCK as usize]>> {
     block.try_into().map(Some).ok().context(CUT_OFF)
 }
 
-/// Where a header has numbers that are needed: mode, size and time.
+/// The fields of the needed numbers: mode, size and time.
 const NUMBERS: [Range<usize>; 3] = [100..108, 124..136, 136..148];
 
-/// Reads the next header, which is none at the end of the archive: there a
-/// block of zeros stands.
+/// Reads the next header. Returns nothing at a block of zeros, which ends the
+/// archive.
 pub(super) fn header(archive: &mut impl Read) -> Result<Option<Header>> {
     let mut block = block(archive)?.context(CUT_OFF)?;
     if block == [0; BLOCK as usize] {
         return Ok(None);
     }
-    // As if the field of the sum held blanks.
+    // For the checksum, its own field counts as blanks.
     let (before, after) = (&block[..148], &block[156..]);
     let sum: u32 = before.iter().chain(after).chain(b"        ").map(|&it| u32::from(it)).sum();
     let is_right = Header::from_byte_slice(&block).cksum().is_ok_and(|it| it == sum);
     ensure!(is_right, "it is damaged, or not a tar archive: the checksum of a header is wrong");
-    // A label has none, which says 0.
+    // The header of a label has empty fields. They mean 0.
     for field in NUMBERS {
         let field = &mut block[field];
         if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
@@ -73,42 +73,42 @@ pub(super) fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// The time of a header: a number of base 256 is one of 64 bits with a sign.
+/// The time of a header. A number in base 256 has 64 bits with a sign.
 pub(super) fn modified(header: &Header) -> io::Result<TimeSpec> {
     Ok(TimeSpec::new(header.mtime()?.cast_signed(), 0))
 }
 
-/// What extended headers say about the entry after them.
+/// The contents of extended headers, for the entry after them.
 #[derive(Default, PartialEq)]
 pub(super) struct Extension {
     pub(super) name: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pub(super) modified: Option<TimeSpec>,
-    /// Of a sparse file in GNU's own form.
+    /// The pieces of a sparse file in GNU's format.
     pub(super) pieces: Option<Pieces>,
     sparse: Sparse,
 }
 
-/// What pax records say about a sparse file.
+/// The pax records about a sparse file.
 #[derive(Default, PartialEq)]
 struct Sparse {
     is_sparse: bool,
     name: Option<Vec<u8>>,
-    /// From version 1 on, the list of its pieces stands at the start of its data.
+    /// From version 1 on, the data begins with the list of pieces.
     major: Option<u64>,
     size: Option<u64>,
 }
 
 impl Extension {
-    /// Reads the records of an extended header: `LENGTH KEY=VALUE\n`, where the
-    /// length is that of the whole record; pax(1). The crate `tar` ends a
-    /// record at the first newline, which may be one in a name.
+    /// Reads the records of an extended header: `LENGTH KEY=VALUE\n`. The length is
+    /// the length of the whole record; pax(1). The crate `tar` ends a record at the
+    /// first newline, but a name can contain a newline.
     pub(super) fn read_pax(&mut self, mut records: &[u8]) -> Result<()> {
         while !records.is_empty() {
             let (key, value, rest) = pax_record(records).context(DAMAGED_PAX)?;
             records = rest;
-            // One without a value takes back what an earlier one has said.
+            // A record without a value cancels an earlier record.
             let value = (!value.is_empty()).then_some(value);
             let number = || value.map(|it| number(it).context(DAMAGED_PAX)).transpose();
             self.sparse.is_sparse |= key.starts_with(b"GNU.sparse.");
@@ -135,7 +135,7 @@ impl Extension {
         name.unwrap_or_else(|| header.path_bytes().into_owned())
     }
 
-    /// What the file is made of, of which `data` is in the archive.
+    /// The pieces of the file. `data` is the data in the archive.
     pub(super) fn pieces(&mut self, data: &mut Take<impl Read>) -> Result<Pieces> {
         let sparse = &self.sparse;
         let pieces = match self.pieces.take() {
@@ -154,7 +154,7 @@ impl Extension {
     }
 }
 
-/// The first record's key and value, and the records after it.
+/// The key and value of the first record, and the records after it.
 fn pax_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = records.iter().position(|&byte| byte == b' ')?;
     let length: usize = number(&records[..blank])?.try_into().ok()?;
@@ -167,7 +167,7 @@ fn number(text: &[u8]) -> Option<u64> {
     str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Seconds since 1970, such as `-1.5`, which is half a second after -2.
+/// Seconds since 1970. `-1.5` is half a second after -2.
 fn time(text: &[u8]) -> Option<TimeSpec> {
     let (seconds, fraction) = match text.iter().position(|&byte| byte == b'.') {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
@@ -186,17 +186,17 @@ fn time(text: &[u8]) -> Option<TimeSpec> {
     Some(TimeSpec::new(seconds, nanoseconds))
 }
 
-/// What a file is made of: the pieces of it that are not zeros, as they follow
-/// each other in the archive, and its size.
+/// The pieces of a file that are not zeros, in the order of the archive, and the
+/// size of the file.
 #[derive(PartialEq)]
 pub(super) struct Pieces {
-    /// Where each belongs, and its length.
+    /// The offset and the length of each piece.
     pub(super) pieces: Vec<(u64, u64)>,
     pub(super) size: u64,
 }
 
 impl Pieces {
-    /// Those in a header of GNU's own form, and in the blocks after it.
+    /// The pieces from a header in GNU's format, and from the blocks after it.
     pub(super) fn of_gnu(header: &Header, archive: &mut impl Read) -> Result<Pieces> {
         let gnu = header.as_gnu().context(DAMAGED_SPARSE)?;
         let size = gnu.real_size().ok().context(DAMAGED_SPARSE)?;
@@ -218,9 +218,9 @@ impl Pieces {
         Ok(Pieces { pieces, size })
     }
 
-    /// Those in a list at the start of the data: how many there are, and for
-    /// each where it belongs and its length, a number a line, and zeros to the
-    /// end of the block.
+    /// The pieces from a list at the start of the data. It has one number on each
+    /// line: the number of pieces, then the offset and length of each piece. Zeros
+    /// fill the last block.
     fn of_list(data: &mut impl Read, size: u64) -> Result<Pieces> {
         let mut text = Vec::new();
         let mut lines = 0;
@@ -243,7 +243,7 @@ impl Pieces {
         Ok(Pieces { pieces, size })
     }
 
-    /// Whether all of them are in the file, and are all the data there is.
+    /// Whether every piece is inside the file, and the pieces use all the data.
     fn fit(&self, stored: u64) -> bool {
         let mut sum = Some(0_u64);
         for (at, length) in &self.pieces {

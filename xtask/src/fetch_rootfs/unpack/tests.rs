@@ -1,4 +1,4 @@
-//! What is unpacked, and what is refused.
+//! Entries that are unpacked, and entries that are refused.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,14 +21,14 @@ mod limits;
 mod archives;
 use archives::{Entry, gz, tar};
 
-/// Unpacks what an archive holds.
+/// Unpacks an archive.
 fn unpack_bytes(archive: &[u8], root: &Path, limits: Limits) -> Result<LeftOut> {
     unpack(Cursor::new(archive), &File::open(root).expect("open"), limits)
 }
 
 const SMALL: Limits = Limits { bytes: 64 << 10, entries: 30 };
 
-/// What unpacking the entries into a new directory gives.
+/// Unpacks the entries into a new directory, and returns the result.
 fn unpacked(entries: &[Entry]) -> (Scratches, Result<LeftOut>) {
     let dir = testkit::tempdir();
     let result = unpack_bytes(&tar(entries), dir.path(), SMALL);
@@ -50,7 +50,8 @@ fn modes_times_links_and_owners_are_right() {
         Entry { mode: 0o1777, ..Entry::new(b'5', "tmp") },
         Entry { mode: 0o710, ..Entry::new(b'5', ".") },
         Entry::file("deep/er/file", ""),
-        // A directory before there was a type for it, and another kind of file.
+        // A directory from a time without a type for directories, and another kind
+        // of file.
         Entry { mode: 0o700, ..Entry::file("old/", "") },
         Entry { data: b"7".into(), ..Entry::new(b'7', "seven") },
     ]);
@@ -113,7 +114,7 @@ fn long_and_odd_names_are_taken_as_they_are() {
         Entry { data: long.clone().into(), ..Entry::new(b'K', "././@LongLink") },
         Entry::symlink("sym", "short"),
         Entry { name: odd.clone(), ..Entry::file("", "odd") },
-        // For all entries to come, and of no concern here.
+        // A record for all entries that follow. It does not matter here.
         Entry { kind: b'g', ..Entry::pax(&[("path", b"all")]) },
         Entry::file("after", ""),
     ]);
@@ -152,7 +153,7 @@ fn limits_hold() {
     assert!(refused(&deep).ends_with("it is more than 200 directories deep"));
     let long = Entry { declared: Some(2 << 20), ..Entry::new(b'L', "x") };
     assert_eq!(refused(&[long]), "it has an extended header of 2097152 bytes");
-    // What comes after the end of the archive counts, too.
+    // The limit also counts data after the end of the archive.
     let mut endless = tar(&[Entry::file("a", "")]);
     endless.resize(1 << 20, 0);
     let dir = testkit::tempdir();

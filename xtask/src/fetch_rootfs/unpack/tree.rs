@@ -1,4 +1,4 @@
-//! The tree that an archive becomes, which nothing leads out of.
+//! The unpacked tree. No path leads out of it.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Take, Write};
@@ -15,10 +15,10 @@ use tar::{EntryType, Header};
 use super::headers::{Extension, Pieces, modified};
 use super::{CUT_OFF, LeftOut, Limits, TOO_LARGE, short, unreadable};
 
-/// The deepest directory, of which each level takes a descriptor.
+/// The maximum depth of a directory. Each level needs a descriptor.
 const DEEPEST: usize = 200;
 
-/// The components of a name that stays below the root.
+/// The components of a name. It must stay below the root.
 fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
     ensure!(!name.starts_with(b"/"), "it is an absolute path");
     ensure!(!name.contains(&0), "it has a zero byte in its name");
@@ -29,17 +29,17 @@ fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
     Ok(parts)
 }
 
-/// A directory that is worked in.
+/// An open directory in the tree.
 struct Open {
     name: Vec<u8>,
     dir: OwnedFd,
-    /// The time to give it when it is left: making something in it changes
-    /// that. So nothing is kept of a directory that is not open.
+    /// The time that the directory gets when it is closed: new entries in it change
+    /// the time. Nothing is stored about closed directories.
     modified: Option<TimeSpec>,
 }
 
 impl Open {
-    /// Remembers the time, as something is about to be made here.
+    /// Stores the time before an entry is made here.
     fn keep_time(&mut self) -> Result<()> {
         if self.modified.is_none() {
             let found = fstat(&self.dir)?;
@@ -50,9 +50,9 @@ impl Open {
 }
 
 pub(super) struct Unpacker {
-    /// The root, and the directory that was last worked in with those above it.
-    /// Archives go through their directories in order, so that most entries
-    /// find theirs open.
+    /// The root, and the directories down to the last used directory. The entries
+    /// of an archive are in the order of directories, so most entries find their
+    /// directory open.
     open: Vec<Open>,
     left_out: LeftOut,
     limits: Limits,
@@ -75,7 +75,7 @@ impl Unpacker {
         })
     }
 
-    /// Counts an entry, or a directory that is made without one.
+    /// Counts an entry, or a directory that is made without an entry.
     pub(super) fn count(&mut self) -> Result<()> {
         let left = self.entries_left.checked_sub(1);
         let most = self.limits.entries;
@@ -104,7 +104,7 @@ impl Unpacker {
         let link = extension.link.take().or_else(|| header.link_name_bytes().map(Into::into));
         match kind {
             EntryType::Directory => self.directory(&path, mode, time),
-            // As archives had it before there was a type for directories.
+            // Old archives had no type for directories.
             EntryType::Regular if name.ends_with(b"/") => self.directory(&path, mode, time),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 ensure!(size <= self.bytes_left, TOO_LARGE);
@@ -179,11 +179,11 @@ impl Unpacker {
                 left -= n as u64;
             }
         }
-        // What no piece covers is a hole.
+        // A part without a piece is a hole.
         file.set_len(*size)?;
-        // Set-user-ID and set-group-ID are dropped: when root unpacks, they
-        // would hand root to every user of this machine. In a container whose
-        // only user is root they mean nothing.
+        // Without set-user-ID and set-group-ID: if root unpacks the archive, they
+        // would let every user of this machine become root. In a container whose
+        // only user is root, they have no effect.
         let mode = Mode::from_bits_truncate(mode & 0o777);
         fchmod(&file, mode)?;
         futimens(&file, &TimeSpec::UTIME_OMIT, &time)?;
@@ -203,7 +203,8 @@ impl Unpacker {
         ensure!(path != target, "it is a link to itself");
         let (name, above) = target.split_last().context("it is the root itself")?;
         let above = self.descend(above, false)?.dir.try_clone()?;
-        // Without AT_SYMLINK_FOLLOW: a symbolic link is linked to as such.
+        // Without AT_SYMLINK_FOLLOW: a hard link to a symbolic link does not follow
+        // it.
         let linked =
             self.make(path, |here, new| linkat(&above, *name, here, new, AtFlags::empty()));
         linked.map_err(|error| match error.downcast_ref() {
@@ -213,8 +214,8 @@ impl Unpacker {
         })
     }
 
-    /// Makes something that is no directory, in the place of what an earlier
-    /// entry has put there, unless that is a directory.
+    /// Makes an entry that is not a directory. It replaces an earlier entry with
+    /// the same name, but not a directory.
     fn make<T>(
         &mut self,
         path: &[&[u8]],
@@ -235,8 +236,8 @@ impl Unpacker {
         Ok(made?)
     }
 
-    /// The directory `path`, which is made where it is missing when `make`
-    /// says so. No symbolic link is followed.
+    /// Opens the directory `path`. If `make` is set, makes missing directories. It
+    /// follows no symbolic link.
     fn descend(&mut self, path: &[&[u8]], make: bool) -> Result<&mut Open> {
         let below_root = self.open.iter().skip(1);
         let same = below_root.zip(path).take_while(|(open, part)| open.name == **part).count();
@@ -272,7 +273,7 @@ impl Unpacker {
         self.open.last_mut().context("find the root")
     }
 
-    /// Leaves all open directories but so many, and gives them their times.
+    /// Closes all open directories except the first `kept`, and sets their times.
     fn leave(&mut self, kept: usize) -> Result<()> {
         for Open { dir, modified, .. } in self.open.drain(kept.min(self.open.len())..) {
             if let Some(modified) = modified {
@@ -282,7 +283,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Leaves all directories, and tells what was left out.
+    /// Closes all directories, and returns the entries that were left out.
     pub(super) fn finish(mut self) -> Result<LeftOut> {
         self.leave(0)?;
         Ok(self.left_out)
@@ -294,7 +295,7 @@ fn open_directory<P: nix::NixPath + ?Sized>(at: impl AsFd, name: &P) -> nix::Res
     openat(at, name, flags, Mode::empty())
 }
 
-/// A directory's mode: the owner may always work in it, and the sticky bit
+/// The mode of a directory: the owner always has all rights, and the sticky bit
 /// stays.
 fn directory_mode(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o1777 | 0o700)

@@ -1,9 +1,9 @@
-//! The forms that archives have, as other programs write them.
+//! The formats of archives that other programs write.
 //!
-//! In `seeds` lie archives of one small tree, made by GNU tar 1.34 with `-S`:
-//! `gnu.tar.gz` with `--format=gnu --label=seeds`, the others with
-//! `--format=pax`. Of the sparse file `holes` 30 blocks are stored; the file
-//! `old` is of 1960-01-01 00:00:00.5.
+//! The directory `seeds` has archives of a small tree, made by GNU tar 1.34 with
+//! `-S`: `gnu.tar.gz` with `--format=gnu --label=seeds`, the others with
+//! `--format=pax`. The archives contain 30 blocks of the sparse file `holes`. The
+//! file `old` has the time 1960-01-01 00:00:00.5.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -14,7 +14,7 @@ pub(super) fn seed(name: &str) -> Vec<u8> {
     fs::read(file).expect(name)
 }
 
-/// What a compressed archive holds.
+/// Decompresses an archive.
 pub(super) fn plain(archive: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     let mut reader = decompress(Cursor::new(archive)).expect("a compressed archive");
@@ -28,7 +28,7 @@ fn refused_bytes(archive: &[u8]) -> String {
     common::one_line(&refused.expect_err("it must be refused"))
 }
 
-/// Checks that an archive is one of the small tree.
+/// Checks that an archive contains the small tree.
 fn check_tree(what: &str, archive: &[u8], has_fractions: bool) {
     let dir = testkit::tempdir();
     let unpacked = unpack_bytes(archive, dir.path(), Limits::GENEROUS);
@@ -70,7 +70,7 @@ fn every_common_form_is_read() {
     check_tree("gzip, two members", &[start, end].concat(), false);
     let skippable = [0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, b'a', b'b', b'c'];
     check_tree("zstd, frames to skip", &[&skippable[..], &zstd, &skippable].concat(), true);
-    // What comes after the end of the archive is no concern of it.
+    // Data after the end of the archive does not matter.
     check_tree("plain, padded", &[&plain(&gnu)[..], &[0; 100_000]].concat(), false);
 }
 
@@ -86,7 +86,7 @@ fn zeros_after_the_compressed_data_are_padding_and_other_bytes_are_not() {
             let why = "other data follows the compressed data";
             assert!(line.starts_with(why), "{name} {end:?}: {line}");
         }
-        // What begins like a member that goes on is one.
+        // Data that begins like a member must be a complete member.
         let half = &whole[..whole.len() / 2];
         assert_eq!(refused_bytes(&[&whole, half].concat()), "it is cut off", "{name}");
     }
@@ -103,7 +103,7 @@ fn an_archive_of_each_form_that_is_cut_off_is_refused() {
         let line = refused_bytes(&whole[..whole.len() / 2]);
         assert!(line.ends_with("it is cut off"), "{name}: {line}");
     }
-    // Nothing but the zeros at its end tell that a plain one is whole.
+    // Only the zeros at the end show that a plain archive is complete.
     let whole = tar(&[Entry::file("a", "x"), Entry::file("b", "x")]);
     for length in (512..whole.len() - 1024).step_by(512) {
         let line = refused_bytes(&whole[..length]);
@@ -120,7 +120,7 @@ fn a_wrong_sum_is_noticed() {
             "gnu.tar.gz" => (spoilt.len() - 6, "it is damaged, or not a tar archive: "),
             // The last four bytes.
             "pax.tar.zst" => (spoilt.len() - 2, "it is damaged: its checksum is wrong"),
-            // In the block, whose sum is before the index and the end.
+            // In the block. Its checksum is before the index and the end.
             _ => (spoilt.len() / 2, "it is damaged, or not a tar archive: "),
         };
         spoilt[sum] ^= 1;
@@ -185,7 +185,7 @@ fn times_are_what_they_were() {
         let line = refused(&[pax(time), Entry::file("a", "")]);
         assert_eq!(line, "it has a damaged pax header", "{time}");
     }
-    // A record without a value takes back what was said.
+    // A record without a value cancels the earlier record.
     let (dir, result) = unpacked(&[
         Entry::pax(&[("mtime", b"5"), ("path", b"b"), ("mtime", b""), ("path", b"")]),
         Entry::file("a", ""),
@@ -194,7 +194,7 @@ fn times_are_what_they_were() {
     assert_eq!(fs::metadata(dir.path().join("a")).expect("look").mtime(), 1_000_000_000);
 }
 
-/// Entries go to and fro between directories.
+/// The entries change between directories.
 #[test]
 fn a_directory_keeps_its_time_when_more_is_made_in_it() {
     let (dir, result) = unpacked(&[

@@ -1,4 +1,4 @@
-//! Whatever an archive says, nothing lands outside.
+//! No archive writes outside of the root.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::*;
 
-/// How a generated entry gives its name: long names are not in the header.
+/// The place of the name of a generated entry. Long names are not in the header.
 #[derive(Clone, Copy, Debug)]
 enum Naming {
     Header,
@@ -19,7 +19,7 @@ enum Naming {
     Pax,
 }
 
-/// An archive in the making, and what is done to its bytes afterwards.
+/// A generated archive, and the changes to its bytes.
 #[derive(Clone, Debug)]
 struct Generated {
     entries: Vec<(Entry, Naming)>,
@@ -58,7 +58,8 @@ fn entry() -> impl Strategy<Value = (Entry, Naming)> {
     let declared = proptest::option::weighted(0.01, prop_oneof![0..2000u64, any::<u64>()]);
     let mode = prop_oneof![Just(0o755), 0..0o10000u32];
     let data = vec(any::<u8>(), 0..1500);
-    // Where links lead is no matter for the one kind, and all for the other.
+    // For a hard link, the target must be in the archive. For a symbolic link, any
+    // target is allowed.
     let link = prop_oneof![
         1 => name(),
         1 => select(vec![OUTSIDE, "../outside", "OUTSIDE/canary"]).prop_map(|it| it.into()),
@@ -114,7 +115,7 @@ impl Generated {
     }
 }
 
-/// All there is to see of a tree: names, kinds, modes, times, links, contents.
+/// Lists everything in a tree: names, kinds, modes, times, links, contents.
 fn look(dir: &Path, seen: &mut Vec<String>) {
     let found = fs::symlink_metadata(dir).expect("look");
     let content = if found.is_file() { fs::read(dir).expect("read") } else { Vec::new() };
@@ -128,7 +129,7 @@ fn look(dir: &Path, seen: &mut Vec<String>) {
     }
 }
 
-/// Checks that a tree has nothing in it that must not be there.
+/// Checks that a tree has nothing forbidden in it.
 fn check(dir: &Path, whole: bool) -> Result<(), TestCaseError> {
     let found = fs::symlink_metadata(dir).expect("look");
     let kind = found.file_type();
@@ -145,8 +146,8 @@ fn check(dir: &Path, whole: bool) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Whatever an archive says, unpacking it ends, and nothing outside the root is
-/// made, changed or linked to. `PROPTEST_CASES` sets how many are tried.
+/// For any archive, unpacking ends, and makes, changes or links nothing outside of
+/// the root. `PROPTEST_CASES` sets the number of archives.
 #[test]
 fn nothing_lands_outside() {
     let dir = testkit::tempdir();
@@ -189,12 +190,12 @@ fn nothing_lands_outside() {
         Ok(())
     });
     result.expect("nothing lands outside");
-    // Past the capture of the test's output.
+    // Not through `eprintln!`, whose output the test captures.
     let _ = writeln!(
         stderr(),
         "{cases} archives tried: {whole} unpacked, {} refused, {through} for going through a link, {climbing} for climbing up",
         cases - whole
     );
-    // A generator that never gets that far would prove nothing.
+    // Otherwise the generator makes only archives that prove nothing.
     assert!(cases < 200 || whole > 0 && through > 0 && climbing > 0);
 }

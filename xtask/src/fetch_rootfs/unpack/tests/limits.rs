@@ -1,5 +1,5 @@
-//! What unpacking costs, whatever the archive is. Measured in a process of its
-//! own, which does nothing else and has little address space.
+//! The cost of unpacking for any archive. A separate process measures it. It does
+//! nothing else, and has a small address space.
 
 use std::env;
 use std::process::Command;
@@ -9,13 +9,13 @@ use proptest::test_runner::Config;
 use super::formats::{plain, seed};
 use super::*;
 
-/// More than that, in KiB, unpacking never takes.
+/// The limit on memory, in KiB.
 const MOST_MEMORY: u64 = 100_000_000 / 1024;
 
-/// Names the test that is in the process of its own.
+/// The variable that names the test in the separate process.
 const ALONE: &str = "XTASK_TEST_ALONE";
 
-/// Runs `test` in a process of its own, and checks how much memory it took.
+/// Runs `test` in a separate process, and checks its memory.
 fn alone(name: &str, test: impl FnOnce()) {
     if env::var_os(ALONE).is_some_and(|it| it == *name) {
         test();
@@ -27,7 +27,7 @@ fn alone(name: &str, test: impl FnOnce()) {
         assert!(peak < MOST_MEMORY, "{peak} KiB");
         return;
     }
-    // 512 MiB: the heaps of threads take addresses, though no memory.
+    // 512 MiB: the heaps of threads need addresses, but no memory.
     let script = "ulimit -v 524288 && exec \"$@\"";
     let full = format!("{}::{name}", module_path!().split_once("::").expect("a module").1);
     let mut command = Command::new("sh");
@@ -41,12 +41,12 @@ fn alone(name: &str, test: impl FnOnce()) {
     }
 }
 
-/// Past the capture of the test's output.
+/// Prints a line that the test does not capture.
 fn eprint(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }
 
-/// Unpacks into a directory of its own, which is removed.
+/// Unpacks into a new directory, and removes it.
 fn tried(archive: &[u8]) -> Result<LeftOut> {
     let dir = testkit::tempdir();
     let root = dir.path().join("root");
@@ -62,12 +62,12 @@ fn why(result: Result<LeftOut>) -> String {
     result.map_or_else(|error| common::one_line(&error), |_| String::new())
 }
 
-/// An entry with a name that only a header of its own can hold.
+/// An entry whose name is too long for its header.
 fn long(entry: Entry) -> [Entry; 2] {
     [Entry { data: entry.name.clone(), ..Entry::new(b'L', "") }, entry]
 }
 
-/// A start, and 64 MiB of the same block after it, in few bytes.
+/// A start, and then 64 MiB of the same block, compressed to few bytes.
 fn endless(start: &[u8], block: &[u8]) -> Vec<u8> {
     [gz(start), gz(&block.repeat(2048)).repeat(64)].concat()
 }
@@ -75,13 +75,13 @@ fn endless(start: &[u8], block: &[u8]) -> Vec<u8> {
 #[test]
 fn memory_is_bounded_whatever_the_archive_says() {
     alone("memory_is_bounded_whatever_the_archive_says", || {
-        // Deep directories with long names, none of which has an entry.
+        // Deep directories with long names and without entries.
         let deep = |n: u32| {
             let part = format!("{n:0250}/");
             long(Entry::file(&part.repeat(199), ""))
         };
         assert_eq!(why(tried(&tar(&(0..60).flat_map(deep).collect::<Vec<_>>()))), "");
-        // As much as may be looked back at, and more.
+        // The largest window, and larger windows.
         for (name, words) in [
             ("window-64M.tar.xz", ""),
             ("window-64M.tar.zst", ""),
@@ -91,7 +91,7 @@ fn memory_is_bounded_whatever_the_archive_says() {
             let line = why(tried(&seed(name)));
             assert!(line.starts_with(words) && line.is_empty() == words.is_empty(), "{line}");
         }
-        // Headers without an end: names, records, the pieces of a sparse file.
+        // Endless headers: names, records, the pieces of a sparse file.
         let huge = |kind, size| {
             let header = tar(&[Entry { declared: Some(size), ..Entry::new(kind, "x") }]);
             endless(&header[..512], &[b'1'; BLOCK as usize])
@@ -107,7 +107,7 @@ fn memory_is_bounded_whatever_the_archive_says() {
         assert!(why(tried(&list)).ends_with("a damaged list of its pieces"));
         let sparse = plain(&seed("gnu.tar.gz"));
         let at = sparse.windows(8).position(|it| it == b"./holes\0").expect("a sparse file");
-        // Each piece is a byte long, and more blocks of them follow.
+        // Each piece is one byte long. More blocks with pieces follow.
         let mut list = b"00000000001\0".repeat(42);
         list.resize(BLOCK as usize, 1);
         let list = endless(&sparse[..at + BLOCK as usize], &list);
@@ -117,7 +117,7 @@ fn memory_is_bounded_whatever_the_archive_says() {
 
 #[test]
 fn directories_without_an_entry_count() {
-    // Three of them for each file.
+    // Each file needs three directories.
     let file = |n: u32| Entry::file(&format!("{n}/a/b/file"), "");
     let files = |count| (0..count).map(file).collect::<Vec<_>>();
     let (_dir, result) = unpacked(&files(7));
@@ -125,7 +125,7 @@ fn directories_without_an_entry_count() {
     assert!(refused(&files(8)).ends_with("it has more than 30 entries and directories"));
 }
 
-/// Numbers that look like chance, and are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Chance(u64);
 
 impl Chance {
@@ -148,14 +148,14 @@ impl Chance {
     }
 }
 
-/// Where the headers are in an archive that is not compressed.
+/// The offsets of the headers in a plain archive.
 fn headers(archive: &[u8]) -> Vec<usize> {
     let blocks = archive.chunks_exact(BLOCK as usize).enumerate();
     blocks.filter(|(_, it)| &it[257..262] == b"ustar").map(|(n, _)| n * BLOCK as usize).collect()
 }
 
-/// Changes some bytes of an archive, most of them in headers, which get their
-/// sums right again most of the time.
+/// Changes some bytes of an archive, most of them in headers. Most changed headers
+/// get a correct checksum again.
 fn mutate(archive: &[u8], chance: &mut Chance) -> Vec<u8> {
     let mut archive = archive.to_vec();
     let headers = headers(&archive);
@@ -167,7 +167,7 @@ fn mutate(archive: &[u8], chance: &mut Chance) -> Vec<u8> {
         archive[at] = chance.byte();
     }
     if chance.below(8) == 0 {
-        // A header and what follows it, in the place of another.
+        // Copies a header and the bytes after it over another header.
         let (from, to) = (chance.below(headers.len()), chance.below(headers.len()));
         let length = 512 * (1 + chance.below(4));
         let end = archive.len().min(headers[from] + length);
@@ -185,7 +185,7 @@ fn mutate(archive: &[u8], chance: &mut Chance) -> Vec<u8> {
     archive
 }
 
-/// `PROPTEST_CASES` sets how many are tried.
+/// `PROPTEST_CASES` sets the number of archives.
 #[test]
 fn no_mutated_archive_does_harm() {
     alone("no_mutated_archive_does_harm", || {
@@ -225,7 +225,7 @@ fn no_mutated_archive_does_harm() {
             "no_mutated_archive_does_harm: {cases} tried, {whole} unpacked, {refused} refused, for {} reasons",
             reasons.len()
         ));
-        // Mutations that never get anywhere would prove nothing.
+        // Otherwise the mutations make only archives that prove nothing.
         assert!(cases < 200 || whole > 20 && reasons.len() > 5, "{reasons:?}");
     });
 }
