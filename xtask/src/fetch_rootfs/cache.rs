@@ -1,4 +1,4 @@
-//! The directory beside a root: what is in it, and whether it is ours.
+//! The directory beside a root, the cache: its contents, and whether it is ours.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -16,22 +16,22 @@ use super::place::not_ours;
 use super::releases::Release;
 use crate::say::note;
 
-/// What tells that we made the cache. Its last line is the directory's birth:
-/// in a copy of the cache it is another one's.
+/// The file that shows that fetch-rootfs made the cache. Its last line is the birth
+/// of the directory: a copy of the cache has another birth.
 pub(crate) const MARKER: &str = "made-by-fetch-rootfs";
 
-/// A root in the making, and the old one on its way out.
+/// An unfinished root, and then the old root until it is removed.
 pub(crate) const NEW: &str = "new";
-/// The old root on its way out, on file systems that cannot exchange.
+/// The old root, on file systems that cannot exchange two directories.
 pub(crate) const ASIDE: &str = "aside";
-/// What could not be removed, and was named.
+/// A tree that could not be removed. Its name was printed.
 pub(crate) const LEFT: &str = "left-";
-/// The record of what the root is. The rest of its name is the root's birth, so
-/// that it is right from the moment at which the root is in its place, and says
-/// nothing about another directory there.
+/// The record of the root. The rest of its name is the birth of the root. So it
+/// becomes valid at the moment when the root is in its place, and is not valid for
+/// another directory there.
 pub(crate) const RECORD: &str = "root-";
 
-/// What we put into a cache.
+/// The files and directories that fetch-rootfs makes in a cache.
 pub(crate) enum Kind {
     Marker,
     /// The archive of a release, or its digest.
@@ -39,12 +39,12 @@ pub(crate) enum Kind {
     /// Another archive, known by its digest.
     Archive,
     Record,
-    /// What only a killed run leaves.
+    /// Only a killed run leaves such a file.
     Passing,
     Left,
 }
 
-/// What has a name that we give.
+/// The kind of an entry, if it has a name that fetch-rootfs gives.
 pub(crate) fn kind(name: &OsStr) -> Option<Kind> {
     let name = name.to_str()?;
     let is = |text: &str, c: fn(char) -> bool| !text.is_empty() && text.chars().all(c);
@@ -62,14 +62,13 @@ pub(crate) fn kind(name: &OsStr) -> Option<Kind> {
     } else if let Some(whole) = name.strip_suffix(".part") {
         kind(OsStr::new(whole)).map(|_| Kind::Passing)
     } else {
-        // A former version gave the new root a name by chance.
+        // A former version gave the new root a random name.
         let random = name.strip_prefix("new-").is_some_and(|it| is(it, |c| c.is_alphanumeric()));
         (random || name == NEW || name == ASIDE).then_some(Kind::Passing)
     }
 }
 
-/// Whether a directory that has no marker holds what we put into a cache, and
-/// nothing else.
+/// Whether a directory without a marker has only entries that fetch-rootfs makes.
 pub(crate) fn are_ours(names: &[OsString]) -> bool {
     let kinds: Vec<_> = names.iter().map(|name| kind(name)).collect();
     let lasts =
@@ -80,8 +79,8 @@ pub(crate) fn are_ours(names: &[OsString]) -> bool {
     kinds.is_empty() || kinds.iter().all(Option::is_some) && (marked || kinds.iter().any(lasts))
 }
 
-/// Removes what is in the cache. What cannot be removed is named now, and
-/// is in nobody's way from then on.
+/// Removes an entry of the cache. If a part of it cannot be removed, prints its
+/// name, and renames it so that it blocks no later run.
 pub(crate) fn discard(cache: &Folder, name: &OsStr) {
     if cache.remove(name).is_ok() {
         return;
@@ -95,7 +94,8 @@ pub(crate) fn discard(cache: &Folder, name: &OsStr) {
     }
 }
 
-/// Saves what is not ours and cannot be put back from the next sweep.
+/// Renames a directory that is not ours and cannot be put back: the next run must
+/// not remove it.
 pub(crate) fn keep(cache: &Folder, name: &str, error: anyhow::Error) -> anyhow::Error {
     let kept = format!("found-{}", std::process::id());
     let renamed = cache.rename(name, &kept);
@@ -146,14 +146,14 @@ pub(crate) fn lock(above: &OwnedFd, path: PathBuf, dest: &Path) -> Result<Folder
             Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
             Ok(()) => {}
         }
-        // A directory that was removed meanwhile locks nothing.
+        // The lock of a removed directory does not count.
         if cache.dir().metadata().with_context(doing)?.nlink() > 0 {
             return Ok(cache);
         }
     }
 }
 
-/// Whether a directory is this user's, and nobody else may write to it.
+/// Whether a directory belongs to this user, and no other user may write to it.
 fn is_private(dir: &File) -> bool {
     let found = dir.metadata();
     found.is_ok_and(|it| it.uid() == getuid().as_raw() && it.mode() & 0o022 == 0)

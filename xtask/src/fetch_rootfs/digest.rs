@@ -15,7 +15,7 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Both, the stronger one first.
+    /// Both algorithms, the stronger first.
     pub(crate) const ALL: [Algorithm; 2] = [Algorithm::Sha512, Algorithm::Sha256];
 
     /// The end of a digest file's name.
@@ -43,7 +43,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A digest; shown in hexadecimal digits.
+/// A digest. It is printed in hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Digest {
     pub(crate) algorithm: Algorithm,
@@ -51,7 +51,7 @@ pub(crate) struct Digest {
 }
 
 impl Digest {
-    /// The digest that `hex` is, by its length.
+    /// Reads the digest `hex`. Its length gives the algorithm.
     pub(crate) fn parse(hex: &str) -> Option<Digest> {
         let hex = hex.to_ascii_lowercase();
         let algorithm = Algorithm::ALL.into_iter().find(|it| it.digits() == hex.len())?;
@@ -125,7 +125,7 @@ impl Hasher {
 mod tests {
     use super::*;
 
-    /// The digest of no bytes at all.
+    /// The digest of an empty file.
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]

@@ -1,4 +1,4 @@
-//! A root made of this machine's own programs, for a class without a network.
+//! Makes a root from this machine's own programs, for a class without a network.
 
 mod needs;
 
@@ -20,21 +20,20 @@ use needs::needed_by;
 use super::folder::{Folder, open_file};
 use crate::say::note;
 
-/// Which programs to take.
+/// The programs to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum FromHost {
-    /// A static busybox when there is one, else programs with their libraries
+    /// A static busybox if this machine has it, else programs with their libraries
     Any,
-    /// Programs with their libraries, even where there is a static busybox
+    /// Programs with their libraries, even if this machine has a static busybox
     Libraries,
 }
 
-/// Where a container looks for programs, and so does this; the usual places
-/// first.
+/// The directories of PATH in a container, with the usual directories first.
 const DIRS: [&str; 6] =
     ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// What the lessons use, and what one misses in a shell.
+/// The programs that the lessons and a shell user need.
 #[rustfmt::skip]
 const PROGRAMS: [&str; 80] = [
     "sh", "[", "awk", "base64", "basename", "cat", "chgrp", "chmod", "chown", "chroot", "clear",
@@ -79,7 +78,7 @@ fn make_at(root: &Path, which: FromHost) -> Result<Made> {
     Ok(Made { libraries: busybox.is_none(), programs })
 }
 
-/// Copies one program, with all that it needs, to the same paths in a root.
+/// Copies a program and the files that it needs to the same paths in a root.
 pub(crate) fn bring(program: &Path, root: &Path) -> Result<()> {
     let mut copier = Copier { root, brought: BTreeSet::new() };
     needed_by(program)?.iter().try_for_each(|file| copier.bring(file))
@@ -106,7 +105,7 @@ fn busybox_with_applets(busybox: &Path, root: &Path) -> Result<usize> {
         directory(&root.join(dir), 0o755)?;
     }
     copy(busybox, &root.join("bin/busybox"))?;
-    // Alpine and Debian build it with one or both of the lists.
+    // Alpine's and Debian's busybox have one of these options, or both.
     let list = |option| {
         let output = Command::new(busybox).arg(option).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -148,7 +147,7 @@ fn is_name(name: &str) -> bool {
 /// how many there are. Those that are missing are left out and named.
 fn programs_with_libraries(root: &Path, dirs: &[&Path]) -> Result<usize> {
     let mut copier = Copier { root, brought: BTreeSet::new() };
-    // The links by which many systems have /bin, /lib and so on in /usr.
+    // On many systems, /bin, /lib and others are links to directories in /usr.
     for dir in ["/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin"].map(Path::new) {
         if dir.exists() {
             copier.bring(dir)?;
@@ -166,7 +165,7 @@ fn programs_with_libraries(root: &Path, dirs: &[&Path]) -> Result<usize> {
             Err(_) => left_out.push(name),
         }
     }
-    // Where the loader looks up libraries that lie in places of their own.
+    // The loader reads this file to find libraries in unusual directories.
     let cache = Path::new("/etc/ld.so.cache");
     if cache.exists() {
         copier.bring(cache)?;
@@ -183,13 +182,13 @@ fn programs_with_libraries(root: &Path, dirs: &[&Path]) -> Result<usize> {
 /// Copies files to the same paths in a new root.
 struct Copier<'a> {
     root: &'a Path,
-    /// The files and links that are there already.
+    /// The files and links that are already copied.
     brought: BTreeSet<PathBuf>,
 }
 
 impl Copier<'_> {
-    /// Copies a file, or makes a directory, with the directories and symbolic
-    /// links on the way to it.
+    /// Copies a file or makes a directory, with the directories and symbolic links
+    /// in its path.
     fn bring(&mut self, path: &Path) -> Result<()> {
         let doing = |path: &Path| format!("copy {}", path.display());
         let mut left: VecDeque<_> = parts(path).collect();
@@ -227,7 +226,7 @@ impl Copier<'_> {
     }
 }
 
-/// The components of a path that lead somewhere.
+/// The components of a path, without `/` and `.`.
 fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
     let leads = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
     path.components()
@@ -237,8 +236,8 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
         .into_iter()
 }
 
-/// Copies a regular file with its mode, without set-user-ID and set-group-ID:
-/// the copy would hand the caller's rights to everybody.
+/// Copies a regular file with its mode, but without set-user-ID and set-group-ID:
+/// the copy would give the caller's rights to every user.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("copy {}", from.display());
     let source = open_file(from).with_context(doing)?;
@@ -250,14 +249,14 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     copy.set_permissions(mode).with_context(doing)
 }
 
-/// Makes a directory of a mode, and those above it.
+/// Makes a directory with this mode, and the directories above it.
 fn directory(dir: &Path, mode: u32) -> Result<()> {
     let made = DirBuilder::new().recursive(true).create(dir);
     let made = made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(mode)));
     made.with_context(|| format!("make {}", dir.display()))
 }
 
-/// Adds what every root has besides programs.
+/// Adds the files that every root needs besides programs.
 fn furnish(root: &Path) -> Result<()> {
     for dir in ["dev", "etc", "home", "mnt", "proc", "run", "sys", "usr", "var"] {
         directory(&root.join(dir), 0o755)?;
@@ -272,14 +271,14 @@ fn furnish(root: &Path) -> Result<()> {
         ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
         ("hostname", "container\n"),
         ("motd", "A root of this machine's own programs.\n"),
-        // Tells it from Alpine's and from the machine's own.
+        // A mark: the root is neither Alpine nor the machine's own root.
         ("container-root", "made from this machine's own programs\n"),
     ];
     for (name, text) in files {
         let file = root.join("etc").join(name);
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     }
-    // The root itself was made for its maker alone.
+    // At first, only its owner can enter the root.
     directory(root, 0o755)
 }
 
@@ -295,7 +294,7 @@ mod tests {
         assert_eq!(error, "make a root of this machine's sh: it is missing");
     }
 
-    /// Somebody who owns the directory above gives its name to a link.
+    /// Another user, who owns the directory above, replaces it with a link.
     #[test]
     fn a_root_is_made_in_the_directory_that_was_opened() {
         let dir = testkit::tempdir();

@@ -1,10 +1,9 @@
-//! The place of a root: what is there, and how another takes its place in one
-//! step.
+//! The place of a root: reads the present root, and replaces it in one step.
 //!
-//! Beside a root `rootfs` lies a directory `.rootfs-cache` with the archives
-//! that were downloaded or named, the record of what the root is, and whatever
-//! is in the making. A marker says that fetch-rootfs made it. Whoever holds its
-//! lock is alone with both.
+//! Beside a root `rootfs` is a directory `.rootfs-cache`. It has the archives that
+//! were downloaded or named, the record of the root, and unfinished files. A marker
+//! says that fetch-rootfs made it. A process that holds its lock is the only
+//! process that changes the root and the cache.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,25 +24,25 @@ use super::folder::Folder;
 use super::place;
 use super::root::Root;
 
-/// What is at the place of the root.
+/// The contents of the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum There {
     /// Nothing, or an empty directory.
     Nothing,
     Root(Root),
-    /// A directory with something in it that was not put there by us.
+    /// A directory with files that fetch-rootfs did not make.
     Other,
 }
 
-/// What was found at the place of the root: that alone may be replaced.
+/// The directory that was found at the place. Only this may be replaced.
 pub(crate) struct Seen {
     pub(crate) there: There,
     dir: Option<Folder>,
 }
 
-/// A root's place, which nobody else works at.
+/// The place of a root, which this process has locked.
 pub(crate) struct Store {
-    /// Where the root lies or will lie: absolute, and no symbolic link.
+    /// The absolute path of the root, without symbolic links.
     dest: PathBuf,
     /// The directory in which that is.
     above: OwnedFd,
@@ -52,13 +51,13 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Takes the place `dest`, waiting for whoever is at work there, and clears
-    /// away what a killed run has left.
+    /// Locks the place `dest`, after the end of another run there. Removes the
+    /// files that a killed run has left.
     ///
     /// # Errors
     ///
-    /// When no root may lie there, this user cannot write there, or what has
-    /// the name of the directory beside it is not ours.
+    /// When no root may be there, this user cannot write there, or the directory
+    /// beside it is not ours.
     pub(crate) fn open(dest: &Path) -> Result<Store> {
         let dest = place::find(dest)?;
         let (Some(above), Some(name)) = (dest.parent(), dest.file_name()) else {
@@ -85,7 +84,7 @@ impl Store {
         &self.cache
     }
 
-    /// What is at the root's place now.
+    /// The present contents of the place.
     pub(crate) fn look(&self) -> Result<Seen> {
         let dir = match Folder::open(&self.above, self.dest.clone()) {
             Err(Errno::NOENT) => return Ok(Seen { there: There::Nothing, dir: None }),
@@ -104,8 +103,8 @@ impl Store {
         Ok(Seen { there, dir: Some(dir) })
     }
 
-    /// Refuses to replace another user's directory, or what nobody can want
-    /// replaced.
+    /// Refuses to replace another user's directory, or a directory that is never a
+    /// root.
     pub(crate) fn may_replace(&self, seen: &Seen) -> Result<()> {
         if let Some(dir) = &seen.dir
             && !is_ours(dir)?
@@ -138,8 +137,8 @@ impl Store {
         Ok(NewRoot { store: self, dir })
     }
 
-    /// Makes sure that the cache is ours: made by us, as its marker says; of a
-    /// former version, which set none; or empty.
+    /// Checks that the cache is ours: it has our marker, or is from a former
+    /// version, which had no marker, or is empty.
     fn claim(&self) -> Result<()> {
         let birth = self.cache.birth()?;
         match self.cache.read(MARKER) {
@@ -159,7 +158,7 @@ impl Store {
         self.cache.write(MARKER, text.as_bytes())
     }
 
-    /// Gives the record to the root beside a cache that was copied: both were.
+    /// After a copy of both, renames the record for the copied root.
     fn adopt(&self) -> Result<()> {
         let names = self.cache.names()?;
         let mut records = names.iter().filter_map(|name| name.to_str());
@@ -176,7 +175,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what nobody needs any more; nobody else is here.
+    /// Removes entries that are no longer needed. No other run is active.
     fn sweep(&self) -> Result<()> {
         if self.cache.has(ASIDE) {
             // Does nothing where the new root is in its place.
@@ -184,7 +183,7 @@ impl Store {
         }
         let seen = self.look()?;
         let record = seen.dir.as_ref().map(record_name).transpose()?;
-        // The archives of releases are of use to another root, too.
+        // Other roots can use the archives of releases, too.
         let archive = match seen.there {
             There::Root(root) => root.archive(),
             _ => None,
@@ -238,7 +237,7 @@ impl Store {
         Err(changed())
     }
 
-    /// When this is killed between the steps, the next run finds the old root
+    /// If this process is killed between the steps, the next run finds the old root
     /// aside and puts it back.
     fn replace_in_two_steps(
         &self,
@@ -298,8 +297,8 @@ impl NewRoot<'_> {
         &self.dir
     }
 
-    /// Puts the root in the place of what was seen there in one step, and
-    /// removes that.
+    /// Replaces the directory that was seen at the place with the new root in one
+    /// step, and removes the old directory.
     pub(crate) fn put(self, root: &Root, seen: &Seen) -> Result<()> {
         let store = self.store;
         store.cache.write(&record_name(&self.dir)?, format!("{root}\n").as_bytes())?;
@@ -314,7 +313,7 @@ impl NewRoot<'_> {
 }
 
 impl Drop for NewRoot<'_> {
-    /// Removes what was not put in its place, or what was there before.
+    /// Removes an unfinished root, or the old root.
     fn drop(&mut self) {
         discard(&self.store.cache, NEW.as_ref());
     }

@@ -1,5 +1,5 @@
-//! What a program of this machine needs to run: its loader and libraries, or an
-//! interpreter.
+//! The files that a program of this machine needs to run: its loader and libraries,
+//! or an interpreter.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use common::Program;
 
 use super::super::folder::open_file;
 
-/// The program in a file, by what it needs to run.
+/// The kind of the program in a file.
 pub(super) fn program(file: &Path) -> Result<Program> {
     let program = Program::of(&open_file(file)?.context("it is not a regular file")?);
     let program = program.context("it is not a program, or it is damaged")?;
@@ -18,7 +18,7 @@ pub(super) fn program(file: &Path) -> Result<Program> {
     Ok(program)
 }
 
-/// A program's file and those that it needs to run, all of them readable.
+/// The file of a program and the files that it needs. All of them are readable.
 pub(super) fn needed_by(file: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![file.to_owned()];
     match program(file)? {
@@ -28,7 +28,7 @@ pub(super) fn needed_by(file: &Path) -> Result<Vec<PathBuf>> {
             files.push(loader);
         }
         Program::Script(interpreter) => {
-            // An interpreter that is itself a script is not worth the trouble.
+            // An interpreter that is itself a script is not supported.
             if let Program::Dynamic(loader) = program(&interpreter)? {
                 files.extend(libraries(&interpreter, &loader)?);
                 files.push(loader);
@@ -42,19 +42,20 @@ pub(super) fn needed_by(file: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The libraries that a program needs, by its loader's own word: `--list` is
-/// what ldd(1) uses, with glibc and with musl.
+/// The libraries that a program needs, as its loader lists them: ldd(1) also uses
+/// `--list`, with glibc and with musl.
 fn libraries(file: &Path, loader: &Path) -> Result<Vec<PathBuf>> {
     let doing = || format!("list the libraries of {}", file.display());
-    // A container has none of the caller's variables, LD_LIBRARY_PATH included.
+    // Without the caller's variables, such as LD_LIBRARY_PATH: a container does not
+    // have them.
     let listed = Command::new(loader).arg("--list").arg(file).env_clear().output();
     let listed = listed.with_context(doing)?;
     ensure!(listed.status.success(), "{}: its loader failed", doing());
     let mut libraries = Vec::new();
     for line in listed.stdout.split(|&byte| byte == b'\n') {
         if let Some(library) = library(line)? {
-            // Older versions of glibc load this one for themselves, to look up
-            // users in /etc/passwd.
+            // Older versions of glibc load this library later, to look up users in
+            // /etc/passwd.
             let of_users = library.with_file_name("libnss_files.so.2");
             if library.file_name() == Some(OsStr::new("libc.so.6")) && of_users.exists() {
                 libraries.push(of_users);
@@ -116,11 +117,11 @@ mod tests {
             fs::write(&script, none).expect("write");
             assert!(program(&script).is_err(), "{none}");
         }
-        // One that is waited for, like what lies in PATH as busybox.
+        // A FIFO, which would block a reader.
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("make a FIFO");
         assert!(program(&fifo).is_err());
-        // This test names the loader that it was started by, if any.
+        // If this test has a loader, the program names it.
         let this = env::current_exe().expect("a path");
         let maps = fs::read_to_string("/proc/self/maps").expect("read");
         match program(&this).expect("read") {

@@ -33,8 +33,8 @@ fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
 struct Open {
     name: Vec<u8>,
     dir: OwnedFd,
-    /// The time that the directory gets when it is closed: new entries in it change
-    /// the time. Nothing is stored about closed directories.
+    /// The time to give it when it is left: making something in it changes
+    /// that. So nothing is kept of a directory that is not open.
     modified: Option<TimeSpec>,
 }
 
@@ -295,7 +295,7 @@ fn open_directory<P: nix::NixPath + ?Sized>(at: impl AsFd, name: &P) -> nix::Res
     openat(at, name, flags, Mode::empty())
 }
 
-/// The mode of a directory: the owner always has all rights, and the sticky bit
+/// A directory's mode: the owner may always work in it, and the sticky bit
 /// stays.
 fn directory_mode(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o1777 | 0o700)
