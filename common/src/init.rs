@@ -33,7 +33,7 @@ pub(crate) fn keep(line: UnixStream) {
 }
 
 /// The process that becomes the command: a child of process 1.
-#[must_use = "a process that nobody waits for is left behind"]
+#[must_use = "a process without a wait stays as a zombie"]
 pub struct Run {
     pid: Pid,
 }

@@ -19,7 +19,7 @@ use crate::terminal::Terminal;
 use crate::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
 
 /// The child of the runner, which must be waited for.
-#[must_use = "a child that nobody waits for is left behind"]
+#[must_use = "a child without a wait stays as a zombie"]
 pub struct Child {
     runner: Runner,
     /// Open before there is a child, so that an error is the only one.

@@ -146,7 +146,7 @@ fn verify(
         checks.take(&line);
         say(&line)
     });
-    // A script that nobody reads ends by itself, and cleans up.
+    // Without a reader, a script ends by itself and cleans up.
     let status = running.wait().with_context(doing)?;
     shown?;
     ensure!(
