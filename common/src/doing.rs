@@ -19,6 +19,11 @@ pub(crate) enum Doing {
     OpenLayer(PathBuf),
     MakeScratch(PathBuf),
     LockScratch(PathBuf),
+    MakeGroup(PathBuf),
+    WriteGroup {
+        file: PathBuf,
+        value: String,
+    },
     Print,
 }
 
@@ -34,6 +39,8 @@ impl fmt::Display for Doing {
             Doing::OpenLayer(dir) => write!(f, "open the layer {}", dir.display()),
             Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
             Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
+            Doing::MakeGroup(group) => write!(f, "make the control group {}", group.display()),
+            Doing::WriteGroup { file, value } => write!(f, "write {value} to {}", file.display()),
             Doing::Print => f.write_str("write to standard output"),
         }
     }

@@ -1,6 +1,7 @@
 //! Remedies for system calls that fail.
 
 mod clone;
+mod groups;
 mod ids;
 mod mounts;
 mod places;
@@ -42,6 +43,11 @@ enum Call {
     OpenLayer,
     MakeScratch,
     LockScratch,
+    MakeGroup,
+    EnableController,
+    LimitSwap,
+    WriteGroup,
+    MakeCgroupNamespace,
     Print,
     /// In a row: any action. In a failure: an unknown action.
     Any,
@@ -69,6 +75,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("pivot_root to ", Call::PivotRoot),
     ("unmount the old root", Call::LeaveOldRoot),
     ("write to standard output", Call::Print),
+    ("make a cgroup namespace", Call::MakeCgroupNamespace),
     ("delete a lower directory", Call::DeleteLower),
 ];
 
@@ -94,6 +101,8 @@ impl Failed {
             Some(Doing::OpenLayer(path)) => (Call::OpenLayer, Some(path.clone())),
             Some(Doing::MakeScratch(path)) => (Call::MakeScratch, Some(path.clone())),
             Some(Doing::LockScratch(path)) => (Call::LockScratch, Some(path.clone())),
+            Some(Doing::MakeGroup(path)) => (Call::MakeGroup, Some(path.clone())),
+            Some(Doing::WriteGroup { file, .. }) => (groups::call(file), Some(file.clone())),
             Some(Doing::Print) => (Call::Print, None),
             None => {
                 let known = error.chain().find_map(|cause| of_lesson(&cause.to_string()));
@@ -117,7 +126,7 @@ pub fn hint(error: &Error) -> Option<&'static str> {
     let failed = Failed::of(error);
     let fits =
         |row: &&Row| row.call.covers(failed.call) && row.errno == errno && (row.seen)(&failed);
-    let tables = [clone::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
+    let tables = [clone::ROWS, groups::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
     tables.into_iter().flatten().find(fits).map(|row| row.remedy)
 }
 

@@ -13,7 +13,7 @@ use crate::doing::Doing;
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::overlay::warn_of_owner;
-use crate::{Bind, Exit, Scratch, inherit, workspace};
+use crate::{Bind, Exit, Limits, Scratch, inherit, limits, workspace};
 
 /// The root that `$CONTAINER_ROOTFS` names, unless it is empty.
 pub fn named_rootfs() -> Option<PathBuf> {
@@ -77,6 +77,21 @@ const BIND: Opt = Opt {
     value: "HOST:INSIDE[:ro]",
     help: "show a file or directory of the host in the container; repeat it for more",
 };
+const MEMORY: Opt = Opt {
+    name: "--memory",
+    value: "SIZE",
+    help: "the memory that the container may use, in bytes, or with K, M or G",
+};
+const PIDS: Opt = Opt {
+    name: "--pids",
+    value: "N",
+    help: "how many processes and threads the container may have, process 1 included",
+};
+const CPUS: Opt = Opt {
+    name: "--cpus",
+    value: "N",
+    help: "how many processors the container may use, such as 0.5",
+};
 
 /// The values of the command line.
 #[derive(Debug, Default)]
@@ -88,6 +103,8 @@ pub struct Args {
     scratch: Option<PathBuf>,
     /// Each `--bind`, in order.
     pub binds: Vec<Bind>,
+    /// What `--memory`, `--pids` and `--cpus` allow.
+    pub limits: Limits,
 }
 
 impl Step {
@@ -109,6 +126,13 @@ impl Step {
     #[must_use]
     pub fn takes_binds(mut self) -> Step {
         self.options.push(&BIND);
+        self
+    }
+
+    /// Lets the step take `--memory SIZE`, `--pids N` and `--cpus N`.
+    #[must_use]
+    pub fn takes_limits(mut self) -> Step {
+        self.options.extend([&MEMORY, &PIDS, &CPUS]);
         self
     }
 
@@ -180,6 +204,9 @@ impl Step {
                 "--rootfs" => args.rootfs = Some(value.into()),
                 "--lower" => args.lower.push(value.into()),
                 "--bind" => args.binds.push(Bind::parse(&value)?),
+                "--memory" => args.limits.memory = Some(limits::memory(&value)?),
+                "--pids" => args.limits.pids = Some(limits::pids(&value)?),
+                "--cpus" => args.limits.cpu = Some(limits::cpu(&value)?),
                 _ => args.scratch = Some(value.into()),
             }
         };

@@ -1,0 +1,253 @@
+//! Control groups: the place for a new group, and the end of a group. cgroups(7).
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::{AccessFlags, access, getuid};
+
+use crate::doing::Doing;
+use crate::note;
+use crate::open::text;
+
+/// Where the groups are, hier(7).
+const GROUPS: &str = "/sys/fs/cgroup";
+/// A group of this crate has this name and the runner's process ID.
+const PREFIX: &str = "containers-";
+/// The group for the processes that were in the parent group.
+const CALLER: &str = "caller";
+
+/// A control group for the container of this run. It is removed when this is
+/// dropped.
+#[derive(Debug)]
+pub struct Group {
+    path: PathBuf,
+    /// Keeps other runners from removing a group without processes.
+    _lock: File,
+}
+
+impl Group {
+    /// Makes a group: for root below the root of all groups, for other users below
+    /// the group that this process is in. First removes the groups of runners that
+    /// were killed.
+    ///
+    /// In cgroup v2, a group that passes controllers on cannot have processes itself.
+    /// So the processes of the parent group, such as the caller's shell, move to a
+    /// group `caller` beside the new group. See "no internal processes" in
+    /// cgroups(7).
+    ///
+    /// # Errors
+    ///
+    /// When this host has control groups v1, or the parent group is not delegated to
+    /// this user.
+    pub fn make() -> Result<Group> {
+        let parent = parent()?;
+        sweep(&parent);
+        let mut attempt = 0;
+        loop {
+            let path = parent.join(format!("{PREFIX}{}.{attempt}", process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => {}
+                // An old process with this ID left it, or a process in another PID
+                // namespace uses it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    attempt += 1;
+                    continue;
+                }
+                Err(error) => return Err(error).with_context(|| Doing::MakeGroup(path)),
+            }
+            // If not, another runner has just swept it.
+            if let Some(lock) = lock(&path) {
+                return Ok(Group { path, _lock: lock });
+            }
+        }
+    }
+
+    /// Writes `value` to a file of the group, or of its parent with `../`.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the value or the controller is missing.
+    pub fn write(&self, file: &str, value: &str) -> Result<()> {
+        write(&self.path.join(file), value)
+    }
+
+    /// Says so if the kernel killed a process for its memory.
+    fn tell_kills(&self) {
+        // The file is missing without a limit on memory.
+        let events = text(self.path.join("memory.events")).unwrap_or_default();
+        let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        if let Some(killed) = killed.filter(|&killed| killed != "0") {
+            note(&format!(
+                "the container reached its limit on memory, and the kernel killed a process (memory.events: oom_kill {killed}); raise --memory"
+            ));
+        }
+    }
+
+    /// Kills the processes that are left, and removes the group.
+    fn remove(&self) -> Result<()> {
+        // A process can join from outside. The file is missing before Linux 5.14.
+        let _ = self.write("cgroup.kill", "1");
+        let mut events = File::open(self.path.join("cgroup.events"))?;
+        while is_populated(&mut events)? {
+            let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+            let changed = poll(&mut fds, PollTimeout::from(LONG))?;
+            ensure!(changed > 0, "it still has processes");
+        }
+        Ok(remove_all(&self.path)?)
+    }
+}
+
+/// How long a killed process may take to end, in milliseconds. It may be in a call
+/// that no signal ends.
+const LONG: u16 = 10_000;
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.tell_kills();
+        if let Err(error) = self.remove() {
+            let doing = format!("remove the control group {}", self.path.display());
+            note(&crate::one_line(&error.context(doing)));
+        }
+    }
+}
+
+/// Writes a file of the kernel, which must be there.
+fn write(file: &Path, value: &str) -> Result<()> {
+    let doing = || Doing::WriteGroup { file: file.to_owned(), value: value.to_owned() };
+    let open = File::options().write(true).open(file);
+    open.and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()))
+        .with_context(doing)
+}
+
+/// The group in which this caller can make groups, without processes in it.
+fn parent() -> Result<PathBuf> {
+    let found = statfs(GROUPS).map(|found| found.filesystem_type());
+    ensure!(found == Ok(CGROUP2_SUPER_MAGIC), NO_V2);
+    let root = Path::new(GROUPS);
+    let groups = text("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).context(NO_V2)?;
+    let own = root.join(own);
+    let parent = match own.parent() {
+        _ if getuid().is_root() => root,
+        // An earlier runner has moved this process.
+        Some(parent) if own.ends_with(CALLER) => parent,
+        _ => &own,
+    };
+    for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        if let Err(errno) = access(&parent.join(file), AccessFlags::W_OK) {
+            bail!("make a control group in {}: {}; {DELEGATE}", parent.display(), errno.desc());
+        }
+    }
+    // Only the root of all groups has no such file, and may have processes.
+    if parent.join("cgroup.events").exists() {
+        empty(parent)?;
+    }
+    Ok(parent.to_owned())
+}
+
+const NO_V2: &str = "make a control group: this host has control groups v1, or v1 and v2 together, and the limits need v2 alone; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
+const DELEGATE: &str = "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
+
+/// Moves the processes of a group to a group below it.
+fn empty(parent: &Path) -> Result<()> {
+    let caller = parent.join(CALLER);
+    loop {
+        let processes = text(parent.join("cgroup.procs"))
+            .with_context(|| format!("list the processes of {}", parent.display()))?;
+        if processes.is_empty() {
+            return Ok(());
+        }
+        match fs::create_dir(&caller) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(error).context(Doing::MakeGroup(caller));
+            }
+            _ => {}
+        }
+        for process in processes.lines() {
+            match write(&caller.join("cgroup.procs"), process) {
+                // It has just ended.
+                Err(error) if error.downcast_ref().is_some_and(is_gone) => {}
+                written => written?,
+            }
+        }
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ESRCH as i32)
+}
+
+/// Locks a group, if it is there and no other process has locked it.
+fn lock(path: &Path) -> Option<File> {
+    let group = File::open(path).ok()?;
+    group.try_lock().ok()?;
+    let is_same = fs::metadata(path).ok()?.ino() == group.metadata().ok()?.ino();
+    is_same.then_some(group)
+}
+
+/// Removes the groups of runners that were killed.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_ours)
+            && let Some(_lock) = lock(&entry.path())
+            && let Ok(mut events) = File::open(entry.path().join("cgroup.events"))
+            && is_populated(&mut events).is_ok_and(|populated| !populated)
+        {
+            // What cannot be removed stays for the next run.
+            let _ = remove_all(&entry.path());
+        }
+    }
+}
+
+/// Whether a group has the name of a group from this crate.
+fn is_ours(name: &str) -> bool {
+    let numbers = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    numbers.is_some_and(|(process, attempt)| is_number(process) && is_number(attempt))
+}
+
+/// Whether a group has processes, by its cgroup.events.
+fn is_populated(events: &mut File) -> std::io::Result<bool> {
+    let mut text = String::new();
+    events.rewind()?;
+    events.read_to_string(&mut text)?;
+    Ok(text.contains("populated 1"))
+}
+
+/// Removes a group and the groups in it, which root inside can make. They have no
+/// processes.
+fn remove_all(group: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(group)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove_all(&entry.path())?;
+        }
+    }
+    fs::remove_dir(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_of_ours_is_ours() {
+        for (name, ours) in [
+            ("containers-12.0", true),
+            ("containers-12", false),
+            ("containers-12.x", false),
+            ("containers-.0", false),
+            ("caller", false),
+            ("user.slice", false),
+        ] {
+            assert_eq!(is_ours(name), ours, "{name}");
+        }
+    }
+}
