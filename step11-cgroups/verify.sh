@@ -1,100 +1,93 @@
 #!/bin/sh
-# shellcheck disable=SC2016 # the shell in the container expands the text in ''
+# shellcheck disable=SC2016 # the shell inside reads the text in ''
 # shellcheck disable=SC2119 # a start without options
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
-copy_root
-root=$CONTAINER_ROOTFS
-before=$(digest "$root")
-# Two directories of the host.
-mkdir -p "$tmp/shared/below" "$tmp/outside"
-echo host >"$tmp/shared/file"
-# In an argument of --bind, a backslash comes before a backslash or a colon.
-shared=$(printf %s "$tmp/shared" | sed 's/[\\:]/\\&/g')
+# shellcheck disable=SC2317 # `wait_until` calls the next two
+# Two loops have been active in 20 periods of 100 milliseconds.
+throttled() {
+    awk '$1 == "nr_periods" && $2 >= 20 { found = 1 } END { exit !found }' "$1/cpu.stat"
+}
 
-page 'The new code' step05-pid
+# shellcheck disable=SC2317
+unpopulated() {
+    ! grep -qs 'populated 1' "$1/cgroup.events"
+}
+
 start
-is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
+new is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pid user uts' "$(own)"
 guard_host
-
-page 'Try it'
-# /dev
-new is 'ls /dev shows only the usual names'          'console fd full null ptmx pts random shm stderr stdin stdout tty urandom zero' "$(ask 'ls /dev; echo console' | sort -u | joined)"
-new is '/dev/null stays a device'                    'device'         "$(ask 'echo x >/dev/null; test -c /dev/null && echo device')"
-new is '/dev/zero, /dev/urandom and /dev/full work'  '3 3 full'       "$(ask 'for name in zero urandom; do head -c 3 /dev/$name | wc -c; done; echo x 2>&- >/dev/full || echo full' | joined)"
-is 'a command in the background works'               '0'              "$(ask 'sh -c "sleep 0 & wait \$!; echo \$?" 2>&-')"
-page 'The new code'
-new is '/dev/fd/1 is standard output'                'written'        "$(ask 'sh -c "echo written >/dev/fd/1"')"
-new is '/dev/shm and /tmp are in memory, mode 1777'  'tmpfs 1777 tmpfs 1777' "$(
-    for at in /dev/shm /tmp; do proc mounts | awk -v at="$at" '$2 == at { print $3 }'; ask "stat -c %a $at"; done | joined
-)"
-page 'What the kernel did'
-new is 'it has its own pseudoterminals'              'ptmx'           "$(ask 'ls /dev/pts')"
-
-page 'The new code'
-# Files that could harm the host.
-new is 'sysfs is there, read-only'                   'there refused'  "$(ask 'test -d /sys/class && echo there; mkdir /sys/x 2>&- || echo refused' | joined)"
-new so is '/sys/firmware is empty'                   ''               "$(ask 'test ! -e /sys/firmware || ls -A /sys/firmware')"
-new is '/proc/sys cannot be written'                 'refused'        "$(ask '(cat /proc/sys/net/ipv4/ip_forward >/proc/sys/net/ipv4/ip_forward) 2>&- || echo refused')"
-[ -e /proc/sysrq-trigger ] || why_not='this kernel has no /proc/sysrq-trigger'
-new is '/proc/sysrq-trigger cannot be written'       'refused'        "$(ask '(: >>/proc/sysrq-trigger) 2>&- || echo refused')"
+new is 'a cgroup2 is on /sys/fs/cgroup, read-only'   'cgroup2 ro'     "$(proc mounts | awk '$2 == "/sys/fs/cgroup" { print $3, substr($4, 1, 2) }')"
+new so is 'root inside cannot write there'           'refused'        "$(ask '(echo 0 >/sys/fs/cgroup/cgroup.procs) 2>&- || echo refused')"
+needs_inside grep
+is 'each line of /proc/self/cgroup ends with /'      '0'              "$(ask 'grep -vc ":/\$" /proc/self/cgroup')"
 needs nothing
-[ -e /proc/kcore ] || why_not='this kernel has no /proc/kcore'
-new is '/proc/kcore is empty'                        ''               "$(ask 'test ! -e /proc/kcore || head -c 1 /proc/kcore')"
-needs nothing
-
-page 'Break it'
-# Only root of the host may write there, and needs no capability.
-needs_inside umount
-[ "$why_not" ] || needs root /proc/sys/kernel/core_pattern
-new is 'break out: started by root, uncover /proc/sys' 'open' "$(ask 'umount /proc/sys && (: >>/proc/sys/kernel/core_pattern) && echo open')"
-needs nothing
-
-page 'The new code'
 is 'the host has none of these mounts'               ''               "$(new_mounts)"
 stop
 
-page 'Try it'
-# Binds.
-start --bind "$shared:/made/here" --bind "$shared:/read:ro" --bind "$shared/file:/etc/one"
-new is 'a bound directory shows the files of the host' 'host'           "$(ask 'cat /made/here/file')"
-new is 'the host has a file that it writes there'    'inside'         "$(ask 'echo inside >/made/here/new'; cat "$tmp/shared/new" 2>&1)"
-new is 'with :ro a write is refused'                 'refused'        "$(ask 'echo x 2>&- >/read/file || echo refused')"
-new is 'it can bind a single file'                   'host'           "$(ask 'cat /etc/one')"
-is 'upper has the mount points, which are empty'     '0'              "$(find "$(overlay upperdir)/etc/one" "$(overlay upperdir)/made/here" ! -type d -size +0 2>&1 | wc -l | tidy)"
-page 'Break it'
-needs_inside mount
-new is 'break out: root inside makes :ro writable'   'written'        "$(ask 'mount -o remount,bind,rw /read && echo written >/read/file && cat /made/here/file')"
-needs nothing
-page 'The new code'
-is 'the host has no new mount'                       ''               "$(new_mounts)"
+# The limits, from both sides.
+needs limits
+start --memory 32M --pids 12 --cpus 0.5
+group=$(group)
+new is 'on the host, the group has the limits'       '33554432 0 12 50000 100000' "$(cd "$group" && cat memory.max memory.swap.max pids.max cpu.max 2>&1 | joined)"
+new is 'process 1 and the command are in the group'  "$(printf '%s\n' "$(field PPid)" "$pid" | sort -n | joined)" "$(sort -n "$group/cgroup.procs" 2>&1 | joined)"
+needs_inside cat
+[ "$why_not" ] || needs limits
+new is 'inside, the group is the root of all groups' '0::/'           "$(ask 'cat /proc/self/cgroup')"
+new is 'inside, its files show the limits'           '33554432 0 12 50000 100000' "$(ask 'cd /sys/fs/cgroup && cat memory.max memory.swap.max pids.max cpu.max' | joined)"
+needs limits
+
+# The kernel counts the time and the refused forks.
+tell 'for loop in 1 2; do (while :; do :; done) & done'
+[ ! "$group" ] || wait_until throttled "$group"
+new is 'two busy loops together use half of a processor' 'half'       "$(awk '
+    { value[$1] = $2 }
+    END { if (value["usage_usec"] < 75000 * value["nr_periods"]) print "half" }' "$group/cpu.stat" 2>&1)"
+tell 'sh -c "while :; do sleep 1000 & done" 2>&-'
+new is 'a fork bomb stops at the limit'              'stopped'        "$(awk '$1 == "max" && $2 > 0 { print "stopped" }' "$group/pids.events" 2>&1)"
+new so is 'it had at most 12 processes'              'yes'            "$(awk '$1 <= 12 { print "yes" }' "$group/pids.current" 2>&1)"
 stop
+new is 'afterwards the group is gone'                'gone'           "$([ -z "$group" ] || [ -e "$group" ] || echo gone)"
 
-page 'What the kernel did'
-# A link in the root leads to another place in the root, never out of it.
-echo host >"$tmp/shared/file"
-mkdir -p top/elsewhere
-ln -s ../../../elsewhere top/inside
-ln -s ../../../../../../../../../../../../../../../.."$tmp/outside" top/relative
-ln -s "$tmp/outside" top/absolute
-ln -s /proc/self/cwd top/magic
-new is 'a link leads to another place in the root'   'host'           "$(out --lower top --lower "$root" --bind "$shared:/inside/a" cat /elsewhere/a/file)"
-for link in relative absolute magic; do
-    is "a link out of the root is refused: $link"    '125'            "$(exits --lower top --lower "$root" --bind "$shared:/$link/a" true; ls -A "$tmp/outside"; ls -d a 2>&-)"
+hog='x=x; while :; do x=$x$x; done'
+new is 'a command that takes too much memory is killed' 137           "$(exits --memory 32M sh -c "$hog")"
+new has 'a line says why'                            'reached its limit on memory' "$(err --memory 32M sh -c "$hog")"
+new is 'a shell that started such a program goes on' 137              "$(out --memory 32M sh -c "sh -c '$hog'; echo \$?" | tail -n 1)"
+
+# Root inside can make the mount writable again.
+needs_inside mount mkdir
+[ "$why_not" ] || needs limits
+start --pids 9
+group=$(group)
+new is 'break out: root inside makes more groups'    'made'           "$(ask 'mount -o remount,bind,rw /sys/fs/cgroup && mkdir -p /sys/fs/cgroup/a/b && echo made')"
+# The kernel then treats a cgroup namespace as a boundary.
+grep -q '^[^ ]* /sys/fs/cgroup cgroup2 [^ ]*nsdelegate' /proc/self/mounts || why_not='cgroup2 is mounted without nsdelegate here'
+new so is 'but it cannot raise the limit'            'refused'        "$(ask '(echo max >/sys/fs/cgroup/pids.max) 2>&- || echo refused')"
+[ "$why_not" ] || needs limits
+stop
+new is 'these groups are gone, too'                  'gone'           "$([ -z "$group" ] || [ -e "$group" ] || echo gone)"
+needs limits
+
+# A runner that is killed leaves the group to the next runner.
+start --pids 12
+group=$(group)
+new is 'a killed runner takes the command with it'   'gone'           "$(after_kill)"
+stop
+[ ! "$group" ] || wait_until unpopulated "$group"
+new is 'the next runner removes its group'           '0 gone'         "$({ exits --pids 12 true; [ -z "$group" ] || [ -e "$group" ] || echo gone; } | joined)"
+needs nothing
+
+# A limit is never ignored.
+for words in '--memory 0' '--memory -1' '--memory x' '--memory 99999999999G' '--pids 0' '--pids 4194305' '--cpus 0' '--cpus 1e3' '--cpus 9999'; do
+    # shellcheck disable=SC2086 # two words
+    new has "a limit without sense is refused: $words" ': give '      "$(err $words true)"
 done
-is 'a path inside with .. is refused'                2                "$(exits --bind "$shared:/../x" true)"
-page 'Try it'
-new is 'a colon in a name is written \:'             'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"
-new is 'it cannot bind a path that does not exist'   125              "$(exits --bind "$shared/none:/x" true)"
-new is 'the error is one line'                       1                "$(err --bind "$shared/none:/x" true | wc -l | tidy)"
+[ "$why_not$(no_limits)" ] || why_not='this host can set limits'
+new is 'where no limit can be set, a limit is an error' 125           "$(exits --pids 12 true)"
+needs nothing
 
-page 'The new code' step08-overlay
-is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
-page 'Try it' step01-run
-is "it exits with the command's status"              42               "$(exits sh -c 'exit 42')"
-page 'The new code'
+is 'it exits as the command did'                     42               "$(exits sh -c 'exit 42')"
 is 'the host has no new mount in the end'            ''               "$(new_mounts)"
-page 'What the kernel did' step06-chroot
 is 'no process is left behind'                       ''               "$(running)"
 finish

@@ -265,6 +265,22 @@ pub fn containers_work() -> bool {
     skip(why)
 }
 
+/// Whether a container can have limits here: this user owns a control group, v2. If
+/// not, prints why the test is skipped. See cgroups(7).
+///
+/// # Panics
+///
+/// Without a `/proc`.
+pub fn limits_work() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("read the mounts");
+    if !mounts.lines().any(|line| line.contains(" /sys/fs/cgroup cgroup2 ")) {
+        return skip("this host does not use control groups v2 alone");
+    }
+    let tried = step("step11-cgroups").args(["--pids", "20", "true"]).output();
+    let said = stderr(&tried.expect("start a step"));
+    !said.contains("owns no control group") || skip("this user owns no control group here")
+}
+
 /// Whether `/proc` shows processes of other users. If not, prints why the test is
 /// skipped. See `hidepid` in proc(5).
 ///

@@ -29,8 +29,9 @@
 #   two start, two ask, two stop    the same for a second container
 #
 #   needs WORD...  skips the next checks unless the host has each WORD: `root`,
-#                  `user` (not root), `proc` (it hides no process), a program, a
-#                  file to write to; `needs nothing` ends it
+#                  `user` (not root), `proc` (it hides no process), `limits` (a
+#                  container can have them), a program, a file to write to;
+#                  `needs nothing` ends it
 #   needs_inside   the same for programs in the root of the container
 #
 #   copy_root      makes a copy of the root, which the script may change
@@ -140,6 +141,7 @@ needs() {
                 why_not='/proc is mounted with hidepid, which hides the processes of other users'
             ;;
         /*) [ -w "$word" ] || why_not="this user cannot write to $word" ;;
+        limits) why_not=$(no_limits) ;;
         getfattr) command -v getfattr >/dev/null || why_not='this host has no getfattr; install the package attr' ;;
         *) command -v "$word" >/dev/null || why_not="this host has no $word" ;;
         esac

@@ -11,7 +11,7 @@ own() {
         echo 'no container'
         return
     }
-    for name in ipc mnt net pid user uts; do
+    for name in cgroup ipc mnt net pid user uts; do
         [ "$(proc_link "ns/$name")" = "$(readlink "/proc/self/ns/$name")" ] || list="$list $name"
     done
     echo "${list# }" | or_nothing
@@ -20,12 +20,12 @@ own() {
 # All namespaces of the container, as the host reads them; then a script that
 # reads them inside.
 links() {
-    for name in ipc mnt net pid user uts; do
+    for name in cgroup ipc mnt net pid user uts; do
         proc_link "ns/$name"
     done
 }
 # shellcheck disable=SC2016 # the shell in the container expands this
-inside_links='for name in ipc mnt net pid user uts; do readlink /proc/self/ns/$name; done'
+inside_links='for name in cgroup ipc mnt net pid user uts; do readlink /proc/self/ns/$name; done'
 
 # proc FILE: the text of /proc/PID/FILE.
 proc() {
@@ -51,6 +51,20 @@ environment() {
 open_files() {
     # shellcheck disable=SC2012 # names in /proc/PID/fd are numbers
     [ "$pid" ] && ls "/proc/$pid/fd" | joined
+}
+
+# group: the directory of its control group, v2.
+group() {
+    [ "$pid" ] && echo "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$pid/cgroup")"
+}
+
+# Why a container cannot have limits here.
+no_limits() {
+    if ! grep -q '^[^ ]* /sys/fs/cgroup cgroup2 ' /proc/self/mounts; then
+        echo 'this host does not use control groups v2 alone'
+    elif ! [ -w "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/cgroup.procs" ]; then
+        echo 'this user owns no control group here'
+    fi
 }
 
 # mount_points PID
