@@ -21,6 +21,16 @@ pub(crate) fn has_apparmor_restriction() -> bool {
     says("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")
 }
 
+/// Whether an AppArmor profile is in force for this process; proc(5).
+pub(crate) fn is_confined() -> bool {
+    text("/proc/self/attr/current").is_ok_and(|profile| confines(&profile))
+}
+
+/// Whether this label is a profile's that is in force. A label of SELinux has no mode.
+fn confines(label: &str) -> bool {
+    label.trim_end_matches(['\n', '\0']).ends_with(" (enforce)")
+}
+
 /// Whether this process's user namespace has no ID maps yet.
 pub(crate) fn is_unmapped() -> bool {
     says("/proc/self/uid_map", "")
@@ -90,4 +100,24 @@ fn is_below_a_root() -> io::Result<bool> {
     };
     fchdir(&here)?;
     Ok(above? != before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_in_force_confines() {
+        let labels = [
+            ("docker-default (enforce)\n", true),
+            ("a profile//&another (enforce)", true),
+            ("docker-default (complain)\n", false),
+            ("unconfined\n", false),
+            ("unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023\0", false),
+            ("", false),
+        ];
+        for (label, confined) in labels {
+            assert_eq!(confines(label), confined, "{label}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
-use super::{Call, Failed, Row, SELINUX, always};
+use super::{Call, Failed, PROFILE, Row, SELINUX, always};
 use crate::host;
 
 pub(super) const ROWS: &[Row] = &[
@@ -26,6 +26,7 @@ pub(super) const ROWS: &[Row] = &[
         remedy: "this kernel allows user namespaces to root only; as root: sysctl kernel.unprivileged_userns_clone=1",
     },
     Row { call: Call::Clone, errno: Errno::EPERM, seen: |_| host::is_filtered(), remedy: SECCOMP },
+    Row { call: Call::Clone, errno: Errno::EPERM, seen: is_confined, remedy: PROFILE },
     Row {
         call: Call::Clone,
         errno: Errno::EPERM,
@@ -40,6 +41,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row { call: Call::Clone, errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
     Row { call: Call::Clone, errno: Errno::EUSERS, seen: always, remedy: LIMIT },
+    Row { call: Call::Clone, errno: Errno::EACCES, seen: is_confined, remedy: PROFILE },
     Row { call: Call::Clone, errno: Errno::EACCES, seen: user, remedy: SELINUX },
     Row {
         call: Call::Clone,
@@ -60,4 +62,9 @@ const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
 /// Whether the call asked for a user namespace.
 fn user(failed: &Failed) -> bool {
     failed.namespaces.contains(CloneFlags::CLONE_NEWUSER)
+}
+
+/// Whether an AppArmor profile may have refused the user namespace.
+fn is_confined(failed: &Failed) -> bool {
+    user(failed) && host::is_confined()
 }

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::{APPARMOR, Call, Row, SELINUX, always};
+use super::{APPARMOR, Call, PROFILE, Row, SELINUX, always};
 use crate::host;
 
 pub(super) const ROWS: &[Row] = &[
@@ -23,6 +23,12 @@ pub(super) const ROWS: &[Row] = &[
         errno: Errno::EACCES,
         seen: |_| host::has_apparmor_restriction(),
         remedy: APPARMOR,
+    },
+    Row {
+        call: Call::MapIds,
+        errno: Errno::EACCES,
+        seen: |_| host::is_confined(),
+        remedy: PROFILE,
     },
     Row { call: Call::MapIds, errno: Errno::EACCES, seen: always, remedy: SELINUX },
     Row {

@@ -5,7 +5,7 @@ use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, Statfs, TMPFS_MAGIC, statfs,
 };
 
-use super::{APPARMOR, Call, FULL, NO_ROOT, Row, TAKEN, always};
+use super::{APPARMOR, Call, FULL, NO_ROOT, PROFILE, Row, SELINUX, TAKEN, always};
 use crate::{host, scratch};
 
 pub(super) const ROWS: &[Row] = &[
@@ -18,9 +18,10 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         call: Call::KeepMountsPrivate,
         errno: Errno::EACCES,
-        seen: always,
-        remedy: "an AppArmor profile, as in a Docker container, likely refuses this; start that container with --security-opt apparmor=unconfined",
+        seen: |_| host::is_confined(),
+        remedy: PROFILE,
     },
+    Row { call: Call::KeepMountsPrivate, errno: Errno::EACCES, seen: always, remedy: SELINUX },
     Row {
         call: Call::KeepMountsPrivate,
         errno: Errno::EINVAL,
