@@ -20,7 +20,9 @@ needs nothing
 page 'The new code'
 # The processes of the container.
 new is 'process tree: runner -> child -> command'    'runner -> child -> command' "$tree"
-new is 'the child is process 1'                      1                "$(field NSpid "$(field PPid)" | cut -d ' ' -f 2)"
+needs proc
+new is 'the child is process 1'                      1                "$(field NSpid "$(field PPid)" 2>/dev/null | cut -d ' ' -f 2)"
+needs nothing
 page 'Try it'
 new is 'the command is process 2'                    2                "$(ask 'echo $$')"
 page 'The new code' step05-pid

@@ -18,8 +18,9 @@ page 'Try it'
 # /proc shows only the container's processes.
 new is '/proc has only the processes 1 and 2'        '/proc/1 /proc/2' "$(ask 'echo /proc/[0-9]*')"
 needs_inside cat
-new is 'process 1 is the child'                      "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
 new is 'process 2 is the command'                    'sh 1'           "$(ask 'cat /proc/2/status' | sed -n 's/^Name: //p; s/^PPid: //p' | joined)"
+[ "$why_not" ] || needs proc
+new is 'process 1 is the child'                      "$(cat "/proc/$(field PPid)/comm" 2>&1)" "$(ask 'cat /proc/1/comm')"
 needs_inside ps
 new is 'ps shows the processes 1 and 2'              '1 2'            "$(ask 'ps -A' | sed -n 's/^\([12]\) .*/\1/p' | joined)"
 new is 'ps shows only these two and itself'          3                "$(ask 'ps -A' | grep -c '^[0-9]')"

@@ -42,6 +42,7 @@ is 'it can delete a file'                            'gone'           "$(ask 'rm
 new is 'a whiteout hides it: character device 0/0'   'c 0, 0'         "$(cd "$upper/play" 2>&1 && ls -ln delete 2>&1 | tidy | sed 's/^\(.\)[^ ]* [^ ]* [^ ]* [^ ]* \([0-9]*, *[0-9]*\) .*/\1 \2/')"
 new is 'the root below still has the deleted file'   'old'            "$(cat "$root/play/delete" 2>&1)"
 page 'What the kernel did'
+[ "$why_not" ] || needs attributes
 is 'it can replace a directory'                      'empty'          "$(ask 'rm -r /play/directory && mkdir /play/directory && ls -A /play/directory && echo empty')"
 [ "$why_not" ] || needs getfattr
 new is 'the new directory is opaque: it hides the old' 'y' "$(getfattr --absolute-names -n user.overlay.opaque --only-values "$upper/play/directory" 2>&1)"

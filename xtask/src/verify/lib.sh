@@ -30,7 +30,8 @@
 #
 #   needs WORD...  skips the next checks unless the host has each WORD: `root`,
 #                  `user` (not root), `proc` (it hides no process), `limits` (a
-#                  container can have them), a program, a file to write to;
+#                  container can have them), `attributes` (the upper directory
+#                  has them), a program, a file to write to;
 #                  `needs nothing` ends it
 #   needs_inside   the same for programs in the root of the container
 #
@@ -136,6 +137,7 @@ needs() {
         root) [ "$uid" = 0 ] || why_not='this check needs root' ;;
         user) [ "$uid" != 0 ] || why_not='this check needs an ordinary user' ;;
         nothing) ;;
+        attributes) has_attributes "$mem" || why_not='the scratch directory is in memory, where Linux before 6.6 has no user attributes; name a directory on a disk with TMPDIR' ;;
         proc)
             ! grep -q '^[^ ]* /proc proc [^ ]*hidepid=' /proc/self/mounts ||
                 why_not='/proc is mounted with hidepid, which hides the processes of other users'
@@ -280,16 +282,19 @@ make_dir() (
     trap '' HUP INT PIPE TERM
     mktemp -d -- "$1/verify.XXXXXX"
 )
+# A file system in memory has user attributes since Linux 6.6.
+has_attributes() {
+    [ "$(stat -f -c %T -- "$1")" != tmpfs ] || uname -r | awk -F. '{ exit !($1 * 100 + $2 >= 606) }'
+}
 unset CDPATH
 tmp=$(make_dir "${TMPDIR:-/tmp}") && tmp=$(cd -- "$tmp" && pwd -P) || exit
-# The place for upper directories: /tmp may be an overlay itself. A file system
-# in memory can hold them since Linux 6.6.
-mem=$tmp/scratch
-if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && uname -r | awk -F. '{ exit !($1 * 100 + $2 >= 606) }'; then
-    mem=$(make_dir /dev/shm) || exit
-else
-    mkdir "$mem" || exit
-fi
+# The place for upper directories: /tmp may be an overlay itself, or without
+# attributes.
+for place in /dev/shm "$tmp" /var/tmp; do
+    [ -z "${TMPDIR:-}$mem" ] || break
+    ! [ -w "$place" ] || ! has_attributes "$place" || mem=$(make_dir "$place") || exit
+done
+[ "$mem" ] || { mem=$tmp/scratch && mkdir "$mem"; } || exit
 export TMPDIR="$mem"
 lesson=$(cd -- "$(dirname -- "$0")" && pwd -P) || exit
 lesson=${lesson##*/}

@@ -93,9 +93,13 @@ overlay() {
     }' "/proc/$pid/mountinfo" | as_it_is | sed 's/\\\(.\)/\1/g'
 }
 
-# children PID
+# children PID: with hidepid, /proc has no status of process 1, which nobody may
+# trace, but still names it as a child.
 children() {
-    grep -ls "^PPid:[[:blank:]]*$1\$" /proc/[0-9]*/status | cut -d / -f 3
+    {
+        grep -ls "^PPid:[[:blank:]]*$1\$" /proc/[0-9]*/status | cut -d / -f 3
+        sed 's/ /\n/g' "/proc/$1/task/$1/children" 2>/dev/null
+    } | sort -nu | grep .
 }
 
 # orphans: the children of process 1 without the command.
