@@ -49,6 +49,7 @@ impl Group {
     /// this user.
     pub fn make() -> Result<Group> {
         let parent = parent()?;
+        empty(&parent)?;
         sweep(&parent);
         let mut attempt = 0;
         loop {
@@ -68,6 +69,15 @@ impl Group {
                 return Ok(Group { path, _lock: lock });
             }
         }
+    }
+
+    /// Whether this caller can make a group here; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The reason why not, with a remedy.
+    pub fn check() -> Result<()> {
+        parent().map(drop)
     }
 
     /// Writes `value` to a file of the group, or of its parent with `../`.
@@ -127,7 +137,7 @@ fn write(file: &Path, value: &str) -> Result<()> {
         .with_context(doing)
 }
 
-/// The group in which this caller can make groups, without processes in it.
+/// The group in which this caller can make groups.
 fn parent() -> Result<PathBuf> {
     let found = statfs(GROUPS).map(|found| found.filesystem_type());
     ensure!(found == Ok(CGROUP2_SUPER_MAGIC), NO_V2);
@@ -146,18 +156,18 @@ fn parent() -> Result<PathBuf> {
             bail!("make a control group in {}: {}; {DELEGATE}", parent.display(), errno.desc());
         }
     }
-    // Only the root of all groups has no such file, and may have processes.
-    if parent.join("cgroup.events").exists() {
-        empty(parent)?;
-    }
     Ok(parent.to_owned())
 }
 
 const NO_V2: &str = "make a control group: this host has control groups v1, or v1 and v2 together, and the limits need v2 alone; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
 const DELEGATE: &str = "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
 
-/// Moves the processes of a group to a group below it.
+/// Moves the processes of a group to a group below it. Only the root of all groups
+/// can keep its processes: it has no cgroup.events.
 fn empty(parent: &Path) -> Result<()> {
+    if !parent.join("cgroup.events").exists() {
+        return Ok(());
+    }
     let caller = parent.join(CALLER);
     loop {
         let processes = text(parent.join("cgroup.procs"))

@@ -172,6 +172,8 @@ fn always(_failed: &Failed) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::workspace;
 
@@ -202,6 +204,13 @@ mod tests {
         let scratch = Doing::MakeScratch("/x".into());
         let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS)).context(scratch);
         assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
+        for (file, remedy) in
+            [("cgroup.subtree_control", "Delegate="), ("memory.swap.max", "swapaccount")]
+        {
+            let write = Doing::WriteGroup { file: Path::new("/x").join(file), value: "0".into() };
+            let error = Error::from(Errno::ENOENT).context(write);
+            assert!(hint(&error).is_some_and(|said| said.contains(remedy)), "{file}");
+        }
     }
 
     /// Each context in a lesson's program has its rows.

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use common::{Exit, Scratch};
+use common::{Exit, Group, Scratch};
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
-use nix::sched::CloneFlags;
+use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot, getgid, getuid, pivot_root, sethostname};
 
 use crate::say::print;
@@ -97,6 +97,7 @@ impl Ladder {
             && self.rung(10, "terminals of its own", mount_and_unmount("devpts", merged))
             && self.rung(10, "a /sys to read", mount_and_unmount("sysfs", merged))
             && self.rung(10, "a bind that is read-only", bind_read_only(merged))
+            && self.rung(11, "groups of its own", cgroup_namespace(merged))
             && self.rung(9, "no way back to the old root", leave_old_root(merged))
             && self.rung(6, "a root of its own", change_root())
     }
@@ -125,6 +126,10 @@ impl Ladder {
     fn advise(self) -> Result<()> {
         if !getuid().is_root() {
             print("note  lesson 2 needs root; for this user it shows how the kernel refuses\n")?;
+        }
+        if let Err(error) = Group::check() {
+            let why = common::one_line(&error);
+            print(&format!("note  lesson 11 runs here, but cannot set limits: {why}\n"))?;
         }
         let rootfs = common::Args::default().rootfs();
         match fs::metadata(&rootfs) {
@@ -183,6 +188,11 @@ fn mount_and_unmount(kind: &str, at: &Path) -> Result<()> {
     let doing = || format!("mount {kind} on {}", at.display());
     mount(Some(kind), at, Some(kind), MsFlags::MS_NOSUID, NONE).with_context(doing)?;
     umount(at).with_context(|| format!("unmount {kind}"))
+}
+
+fn cgroup_namespace(merged: &Path) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWCGROUP).context("make a cgroup namespace")?;
+    mount_and_unmount("cgroup2", merged)
 }
 
 /// Binds the lower directory that the overlay shows over itself.

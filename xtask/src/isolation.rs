@@ -57,15 +57,16 @@ impl Args {
 
 /// The columns with their subjects: the namespaces in /proc/PID/ns, the root, and
 /// the upper layer.
-const COLUMNS: [(&str, &str); 8] = [
+const COLUMNS: [(&str, &str); 9] = [
     ("uts", "hostname"),
     ("ipc", "messages"),
     ("mnt", "mounts"),
     ("net", "network"),
     ("user", "IDs"),
     ("pid", "processes"),
+    ("cgroup", "groups"),
     ("root", "files"),
-    ("upper layer", "changes"),
+    ("upper", "changes"),
 ];
 const LEGEND: &str = "own: the container's own; shared: the host's; \
                       none: the container writes to the root itself";
@@ -119,7 +120,7 @@ fn measure(pid: u32) -> Result<[Cell; COLUMNS.len()]> {
     for (cell, (column, _)) in cells.iter_mut().zip(COLUMNS) {
         *cell = match column {
             "root" => compare(root_of(&proc)?, root_of(ours)?),
-            "upper layer" => upper_layer(&mounts(&proc)?, &mounts(ours)?),
+            "upper" => upper_layer(&mounts(&proc)?, &mounts(ours)?),
             namespace => {
                 let link = Path::new("ns").join(namespace);
                 compare(read_link(&proc.join(&link))?, read_link(&ours.join(&link))?)

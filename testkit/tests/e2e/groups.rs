@@ -1,12 +1,13 @@
 //! Control groups: where a container can have limits, no group is left of it.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use testkit::procs::{Proc, end_of, gone, having, token, wait_until};
-use testkit::{containers_work, limits_work, stderr, step};
+use testkit::{containers_work, is_one_line, is_root, limits_work, stderr, step};
 
 const STEP: &str = "step11-cgroups";
 
@@ -105,4 +106,17 @@ fn a_busy_group_is_emptied_and_removed() {
     assert_eq!(end_of(&mut child).code(), Some(1));
     assert!(!group.exists());
     assert_eq!(end_of(&mut joined).code(), None, "a signal ended it");
+}
+
+/// Root's group belongs to root.
+#[test]
+fn a_user_without_a_group_is_told_how_to_get_one() {
+    if !is_root() || !containers_work() || !limits_work() {
+        return;
+    }
+    let nobody = 65534;
+    let output = with_limit().uid(nobody).gid(nobody).output().expect("start a step");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(stderr(&output).contains("systemd-run --user --scope"), "{}", stderr(&output));
+    assert!(is_one_line(STEP, &stderr(&output)), "{}", stderr(&output));
 }

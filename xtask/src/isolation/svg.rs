@@ -8,9 +8,9 @@ const TOP: usize = 120;
 const ROW: usize = 38;
 /// The width of the first column.
 const STEP: usize = 172;
-const COLUMN: usize = 81;
+const COLUMN: usize = 72;
 /// The box around a word: its size, and the space around it.
-const BOX: (usize, usize) = (71, 26);
+const BOX: (usize, usize) = (64, 26);
 const GAP: usize = 10;
 
 /// Draws the table. The result of each row is only in its own group and in its own
