@@ -294,11 +294,38 @@ pub fn processes_show() -> bool {
 }
 
 /// Prints why a test is skipped, and returns `false`. The line avoids the capture
-/// of the test's output.
+/// of the test's output. It is one write: the lines of other processes and of the test
+/// runner do not come in between.
 pub fn skip(why: &str) -> bool {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     // The output of `eprintln!` is lost when the test passes.
-    let _ = writeln!(std::io::stderr(), "skipped {test}: {why}");
+    let _ = std::io::stderr().write_all(format!("skipped {test}: {why}\n").as_bytes());
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// A datagram is one write.
+    #[test]
+    fn a_skip_is_written_at_once() {
+        const NAME: &str = "tests::a_skip_is_written_at_once";
+        if std::env::var_os("SKIP").is_some() {
+            skip("of this");
+            return;
+        }
+        let (ours, theirs) = UnixDatagram::pair().expect("a pair of sockets");
+        let mut test = Command::new(std::env::current_exe().expect("a test has a path"));
+        test.args(["--exact", NAME]).env("SKIP", "1").stdout(Stdio::null());
+        let ended = test.stderr(OwnedFd::from(theirs)).status().expect("start this test");
+        assert!(ended.success());
+        let mut line = [0; 200];
+        let length = ours.recv(&mut line).expect("a datagram");
+        assert_eq!(line[..length], *format!("skipped {NAME}: of this\n").as_bytes());
+    }
 }
