@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use flate2::read::GzDecoder;
-use testkit::{Scratches, bin, cargo, containers_work, skip, stderr, stdout, tempdir, workspace};
+use testkit::{
+    Scratches, bin, cargo, containers_work, copy_program, skip, stderr, stdout, tempdir, workspace,
+};
 
 fn done(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
@@ -46,7 +48,7 @@ impl Class {
         fs::write(course.join("untracked"), "").expect("write a file");
         let built = course.join("target/debug");
         fs::create_dir_all(&built).expect("make a directory");
-        fs::copy(bin("xtask"), built.join("xtask")).expect("copy a program");
+        copy_program(&bin("xtask"), &built.join("xtask"));
         Some(Class { dir, course })
     }
 
@@ -122,7 +124,7 @@ fn a_hand_out_needs_no_network() {
     }
     let built = course.join("target/debug");
     fs::create_dir_all(&built).expect("make a directory");
-    fs::copy(bin("xtask"), built.join("xtask")).expect("copy a program");
+    copy_program(&bin("xtask"), &built.join("xtask"));
     // The container of lesson 4 has the files of the host, and its own network,
     // which is down.
     let within = |program: &Path, words: &[&str]| {
