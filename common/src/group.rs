@@ -89,14 +89,14 @@ impl Group {
         write(&self.path.join(file), value)
     }
 
-    /// Says so if the kernel killed a process for its memory.
+    /// Prints how many processes the kernel killed for their memory, if any.
     fn tell_kills(&self) {
         // The file is missing without a limit on memory.
         let events = text(self.path.join("memory.events")).unwrap_or_default();
         let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
         if let Some(killed) = killed.filter(|&killed| killed != "0") {
             note(&format!(
-                "the container reached its limit on memory, and the kernel killed a process (memory.events: oom_kill {killed}); raise --memory"
+                "the container reached its limit on memory, and the kernel killed {killed} of its processes (oom_kill in memory.events); raise --memory"
             ));
         }
     }
