@@ -1,7 +1,7 @@
 //! Control groups: the place for a new group, and the end of a group. cgroups(7).
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -133,8 +133,7 @@ impl Drop for Group {
 fn write(file: &Path, value: &str) -> Result<()> {
     let doing = || Doing::WriteGroup { file: file.to_owned(), value: value.to_owned() };
     let open = File::options().write(true).open(file);
-    open.and_then(|mut file| std::io::Write::write_all(&mut file, value.as_bytes()))
-        .with_context(doing)
+    open.and_then(|mut file| file.write_all(value.as_bytes())).with_context(doing)
 }
 
 /// The group in which this caller can make groups.
@@ -153,13 +152,15 @@ fn parent() -> Result<PathBuf> {
     };
     for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
         if let Err(errno) = access(&parent.join(file), AccessFlags::W_OK) {
-            bail!("make a control group in {}: {}; {DELEGATE}", parent.display(), errno.desc());
+            let remedy = if errno == Errno::EROFS { READ_ONLY } else { DELEGATE };
+            bail!("make a control group in {}: {}; {remedy}", parent.display(), errno.desc());
         }
     }
     Ok(parent.to_owned())
 }
 
 const NO_V2: &str = "make a control group: this host has control groups v1, or v1 and v2 together, and the limits need v2 alone; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
+const READ_ONLY: &str = "the control groups are read-only here, as in a container; start the step outside of the container";
 const DELEGATE: &str = "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
 
 /// Moves the processes of a group to a group below it. Only the root of all groups
@@ -191,7 +192,7 @@ fn empty(parent: &Path) -> Result<()> {
     }
 }
 
-fn is_gone(error: &std::io::Error) -> bool {
+fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
@@ -225,7 +226,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Whether a group has processes, by its cgroup.events.
-fn is_populated(events: &mut File) -> std::io::Result<bool> {
+fn is_populated(events: &mut File) -> io::Result<bool> {
     let mut text = String::new();
     events.rewind()?;
     events.read_to_string(&mut text)?;
@@ -234,7 +235,7 @@ fn is_populated(events: &mut File) -> std::io::Result<bool> {
 
 /// Removes a group and the groups in it, which root inside can make. They have no
 /// processes.
-fn remove_all(group: &Path) -> std::io::Result<()> {
+fn remove_all(group: &Path) -> io::Result<()> {
     for entry in fs::read_dir(group)?.flatten() {
         if entry.file_type()?.is_dir() {
             remove_all(&entry.path())?;
