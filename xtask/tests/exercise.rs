@@ -2,10 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use testkit::{
     STEPS, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, workspace,
 };
@@ -17,10 +20,14 @@ fn cargo_works() -> bool {
 }
 
 fn exercise(dir: &Path, arguments: &[&str]) -> Output {
+    command(dir, arguments).output().expect("start xtask")
+}
+
+fn command(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(bin("xtask"));
     command.arg("exercise").args(arguments).args([OsStr::new("--dir"), dir.as_os_str()]);
     command.env("CONTAINER_ROOTFS", rootfs()).env("CARGO_NET_OFFLINE", "true");
-    command.output().expect("start xtask")
+    command
 }
 
 #[test]
@@ -47,6 +54,38 @@ fn an_exercise_fails_until_it_is_done() {
         let same = format!("your program and {step}/{main} are the same");
         assert_eq!(stdout(&exercise(dir.path(), &[step, "--diff"])), same);
     }
+}
+
+#[test]
+fn a_save_is_checked_again() {
+    if !cargo_works() || !containers_work() {
+        return;
+    }
+    let dir = tempdir();
+    let step = "step03-userns";
+    assert!(exercise(dir.path(), &[step]).status.success());
+    let mut watch = command(dir.path(), &[step, "--watch"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().expect("start xtask");
+    let mut said = BufReader::new(watch.stdout.take().expect("a pipe"));
+    // In the place of the file, as an editor writes it, and into the file.
+    let main = dir.path().join(step).join("src/main.rs");
+    let todo = fs::read_to_string(&main).expect("read the exercise");
+    let solution = fs::read_to_string(workspace().join(step).join("src/main.rs"));
+    let new = main.with_file_name("main.rs~");
+    let mut until = |text: &str| {
+        let found = said.by_ref().lines().map_while(Result::ok).any(|line| line.contains(text));
+        assert!(found, "xtask ended before it said {text:?}");
+    };
+    until("press Ctrl-C to stop");
+    fs::write(&new, solution.expect("read the solution")).expect("write");
+    fs::rename(&new, &main).expect("rename");
+    until("now passes: ");
+    until("press Ctrl-C to stop");
+    fs::write(&main, todo).expect("write");
+    until("now fails:  ");
+    let watch_id = Pid::from_raw(i32::try_from(watch.id()).expect("a process ID"));
+    kill(watch_id, Signal::SIGINT).expect("it runs");
+    watch.wait().expect("wait for xtask");
 }
 
 /// In the learner's crate, cargo looks for the course there.
