@@ -61,16 +61,19 @@ const REFUSALS: [Errno; 4] = [Errno::EPERM, Errno::EACCES, Errno::EINVAL, Errno:
 /// An error, its causes and its remedy, if known, in one line:
 /// `action: reason; remedy`.
 pub fn one_line(error: &anyhow::Error) -> String {
+    match hint(error) {
+        Some(remedy) => format!("{}; {remedy}", causes(error)),
+        None => causes(error),
+    }
+}
+
+/// An error and its causes in one line, without a remedy.
+pub fn causes(error: &anyhow::Error) -> String {
     let words = |cause: &(dyn std::error::Error + 'static)| match errno_of(cause) {
         Some(errno) => errno.desc().to_owned(),
         None => cause.to_string(),
     };
-    let mut line = error.chain().map(words).collect::<Vec<_>>().join(": ");
-    if let Some(remedy) = hint(error) {
-        line.push_str("; ");
-        line.push_str(remedy);
-    }
-    line
+    error.chain().map(words).collect::<Vec<_>>().join(": ")
 }
 
 /// The error number in a cause, from nix or from std.

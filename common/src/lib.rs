@@ -21,7 +21,7 @@ mod host;
 mod inherit;
 mod init;
 mod limits;
-mod open;
+pub mod open;
 mod overlay;
 #[cfg(test)]
 mod place;
@@ -39,7 +39,7 @@ mod workspace;
 pub use bind::{Bind, Place, directory_in, link_in, set_read_only};
 pub use clone::clone;
 pub use console::{console, use_console};
-pub use error::{errno_of, note, one_line, printable};
+pub use error::{causes, errno_of, note, one_line, printable};
 pub use exec::{exec, fresh_environment};
 pub use exit::Exit;
 pub use group::Group;

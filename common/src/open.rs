@@ -1,28 +1,49 @@
 //! Opens files that another user may have replaced: without waiting, and only
 //! files of the right type. An open of a FIFO would wait for a writer.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::NixPath;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
-/// Opens a directory in another directory. A symbolic link is an error.
-pub(crate) fn directory<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::Result<File> {
+/// Opens a directory in another directory.
+///
+/// # Errors
+///
+/// When the name is missing, or is not a directory. A symbolic link is not followed.
+pub fn directory<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::Result<File> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     openat(at, name, flags, Mode::empty()).map(File::from)
 }
 
-/// A regular file, to read.
-pub(crate) fn regular(path: impl AsRef<Path>) -> io::Result<File> {
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+/// Opens a regular file, to read.
+///
+/// # Errors
+///
+/// When the file cannot be opened, or has another type.
+pub fn regular(path: impl AsRef<Path>) -> io::Result<File> {
+    checked(openat(AT_FDCWD, path.as_ref(), READ, Mode::empty())?)
+}
+
+/// Opens a regular file in a directory, to read.
+///
+/// # Errors
+///
+/// As [`regular`], and when the name is a symbolic link.
+pub fn regular_in<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> io::Result<File> {
+    checked(openat(at, name, READ | OFlag::O_NOFOLLOW, Mode::empty())?)
+}
+
+const READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
+
+fn checked(file: OwnedFd) -> io::Result<File> {
+    let file = File::from(file);
     if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
     Ok(file)
 }

@@ -1,19 +1,24 @@
 //! `cargo xtask fetch-rootfs`: a root for the containers.
+//!
+//! The modules, in the order of their work:
+//!
+//! - [`Args`] has the options. `releases` and `root` describe releases and roots.
+//! - `store` opens the place and looks at it, and `plan` decides what to do.
+//! - `archive` takes the kept archive, or downloads one, and checks its `digest`.
+//! - `unpack` unpacks it into a new directory. Without an archive, `from_host` makes
+//!   a root from programs of this machine.
+//! - `store` puts the new directory in the place, in one step.
 
 mod archive;
-mod cache;
 mod digest;
-mod download;
 mod folder;
 mod from_host;
-mod place;
 mod plan;
 mod releases;
 mod root;
 mod store;
 mod unpack;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,19 +28,19 @@ use common::errno_of;
 use nix::errno::Errno;
 
 use archive::Archive;
-use download::{Mirror, Unreachable};
+use archive::download::{Mirror, Unreachable};
 use folder::Folder;
 pub(crate) use from_host::{FromHost, bring, is_static};
 use plan::{Plan, Source, Wanted};
 pub(crate) use releases::Release;
 use root::Root;
-use store::{Seen, Store};
+use store::Store;
 
 use crate::say::{self, note};
 
 /// Fetch Alpine as the root of the containers and check it, or make a root from
 /// this machine's programs
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Args {
     #[arg(long, help = format!(
         "The release of Alpine; `latest` is {} [default: {}, which the workshop of 2022 used, \
@@ -73,10 +78,11 @@ pub(crate) struct Args {
     /// Replace a root of this machine's programs by Alpine, if the mirror answers
     #[arg(long)]
     force: bool,
-    /// Wait for the mirror at most this long, all tries together. Then the mirror
-    /// must send at least 1 KiB a second, on average over this time
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT)]
-    timeout: f64,
+    #[arg(long, value_name = "SECONDS", help = format!(
+        "Wait for the mirror at most this long, all tries together. Then the mirror must send \
+                 at least 1 KiB a second, on average over this time [default: {TIMEOUT}]"
+    ))]
+    timeout: Option<f64>,
     /// Without Alpine, make a root from this machine's programs.
     #[arg(skip)]
     or_from_host: bool,
@@ -84,23 +90,6 @@ pub(crate) struct Args {
 
 /// In seconds: enough for three tries, and not too long for a user who waits.
 const TIMEOUT: f64 = 12.0;
-
-impl Default for Args {
-    /// The values of an empty command line.
-    fn default() -> Args {
-        Args {
-            release: None,
-            arch: None,
-            mirror: None,
-            archive: None,
-            from_host: None,
-            dest: None,
-            force: false,
-            timeout: TIMEOUT,
-            or_from_host: false,
-        }
-    }
-}
 
 impl Args {
     /// Alpine in the default place. If the mirror cannot be reached, a root of this
@@ -110,7 +99,7 @@ impl Args {
     }
 
     pub(crate) fn run(self) -> Result<ExitCode> {
-        say::line(&fetch(&self)?.to_string())?;
+        say::line(&fetch(&self)?)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -124,75 +113,52 @@ impl Args {
             "use the mirror {url}: the name of the host is missing"
         );
         let url = url.trim_end_matches('/');
-        let timeout = Duration::try_from_secs_f64(self.timeout).ok();
+        let seconds = self.timeout.unwrap_or(TIMEOUT);
+        let timeout = Duration::try_from_secs_f64(seconds).ok();
         let timeout = timeout.filter(|it| (1..=3_600_000).contains(&it.as_millis()));
         let timeout = timeout.with_context(|| {
-            format!("wait {} seconds: name a time above 0 and up to 3600", self.timeout)
+            format!("wait {seconds} seconds: name a time above 0 and up to 3600")
         })?;
         Ok(Mirror { url, timeout, quiet: false })
     }
 
-    /// The number of the release that the user named.
-    fn version(&self) -> Option<&str> {
-        self.release.as_deref().map(releases::number)
-    }
-
-    /// The release that the user named, or the release in the archive's name.
-    fn release(&self) -> Result<Option<Release>> {
-        let named = self.archive.as_ref().and_then(|file| file.file_name()?.to_str());
-        let named = named.and_then(Release::of_archive);
-        let said = self.release.is_some() || self.arch.is_some();
-        if self.archive.is_some() && !said {
-            return Ok(named);
-        }
-        let of_name = named.as_ref();
-        let version = self.version().or(of_name.map(Release::version));
-        let arch = self.arch.as_deref().or(of_name.map(Release::arch));
-        Release::new(version.unwrap_or(releases::DEFAULT), arch).map(Some)
-    }
-
     /// The root that the user wants, and the archive, if the user named an archive.
     fn wanted(&self, mirror: &Mirror<'_>) -> Result<(Wanted, Option<Archive>)> {
-        let release = self.release()?;
         if let Some(which) = self.from_host {
             return Ok((Wanted::Host(which), None));
         }
+        let version = self.release.as_deref().map(releases::number);
+        let arch = self.arch.as_deref();
         if let Some(file) = &self.archive {
-            let said = self.release.is_some();
-            let archive = Archive::of_file(file, release.as_ref(), said, mirror)?;
+            let named = file.file_name().and_then(|name| Release::of_archive(name.to_str()?));
+            let release = if version.is_none() && arch.is_none() {
+                named
+            } else {
+                let version = version.or(named.as_ref().map(Release::version));
+                let arch = arch.or(named.as_ref().map(Release::arch));
+                Some(Release::new(version.unwrap_or(releases::DEFAULT), arch)?)
+            };
+            let archive = Archive::of_file(file, release.as_ref(), version.is_some(), mirror)?;
             return Ok((Wanted::Archive(archive.root.clone()), Some(archive)));
         }
         let wanted = Wanted::Release {
-            release: release.context("find the release")?,
-            version: self.release.is_some(),
-            arch: self.arch.is_some(),
+            release: Release::new(version.unwrap_or(releases::DEFAULT), arch)?,
+            version: version.is_some(),
+            arch: arch.is_some(),
             mirror: self.mirror.is_some(),
         };
         Ok((wanted, None))
     }
 }
 
-/// A root in its place. Its text names the root and the place.
-pub(crate) struct Fetched {
-    root: Root,
-    dest: PathBuf,
-    /// How the root was checked, or made.
-    how: String,
-}
-
-impl fmt::Display for Fetched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rootfs: {} in {} ({})", self.root, self.dest.display(), self.how)
-    }
-}
-
-/// Puts a root in its place, unless a root is there.
+/// Puts a root in its place, unless the wanted root is there. Returns a line that
+/// names the root and the place, and says how the root was checked or made.
 ///
 /// # Errors
 ///
-/// When something else is in the place, or no root can be made. The place then
-/// stays as it was.
-pub(crate) fn fetch(args: &Args) -> Result<Fetched> {
+/// When another root or directory is in the place, or no root can be made. The
+/// place then stays as it was.
+pub(crate) fn fetch(args: &Args) -> Result<String> {
     place(args).map_err(explain)
 }
 
@@ -212,31 +178,29 @@ pub(crate) fn copy_kept(to: &Path) -> Result<Vec<Release>> {
     archive::copy_kept(Store::open(&root)?.cache(), to)
 }
 
-/// The release that is fetched when none is named.
+/// The default release, for this machine.
 pub(crate) fn usual_release() -> Result<Release> {
     Release::new(releases::DEFAULT, None)
 }
 
 const REMEDY: &str = "replace it with --force, or name another directory with --dest";
 
-fn place(args: &Args) -> Result<Fetched> {
+/// Finds the place, decides, makes the root, and puts it in its place.
+fn place(args: &Args) -> Result<String> {
     let mirror = args.mirror()?;
     let (wanted, named) = args.wanted(&mirror)?;
     let dest = args.dest.clone().unwrap_or_else(|| common::workspace().join("rootfs"));
     let store = Store::open(&dest)?;
     let seen = store.look()?;
-    let dest = store.dest();
-    match Plan::new(&wanted, &seen.there, args.force) {
-        Plan::Stay(root) => {
-            Ok(Fetched { root, dest: dest.to_owned(), how: "already there".to_owned() })
-        }
+    let dest = store.dest().display();
+    let (root, how) = match Plan::new(&wanted, &seen.there, args.force) {
+        Plan::Stay(root) => (root, "already there".to_owned()),
         Plan::RefuseAnother(root) => {
-            bail!("put another root in {}: {root} is there; {REMEDY}", dest.display())
+            bail!("put another root in {dest}: {root} is there; {REMEDY}")
         }
-        Plan::RefuseOther => bail!(
-            "put a root in {}: fetch-rootfs did not make the directory there; {REMEDY}",
-            dest.display()
-        ),
+        Plan::RefuseOther => {
+            bail!("put a root in {dest}: fetch-rootfs did not make the directory there; {REMEDY}")
+        }
         Plan::Put(source) => {
             store.may_replace(&seen)?;
             let source = match source {
@@ -245,34 +209,33 @@ fn place(args: &Args) -> Result<Fetched> {
                 }
                 source => source,
             };
-            let fetched = put(get(source, named, store.cache(), &mirror)?, &store, &seen)?;
-            if let (Root::Alpine(release), None, None) =
-                (&fetched.root, &args.release, &args.archive)
+            let new = store.new_root()?;
+            let (root, how) = make(source, named, new.dir(), store.cache(), &mirror)?;
+            new.put(&root, &seen)?;
+            if let (Root::Alpine(release), None, None) = (&root, &args.release, &args.archive)
                 && let Some(remark) = release.remark()
             {
                 note(&remark);
             }
-            Ok(fetched)
+            (root, how)
         }
-    }
+    };
+    Ok(format!("rootfs: {root} in {dest} ({how})"))
 }
 
-/// The source of a new root, ready to use.
-enum Ready {
-    Archive(Archive),
-    Host(FromHost),
-}
-
-/// Gets the source of a root.
-fn get(
+/// Makes a root in the empty directory `new`: from an archive, or from this machine's
+/// programs. Returns the root, and how it was checked or made.
+fn make(
     source: Source,
     named: Option<Archive>,
+    new: &Folder,
     cache: &Folder,
     mirror: &Mirror<'_>,
-) -> Result<Ready> {
+) -> Result<(Root, String)> {
+    let is_named = source == Source::Named;
     let fetched = |release: &Release| Archive::of_release(release, cache, mirror);
-    let archive = match source {
-        Source::Host(which) => return Ok(Ready::Host(which)),
+    let mut archive = match source {
+        Source::Host(which) => return from_host::make(new, which),
         Source::Named => named.context("find the archive")?,
         Source::Release(release) => fetched(&release)?,
         Source::Kept(digest, release) => match Archive::of_unknown(&digest, cache)? {
@@ -285,31 +248,16 @@ fn get(
                 note(&format!(
                     "fetch Alpine: {why}; this task makes a root from this machine's programs instead; `cargo xtask fetch-rootfs --force` fetches Alpine later"
                 ));
-                return Ok(Ready::Host(which));
+                return from_host::make(new, which);
             }
             fetched?
         }
     };
-    Ok(Ready::Archive(archive))
-}
-
-/// Makes a root, and puts it in the place of `seen`.
-fn put(ready: Ready, store: &Store, seen: &Seen) -> Result<Fetched> {
-    let new = store.new_root()?;
-    let (root, how) = match ready {
-        Ready::Archive(mut archive) => {
-            archive.unpack(new.dir())?;
-            archive.keep(store.cache())?;
-            (archive.root, archive.how)
-        }
-        Ready::Host(which) => {
-            let made = from_host::make(new.dir(), which)?;
-            let root = Root::Host { libraries: made.libraries };
-            (root, format!("{} programs", made.programs))
-        }
-    };
-    new.put(&root, seen)?;
-    Ok(Fetched { root, dest: store.dest().to_owned(), how })
+    archive.unpack(new)?;
+    if is_named {
+        archive.keep(cache)?;
+    }
+    Ok((archive.root, archive.how))
 }
 
 /// Adds this task's remedy to an error about a full file system.
@@ -318,10 +266,6 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
     if !error.chain().filter_map(errno_of).any(is_full) {
         return error;
     }
-    let causes = error.chain().map(|cause| match errno_of(cause) {
-        Some(errno) => errno.desc().to_owned(),
-        None => cause.to_string(),
-    });
-    let line = causes.collect::<Vec<_>>().join(": ");
+    let line = common::causes(&error);
     anyhow!("{line}; free some space, or name a directory on another file system with --dest")
 }

@@ -40,7 +40,7 @@ impl Args {
             bail!("run {}: {}", lesson.name, after_dashes(step, self.words()));
         }
         if lesson.has_rootfs && !has_rootfs() {
-            note(&fetch(&Fetch::or_from_host())?.to_string());
+            note(&fetch(&Fetch::or_from_host())?);
         }
         let mut command = self.command;
         if command.is_empty() {

@@ -1,65 +1,71 @@
-//! Archives that have been checked, whether they were kept, fetched or named.
+//! The archive of a root: from the cache, from a mirror, or named by the user. The
+//! digest is checked before the archive is read.
+
+pub(super) mod download;
 
 use std::fs::{self, File};
 use std::io::{self, Seek};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use common::open;
 
 use super::digest::{Algorithm, Digest};
-use super::download::Mirror;
-use super::folder::{Folder, open_file};
+use super::folder::Folder;
 use super::releases::Release;
-use super::root::Root;
+use super::root::{PROGRAM_DIRS, Root};
 use super::unpack::{Limits, unpack_file};
 use crate::say::note;
+use download::Mirror;
 
-/// An archive whose digest has been looked at.
+/// The maximum length of an archive, and of a digest file.
+const LONGEST_ARCHIVE: u64 = 1 << 30;
+const LONGEST_DIGEST_FILE: u64 = 64 << 10;
+
+/// After this time, a note names the file that is fetched, unless it is already
+/// named. Three tries that fail at once need less time.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// An archive. Its digest was checked, if the correct digest is known.
 pub(crate) struct Archive {
+    /// For messages.
     path: PathBuf,
     file: File,
-    /// The mirror's digest file, where that was asked.
-    digest_file: Option<(Algorithm, Vec<u8>)>,
+    digest: Digest,
     pub(crate) root: Root,
-    /// What the digest was compared with.
+    /// How the digest was checked.
     pub(crate) how: String,
 }
 
 impl Archive {
-    /// The archive of a release: the one that is kept beside the root, else
-    /// the mirror's, which is kept from then on.
+    /// The archive of a release: from the cache, else from the mirror.
     pub(crate) fn of_release(
         release: &Release,
         cache: &Folder,
         mirror: &Mirror<'_>,
     ) -> Result<Archive> {
         let path = cache.join(release.archive());
-        let (file, digest) = match kept(release, cache)? {
+        let (file, digest) = match kept_release(release, cache)? {
             Some(kept) => kept,
             None => fetch(release, cache, mirror)?,
         };
-        let how = compared(release, digest.algorithm);
-        let root = Root::Alpine(release.clone());
-        Ok(Archive { path, file, digest_file: None, root, how })
+        Ok(Archive::checked(path, file, digest, release))
     }
 
-    /// The archive with a SHA-256 of which nothing else is known, if it was
-    /// kept beside the root and is what it was.
+    /// The archive with this SHA-256 from the cache, if it is unchanged.
     pub(crate) fn of_unknown(sha256: &str, cache: &Folder) -> Result<Option<Archive>> {
         let root = Root::Archive(sha256.to_owned());
-        let Some(name) = root.archive() else {
-            return Ok(None);
-        };
-        let Some((file, _)) = checked(cache, &name, Digest::parse(sha256))? else {
-            return Ok(None);
-        };
-        let path = cache.join(name);
+        let name = root.archive().unwrap_or_default();
+        let path = cache.join(&name);
         let how = "as it was kept".to_owned();
-        Ok(Some(Archive { path, file, digest_file: None, root, how }))
+        let kept = kept(cache, &name, Digest::parse(sha256))?;
+        Ok(kept.map(|(file, digest)| Archive { path, file, digest, root, how }))
     }
 
-    /// The archive in a file. When it is known to be, or said to be, that of a
-    /// release, it must have the digest of that.
+    /// The archive in a file. It must have the digest of its release if the digest
+    /// is pinned, or if the user named the release: then `said` is set.
     pub(crate) fn of_file(
         path: &Path,
         release: Option<&Release>,
@@ -67,11 +73,8 @@ impl Archive {
         mirror: &Mirror<'_>,
     ) -> Result<Archive> {
         let doing = || format!("read the archive {}", path.display());
-        let file = open_file(path).with_context(doing)?;
-        let file = file.with_context(|| {
-            format!("{}: it is not a file; name an archive with --archive", doing())
-        })?;
-        // So are those of /proc, whose bytes may not come before something happens.
+        let file = open::regular(path).with_context(doing)?;
+        // A file of /proc has no length, and a read may wait for an event.
         let length = file.metadata().with_context(doing)?.len();
         ensure!(
             length > 0,
@@ -79,24 +82,18 @@ impl Archive {
             path.display()
         );
         let path = path.to_owned();
-        let mut digest_file = None;
         let wanted = match release {
             Some(release) => match release.pinned() {
-                Some(digest) => Some((release, digest)),
-                None if said => {
-                    let (digest, text) = mirror.digest(release)?;
-                    digest_file = Some((digest.algorithm, text));
-                    Some((release, digest))
-                }
-                None => None,
+                None if said => Some((release, mirrors_digest(release, mirror)?)),
+                pinned => pinned.map(|digest| (release, digest)),
             },
             None => None,
         };
         let Some((release, wanted)) = wanted else {
             let digest = Digest::of_file(&file, Algorithm::Sha256).with_context(doing)?;
-            let how = "unchecked, because its correct SHA-256 is unknown".to_owned();
             let root = Root::Archive(digest.to_string());
-            return Ok(Archive { path, file, digest_file, root, how });
+            let how = "unchecked, because its correct SHA-256 is unknown".to_owned();
+            return Ok(Archive { path, file, digest, root, how });
         };
         let digest = Digest::of_file(&file, wanted.algorithm).with_context(doing)?;
         ensure!(
@@ -105,36 +102,23 @@ impl Archive {
             path.display(),
             wanted.algorithm
         );
-        let how = compared(release, wanted.algorithm);
-        let root = Root::Alpine(release.clone());
-        Ok(Archive { path, file, digest_file, root, how })
+        Ok(Archive::checked(path, file, digest, release))
     }
 
-    /// Keeps it beside the root, like one that was downloaded, unless it lies
-    /// there already.
-    pub(crate) fn keep(&mut self, cache: &Folder) -> Result<()> {
-        let Some(name) = self.root.archive() else { return Ok(()) };
-        let path = cache.join(&name);
-        if path == self.path {
-            return Ok(());
-        }
-        let part = format!("{name}.part");
-        let doing = || format!("keep {} as {}", self.path.display(), path.display());
-        self.file.rewind().with_context(doing)?;
-        let mut copy = cache.create(&part).with_context(doing)?;
-        // What is left of a copy that fails, the next run clears away.
-        io::copy(&mut self.file, &mut copy).with_context(doing)?;
-        if let Some((algorithm, text)) = &self.digest_file {
-            cache.write(&format!("{name}{}", algorithm.suffix()), text)?;
-        }
-        cache.rename(&part, &name).with_context(doing)
+    fn checked(path: PathBuf, file: File, digest: Digest, release: &Release) -> Archive {
+        let algorithm = digest.algorithm;
+        let how = match release.pinned() {
+            Some(_) => format!("checked against the pinned {algorithm}"),
+            None => format!("checked against the {algorithm} from the mirror"),
+        };
+        Archive { path, file, digest, root: Root::Alpine(release.clone()), how }
     }
 
-    /// Unpacks it into an empty directory.
+    /// Unpacks the archive into an empty directory.
     ///
     /// # Errors
     ///
-    /// Also when there is no program in it, which makes it no root.
+    /// Also when the archive has no program: then it is not the archive of a root.
     pub(crate) fn unpack(&mut self, root: &Folder) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;
@@ -143,7 +127,7 @@ impl Archive {
             has_programs(root),
             "{}: it has no program in any of {}; name the archive of a root",
             doing(),
-            PROGRAMS.join(", ")
+            PROGRAM_DIRS.join(", ")
         );
         if left_out.count > 0 {
             note(&format!(
@@ -155,63 +139,130 @@ impl Archive {
         }
         Ok(())
     }
-}
 
-/// What a digest was compared with, for the user to weigh.
-fn compared(release: &Release, algorithm: Algorithm) -> String {
-    match release.pinned() {
-        Some(_) => format!("checked against the pinned {algorithm}"),
-        None => format!("checked against the {algorithm} from the mirror"),
+    /// Copies the archive to the cache.
+    pub(crate) fn keep(&mut self, cache: &Folder) -> Result<()> {
+        let doing = || format!("keep {}", self.path.display());
+        save(&self.root, &self.digest, cache, |copy, _| {
+            self.file.rewind().with_context(doing)?;
+            io::copy(&mut self.file, copy).map(drop).with_context(doing)
+        })?;
+        Ok(())
     }
 }
 
-/// Where a container looks for programs.
-const PROGRAMS: [&str; 6] =
-    ["bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
-
-/// Whether there is anything where a container looks for programs. A link is
-/// not followed: it would lead to this machine's, or to another of them.
-fn has_programs(root: &Folder) -> bool {
-    PROGRAMS.iter().any(|path| {
-        let mut parts = path.split('/');
-        let first = parts.next().and_then(|part| root.folder(part).ok());
-        let dir = parts.fold(first, |dir, part| dir?.folder(part).ok());
-        dir.is_some_and(|dir| dir.is_empty().is_ok_and(|empty| !empty))
-    })
-}
-
-/// The archive that is kept beside the root, unless it is not what it was.
-fn kept(release: &Release, cache: &Folder) -> Result<Option<(File, Digest)>> {
-    let digest = release.pinned().or_else(|| kept_digest(release, cache));
-    checked(cache, &release.archive(), digest)
-}
-
-/// Copies the archives of releases that are kept beside the root to the
-/// directory `to`, with the digests of the mirror, and names the releases.
-pub(crate) fn copy_kept(cache: &Folder, to: &Path) -> Result<Vec<Release>> {
-    let mut releases = Vec::new();
-    for name in cache.names()? {
-        let Some(release) = name.to_str().and_then(Release::of_archive) else { continue };
-        let Some((mut file, _)) = kept(&release, cache)? else { continue };
-        let archive = release.archive();
-        let doing = || format!("copy {}", cache.join(&archive).display());
-        file.rewind().with_context(doing)?;
-        let mut copy = File::create_new(to.join(&archive)).with_context(doing)?;
-        io::copy(&mut file, &mut copy).with_context(doing)?;
-        for algorithm in Algorithm::ALL {
-            let name = format!("{archive}{}", algorithm.suffix());
-            if let Some(text) = cache.read(&name) {
-                fs::write(to.join(name), text).with_context(doing)?;
+/// Downloads the archive of a release to the cache, and keeps it if its digest is
+/// correct.
+fn fetch(release: &Release, cache: &Folder, mirror: &Mirror<'_>) -> Result<(File, Digest)> {
+    let wanted = match release.pinned() {
+        Some(digest) => digest,
+        None => mirrors_digest(release, mirror)?,
+    };
+    let url = release.url(mirror.url);
+    let tell_after = if mirror.quiet { SLOW } else { Duration::ZERO };
+    let file = save(&Root::Alpine(release.clone()), &wanted, cache, |file, path| {
+        let doing = || format!("write {}", path.display());
+        let found = mirror.get(&url, LONGEST_ARCHIVE, tell_after, &mut |at, bytes| {
+            if at == 0 {
+                file.set_len(0).with_context(doing)?;
             }
-        }
-        releases.push(release);
-    }
-    Ok(releases)
+            file.write_all_at(bytes, at).with_context(doing)
+        })?;
+        ensure!(
+            found,
+            "fetch {url}: it does not exist (404); the release may not exist, see {}",
+            mirror.url
+        );
+        let digest = Digest::of_file(file, wanted.algorithm);
+        let digest = digest.with_context(|| format!("read {}", path.display()))?;
+        ensure!(
+            digest == wanted,
+            "check {url}: its {} is {digest}, but the release has {wanted}, so the archive is not kept; try again, or name another mirror with --mirror",
+            wanted.algorithm
+        );
+        Ok(())
+    })?;
+    Ok((file, wanted))
 }
 
-/// A file that is kept beside the root, if it is there. When it has another
-/// digest, or none is known, it is removed.
-fn checked(cache: &Folder, name: &str, digest: Option<Digest>) -> Result<Option<(File, Digest)>> {
+/// The digest of a release's archive, from the mirror.
+fn mirrors_digest(release: &Release, mirror: &Mirror<'_>) -> Result<Digest> {
+    let archive = release.url(mirror.url);
+    for algorithm in Algorithm::ALL {
+        let url = format!("{archive}{}", algorithm.suffix());
+        let mut text = Vec::new();
+        let found = mirror.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |at, bytes| {
+            if at == 0 {
+                text.clear();
+            }
+            text.extend_from_slice(bytes);
+            Ok(())
+        });
+        if found? {
+            let name = release.archive();
+            let digest = Digest::of_name(&text, &name, algorithm);
+            return digest.with_context(|| {
+                format!(
+                    "read {url}: it has no {algorithm} of {name}; name another mirror with --mirror"
+                )
+            });
+        }
+    }
+    bail!(
+        "fetch {archive}.sha512: it and .sha256 do not exist (404), and {release} needs a digest; the release may not exist, see {}",
+        mirror.url
+    )
+}
+
+/// Keeps the archive of a root in the cache, with its digest. `write` gets an empty
+/// file and its path. The file gets its final name when it is complete.
+fn save(
+    root: &Root,
+    digest: &Digest,
+    cache: &Folder,
+    write: impl FnOnce(&mut File, &Path) -> Result<()>,
+) -> Result<File> {
+    let name = root.archive().context("find a name for the archive")?;
+    let part = format!("{name}.part");
+    let path = cache.join(&part);
+    let mut file = cache.create(&part).with_context(|| format!("write {}", path.display()))?;
+    let saved = write(&mut file, &path).and_then(|()| {
+        if let Root::Alpine(release) = root
+            && let Some((name, line)) = digest_file(release, digest)
+        {
+            cache.write(&name, line.as_bytes())?;
+        }
+        cache.rename(&part, &name).with_context(|| format!("keep {}", cache.join(&name).display()))
+    });
+    if saved.is_err() {
+        // If this fails, the next run removes the file.
+        let _ = cache.remove(&part);
+    }
+    saved.map(|()| file)
+}
+
+/// The name of a release's digest file and its line, unless the digest is pinned.
+fn digest_file(release: &Release, digest: &Digest) -> Option<(String, String)> {
+    let name = release.archive();
+    let file = format!("{name}{}", digest.algorithm.suffix());
+    release.pinned().is_none().then(|| (file, format!("{digest}  {name}\n")))
+}
+
+/// The archive of a release from the cache, if it is unchanged.
+fn kept_release(release: &Release, cache: &Folder) -> Result<Option<(File, Digest)>> {
+    let name = release.archive();
+    let mirrors = || {
+        Algorithm::ALL.into_iter().find_map(|algorithm| {
+            let file = cache.read(&format!("{name}{}", algorithm.suffix()))?;
+            Digest::of_name(&file, &name, algorithm)
+        })
+    };
+    kept(cache, &name, release.pinned().or_else(mirrors))
+}
+
+/// A file of the cache, if it is there. Removes the file if its digest is wrong, or
+/// the correct digest is unknown.
+fn kept(cache: &Folder, name: &str, digest: Option<Digest>) -> Result<Option<(File, Digest)>> {
     let Some(file) = cache.file(name) else {
         return Ok(None);
     };
@@ -227,37 +278,33 @@ fn checked(cache: &Folder, name: &str, digest: Option<Digest>) -> Result<Option<
     Ok(None)
 }
 
-/// The mirror's digest, kept with the archive.
-fn kept_digest(release: &Release, cache: &Folder) -> Option<Digest> {
-    let name = release.archive();
-    Algorithm::ALL.into_iter().find_map(|algorithm| {
-        let file = cache.read(&format!("{name}{}", algorithm.suffix()))?;
-        Digest::of_name(&file, &name, algorithm)
-    })
+/// Copies the archives of releases in the cache to the directory `to`, with the
+/// digests from the mirror, and returns the releases.
+pub(crate) fn copy_kept(cache: &Folder, to: &Path) -> Result<Vec<Release>> {
+    let mut releases = Vec::new();
+    for name in cache.names()? {
+        let Some(release) = name.to_str().and_then(Release::of_archive) else { continue };
+        let Some((mut file, digest)) = kept_release(&release, cache)? else { continue };
+        let archive = release.archive();
+        let doing = || format!("copy {}", cache.join(&archive).display());
+        file.rewind().with_context(doing)?;
+        let mut copy = File::create_new(to.join(&archive)).with_context(doing)?;
+        io::copy(&mut file, &mut copy).with_context(doing)?;
+        if let Some((name, line)) = digest_file(&release, &digest) {
+            fs::write(to.join(name), line).with_context(doing)?;
+        }
+        releases.push(release);
+    }
+    Ok(releases)
 }
 
-/// Downloads an archive, which has its name only once its digest is right.
-fn fetch(release: &Release, cache: &Folder, mirror: &Mirror<'_>) -> Result<(File, Digest)> {
-    let name = release.archive();
-    let digest = match release.pinned() {
-        Some(digest) => digest,
-        None => {
-            let (digest, text) = mirror.digest(release)?;
-            cache.write(&format!("{name}{}", digest.algorithm.suffix()), &text)?;
-            digest
-        }
-    };
-    let part = format!("{name}.part");
-    let path = cache.join(&part);
-    let file = cache.create(&part).with_context(|| format!("write {}", path.display()))?;
-    let fetched = mirror.archive(release, file, &path, &digest).and_then(|()| {
-        let doing = || format!("keep {}", cache.join(&name).display());
-        cache.rename(&part, &name).with_context(doing)?;
-        cache.file(&name).with_context(doing)
-    });
-    if fetched.is_err() {
-        // What cannot be removed now, the next run clears away.
-        let _ = cache.remove(&part);
-    }
-    Ok((fetched?, digest))
+/// Whether a directory for programs has an entry. It follows no links: they lead to
+/// a directory of this machine, or to another directory for programs.
+fn has_programs(root: &Folder) -> bool {
+    PROGRAM_DIRS.iter().any(|path| {
+        let mut parts = path.split('/');
+        let first = parts.next().and_then(|part| root.folder(part).ok());
+        let dir = parts.fold(first, |dir, part| dir?.folder(part).ok());
+        dir.is_some_and(|dir| dir.is_empty().is_ok_and(|empty| !empty))
+    })
 }

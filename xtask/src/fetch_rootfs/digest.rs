@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
-use anyhow::{Context, Result};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as Sha2, Sha256, Sha512};
 
 /// The digests that Alpine publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +71,13 @@ impl Digest {
         found.filter(|digest| digest.algorithm == algorithm)
     }
 
-    /// The digest of an open file from its beginning to its end.
-    pub(crate) fn of_file(mut file: &File, algorithm: Algorithm) -> Result<Digest> {
-        let mut hasher = Hasher::new(algorithm);
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            match file.read(&mut buffer).context("read it")? {
-                0 => return Ok(hasher.digest()),
-                n => hasher.add(&buffer[..n]),
-            }
-        }
+    /// The digest of an open file, from its position to its end.
+    pub(crate) fn of_file(file: &File, algorithm: Algorithm) -> io::Result<Digest> {
+        let bytes = match algorithm {
+            Algorithm::Sha256 => hash::<Sha256>(file)?,
+            Algorithm::Sha512 => hash::<Sha512>(file)?,
+        };
+        Ok(Digest { algorithm, hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() })
     }
 }
 
@@ -91,33 +87,14 @@ impl fmt::Display for Digest {
     }
 }
 
-/// A digest in the making.
-pub(crate) enum Hasher {
-    Sha256(Sha256),
-    Sha512(Sha512),
-}
-
-impl Hasher {
-    pub(crate) fn new(algorithm: Algorithm) -> Hasher {
-        match algorithm {
-            Algorithm::Sha256 => Hasher::Sha256(Sha256::new()),
-            Algorithm::Sha512 => Hasher::Sha512(Sha512::new()),
+fn hash<D: Sha2>(mut file: &File) -> io::Result<Vec<u8>> {
+    let mut hasher = D::new();
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().to_vec()),
+            n => hasher.update(&buffer[..n]),
         }
-    }
-
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
-        match self {
-            Hasher::Sha256(hasher) => hasher.update(bytes),
-            Hasher::Sha512(hasher) => hasher.update(bytes),
-        }
-    }
-
-    pub(crate) fn digest(self) -> Digest {
-        let (algorithm, bytes) = match self {
-            Hasher::Sha256(hasher) => (Algorithm::Sha256, hasher.finalize().to_vec()),
-            Hasher::Sha512(hasher) => (Algorithm::Sha512, hasher.finalize().to_vec()),
-        };
-        Digest { algorithm, hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() }
     }
 }
 
@@ -130,7 +107,9 @@ mod tests {
 
     #[test]
     fn a_digest_is_that_of_sha256sum() {
-        assert_eq!(Hasher::new(Algorithm::Sha256).digest().to_string(), EMPTY);
+        let empty = File::open("/dev/null").expect("open");
+        let digest = Digest::of_file(&empty, Algorithm::Sha256).expect("read");
+        assert_eq!(digest.to_string(), EMPTY);
     }
 
     #[test]

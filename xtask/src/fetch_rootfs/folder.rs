@@ -1,38 +1,48 @@
-//! A directory by its descriptor: its name may lead elsewhere meanwhile.
+//! A directory by its descriptor. Its name may lead to another place later.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
-use rustix::io::Errno;
+use common::open;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use rustix::fs::{RenameFlags, renameat_with};
+
+/// The maximum number of bytes that [`Folder::read`] reads.
+const SHORT: u64 = 64 << 10;
 
 /// An open directory.
 pub(crate) struct Folder {
-    /// Where it was when it was opened, for messages.
+    /// Its path when it was opened, for messages.
     path: PathBuf,
     dir: File,
 }
 
 impl AsFd for Folder {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
 }
 
 impl Folder {
-    /// The directory `name` in another one, and no symbolic link to one.
-    pub(crate) fn open(above: impl AsFd, path: PathBuf) -> rustix::io::Result<Folder> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = path.file_name().ok_or(Errno::INVAL)?;
-        let dir = openat(above, name, flags, Mode::empty())?.into();
-        Ok(Folder { path, dir })
+    pub(crate) fn new(path: PathBuf, dir: impl Into<File>) -> Folder {
+        Folder { path, dir: dir.into() }
+    }
+
+    /// Opens the directory `name` in this directory. A symbolic link is an error.
+    pub(crate) fn folder(&self, name: impl AsRef<OsStr>) -> nix::Result<Folder> {
+        let dir = open::directory(&self.dir, name.as_ref())?;
+        Ok(Folder { path: self.join(name), dir })
     }
 
     pub(crate) fn dir(&self) -> &File {
@@ -43,21 +53,18 @@ impl Folder {
         &self.path
     }
 
-    /// The path of what is in it.
-    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.path.join(name)
+    /// The path of an entry.
+    pub(crate) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.path.join(name.as_ref())
     }
 
-    /// The directory `name` in it.
-    pub(crate) fn folder(&self, name: impl AsRef<Path>) -> rustix::io::Result<Folder> {
-        Folder::open(&self.dir, self.join(name))
-    }
-
-    /// The names in it.
+    /// The names of the entries.
     pub(crate) fn names(&self) -> Result<Vec<OsString>> {
         let doing = || format!("look into {}", self.path.display());
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut dir = Dir::openat(&self.dir, ".", flags, Mode::empty()).with_context(doing)?;
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.dir).with_context(doing)? {
+        for entry in dir.iter() {
             let name = entry.with_context(doing)?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
                 names.push(OsString::from_vec(name));
@@ -70,49 +77,52 @@ impl Folder {
         Ok(self.names()?.is_empty())
     }
 
-    pub(crate) fn has(&self, name: impl AsRef<Path>) -> bool {
-        statat(&self.dir, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub(crate) fn has(&self, name: impl AsRef<OsStr>) -> bool {
+        fstatat(&self.dir, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    fn metadata(&self) -> Result<std::fs::Metadata> {
+        self.dir.metadata().with_context(|| format!("look at {}", self.path.display()))
+    }
+
+    pub(crate) fn owner(&self) -> Result<u32> {
+        Ok(self.metadata()?.uid())
     }
 
     /// Whether `other` is the same directory.
     pub(crate) fn is(&self, other: &Folder) -> Result<bool> {
-        let id = |folder: &Folder| -> Result<(u64, u64)> {
-            let found = folder.dir.metadata();
-            let found = found.with_context(|| format!("look at {}", folder.path.display()))?;
-            Ok((found.dev(), found.ino()))
-        };
-        Ok(id(self)? == id(other)?)
+        let (this, other) = (self.metadata()?, other.metadata()?);
+        Ok((this.dev(), this.ino()) == (other.dev(), other.ino()))
     }
 
-    /// What it is known by wherever it is moved, and a copy of it is not.
+    /// A word that identifies the directory, also after a move. A copy has another
+    /// word.
     pub(crate) fn birth(&self) -> Result<String> {
-        let found = self.dir.metadata();
-        let found = found.with_context(|| format!("look at {}", self.path.display()))?;
+        let found = self.metadata()?;
         let birth = found.created().ok().and_then(|birth| birth.duration_since(UNIX_EPOCH).ok());
         Ok(match birth {
             Some(birth) => birth.as_nanos().to_string(),
-            // A file system that does not tell.
+            // The file system does not store the time of birth.
             None => format!("inode-{}", found.ino()),
         })
     }
 
-    /// The file `name`, if there is one.
+    /// The regular file `name`, if there is one.
     pub(crate) fn file(&self, name: &str) -> Option<File> {
-        let opened = openat(&self.dir, name, READ | OFlags::NOFOLLOW, Mode::empty()).ok()?;
-        regular(opened.into()).ok().flatten()
+        open::regular_in(&self.dir, name).ok()
     }
 
-    /// The bytes of the file `name`, if there is one and it is short.
+    /// The first bytes of the file `name`, if there is one.
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file(name)?.take(SHORT).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
 
-    /// Makes the file `name`, which is not there.
+    /// Makes the file `name`. It must not exist.
     pub(crate) fn create(&self, name: &str) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        Ok(openat(&self.dir, name, flags, Mode::from_raw_mode(0o644))?.into())
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        Ok(openat(&self.dir, name, flags, Mode::from_bits_truncate(0o644))?.into())
     }
 
     /// Makes the file `name` or replaces it, in one step.
@@ -124,39 +134,55 @@ impl Folder {
         self.rename(&part, name).with_context(doing)
     }
 
-    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(renameat(&self.dir, from, &self.dir, to)?)
+    pub(crate) fn rename(&self, old: impl AsRef<OsStr>, new: impl AsRef<OsStr>) -> nix::Result<()> {
+        renameat(&self.dir, old.as_ref(), &self.dir, new.as_ref())
     }
 
-    /// Removes what has this name: a file, or a tree.
+    /// Moves an entry to another directory, without replacing anything. If the file
+    /// system cannot guarantee this, the entry can replace an empty directory;
+    /// rename(2).
+    pub(crate) fn move_to(
+        &self,
+        old: impl AsRef<OsStr>,
+        to: &Folder,
+        new: impl AsRef<OsStr>,
+    ) -> nix::Result<()> {
+        let (old, new) = (old.as_ref(), new.as_ref());
+        match self.renameat2(old, to, new, RenameFlags::NOREPLACE) {
+            Err(Errno::EINVAL | Errno::ENOSYS) => renameat(self, old, to, new),
+            renamed => renamed,
+        }
+    }
+
+    /// Exchanges an entry with an entry of another directory.
+    pub(crate) fn exchange(
+        &self,
+        name: impl AsRef<OsStr>,
+        other: &Folder,
+        others: impl AsRef<OsStr>,
+    ) -> nix::Result<()> {
+        self.renameat2(name.as_ref(), other, others.as_ref(), RenameFlags::EXCHANGE)
+    }
+
+    fn renameat2(
+        &self,
+        old: &OsStr,
+        to: &Folder,
+        new: &OsStr,
+        how: RenameFlags,
+    ) -> nix::Result<()> {
+        let renamed = renameat_with(self, old, to, new, how);
+        renamed.map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+    }
+
+    /// Removes an entry: a file, or a tree.
     pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
         let name = name.as_ref();
         let path = self.join(name);
-        let found = match statat(&self.dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(()),
-            found => found.with_context(|| format!("look at {}", path.display()))?,
-        };
-        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            return common::remove_tree_in(&self.dir, &path);
+        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::EISDIR) => common::remove_tree_in(&self.dir, &path),
+            removed => removed.with_context(|| format!("remove {}", path.display())),
         }
-        let removed = unlinkat(&self.dir, name.as_bytes(), AtFlags::empty());
-        removed.with_context(|| format!("remove {}", path.display()))
     }
-}
-
-/// The longest file that [`Folder::read`] takes whole.
-const SHORT: u64 = 64 << 10;
-
-/// To read, without waiting for a writer as a FIFO would.
-const READ: OFlags =
-    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-
-/// Opens the file at `path`, unless something else is there: a directory, a
-/// device, a FIFO.
-pub(crate) fn open_file(path: &Path) -> io::Result<Option<File>> {
-    regular(openat(rustix::fs::CWD, path, READ, Mode::empty())?.into())
-}
-
-fn regular(file: File) -> io::Result<Option<File>> {
-    Ok(file.metadata()?.is_file().then_some(file))
 }

@@ -4,20 +4,21 @@ mod needs;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::env;
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use common::Program;
+use common::{Program, open};
 
 use needs::needed_by;
 
-use super::folder::{Folder, open_file};
+use super::folder::Folder;
+use super::root::{PROGRAM_DIRS, Root};
+use super::store::place::names;
 use crate::say::note;
 
 /// The programs to take.
@@ -28,10 +29,6 @@ pub(crate) enum FromHost {
     /// Programs with their libraries, even if this machine has a static busybox
     Libraries,
 }
-
-/// The directories of PATH in a container, with the usual directories first.
-const DIRS: [&str; 6] =
-    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
 /// The programs that the lessons and a shell user need.
 #[rustfmt::skip]
@@ -46,36 +43,29 @@ const PROGRAMS: [&str; 80] = [
     "whoami",
 ];
 
-/// What a root was made of.
-pub(crate) struct Made {
-    /// Whether it has programs with libraries, and no busybox.
-    pub(crate) libraries: bool,
-    /// How many programs or applets it has.
-    pub(crate) programs: usize,
-}
-
-/// Makes a root in the directory `root`, which is empty and this user's alone.
-/// Its name may lead elsewhere meanwhile.
+/// Makes a root in the empty directory `root`, which belongs to this user. Another
+/// program may rename the directory at the same time. Returns the root, and the
+/// number of its programs or applets, in words.
 ///
 /// # Errors
 ///
 /// When there is no shell, or a file cannot be copied.
-pub(crate) fn make(root: &Folder, which: FromHost) -> Result<Made> {
+pub(crate) fn make(root: &Folder, which: FromHost) -> Result<(Root, String)> {
     let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", root.dir().as_raw_fd()));
     make_at(&by_descriptor, which).with_context(|| format!("make {}", root.path().display()))
 }
 
-fn make_at(root: &Path, which: FromHost) -> Result<Made> {
+fn make_at(root: &Path, which: FromHost) -> Result<(Root, String)> {
     let busybox = match which {
         FromHost::Any => static_busybox(),
         FromHost::Libraries => None,
     };
     let programs = match &busybox {
         Some(busybox) => busybox_with_applets(busybox, root)?,
-        None => programs_with_libraries(root, &DIRS.map(Path::new))?,
+        None => programs_with_libraries(root, &dirs())?,
     };
     furnish(root)?;
-    Ok(Made { libraries: busybox.is_none(), programs })
+    Ok((Root::Host { libraries: busybox.is_none() }, format!("{programs} programs")))
 }
 
 /// Copies a program and the files that it needs to the same paths in a root.
@@ -89,19 +79,27 @@ pub(crate) fn is_static(program: &Path) -> bool {
     matches!(needs::program(program), Ok(Program::Static))
 }
 
+/// The directories of this machine's programs, with the usual directories first.
+fn dirs() -> [PathBuf; 6] {
+    PROGRAM_DIRS.map(|dir| Path::new("/").join(dir))
+}
+
 /// The first busybox that needs no libraries.
 fn static_busybox() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = env::split_paths(&path).chain(DIRS.map(PathBuf::from));
+    let dirs = env::split_paths(&path).chain(dirs());
     let names = ["busybox", "busybox.static", "busybox-static"];
     let mut found = dirs.flat_map(|dir| names.map(|name| dir.join(name)));
     found.find(|file| is_static(file))
 }
 
-/// Copies busybox and makes a symbolic link for each of its applets; returns
-/// how many there are.
+/// The directories for the applets of busybox.
+const BUSYBOX_DIRS: [&str; 4] = ["bin", "sbin", "usr/bin", "usr/sbin"];
+
+/// Copies busybox, and makes a symbolic link for each of its applets. Returns their
+/// number.
 fn busybox_with_applets(busybox: &Path, root: &Path) -> Result<usize> {
-    for dir in ["bin", "sbin", "usr/bin", "usr/sbin"] {
+    for dir in BUSYBOX_DIRS {
         directory(&root.join(dir), 0o755)?;
     }
     copy(busybox, &root.join("bin/busybox"))?;
@@ -114,38 +112,25 @@ fn busybox_with_applets(busybox: &Path, root: &Path) -> Result<usize> {
     let list = list("--list-full").or_else(|| list("--list")).with_context(doing)?;
     let mut applets = 0;
     for applet in list.lines() {
-        let parts: Vec<_> = applet.split('/').collect();
-        let (depth, path) = match parts[..] {
-            [name] if is_name(name) => (0, format!("bin/{name}")),
-            [dir @ ("bin" | "sbin"), name] if is_name(name) => (1, format!("{dir}/{name}")),
-            ["usr", dir @ ("bin" | "sbin"), name] if is_name(name) => {
-                (2, format!("usr/{dir}/{name}"))
-            }
-            // Such as `linuxrc`, which belongs in `/`.
-            _ => continue,
-        };
-        if path == "bin/busybox" {
+        let (dir, name) = applet.rsplit_once('/').unwrap_or(("bin", applet));
+        if !BUSYBOX_DIRS.contains(&dir) || matches!(name, "" | "." | ".." | "busybox") {
             continue;
         }
-        let target = match depth {
-            0 => "busybox".to_owned(),
-            depth => format!("{}bin/busybox", "../".repeat(depth)),
+        let target = match dir {
+            "bin" => "busybox".to_owned(),
+            _ => format!("{}bin/busybox", "../".repeat(dir.split('/').count())),
         };
-        let doing = || format!("link {path}");
-        symlink(target, root.join(&path)).with_context(doing)?;
+        let link = root.join(dir).join(name);
+        symlink(target, link).with_context(|| format!("link {dir}/{name}"))?;
         applets += 1;
     }
     ensure!(root.join("bin/sh").exists(), "make a root of {}: it has no sh", busybox.display());
     Ok(applets)
 }
 
-fn is_name(name: &str) -> bool {
-    !matches!(name, "" | "." | "..")
-}
-
-/// Copies the programs that are in `dirs`, with all that they need, and returns
-/// how many there are. Those that are missing are left out and named.
-fn programs_with_libraries(root: &Path, dirs: &[&Path]) -> Result<usize> {
+/// Copies the programs in `dirs` with the files that they need, and returns their
+/// number. Prints the names of missing programs.
+fn programs_with_libraries(root: &Path, dirs: &[PathBuf]) -> Result<usize> {
     let mut copier = Copier { root, brought: BTreeSet::new() };
     // On many systems, /bin, /lib and others are links to directories in /usr.
     for dir in ["/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin"].map(Path::new) {
@@ -191,7 +176,7 @@ impl Copier<'_> {
     /// in its path.
     fn bring(&mut self, path: &Path) -> Result<()> {
         let doing = |path: &Path| format!("copy {}", path.display());
-        let mut left: VecDeque<_> = parts(path).collect();
+        let mut left = VecDeque::from(names(path));
         let mut here = PathBuf::from("/");
         let mut links = 0;
         while let Some(part) = left.pop_front() {
@@ -212,7 +197,7 @@ impl Copier<'_> {
                 if target.is_absolute() {
                     here = "/".into();
                 }
-                parts(&target).rev().for_each(|part| left.push_front(part));
+                names(&target).into_iter().rev().for_each(|part| left.push_front(part));
                 continue;
             }
             if found.is_dir() {
@@ -226,22 +211,11 @@ impl Copier<'_> {
     }
 }
 
-/// The components of a path, without `/` and `.`.
-fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
-    let leads = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
-    path.components()
-        .filter(leads)
-        .map(|part| part.as_os_str().to_owned())
-        .collect::<Vec<_>>()
-        .into_iter()
-}
-
 /// Copies a regular file with its mode, but without set-user-ID and set-group-ID:
 /// the copy would give the caller's rights to every user.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("copy {}", from.display());
-    let source = open_file(from).with_context(doing)?;
-    let mut source = source.with_context(|| format!("{}: it is not a regular file", doing()))?;
+    let mut source = open::regular(from).with_context(doing)?;
     let found = source.metadata().with_context(doing)?;
     let mut copy = File::create_new(to).with_context(doing)?;
     io::copy(&mut source, &mut copy).with_context(doing)?;
@@ -289,7 +263,7 @@ mod tests {
     #[test]
     fn without_sh_there_is_no_root() {
         let dir = testkit::tempdir();
-        let error = programs_with_libraries(dir.path(), &[Path::new("/dev/null")]);
+        let error = programs_with_libraries(dir.path(), &["/dev/null".into()]);
         let error = common::one_line(&error.expect_err("no programs there"));
         assert_eq!(error, "make a root of this machine's sh: it is missing");
     }
@@ -302,8 +276,7 @@ mod tests {
         for name in ["new", "elsewhere"] {
             fs::create_dir(path(name)).expect("make");
         }
-        let above = File::open(dir.path()).expect("open");
-        let root = Folder::open(&above, path("new")).expect("open");
+        let root = Folder::new(path("new"), File::open(path("new")).expect("open"));
         fs::rename(path("new"), path("aside")).expect("rename");
         symlink("elsewhere", path("new")).expect("link");
         make(&root, FromHost::Libraries).expect("a root");

@@ -2,6 +2,10 @@
 
 use super::releases::Release;
 
+/// The directories of PATH in a container, with the usual directories first.
+pub(crate) const PROGRAM_DIRS: [&str; 6] =
+    ["usr/bin", "bin", "usr/sbin", "sbin", "usr/local/bin", "usr/local/sbin"];
+
 /// The source of a root. The record has it as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Root {

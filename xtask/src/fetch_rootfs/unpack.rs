@@ -3,19 +3,22 @@
 //! It opens each component of a name by a descriptor of the directory above, and
 //! follows no symbolic link. So no entry can write outside of the new root. The
 //! crate `tar` reads the fields of a header. Its own loop over an archive stores
-//! names and extended headers without a limit, so this module has its own loop.
+//! names and extended headers without a limit, and refuses volume labels, so this
+//! module has its own loop.
+//!
+//! `compressed` reads bytes, `headers` reads the description of an entry, and
+//! `tree` makes the entry.
 
 mod compressed;
 mod headers;
 mod tree;
 
 use std::error::Error;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::iter::successors;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use tar::EntryType;
 
 use compressed::{Source, decompress};
@@ -67,7 +70,7 @@ fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> 
     while let Some(header) = headers::header(&mut archive)? {
         unpacker.count()?;
         let kind = header.entry_type();
-        let size = header.entry_size().map_err(unreadable)?;
+        let size = header.entry_size().map_err(damaged)?;
         let of_entry = kind.is_gnu_sparse().then(|| Pieces::of_gnu(&header, &mut archive));
         let mut data = archive.by_ref().take(size);
         match kind {
@@ -88,12 +91,11 @@ fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> 
             }
         }
         let left = data.limit().saturating_add(size.wrapping_neg() % BLOCK);
-        let skipped = io::copy(&mut archive.by_ref().take(left), &mut io::sink());
-        ensure!(skipped.map_err(unreadable)? == left, CUT_OFF);
+        ensure!(io::copy(&mut archive.by_ref().take(left), &mut io::sink())? == left, CUT_OFF);
     }
     ensure!(extension == Extension::default(), "the entry of its last header is missing");
     // Read to the end: there the decompressor checks the checksum.
-    io::copy(&mut archive, &mut io::sink()).map_err(unreadable)?;
+    io::copy(&mut archive, &mut io::sink())?;
     unpacker.finish()
 }
 
@@ -101,7 +103,7 @@ fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> 
 const VOLUME_LABEL: u8 = b'V';
 
 const CUT_OFF: &str = "it is cut off";
-const TOO_LARGE: Refusal = Refusal("its files are larger than a root may be");
+const TOO_LARGE: &str = "its files are larger than a root may be";
 
 /// A reader that fails when the archive becomes too large.
 struct Limited<R> {
@@ -112,48 +114,25 @@ struct Limited<R> {
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(n as u64).ok_or(TOO_LARGE)?;
+        self.left = self.left.checked_sub(n as u64).ok_or(io::Error::other(TOO_LARGE))?;
         Ok(n)
     }
 }
 
-/// The fault of an archive, as text for an error line.
-#[derive(Clone, Copy, Debug)]
-struct Refusal(&'static str);
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl Error for Refusal {}
-
-impl From<Refusal> for io::Error {
-    fn from(refusal: Refusal) -> io::Error {
-        io::Error::other(refusal)
-    }
-}
-
-/// The reason why the rest of an archive cannot be read.
-fn unreadable(error: io::Error) -> anyhow::Error {
+/// The error of a crate that reads an archive, as text for an error line.
+fn damaged(error: io::Error) -> io::Error {
     let inner = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
-    if let Some(refusal) = inner.and_then(|it| it.downcast_ref::<Refusal>()) {
-        return anyhow!("{refusal}");
-    }
     // A decompressor may wrap the error of the file.
     let first = successors(inner, |cause| (*cause).source()).find_map(|it| it.downcast_ref());
     let of_file: &io::Error = first.unwrap_or(&error);
     match (of_file.kind(), of_file.raw_os_error()) {
-        (ErrorKind::UnexpectedEof, _) => anyhow!(CUT_OFF),
-        // A failed read(2).
-        (_, Some(errno)) => {
-            anyhow::Error::new(io::Error::from_raw_os_error(errno)).context("read it")
-        }
+        (ErrorKind::UnexpectedEof, _) => io::Error::other(CUT_OFF),
+        (_, Some(errno)) => io::Error::from_raw_os_error(errno),
         // The messages of the crates may quote a long part of the archive.
-        _ => {
-            anyhow!("it is damaged, or not a tar archive: {}", short(error.to_string().as_bytes()))
-        }
+        _ => io::Error::other(format!(
+            "it is damaged, or not a tar archive: {}",
+            short(error.to_string().as_bytes())
+        )),
     }
 }
 

@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use common::Program;
-
-use super::super::folder::open_file;
+use common::{Program, open};
 
 /// The kind of the program in a file.
 pub(super) fn program(file: &Path) -> Result<Program> {
-    let program = Program::of(&open_file(file)?.context("it is not a regular file")?);
+    let program = Program::of(&open::regular(file)?);
     let program = program.context("it is not a program, or it is damaged")?;
     ensure!(program != Program::Script(PathBuf::new()), "its #! line names no interpreter");
     Ok(program)
@@ -37,7 +35,7 @@ pub(super) fn needed_by(file: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     for file in &files {
-        open_file(file).with_context(|| format!("read {}", file.display()))?;
+        open::regular(file).with_context(|| format!("read {}", file.display()))?;
     }
     Ok(files)
 }

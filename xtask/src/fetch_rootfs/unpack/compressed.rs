@@ -2,24 +2,18 @@
 
 use std::io::{self, BufRead, ErrorKind, Read, Seek};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{bail, ensure};
 use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use super::Refusal;
+use super::{CUT_OFF, damaged};
 
 /// The largest window of a decompressor: the part of the output that it keeps. `xz
 /// -9` needs this size, `zstd -19` needs 8 MiB.
 const MEMORY: u32 = 64 << 20;
-const TOO_MUCH_MEMORY: Refusal = Refusal(
-    "it needs more than 64 MiB of memory to decompress; compress it again without --long or --ultra",
-);
-
-const SOMETHING_ELSE: Refusal =
-    Refusal("other data follows the compressed data; download the archive again");
-const WRONG_SUM: Refusal = Refusal("it is damaged: its checksum is wrong");
+const TOO_MUCH_MEMORY: &str = "it needs more than 64 MiB of memory to decompress; compress it again without --long or --ultra";
 
 /// The source of an archive. The first bytes are read twice.
 pub(super) trait Source: BufRead + Seek {}
@@ -31,27 +25,8 @@ enum Member<S: Source> {
     Gzip(Box<GzDecoder<S>>),
     Xz(Box<XzReader<S>>),
     Zstd(Box<StreamingDecoder<S, FrameDecoder>>),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Gzip,
-    Xz,
-    Zstd,
     /// A frame of zstd without data. It contains its length.
-    Skippable,
-}
-
-impl Kind {
-    fn of(head: &[u8]) -> Option<Kind> {
-        match head {
-            [0x1f, 0x8b, ..] => Some(Kind::Gzip),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Kind::Xz),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Kind::Zstd),
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Kind::Skippable),
-            _ => None,
-        }
-    }
+    Skippable(S),
 }
 
 /// Other kinds of archives and compression: the first bytes and the name.
@@ -74,7 +49,7 @@ const OTHERS: [(&[u8], &str); 11] = [
 /// # Errors
 ///
 /// When it is empty, or begins like another kind of file.
-pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> Result<Box<dyn Read + 'a>> {
+pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> anyhow::Result<Box<dyn Read + 'a>> {
     let head = peek(&mut source)?;
     ensure!(!head.is_empty(), "it is empty");
     for (magic, what) in OTHERS {
@@ -82,10 +57,10 @@ pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> Result<Box<dyn Rea
             bail!("it is {what}; name a tar archive, plain or compressed with gzip, xz or zstd");
         }
     }
-    if Kind::of(&head).is_none() {
-        return Ok(Box::new(source));
-    }
-    Ok(Box::new(Members { source: Some(source), member: None }))
+    Ok(match Member::begin(&head, source)? {
+        Ok(first) => Box::new(Members { member: Some(first) }),
+        Err(plain) => Box::new(plain),
+    })
 }
 
 /// The next bytes, enough to recognize a file. They are then read again.
@@ -98,38 +73,29 @@ fn peek(source: &mut impl Source) -> io::Result<Vec<u8>> {
 
 /// Reads all members of a compressed file, in order.
 struct Members<S: Source> {
-    /// The source between two members, and after the last member.
-    source: Option<S>,
+    /// The present member. None at the end of the file.
     member: Option<Member<S>>,
 }
 
 impl<S: Source> Read for Members<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(member) = &mut self.member {
-                let n = member.read(buffer)?;
-                if n > 0 || buffer.is_empty() {
-                    return Ok(n);
-                }
+        while let Some(member) = &mut self.member {
+            let n = member.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
             }
-            if let Some(member) = self.member.take() {
-                let mut source = member.end()?;
-                skip_zeros(&mut source)?;
-                self.source = Some(source);
-            }
-            let Some(mut source) = self.source.take() else { return Ok(0) };
+            let Some(mut source) = self.member.take().map(Member::end).transpose()? else { break };
+            skip_zeros(&mut source)?;
             let head = peek(&mut source)?;
-            if head.is_empty() {
-                return Ok(0);
-            }
-            match Kind::of(&head) {
-                Some(Kind::Skippable) => {
-                    self.source = Some(skip_frame(source)?);
-                }
-                Some(kind) => self.member = Some(Member::begin(kind, source)?),
-                None => return Err(SOMETHING_ELSE.into()),
+            if !head.is_empty() {
+                let next = Member::begin(&head, source)?;
+                self.member = Some(next.map_err(|_other| {
+                    let why = "other data follows the compressed data; download the archive again";
+                    io::Error::other(why)
+                })?);
             }
         }
+        Ok(0)
     }
 }
 
@@ -148,46 +114,51 @@ fn skip_zeros(source: &mut impl Source) -> io::Result<()> {
 
 fn skip_frame<S: Source>(mut source: S) -> io::Result<S> {
     let mut head = [0; 8];
-    source.read_exact(&mut head)?;
+    source.read_exact(&mut head).map_err(damaged)?;
     let [.., a, b, c, d] = head;
     let length = u64::from(u32::from_le_bytes([a, b, c, d]));
     let skipped = io::copy(&mut source.by_ref().take(length), &mut io::sink())?;
     if skipped < length {
-        return Err(ErrorKind::UnexpectedEof.into());
+        return Err(io::Error::other(CUT_OFF));
     }
     Ok(source)
 }
 
 impl<S: Source> Member<S> {
-    fn begin(kind: Kind, source: S) -> io::Result<Member<S>> {
-        Ok(match kind {
-            Kind::Gzip => Member::Gzip(Box::new(GzDecoder::new(source))),
-            Kind::Xz => {
+    /// Begins the member with the first bytes `head`. Returns the source if `head`
+    /// is not the beginning of a member.
+    fn begin(head: &[u8], source: S) -> io::Result<Result<Member<S>, S>> {
+        Ok(Ok(match head {
+            [0x1f, 0x8b, ..] => Member::Gzip(Box::new(GzDecoder::new(source))),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
                 // In KiB, and a little more than the window.
                 let limit = MEMORY / 1024 + 1024;
                 Member::Xz(Box::new(XzReader::new_mem_limit(source, false, limit)))
             }
-            Kind::Zstd | Kind::Skippable => {
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => {
                 let begun = StreamingDecoder::new_with_max_window_size(source, MEMORY.into());
                 Member::Zstd(Box::new(begun.map_err(|error| match error {
-                    FrameDecoderError::WindowSizeTooBig { .. } => TOO_MUCH_MEMORY.into(),
-                    error => io::Error::other(error),
+                    FrameDecoderError::WindowSizeTooBig { .. } => io::Error::other(TOO_MUCH_MEMORY),
+                    error => damaged(io::Error::other(error)),
                 })?))
             }
-        })
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Member::Skippable(source),
+            _ => return Ok(Err(source)),
+        }))
     }
 
     /// Checks the checksum if the decoder does not check it. Returns the source
     /// after the member.
     fn end(self) -> io::Result<S> {
         match self {
+            Member::Skippable(source) => skip_frame(source),
             Member::Gzip(decoder) => Ok(decoder.into_inner()),
             Member::Xz(decoder) => Ok(decoder.into_inner()),
             Member::Zstd(decoder) => {
                 let (source, decoder) = decoder.into_parts();
                 match decoder.get_checksum_from_data() {
                     Some(sum) if decoder.get_calculated_checksum() != Some(sum) => {
-                        Err(WRONG_SUM.into())
+                        Err(io::Error::other("it is damaged: its checksum is wrong"))
                     }
                     _ => Ok(source),
                 }
@@ -198,13 +169,15 @@ impl<S: Source> Member<S> {
 
 impl<S: Source> Read for Member<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
+        let read = match self {
             Member::Gzip(decoder) => decoder.read(buffer),
-            Member::Xz(decoder) => decoder.read(buffer).map_err(|error| match error.kind() {
-                ErrorKind::OutOfMemory => TOO_MUCH_MEMORY.into(),
-                _ => error,
-            }),
+            Member::Xz(decoder) => decoder.read(buffer),
             Member::Zstd(decoder) => decoder.read(buffer),
-        }
+            Member::Skippable(_) => Ok(0),
+        };
+        read.map_err(|error| match error.kind() {
+            ErrorKind::OutOfMemory => io::Error::other(TOO_MUCH_MEMORY),
+            _ => damaged(error),
+        })
     }
 }

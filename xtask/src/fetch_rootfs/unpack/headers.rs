@@ -1,13 +1,13 @@
 //! The parts of a tar archive before the data of an entry.
 
-use std::io::{self, Read, Take};
+use std::io::{self, BufRead, Read, Take};
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::time::TimeSpec;
 use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
 
-use super::{CUT_OFF, unreadable};
+use super::CUT_OFF;
 
 /// The size of headers and data is padded to a multiple of this.
 pub(super) const BLOCK: u64 = 512;
@@ -16,19 +16,20 @@ pub(super) const BLOCK: u64 = 512;
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
 /// The maximum number of pieces of a sparse file.
-const MOST_PIECES: usize = 10_000;
+const MOST_PIECES: u64 = 10_000;
+
+/// The maximum length of a number in a list, with its newline.
+const LONGEST_NUMBER: u64 = 21;
 
 const DAMAGED_PAX: &str = "it has a damaged pax header";
 const DAMAGED_SPARSE: &str = "it is a sparse file with a damaged list of its pieces";
 
-/// Reads a block. Returns nothing at the end of the archive.
-fn block(archive: &mut impl Read) -> Result<Option<[u8; BLOCK as usize]>> {
-    let mut block = Vec::new();
-    archive.by_ref().take(BLOCK).read_to_end(&mut block).map_err(unreadable)?;
-    if block.is_empty() {
-        return Ok(None);
-    }
-    block.try_into().map(Some).ok().context(CUT_OFF)
+/// Reads `size` bytes, or fails.
+fn exactly(size: u64, archive: &mut impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    archive.take(size).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 == size, CUT_OFF);
+    Ok(bytes)
 }
 
 /// The fields of the needed numbers: mode, size and time.
@@ -37,15 +38,17 @@ const NUMBERS: [Range<usize>; 3] = [100..108, 124..136, 136..148];
 /// Reads the next header. Returns nothing at a block of zeros, which ends the
 /// archive.
 pub(super) fn header(archive: &mut impl Read) -> Result<Option<Header>> {
-    let mut block = block(archive)?.context(CUT_OFF)?;
-    if block == [0; BLOCK as usize] {
+    let mut block = exactly(BLOCK, archive)?;
+    if block.iter().all(|&byte| byte == 0) {
         return Ok(None);
     }
-    // For the checksum, its own field counts as blanks.
-    let (before, after) = (&block[..148], &block[156..]);
-    let sum: u32 = before.iter().chain(after).chain(b"        ").map(|&it| u32::from(it)).sum();
-    let is_right = Header::from_byte_slice(&block).cksum().is_ok_and(|it| it == sum);
-    ensure!(is_right, "it is damaged, or not a tar archive: the checksum of a header is wrong");
+    let mut summed = Header::from_byte_slice(&block).clone();
+    let sum = summed.cksum().ok();
+    summed.set_cksum();
+    ensure!(
+        sum == summed.cksum().ok(),
+        "it is damaged, or not a tar archive: the checksum of a header is wrong"
+    );
     // The header of a label has empty fields. They mean 0.
     for field in NUMBERS {
         let field = &mut block[field];
@@ -60,10 +63,7 @@ pub(super) fn header(archive: &mut impl Read) -> Result<Option<Header>> {
 pub(super) fn extended(data: &mut Take<impl Read>) -> Result<Vec<u8>> {
     let size = data.limit();
     ensure!(size <= LONGEST_EXTENSION, "it has an extended header of {size} bytes");
-    let mut read = Vec::new();
-    data.read_to_end(&mut read).map_err(unreadable)?;
-    ensure!(read.len() as u64 == size, CUT_OFF);
-    Ok(read)
+    exactly(size, data)
 }
 
 /// The bytes up to the first zero.
@@ -136,7 +136,7 @@ impl Extension {
     }
 
     /// The pieces of the file. `data` is the data in the archive.
-    pub(super) fn pieces(&mut self, data: &mut Take<impl Read>) -> Result<Pieces> {
+    pub(super) fn pieces(&mut self, data: &mut Take<impl BufRead>) -> Result<Pieces> {
         let sparse = &self.sparse;
         let pieces = match self.pieces.take() {
             Some(pieces) => pieces,
@@ -205,13 +205,13 @@ impl Pieces {
             for piece in list.iter().filter(|it| !it.is_empty()) {
                 pieces.push((piece.offset().ok()?, piece.length().ok()?));
             }
-            (pieces.len() <= MOST_PIECES).then_some(())
+            (pieces.len() as u64 <= MOST_PIECES).then_some(())
         };
         add(&gnu.sparse).context(DAMAGED_SPARSE)?;
         let mut more = gnu.is_extended();
         while more {
             let mut list = GnuExtSparseHeader::new();
-            archive.read_exact(list.as_mut_bytes()).map_err(unreadable)?;
+            list.as_mut_bytes().copy_from_slice(&exactly(BLOCK, archive)?);
             add(list.sparse()).context(DAMAGED_SPARSE)?;
             more = list.is_extended();
         }
@@ -221,25 +221,18 @@ impl Pieces {
     /// The pieces from a list at the start of the data. It has one number on each
     /// line: the number of pieces, then the offset and length of each piece. Zeros
     /// fill the last block.
-    fn of_list(data: &mut impl Read, size: u64) -> Result<Pieces> {
-        let mut text = Vec::new();
-        let mut lines = 0;
-        let mut wanted = 1;
-        while lines < wanted {
-            let next = block(data)?.filter(|_| text.len() as u64 <= LONGEST_EXTENSION);
-            let next = next.context(DAMAGED_SPARSE)?;
-            lines += next.iter().filter(|&&byte| byte == b'\n').count();
-            text.extend_from_slice(&next);
-            if wanted == 1 && lines > 0 {
-                let count = text.split(|&byte| byte == b'\n').next().and_then(number);
-                let count = count.and_then(|it| usize::try_from(it).ok());
-                let count = count.filter(|it| *it <= MOST_PIECES).context(DAMAGED_SPARSE)?;
-                wanted = 1 + 2 * count;
-            }
-        }
-        let numbers = text.split(|&byte| byte == b'\n').take(wanted).skip(1).map(number);
-        let numbers: Vec<_> = numbers.collect::<Option<_>>().context(DAMAGED_SPARSE)?;
-        let pieces = numbers.chunks_exact(2).map(|it| (it[0], it[1])).collect();
+    fn of_list(data: &mut Take<impl BufRead>, size: u64) -> Result<Pieces> {
+        let start = data.limit();
+        let mut number = || {
+            let mut line = Vec::new();
+            data.by_ref().take(LONGEST_NUMBER).read_until(b'\n', &mut line)?;
+            line.strip_suffix(b"\n").and_then(number).context(DAMAGED_SPARSE)
+        };
+        let count = number()?;
+        ensure!(count <= MOST_PIECES, DAMAGED_SPARSE);
+        let pieces = (0..count).map(|_| Ok((number()?, number()?))).collect::<Result<_>>()?;
+        let zeros = (start - data.limit()).wrapping_neg() % BLOCK;
+        ensure!(io::copy(&mut data.by_ref().take(zeros), &mut io::sink())? == zeros, CUT_OFF);
         Ok(Pieces { pieces, size })
     }
 

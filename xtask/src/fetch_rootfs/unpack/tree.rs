@@ -1,10 +1,11 @@
 //! The unpacked tree. No path leads out of it.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Take, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Take};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::open;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstat, futimens, mkdirat, utimensat};
@@ -13,7 +14,7 @@ use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use tar::{EntryType, Header};
 
 use super::headers::{Extension, Pieces, modified};
-use super::{CUT_OFF, LeftOut, Limits, TOO_LARGE, short, unreadable};
+use super::{CUT_OFF, LeftOut, Limits, TOO_LARGE, damaged, short};
 
 /// The maximum depth of a directory. Each level needs a descriptor.
 const DEEPEST: usize = 200;
@@ -32,9 +33,9 @@ fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
 /// An open directory in the tree.
 struct Open {
     name: Vec<u8>,
-    dir: OwnedFd,
-    /// The time to give it when it is left: making something in it changes
-    /// that. So nothing is kept of a directory that is not open.
+    dir: File,
+    /// The time that the directory gets when it is closed: new entries in it change
+    /// the time. Nothing is stored about closed directories.
     modified: Option<TimeSpec>,
 }
 
@@ -56,31 +57,28 @@ pub(super) struct Unpacker {
     open: Vec<Open>,
     left_out: LeftOut,
     limits: Limits,
-    bytes_left: u64,
-    entries_left: u64,
-    buffer: Vec<u8>,
+    bytes: u64,
+    entries: u64,
 }
 
 impl Unpacker {
     pub(super) fn new(root: &File, limits: Limits) -> Result<Unpacker> {
-        let dir = root.as_fd().try_clone_to_owned().context("open the new root")?;
+        let dir = root.try_clone().context("open the new root")?;
         fchmod(&dir, directory_mode(0o755))?;
         Ok(Unpacker {
             open: vec![Open { name: Vec::new(), dir, modified: None }],
             left_out: LeftOut::default(),
             limits,
-            bytes_left: limits.bytes,
-            entries_left: limits.entries,
-            buffer: vec![0; 128 << 10],
+            bytes: 0,
+            entries: 0,
         })
     }
 
     /// Counts an entry, or a directory that is made without an entry.
     pub(super) fn count(&mut self) -> Result<()> {
-        let left = self.entries_left.checked_sub(1);
+        self.entries += 1;
         let most = self.limits.entries;
-        self.entries_left =
-            left.with_context(|| format!("it has more than {most} entries and directories"))?;
+        ensure!(self.entries <= most, "it has more than {most} entries and directories");
         Ok(())
     }
 
@@ -90,14 +88,14 @@ impl Unpacker {
         header: &Header,
         name: &[u8],
         mut extension: Extension,
-        data: &mut Take<impl Read>,
+        data: &mut Take<impl BufRead>,
     ) -> Result<()> {
         let path = components(name)?;
         let kind = header.entry_type();
-        let mode = header.mode().map_err(unreadable)?;
+        let mode = header.mode().map_err(damaged)?;
         let time = match extension.modified {
             Some(time) => time,
-            None => modified(header).map_err(unreadable)?,
+            None => modified(header).map_err(damaged)?,
         };
         let size = data.limit();
         ensure!(extension.size.is_none_or(|it| it == size), "it has two different sizes");
@@ -107,7 +105,6 @@ impl Unpacker {
             // Old archives had no type for directories.
             EntryType::Regular if name.ends_with(b"/") => self.directory(&path, mode, time),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                ensure!(size <= self.bytes_left, TOO_LARGE);
                 let pieces = extension.pieces(data)?;
                 self.file(&path, data, &pieces, mode, time)
             }
@@ -137,9 +134,8 @@ impl Unpacker {
     fn directory(&mut self, path: &[&[u8]], mode: u32, time: TimeSpec) -> Result<()> {
         if let Some((name, above)) = path.split_last() {
             let above = self.descend(above, true)?;
-            above.keep_time()?;
             match mkdirat(&above.dir, *name, Mode::S_IRWXU) {
-                Err(Errno::EEXIST) => match open_directory(&above.dir, *name) {
+                Err(Errno::EEXIST) => match open::directory(&above.dir, *name) {
                     Err(Errno::ENOTDIR | Errno::ELOOP) => {
                         bail!("it is a directory, but an earlier entry of that name is not");
                     }
@@ -162,7 +158,8 @@ impl Unpacker {
         mode: u32,
         time: TimeSpec,
     ) -> Result<()> {
-        self.bytes_left = self.bytes_left.checked_sub(*size).ok_or(TOO_LARGE)?;
+        self.bytes = self.bytes.saturating_add(*size);
+        ensure!(self.bytes <= self.limits.bytes, TOO_LARGE);
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -170,14 +167,8 @@ impl Unpacker {
         let mut file = File::from(made);
         for &(at, length) in pieces {
             file.seek(SeekFrom::Start(at))?;
-            let mut left = length;
-            while left > 0 {
-                let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let n = data.read(&mut self.buffer[..most]).map_err(unreadable)?;
-                ensure!(n > 0, CUT_OFF);
-                file.write_all(&self.buffer[..n])?;
-                left -= n as u64;
-            }
+            let copied = io::copy(&mut data.by_ref().take(length), &mut file)?;
+            ensure!(copied == length, CUT_OFF);
         }
         // A part without a piece is a hole.
         file.set_len(*size)?;
@@ -222,9 +213,7 @@ impl Unpacker {
         make: impl Fn(BorrowedFd<'_>, &[u8]) -> nix::Result<T>,
     ) -> Result<T> {
         let (name, above) = path.split_last().context("it is the root, but not a directory")?;
-        let above = self.descend(above, true)?;
-        above.keep_time()?;
-        let above = above.dir.as_fd();
+        let above = self.descend(above, true)?.dir.as_fd();
         let mut made = make(above, name);
         if let Err(Errno::EEXIST) = made {
             match unlinkat(above, *name, UnlinkatFlags::NoRemoveDir) {
@@ -236,21 +225,21 @@ impl Unpacker {
         Ok(made?)
     }
 
-    /// Opens the directory `path`. If `make` is set, makes missing directories. It
-    /// follows no symbolic link.
+    /// Opens the directory `path`. If `make` is set, makes missing directories, and
+    /// stores the time before an entry is made here. It follows no symbolic link.
     fn descend(&mut self, path: &[&[u8]], make: bool) -> Result<&mut Open> {
         let below_root = self.open.iter().skip(1);
         let same = below_root.zip(path).take_while(|(open, part)| open.name == **part).count();
         self.leave(1 + same)?;
         for (depth, &name) in path.iter().enumerate().skip(same) {
-            let above = self.above()?.dir.as_fd();
-            let opened = match open_directory(above, name) {
+            let above = &self.above()?.dir;
+            let opened = match open::directory(above, name) {
                 Err(Errno::ENOENT) if make => {
                     self.count()?;
                     let above = self.above()?;
                     above.keep_time()?;
                     mkdirat(&above.dir, name, Mode::S_IRWXU)?;
-                    let made = open_directory(&above.dir, name)?;
+                    let made = open::directory(&above.dir, name)?;
                     fchmod(&made, directory_mode(0o755))?;
                     Ok(made)
                 }
@@ -265,10 +254,14 @@ impl Unpacker {
             };
             self.open.push(Open { name: name.to_vec(), dir, modified: None });
         }
-        self.above()
+        let there = self.above()?;
+        if make {
+            there.keep_time()?;
+        }
+        Ok(there)
     }
 
-    /// The directory that is worked in.
+    /// The last open directory.
     fn above(&mut self) -> Result<&mut Open> {
         self.open.last_mut().context("find the root")
     }
@@ -290,12 +283,7 @@ impl Unpacker {
     }
 }
 
-fn open_directory<P: nix::NixPath + ?Sized>(at: impl AsFd, name: &P) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(at, name, flags, Mode::empty())
-}
-
-/// A directory's mode: the owner may always work in it, and the sticky bit
+/// The mode of a directory: the owner always has all rights, and the sticky bit
 /// stays.
 fn directory_mode(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o1777 | 0o700)

@@ -1,0 +1,196 @@
+//! Finds the place of a root, and checks it.
+
+use std::collections::VecDeque;
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use common::is_trusted;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, mkdirat};
+
+use crate::fetch_rootfs::folder::Folder;
+
+/// The maximum number of symbolic links in the path. The kernel has the same limit.
+const LINKS: usize = 40;
+
+/// Finds the place `dest`, and makes the missing directories above it. Returns the
+/// directory above the root, without symbolic links in its path, and the root's
+/// name in it.
+///
+/// It goes from one open directory to the next. So no other user can lead it to
+/// another place by replacing a directory.
+///
+/// # Errors
+///
+/// When no root may be there, or a symbolic link of another user leads there.
+pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
+    let doing = || format!("find {}", dest.display());
+    let no_root = |why: &str| {
+        anyhow!("put a root in {}: {why}; name another directory with --dest", dest.display())
+    };
+    let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut left = VecDeque::from(names(&std::path::absolute(dest).with_context(doing)?));
+    let mut path = PathBuf::from("/");
+    let mut above =
+        vec![File::from(openat(AT_FDCWD, "/", look, Mode::empty()).with_context(doing)?)];
+    let mut links = 0;
+    let mut is_link = false;
+    while let (Some(name), Some(dir)) = (left.pop_front(), above.last()) {
+        if name == ".." {
+            path.pop();
+            above.truncate(1.max(above.len() - 1));
+            continue;
+        }
+        let here = path.join(&name);
+        let found = match openat(dir, &*name, look, Mode::empty()) {
+            Err(Errno::ENOENT) if is_link => {
+                return Err(no_root("it is a symbolic link to a missing file"));
+            }
+            Err(Errno::ENOENT) if left.back().is_some_and(|last| last == "..") => {
+                return Err(no_root("the path does not end with a name"));
+            }
+            Err(Errno::ENOENT) if left.is_empty() => {
+                path = here;
+                break;
+            }
+            Err(Errno::ENOENT) => {
+                match mkdirat(dir, &*name, Mode::from_bits_truncate(0o777)) {
+                    Err(Errno::EEXIST) => {}
+                    made => made
+                        .map_err(not_ours)
+                        .with_context(|| format!("make {}", here.display()))?,
+                }
+                left.push_front(name);
+                continue;
+            }
+            found => File::from(found.with_context(doing)?),
+        };
+        let status = found.metadata().with_context(doing)?;
+        if !status.is_symlink() {
+            path = here;
+            above.push(found);
+            continue;
+        }
+        if !is_trusted(status.uid()) {
+            return Err(match left.is_empty() {
+                true => no_root("it is another user's symbolic link"),
+                false => no_root(&format!("{} is a symbolic link of another user", here.display())),
+            });
+        }
+        links += 1;
+        ensure!(links <= LINKS, "{}: {}", doing(), Errno::ELOOP.desc());
+        is_link |= left.is_empty();
+        // By its descriptor: another link may have its name now.
+        let target = PathBuf::from(readlinkat(&found, "").with_context(doing)?);
+        if target.is_absolute() {
+            path = "/".into();
+            above.truncate(1);
+        }
+        names(&target).into_iter().rev().for_each(|name| left.push_front(name));
+    }
+    if let Some(why) = reason_against(&path) {
+        return Err(no_root(why));
+    }
+    // The last open directory is the root itself, if it exists.
+    above.truncate(path.components().count() - 1);
+    let above = above.pop().with_context(doing)?;
+    let name = path.file_name().unwrap_or_default().to_owned();
+    path.pop();
+    Ok((Folder::new(path, above), name))
+}
+
+/// The components of a path, without `/` and `.`.
+pub(crate) fn names(path: &Path) -> Vec<OsString> {
+    let is_name =
+        |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().filter(is_name).map(|part| part.as_os_str().to_owned()).collect()
+}
+
+/// The reason why no root may be at a place, if there is a reason.
+fn reason_against(dest: &Path) -> Option<&'static str> {
+    let holds = |dir: Option<PathBuf>| {
+        dir.and_then(|dir| fs::canonicalize(dir).ok()).is_some_and(|dir| dir.starts_with(dest))
+    };
+    if dest == Path::new("/") {
+        Some("it is the root of this machine")
+    } else if holds(env::current_dir().ok()) {
+        Some("the current directory is there")
+    } else if holds(Some(common::workspace().to_owned())) {
+        Some("the workspace is there")
+    } else if holds(env::home_dir()) {
+        Some("the home directory is there")
+    } else if fs::symlink_metadata(dest).is_ok_and(|found| !found.is_dir()) {
+        Some("it is not a directory")
+    } else {
+        None
+    }
+}
+
+/// Refuses to replace a directory of this machine, such as `/usr`.
+pub(crate) fn refuse_to_replace(dest: &Path) -> Result<()> {
+    ensure!(
+        dest.parent() != Some(Path::new("/")),
+        "replace {}: it is directly below /, and fetch-rootfs did not make it; remove it first, or name another directory with --dest",
+        dest.display()
+    );
+    Ok(())
+}
+
+/// The error about a directory that cannot be made. It has a remedy if this user
+/// cannot write there.
+pub(crate) fn not_ours(errno: Errno) -> anyhow::Error {
+    match errno {
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+            anyhow!("{}; name a directory that you can write to with --dest", errno.desc())
+        }
+        _ => errno.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_of_the_machines_is_not_replaced() {
+        assert!(refuse_to_replace(Path::new("/usr")).is_err());
+        assert!(refuse_to_replace(Path::new("/usr/rootfs")).is_ok());
+    }
+
+    #[test]
+    fn a_way_through_links_ends_at_the_real_place() {
+        let dir = testkit::tempdir();
+        let real = fs::canonicalize(dir.path()).expect("a path");
+        fs::create_dir_all(real.join("a/b")).expect("make");
+        for (link, target) in
+            [("b", Path::new("a/b")), ("abs", &real.join("b")), ("round", Path::new("round"))]
+        {
+            symlink(target, real.join(link)).expect("link");
+        }
+        let found = |dest: &str| {
+            let (above, name) = find(&dir.path().join(dest))?;
+            assert!(above.folder(".").is_ok() && above.path().is_dir());
+            Ok::<_, anyhow::Error>(above.join(name))
+        };
+        for (dest, place) in [
+            ("b", "a/b"),
+            ("abs/", "a/b"),
+            ("abs/new", "a/b/new"),
+            // The directory above the target of the link.
+            ("abs/../new/root", "a/new/root"),
+            ("a/b/..", "a"),
+        ] {
+            assert_eq!(found(dest).expect(dest), real.join(place), "{dest}");
+        }
+        assert!(real.join("a/new").is_dir() && !real.join("a/b/new").exists());
+        assert!(found("round").is_err() && found("missing/..").is_err());
+        assert!(!real.join("missing").exists());
+    }
+}
