@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::getuid;
@@ -156,49 +157,64 @@ fn a_release_that_is_not_there_is_not_tried_again() {
     assert_eq!(mirror.asked(PINNED), 1);
 }
 
+/// The test uses the default time-out: at least three seconds for the answer to each
+/// try.
 #[test]
 fn what_may_pass_is_tried_again() {
     let archive = small("one");
+    let status = (Answer::Status(503), "the mirror answers with status 503");
+    let cut_off = (Answer::CutOff(archive.clone()), "the mirror broke off");
+    let stalls = (Answer::Stalls(archive.clone()), " bytes came within 12.0 seconds");
+    let silent = (Answer::Silent, "no answer within ");
     let whole = Answer::Whole(archive.clone());
-    for (bad, why) in [
-        (Answer::Status(503), "status 503"),
-        (Answer::CutOff(archive.clone()), "the mirror broke off"),
-        (Answer::Stalls(archive.clone()), " bytes came within"),
-        (Answer::Silent, "no answer within"),
-    ] {
-        let digest = (format!("{PLACE}.sha512"), [Answer::Whole(sha512_file(&archive))]);
-        let mirror = Mirror::new(&[
-            (PLACE, &[bad.clone(), bad.clone(), whole.clone()]),
-            (&digest.0, &digest.1),
-        ]);
-        let place = Place::new();
-        let output = place.fetch_from(&mirror, &["--timeout=1"]);
-        assert!(output.status.success(), "{why}: {}", stderr(&output));
-        assert_eq!((mirror.asked(PLACE), place.mark()), (3, "one".to_owned()), "{why}");
-        assert_eq!(stderr(&output).matches(why).count(), 2, "{}", stderr(&output));
-
-        let mirror = Mirror::new(&[(PLACE, &[bad]), (&digest.0, &digest.1)]);
+    // The bad answers, and the answer to the last try.
+    let cases =
+        [([&stalls, &silent], &whole, None), ([&status, &cut_off], &stalls.0, Some(stalls.1))];
+    let try_out = |(bad, last, refused): ([&(Answer, &str); 2], &Answer, Option<&str>)| {
+        let answers = [bad[0].0.clone(), bad[1].0.clone(), last.clone()];
+        let digest = [Answer::Whole(sha512_file(&archive))];
+        let mirror = Mirror::new(&[(PLACE, &answers), (&format!("{PLACE}.sha512"), &digest)]);
         let place = Place::with_root("old");
-        let output = place.fetch_from(&mirror, &["--force", "--timeout=1"]);
-        refusal(&output, &[PLACE, why, "at the last of 3 tries", "--from-host"]);
-        assert_eq!((mirror.asked(PLACE), place.mark()), (3, "old".to_owned()), "{why}");
+        let output = place.fetch_from(&mirror, &["--force", "--timeout=12"]);
+        let said = stderr(&output);
+        let failed = said.lines().filter(|line| line.contains(&format!("{NAME}: ")));
+        let failed: Vec<_> = failed.collect();
+        assert!(failed.len() >= 2, "{said}");
+        for ((line, (_, why)), left) in failed.iter().zip(bad).zip([2, 1]) {
+            let end = format!("; try again, {left} of 3 tries left");
+            assert!(line.contains(why) && line.ends_with(&end), "no {why:?}: {said}");
+        }
+        match refused {
+            None => assert!(output.status.success(), "{said}"),
+            Some(why) => {
+                refusal(&output, &[PLACE, why, "at the last of 3 tries", "--from-host"]);
+            }
+        }
+        let mark = if refused.is_some() { "old" } else { "one" };
+        assert_eq!((mirror.asked(PLACE), &*place.mark()), (3, mark), "{said}");
         assert_eq!(place.leftovers(), [""; 0]);
-    }
+    };
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || try_out(case));
+        }
+    });
 }
 
 #[test]
 fn a_slow_mirror_is_waited_for() {
-    // More bytes than a mirror must send in a second.
-    let noise: String = (0..100_u8).map(|n| sha512(&[n])).collect();
+    // Each piece has more bytes than a mirror must send in the time-out.
+    let noise: String = (0..2000_u16).map(|n| sha512(&n.to_ne_bytes())).collect();
     let archive = [small("one"), gz(noise.as_bytes())].concat();
     let mirror = Mirror::new(&[
         (PLACE, &[Answer::Slowly(archive.clone())]),
         (&format!("{PLACE}.sha512"), &[Answer::Whole(sha512_file(&archive))]),
     ]);
-    // The download takes a second. An answer must begin after less than that.
-    let output = Place::new().fetch_from(&mirror, &["--timeout=0.6"]);
+    assert!(archive.len() / 20 > 6 * 1024);
+    // The download takes eight seconds. An answer must begin after less than that.
+    let output = Place::new().fetch_from(&mirror, &["--timeout=6"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(mirror.asked(PLACE), 1);
+    assert!(!stderr(&output).contains("bytes came within"), "{}", stderr(&output));
 }
 
 #[test]
@@ -223,6 +239,9 @@ fn a_mirror_that_cannot_be_reached_is_noticed_in_time() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         listener.local_addr().expect("an address")
     };
+    // The kernel accepts the connection. No program answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let silent_address = silent.local_addr().expect("an address");
     // A server with a full queue of connections drops new connections.
     let full = TcpListener::bind("127.0.0.1:0").expect("listen");
     let address = full.local_addr().expect("an address");
@@ -232,21 +251,19 @@ fn a_mirror_that_cannot_be_reached_is_noticed_in_time() {
         assert!(queue.len() < 10_000, "the queue is never full");
     }
     for (mirror, timeout, why) in [
-        (format!("http://{refused}"), "2", "Connection refused"),
+        (format!("http://{refused}"), "12", "Connection refused"),
         (format!("http://{address}"), "2", "no answer"),
+        (format!("http://{silent_address}"), "2", "no answer"),
         ("http://nowhere.invalid".to_owned(), "2", "http://nowhere.invalid"),
     ] {
-        let start = Instant::now();
         let output = place.fetch(&["--mirror", &mirror, "--timeout", timeout]);
-        let took = start.elapsed();
         refusal(&output, &[&mirror, why, "at the last of 3 tries", "--mirror", "--from-host"]);
-        assert!(took < Duration::from_secs(4), "{mirror}: {took:?}");
         assert!(!place.root().exists());
     }
-    // The same without --timeout.
+    // The same without --timeout. The kernel gives up after more than two minutes.
     let start = Instant::now();
     refusal(&place.fetch(&["--mirror", &format!("http://{address}")]), &["no answer"]);
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(100), "{:?}", start.elapsed());
 }
 
 #[test]

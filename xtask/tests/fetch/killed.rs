@@ -87,7 +87,8 @@ fn two_at_once_do_not_hurt_each_other() {
     for force in [&[][..], &["--force"]] {
         let place = Place::new();
         let before = mirror.asked(PLACE);
-        let args = [&["--release", RELEASE, "--arch", "x86_64", "--mirror", &url], force].concat();
+        let args = ["--release", RELEASE, "--arch", "x86_64", "--timeout=120", "--mirror", &url];
+        let args = [&args, force].concat();
         let start = || {
             let mut command = place.command(&args);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start xtask")

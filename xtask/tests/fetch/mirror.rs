@@ -15,7 +15,7 @@ use crate::{NAME, PLACE, sha512};
 #[derive(Clone)]
 pub(crate) enum Answer {
     Whole(Vec<u8>),
-    /// A byte from time to time, but never a long pause.
+    /// Twenty pieces in eight seconds.
     Slowly(Vec<u8>),
     Status(u16),
     Redirect(String),
@@ -120,7 +120,7 @@ impl Answer {
             Answer::Slowly(body) => stream.write_all(&ok(&body)).and_then(|()| {
                 let mut pieces = body.chunks(body.len() / 20 + 1);
                 pieces.try_for_each(|piece| {
-                    thread::sleep(Duration::from_millis(50));
+                    thread::sleep(Duration::from_millis(400));
                     stream.write_all(piece)
                 })
             }),

@@ -64,12 +64,12 @@ impl Place {
         command.output().expect("start xtask")
     }
 
-    /// Fetches [`RELEASE`] from a mirror, with a short timeout.
+    /// Fetches [`RELEASE`] from a mirror. By default, with time enough on a busy machine.
     pub(crate) fn fetch_from(&self, mirror: &Mirror, args: &[&str]) -> Output {
         let url = mirror.url();
         let mut all = vec!["--release", RELEASE, "--arch", "x86_64", "--mirror", &url];
         if !args.iter().any(|arg| arg.starts_with("--timeout")) {
-            all.push("--timeout=2");
+            all.push("--timeout=120");
         }
         self.fetch(&[&all[..], args].concat())
     }
