@@ -59,7 +59,7 @@ new is 'afterwards the group is gone'                'gone'           "$([ -z "$
 page 'Try it'
 hog='x=x; while :; do x=$x$x; done'
 new is 'a command that takes too much memory is killed' 137           "$(exits --memory 32M sh -c "$hog")"
-new has 'a line says why'                            'reached its limit on memory' "$(err --memory 32M sh -c "$hog")"
+new has 'a line says why'                            'raise --memory' "$(err --memory 32M sh -c "$hog")"
 new is 'a shell that started such a program goes on' 137              "$(out --memory 32M sh -c "sh -c '$hog'; echo \$?" | tail -n 1)"
 
 page 'Break it'

@@ -24,13 +24,15 @@ use crate::signals::Signals;
 use crate::terminal::Terminal;
 use crate::{Exit, host, init, signals};
 
-/// Clones a child into new namespaces. The child runs `child`, and exits with the
-/// status that `child` returns. It reports an error, and exits with its status.
+/// Clones a child into new namespaces. The child calls `work`, and exits with the
+/// status that `work` returns. If `work` fails, the child prints the error, and exits
+/// with the status of the error.
 ///
 /// The child dies with the runner. If standard input and output are a terminal,
-/// the child leads a new process group in the foreground, else a new session. A
-/// signal to the caller's group then reaches only the runner, which passes it to
-/// the command once. And `kill 0` in the container does not reach the caller.
+/// the child leads a new process group, which is in the foreground if the runner was.
+/// Otherwise it leads a new session. So a signal to the caller's group reaches only
+/// the runner, and the command gets it once, from the runner. And `kill 0` in the
+/// container does not reach the caller.
 ///
 /// Call it only in a process with one thread, as the runner is. The child has
 /// none of the other threads. If another thread held a lock of the allocator, the
@@ -39,7 +41,7 @@ use crate::{Exit, host, init, signals};
 /// # Errors
 ///
 /// When the kernel refuses the process or a namespace; clone(2), namespaces(7).
-pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Child> {
+pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     let terminal = Terminal::of_streams();
     signals::reset()?;
     signals::block()?;
@@ -51,7 +53,7 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
         anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
     })?;
     if pid.as_raw() == 0 {
-        leave(|| {
+        work_and_exit(|| {
             drop(ours);
             if !die_with_runner(&theirs)? {
                 // The runner reported the reason, or a signal killed it.
@@ -62,7 +64,7 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
                 None => drop(setsid().context("begin a session")?),
             }
             init::keep(theirs);
-            child()
+            work()
         });
     }
     signals.command_started();
@@ -70,7 +72,7 @@ pub fn clone(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Re
 }
 
 /// Makes the kernel kill this process when its parent ends, prctl(2). Returns
-/// whether the parent still runs.
+/// false if the parent has already ended.
 fn die_with_runner(line: &UnixStream) -> Result<bool> {
     set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
     // The runner may have ended before the line above. getppid(2) does not help:
@@ -81,11 +83,11 @@ fn die_with_runner(line: &UnixStream) -> Result<bool> {
     Ok(!gone)
 }
 
-/// Runs the work of a child, and ends the process with its status.
-pub(crate) fn leave(child: impl FnOnce() -> Result<Exit>) -> ! {
+/// Calls the work of a child, and ends the process with its status.
+pub(crate) fn work_and_exit(work: impl FnOnce() -> Result<Exit>) -> ! {
     // This process has a copy of the parent's frames, and a panic must not unwind
     // into them. The panic has already printed its message.
-    let exit = match catch_unwind(AssertUnwindSafe(child)) {
+    let exit = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => report(&error),
         Err(_panic) => Exit::SETUP,

@@ -19,9 +19,9 @@ use crate::open::text;
 
 /// Where the groups are, hier(7).
 const GROUPS: &str = "/sys/fs/cgroup";
-/// A group of this crate has this name and the runner's process ID.
+/// The name of a group is this, the ID of the runner and a number: containers-12.0.
 const PREFIX: &str = "containers-";
-/// The group for the processes that were in the parent group.
+/// The group for the caller's processes, beside the groups of containers.
 const CALLER: &str = "caller";
 
 /// A control group for the container of this run. It is removed when this is
@@ -34,26 +34,25 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes a group: for root below the root of all groups, for other users below
-    /// the group that this process is in. First removes the groups of runners that
-    /// were killed.
+    /// Makes a group: for root in the root of all groups, for another user in the user's
+    /// own group. First removes the groups of runners that were killed.
     ///
-    /// In cgroup v2, a group that passes controllers on cannot have processes itself.
-    /// So the processes of the parent group, such as the caller's shell, move to a
-    /// group `caller` beside the new group. See "no internal processes" in
-    /// cgroups(7).
+    /// A group can give the controller of memory to the groups in it only if it has no
+    /// processes. So the processes of the user's group, such as the shell, first move to
+    /// a group `caller` in it, beside the new group. See the rule "no internal
+    /// processes" in cgroups(7).
     ///
     /// # Errors
     ///
-    /// When this host has control groups v1, or the parent group is not delegated to
-    /// this user.
+    /// When this host does not use control groups v2 alone, or the group does not belong
+    /// to this user.
     pub fn make() -> Result<Group> {
-        let parent = parent()?;
-        empty(&parent)?;
-        sweep(&parent);
+        let place = place_for_groups()?;
+        move_processes_out(&place)?;
+        sweep(&place);
         let mut attempt = 0;
         loop {
-            let path = parent.join(format!("{PREFIX}{}.{attempt}", process::id()));
+            let path = place.join(format!("{PREFIX}{}.{attempt}", process::id()));
             match fs::create_dir(&path) {
                 Ok(()) => {}
                 // An old process with this ID left it, or a process in another PID
@@ -77,10 +76,10 @@ impl Group {
     ///
     /// The reason why not, with a remedy.
     pub fn check() -> Result<()> {
-        parent().map(drop)
+        place_for_groups().map(drop)
     }
 
-    /// Writes `value` to a file of the group, or of its parent with `../`.
+    /// Writes `value` to a file of the group, or with `../` of the group above.
     ///
     /// # Errors
     ///
@@ -91,33 +90,35 @@ impl Group {
 
     /// Prints how many processes the kernel killed for their memory, if any.
     fn tell_kills(&self) {
-        // The file is missing without a limit on memory.
+        // The file is missing if no group here has the controller.
         let events = text(self.path.join("memory.events")).unwrap_or_default();
-        let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        if let Some(killed) = killed.filter(|&killed| killed != "0") {
-            note(&format!(
-                "the container reached its limit on memory, and the kernel killed {killed} of its processes (oom_kill in memory.events); raise --memory"
-            ));
-        }
+        let count = |name| events.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+        // If the host runs out of memory, only the second counts.
+        let why = match (count("oom "), count("oom_kill ")) {
+            (_, "0") => return,
+            ("0", _) => "the host ran out of memory",
+            _ => "the container reached its limit on memory; raise --memory",
+        };
+        let killed = count("oom_kill ");
+        note(&format!("the kernel killed {killed} processes of the container: {why}"));
     }
 
     /// Kills the processes that are left, and removes the group.
     fn remove(&self) -> Result<()> {
-        // A process can join from outside. The file is missing before Linux 5.14.
+        // A process can join from outside. Before Linux 5.14 there is no such file.
         let _ = self.write("cgroup.kill", "1");
         let mut events = File::open(self.path.join("cgroup.events"))?;
         while is_populated(&mut events)? {
             let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-            let changed = poll(&mut fds, PollTimeout::from(LONG))?;
-            ensure!(changed > 0, "it still has processes");
+            let changed = poll(&mut fds, PollTimeout::from(KILL_TIMEOUT_MS))?;
+            ensure!(changed > 0, "it still has processes; the next start with a limit tries again");
         }
         Ok(remove_all(&self.path)?)
     }
 }
 
-/// How long a killed process may take to end, in milliseconds. It may be in a call
-/// that no signal ends.
-const LONG: u16 = 10_000;
+/// How long a killed process may take to end. It may be in a call that no signal ends.
+const KILL_TIMEOUT_MS: u16 = 10_000;
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -136,43 +137,45 @@ fn write(file: &Path, value: &str) -> Result<()> {
     open.and_then(|mut file| file.write_all(value.as_bytes())).with_context(doing)
 }
 
-/// The group in which this caller can make groups.
-fn parent() -> Result<PathBuf> {
+/// The group in which this process makes new groups: for root, the root of all groups;
+/// for another user, the user's own group.
+fn place_for_groups() -> Result<PathBuf> {
     let found = statfs(GROUPS).map(|found| found.filesystem_type());
     ensure!(found == Ok(CGROUP2_SUPER_MAGIC), NO_V2);
-    let root = Path::new(GROUPS);
-    let groups = text("/proc/self/cgroup").context("read /proc/self/cgroup")?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).context(NO_V2)?;
-    let own = root.join(own);
-    let parent = match own.parent() {
-        _ if getuid().is_root() => root,
+    let mut place = PathBuf::from(GROUPS);
+    if !getuid().is_root() {
+        let groups = text("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).context(NO_V2)?;
+        place.push(own);
         // An earlier runner has moved this process.
-        Some(parent) if own.ends_with(CALLER) => parent,
-        _ => &own,
-    };
-    for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
-        if let Err(errno) = access(&parent.join(file), AccessFlags::W_OK) {
-            let remedy = if errno == Errno::EROFS { READ_ONLY } else { DELEGATE };
-            bail!("make a control group in {}: {}; {remedy}", parent.display(), errno.desc());
+        if place.ends_with(CALLER) {
+            place.pop();
         }
     }
-    Ok(parent.to_owned())
+    for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        if let Err(errno) = access(&place.join(file), AccessFlags::W_OK) {
+            let remedy = if errno == Errno::EROFS { READ_ONLY } else { DELEGATE };
+            bail!("make a control group in {}: {}; {remedy}", place.display(), errno.desc());
+        }
+    }
+    Ok(place)
 }
 
-const NO_V2: &str = "make a control group: this host has control groups v1, or v1 and v2 together, and the limits need v2 alone; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
-const READ_ONLY: &str = "the control groups are read-only here, as in a container; start the step outside of the container";
+const NO_V2: &str = "make a control group: /sys/fs/cgroup has no control groups v2 alone, and the limits need them; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
+const READ_ONLY: &str =
+    "the control groups are read-only here, as in a container; start the step outside of it";
 const DELEGATE: &str = "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
 
-/// Moves the processes of a group to a group below it. Only the root of all groups
-/// can keep its processes: it has no cgroup.events.
-fn empty(parent: &Path) -> Result<()> {
-    if !parent.join("cgroup.events").exists() {
+/// Moves the processes of a group to the group `caller` in it. The root of all groups
+/// can keep its processes; only that group has no cgroup.events.
+fn move_processes_out(group: &Path) -> Result<()> {
+    if !group.join("cgroup.events").exists() {
         return Ok(());
     }
-    let caller = parent.join(CALLER);
+    let caller = group.join(CALLER);
     loop {
-        let processes = text(parent.join("cgroup.procs"))
-            .with_context(|| format!("list the processes of {}", parent.display()))?;
+        let processes = text(group.join("cgroup.procs"))
+            .with_context(|| format!("list the processes of {}", group.display()))?;
         if processes.is_empty() {
             return Ok(());
         }
@@ -205,8 +208,8 @@ fn lock(path: &Path) -> Option<File> {
 }
 
 /// Removes the groups of runners that were killed.
-fn sweep(parent: &Path) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+fn sweep(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_ours)
             && let Some(_lock) = lock(&entry.path())
             && let Ok(mut events) = File::open(entry.path().join("cgroup.events"))

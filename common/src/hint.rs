@@ -205,7 +205,7 @@ mod tests {
         let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS)).context(scratch);
         assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
         for (file, remedy) in
-            [("cgroup.subtree_control", "Delegate="), ("memory.swap.max", "swapaccount")]
+            [("cgroup.subtree_control", "controller"), ("memory.swap.max", "swapaccount")]
         {
             let write = Doing::WriteGroup { file: Path::new("/x").join(file), value: "0".into() };
             let error = Error::from(Errno::ENOENT).context(write);

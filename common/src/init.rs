@@ -13,7 +13,7 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::bind::NO_PROC;
-use crate::clone::{leave, raw_clone};
+use crate::clone::{raw_clone, work_and_exit};
 use crate::doing::Doing;
 use crate::inherit::{close_all_but, leave_keyring, wipe_environment};
 use crate::signals::{self, Signals};
@@ -38,23 +38,25 @@ pub struct Run {
     pid: Pid,
 }
 
-/// Forks a process that runs `child` and exits with the status that `child`
-/// returns. That process reports an error, and exits with its status. fork(2).
+/// Forks the process of the command, fork(2). The new process calls `work`, and exits
+/// with the status that `work` returns. If `work` fails, it prints the error, and exits
+/// with the status of the error.
 ///
-/// From now on the container sees this process in `/proc/1`. So this function
-/// first closes the runner's descriptors, overwrites the caller's environment except
+/// The caller of this function is process 1, and the command can see it in `/proc/1`.
+/// So this function first closes the runner's descriptors, overwrites the caller's environment except
 /// TERM, and leaves the caller's session keyring.
 ///
 /// The container must not trace this process, change its memory or follow its
-/// links in `/proc/1`. Otherwise it could let process 1 outlive the runner. See
+/// links in `/proc/1`. Otherwise the command could cancel the request of process
+/// 1 to die with the runner. See
 /// PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in ptrace(2).
 ///
 /// # Errors
 ///
-/// When the kernel refuses a call, the overlay on this run's
-/// [`Scratch`](crate::Scratch) is read-only, or the root's `/proc` led the mount
-/// of proc to another place.
-pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Run> {
+/// When the kernel refuses a call, when the overlay on this run's
+/// [`Scratch`](crate::Scratch) is read-only, or when `/proc` in the root is a symbolic
+/// link, so that proc was mounted in another place.
+pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     scratch::check_root()?;
     // Proc was then mounted on the old root, and unmounted in its place.
     ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {NO_PROC}");
@@ -66,7 +68,7 @@ pub fn fork(child: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     set_dumpable(false).context("keep the command from tracing process 1")?;
     let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
     if pid.as_raw() == 0 {
-        leave(child);
+        work_and_exit(work);
     }
     Ok(Run { pid })
 }

@@ -46,7 +46,7 @@ pub use group::Group;
 pub use hint::hint;
 pub use init::{Run, fork};
 pub use limits::Limits;
-pub use overlay::{lowerdir, option};
+pub use overlay::{layer_option, lowerdir};
 pub use program::Program;
 pub use remove::{remove_tree, remove_tree_in};
 pub use runner::Child;

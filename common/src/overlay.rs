@@ -14,15 +14,15 @@ use nix::unistd::{getgid, getuid};
 
 use crate::doing::Doing;
 use crate::note;
-use crate::scratch::name_holds;
+use crate::scratch::may_use_path;
 
 /// The most bytes for all options of mount(2): one page.
 const PAGE: usize = 4096;
 
-/// The most bytes of it for plain names: for all lower layers together, and for
-/// each of upper and work. A longer name goes by a descriptor.
-const LOWER: usize = PAGE / 2;
-const OTHER: usize = PAGE / 8;
+/// The most bytes of the page for paths: for all lower layers together, and for each
+/// of upper and work. A longer path is replaced by `/proc/self/fd/N`.
+const ROOM_LOWER: usize = PAGE / 2;
+const ROOM_UPPER_OR_WORK: usize = PAGE / 8;
 
 /// The bytes for the option names, such as `upperdir=`.
 const WORDS: usize = 100;
@@ -30,46 +30,47 @@ const WORDS: usize = 100;
 /// The value of overlay's option `lowerdir=`: the layers, topmost first, with
 /// `:` between them.
 ///
-/// A `\` escapes each character with a meaning in the option string. If a name is
-/// not UTF-8 or does not fit, the option has the name of an open descriptor
-/// instead, `/proc/self/fd/N`. The descriptor stays open until this process
-/// executes the command. Call it in the mount namespace of the mount.
+/// In a path, a `\` goes before each `\`, `:` and `,`. If a path is not UTF-8 or does
+/// not fit, the option has the name of an open descriptor instead, `/proc/self/fd/N`.
+/// The descriptor stays open until [`fork`](crate::fork()) closes it, because mount(2)
+/// needs it. Call it in the mount namespace of the mount.
 ///
 /// Source: "Multiple lower layers" in the kernel's overlayfs documentation,
-/// proc_pid_fd(5).
+/// `/proc/PID/fd` in proc(5).
 ///
 /// # Errors
 ///
 /// When a layer is missing, is not a directory or cannot be opened.
 pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     ensure!(!layers.is_empty(), "mount an overlay: no lower layer is named");
-    let room = LOWER / layers.len();
+    let room = ROOM_LOWER / layers.len();
     let mut names = Vec::with_capacity(layers.len());
     for layer in layers {
         let dir = open(layer)?;
         names.push(name(layer, dir, room));
     }
     let names = names.join(":");
-    // The kernel would cut the options without an error.
+    // With very many layers, even the short names do not fit. The kernel would cut the
+    // options without an error.
     ensure!(
-        names.len() < PAGE - 2 * OTHER - WORDS,
+        names.len() < PAGE - 2 * ROOM_UPPER_OR_WORK - WORDS,
         "mount an overlay: the names of {} layers are too long for mount(2); name fewer layers",
         layers.len()
     );
     Ok(names)
 }
 
-/// The value of overlay's options `upperdir=` and `workdir=`, in the form of
-/// [`lowerdir`].
+/// The path of upper or work, as the value of overlay's option `upperdir=` or
+/// `workdir=`. It has the form of [`lowerdir`].
 ///
 /// # Errors
 ///
 /// When the directory is missing, is not a directory, cannot be opened, or differs
 /// from the directory that [`Scratch::new`](crate::Scratch::new) saw.
-pub fn option(dir: &Path) -> Result<String> {
-    let open = open(dir)?;
-    let room = if name_holds(dir, &open)? { OTHER } else { 0 };
-    Ok(name(dir, open, room))
+pub fn layer_option(dir: &Path) -> Result<String> {
+    let opened = open(dir)?;
+    let room = if may_use_path(dir, &opened)? { ROOM_UPPER_OR_WORK } else { 0 };
+    Ok(name(dir, opened, room))
 }
 
 /// A name of the directory that fits into the option string.
@@ -90,12 +91,13 @@ fn open(dir: &Path) -> Result<File> {
     Ok(File::from(opened))
 }
 
-/// Warns if the container cannot change the files of a lower layer: a copy in the
-/// upper layer keeps the owner and the group, so both must be mapped. Call it before
-/// the user namespace exists; inside, both read as `nobody`.
+/// Warns if the owner or the group of a lower layer is not the caller's: the container
+/// cannot change its files, because a copy in upper keeps owner and group, and both
+/// must be mapped. Call it in the runner. In the container, an ID without a mapping
+/// shows as `nobody`.
 pub(crate) fn warn_of_owner(layer: &Path) {
     let (uid, gid) = (getuid(), getgid());
-    // The open reports a missing layer.
+    // If the layer is missing, `lowerdir` reports it later.
     let Ok(found) = fs::metadata(layer) else { return };
     if found.uid() != uid.as_raw() || found.gid() != gid.as_raw() {
         note(&format!(

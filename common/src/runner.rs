@@ -30,14 +30,14 @@ pub struct Child {
 struct Runner {
     pid: Pid,
     terminal: Option<Terminal>,
-    /// A byte on it is the signal that stopped the command or, with [`ENDED`], the
-    /// signal that ended the command. When the runner ends, the child sees the line
-    /// close.
+    /// Process 1 writes a byte for each event: the signal that stopped the command, or,
+    /// with the bit [`ENDED`], the signal that ended it. When the runner ends, the child
+    /// sees the line close.
     line: UnixStream,
-    /// The child's end. The runner keeps it open, because the child closes its own
-    /// copy when it executes the command.
+    /// The child's end. The runner keeps it open: otherwise poll(2) would report a
+    /// hang-up when the child of lessons 1 to 5 executes the command.
     _their_line: UnixStream,
-    /// Whether the command got the SIGHUP that ends its wait for the terminal.
+    /// Whether the runner has sent SIGHUP to a command that waits for the terminal.
     hung_up: bool,
     /// The signal that ended the command, as the child reports it.
     told_end: Option<c_int>,
@@ -67,7 +67,8 @@ impl Child {
 
     /// Waits in the runner until the child ends, and returns its status.
     ///
-    /// The runner passes every signal to the child. If Ctrl-Z stops the command, the
+    /// The runner passes signals to the child, except SIGCHLD and the signals of a fault
+    /// of its own, such as SIGSEGV and SIGABRT. If Ctrl-Z stops the command, the
     /// runner stops too, so that the caller's shell sees it. If the shell continues
     /// the runner, the runner continues the command. The runner also reaps every
     /// other child of its process.
@@ -85,8 +86,8 @@ impl Runner {
     /// As [`Child::wait`].
     fn wait(&mut self, signals: &mut Signals) -> Result<Exit> {
         let ended = self.watch(signals);
-        // End the child if the runner cannot watch it: the runner is about to
-        // remove the directories of the container.
+        // If the runner cannot wait for the child, it kills the child: the directories
+        // of the container are removed next.
         if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
         {
             signals::send(self.pid, libc::SIGKILL);
@@ -109,7 +110,7 @@ impl Runner {
         loop {
             match wait_for(ANY)? {
                 Waited::Ended(pid, ended) if pid == self.pid => {
-                    return self.learn_more(ended, signals);
+                    return self.add_signal(ended, signals);
                 }
                 Waited::Stopped(pid, signal) if pid == self.pid => {
                     self.suspend(signal, signals)?;
@@ -155,9 +156,9 @@ impl Runner {
         Ok(stopped)
     }
 
-    /// Adds to the end of the child: the signal that ended the command, if the child
-    /// is process 1 and exits. Remembers the signals to the runner since then.
-    fn learn_more(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
+    /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
+    /// only when it exits. Remembers the signals to the runner since then.
+    fn add_signal(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
         if ended.signal.is_none() && ended.exit.code() > 128 {
             let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
             poll(&mut fds, PollTimeout::ZERO).context("hear of process 1")?;
@@ -184,8 +185,9 @@ impl Runner {
     /// The end of the runner. `held` says whether the command held the terminal.
     ///
     /// A shell continues its script after a Ctrl-C, unless the key ended the program
-    /// that the shell waits for. So the runner ends by the same signal, and sends it
-    /// to the caller's group, which was not in the foreground.
+    /// that the shell waits for. So the runner ends by the same signal. It also sends
+    /// the signal to the caller's group: that group was in the background, and did not
+    /// get the key.
     fn exit(&self, ended: &Ended, held: bool) -> Exit {
         let key = ended.signal.and_then(|number| Signal::try_from(number).ok());
         let key = key.filter(|key| matches!(key, Signal::SIGINT | Signal::SIGQUIT));

@@ -22,7 +22,7 @@ use dir::Dir;
 use home::{Home, home};
 
 /// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
-/// not share an upper directory, and the kernel does not check that.
+/// not share an upper directory, and the kernel only warns.
 ///
 /// A temporary directory is removed when this is dropped. A directory that the
 /// caller named stays. If a runner is killed, its directory stays without a lock,
@@ -36,23 +36,22 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// The directory `named`, which is made if it is missing. Without a name, a new
-    /// directory below `$TMPDIR`, else below `/dev/shm`, `/tmp` or `/var/tmp`.
+    /// The directory `named`, which is made if it is missing. Without a name: a new
+    /// directory in `$TMPDIR` if that is set; else in `/dev/shm`, `/tmp` or `/var/tmp`.
     ///
     /// # Errors
     ///
     /// When the directory cannot be made, belongs to another user, or another container
     /// uses it.
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
-        // With a caller's umask of 777, the new directories would be useless. The
-        // command gets its own umask.
+        // The caller's umask may forbid everything. The command gets this umask, too.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let scratch = match named {
             Some(dir) => Scratch::named(dir)?,
             None => Scratch::made()?,
         };
         // The first and only value: a step has one scratch directory.
-        let _ = RUN.set(Run::of(&scratch)?);
+        let _ = IN_USE.set(InUse::of(&scratch)?);
         Ok(scratch)
     }
 
@@ -163,21 +162,21 @@ const ENTRIES: [&str; 3] = ["upper", "work", "merged"];
 const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
 /// The warning about a file system without user attributes.
-const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
+const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory with files of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
 
-/// The directories of this run. The child mounts by names, and must find the same
-/// directories.
-struct Run {
+/// The directories of this run. The child mounts by path, and the paths must still
+/// lead to the directories that the runner checked.
+struct InUse {
     merged: PathBuf,
     /// The device and inode of `upper` and `work`. Empty if no other user can replace
     /// these directories.
     looked_at: Vec<(PathBuf, (u64, u64))>,
 }
 
-static RUN: OnceLock<Run> = OnceLock::new();
+static IN_USE: OnceLock<InUse> = OnceLock::new();
 
-impl Run {
-    fn of(scratch: &Scratch) -> Result<Run> {
+impl InUse {
+    fn of(scratch: &Scratch) -> Result<InUse> {
         let mut looked_at = Vec::new();
         // No other user can replace a directory in the home.
         let holds = match &scratch.home {
@@ -192,23 +191,23 @@ impl Run {
                 looked_at.push((name, (found.dev(), found.ino())));
             }
         }
-        Ok(Run { merged: scratch.merged(), looked_at })
+        Ok(InUse { merged: scratch.merged(), looked_at })
     }
 }
 
 /// The mount point of this run's overlay, beside the upper directory.
 pub(crate) fn merged() -> Option<&'static Path> {
-    RUN.get().map(|run| &*run.merged)
+    IN_USE.get().map(|run| &*run.merged)
 }
 
-/// Whether the mount options may contain the name of `layer`, which is open as
-/// `dir`. If another user can replace the directory, they may not.
+/// Whether mount(2) may get the path of upper or work, `layer`, which is open as `dir`.
+/// If another user can rename the directory, mount(2) gets a descriptor.
 ///
 /// # Errors
 ///
 /// When another user has replaced the directory.
-pub(crate) fn name_holds(layer: &Path, dir: &File) -> Result<bool> {
-    let looked_at = RUN.get().map_or(&[][..], |run| &run.looked_at);
+pub(crate) fn may_use_path(layer: &Path, dir: &File) -> Result<bool> {
+    let looked_at = IN_USE.get().map_or(&[][..], |run| &run.looked_at);
     let Some((_, before)) = looked_at.iter().find(|(name, _)| name == layer) else {
         return Ok(true);
     };
@@ -220,14 +219,15 @@ pub(crate) fn name_holds(layer: &Path, dir: &File) -> Result<bool> {
 
 const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
 
-/// Fails if this run has a scratch directory, but the root of this process is not
-/// a writable overlay on it.
+/// Fails if this run has a scratch directory, and the root of this process is a
+/// read-only overlay. If another user can replace the scratch directory, it also fails
+/// if the root is not the overlay of this run.
 pub(crate) fn check_root() -> Result<()> {
-    let Some(run) = RUN.get() else {
+    let Some(run) = IN_USE.get() else {
         return Ok(());
     };
     writable(Path::new("/"), &run.merged)?;
-    // Our overlay names its upper directory by a descriptor.
+    // Such an overlay names its upper directory by a descriptor.
     let ours = |line: &str| {
         line.split(' ').nth(4) == Some("/") && line.contains("upperdir=/proc/self/fd/")
     };
@@ -270,7 +270,7 @@ mod tests {
         fs::create_dir(&open).expect("make a directory");
         fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("set the mode");
         let scratch = Scratch::new(Some(&open.join("box"))).expect("a scratch directory");
-        let name = crate::option(&scratch.upper()).expect("it is there");
+        let name = crate::layer_option(&scratch.upper()).expect("it is there");
         assert!(name.starts_with("/proc/self/fd/"), "{name}");
         // The root of this test is not our overlay.
         let refused = check_root().expect_err("a root").to_string();
@@ -278,7 +278,7 @@ mod tests {
 
         fs::rename(open.join("box"), open.join("aside")).expect("move it away");
         fs::create_dir_all(scratch.upper()).expect("make another");
-        let refused = crate::option(&scratch.upper()).expect_err("another").to_string();
+        let refused = crate::layer_option(&scratch.upper()).expect_err("another").to_string();
         assert!(refused.ends_with(REPLACED), "{refused}");
     }
 }

@@ -15,7 +15,7 @@ use crate::exec::words;
 use crate::overlay::warn_of_owner;
 use crate::{Bind, Exit, Limits, Scratch, inherit, limits, workspace};
 
-/// The root that `$CONTAINER_ROOTFS` names, unless it is empty.
+/// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
 pub fn named_rootfs() -> Option<PathBuf> {
     let named = env::var_os("CONTAINER_ROOTFS").filter(|name| !name.is_empty());
     named.map(PathBuf::from)
@@ -65,7 +65,7 @@ const ROOTFS: Opt = Opt {
 const LOWER: Opt = Opt {
     name: "--lower",
     value: "DIR",
-    help: "a lower layer instead of the root; repeat it for more layers, topmost first",
+    help: "a lower layer in place of --rootfs; repeat it for more layers, topmost first",
 };
 const SCRATCH: Opt = Opt {
     name: "--scratch",
@@ -141,7 +141,7 @@ impl Step {
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
-            Ok(Parsed::Run(args)) => {
+            Ok(Parsed::Start(args)) => {
                 let run = inherit::close_all_but(None).and_then(|()| container(&args));
                 run.unwrap_or_else(|error| report(&error))
             }
@@ -204,15 +204,20 @@ impl Step {
                 "--rootfs" => args.rootfs = Some(value.into()),
                 "--lower" => args.lower.push(value.into()),
                 "--bind" => args.binds.push(Bind::parse(&value)?),
-                "--memory" => args.limits.memory = Some(limits::memory(&value)?),
-                "--pids" => args.limits.pids = Some(limits::pids(&value)?),
-                "--cpus" => args.limits.cpu = Some(limits::cpu(&value)?),
+                "--memory" => args.limits.memory = Some(limits::parse_memory(&value)?),
+                "--pids" => args.limits.pids = Some(limits::parse_pids(&value)?),
+                "--cpus" => args.limits.cpu = Some(limits::parse_cpus(&value)?),
+                // The last option: --scratch.
                 _ => args.scratch = Some(value.into()),
             }
         };
+        anyhow::ensure!(
+            args.rootfs.is_none() || args.lower.is_empty(),
+            "--lower replaces --rootfs: name the root as the last --lower"
+        );
         let command = command.context("the command is missing")?;
         args.command = words([command].into_iter().chain(left).collect())?;
-        Ok(Parsed::Run(args))
+        Ok(Parsed::Start(args))
     }
 }
 
@@ -225,7 +230,7 @@ fn print(text: &str) -> Exit {
 }
 
 enum Parsed {
-    Run(Args),
+    Start(Args),
     Help,
     Version,
 }
@@ -238,8 +243,8 @@ impl Args {
         rootfs.unwrap_or_else(|| workspace().join("rootfs"))
     }
 
-    /// The lower layers, topmost first: each `--lower`, else the root alone.
-    /// Warns if a layer belongs to another user.
+    /// The lower layers, topmost first: all `--lower` directories; without `--lower`, only
+    /// the root. Warns if a layer belongs to another user.
     pub fn lower(&self) -> Vec<PathBuf> {
         let layers = match &self.lower[..] {
             [] => vec![self.rootfs()],
@@ -258,8 +263,8 @@ impl Args {
     ///
     /// As [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
-        // From now on a signal first ends the command; then the runner removes the
-        // scratch directory.
+        // From now on, a signal does not end the runner. It ends the command, and the
+        // runner then removes the scratch directory.
         crate::signals::block()?;
         let scratch = Scratch::new(self.scratch.as_deref())?;
         if io::stderr().is_terminal() && io::stdin().is_terminal() {
@@ -282,7 +287,7 @@ mod tests {
 
     fn run(words: &[&str]) -> Args {
         match parse(words).expect("a good command line") {
-            Parsed::Run(args) => args,
+            Parsed::Start(args) => args,
             _ => panic!("{words:?} runs nothing"),
         }
     }
@@ -298,8 +303,8 @@ mod tests {
 
     #[test]
     fn an_option_takes_the_next_word_or_what_follows_its_equals_sign() {
-        let args = run(&["--rootfs", "--", "--lower=a=b", "--lower", "c", "--scratch=d", "sh"]);
-        assert_eq!(args.rootfs, Some("--".into()));
+        assert_eq!(run(&["--rootfs", "--", "sh"]).rootfs, Some("--".into()));
+        let args = run(&["--lower=a=b", "--lower", "c", "--scratch=d", "sh"]);
         assert_eq!(args.lower, [Path::new("a=b"), Path::new("c")]);
         assert_eq!(args.scratch, Some("d".into()));
         assert_eq!(args.command, [c"sh"]);
@@ -315,6 +320,7 @@ mod tests {
             &["--rootfs=", "sh"],
             &["--lower", "", "sh"],
             &["-x", "sh"],
+            &["--rootfs", "a", "--lower", "b", "sh"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }
@@ -327,7 +333,7 @@ mod tests {
         assert!(crate::step!().parse([word]).is_err());
         let words = [OsString::from("sh"), OsString::from_vec(vec![0xff])];
         match crate::step!().parse(words) {
-            Ok(Parsed::Run(args)) => assert_eq!(args.command[1].to_bytes(), [0xff]),
+            Ok(Parsed::Start(args)) => assert_eq!(args.command[1].to_bytes(), [0xff]),
             _ => panic!("a good command line"),
         }
     }
@@ -336,6 +342,6 @@ mod tests {
     fn help_and_version_stand_before_the_command_only() {
         assert!(matches!(parse(&["--help", "sh"]), Ok(Parsed::Help)));
         assert!(matches!(parse(&["-V"]), Ok(Parsed::Version)));
-        assert!(matches!(parse(&["sh", "--version"]), Ok(Parsed::Run(_))));
+        assert!(matches!(parse(&["sh", "--version"]), Ok(Parsed::Start(_))));
     }
 }

@@ -31,6 +31,7 @@ fn container(args: &Args) -> Result<Exit> {
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
     let scratch = args.scratch()?;
+    // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
 
     let child = common::clone(namespaces, || {
@@ -78,8 +79,8 @@ fn mount_proc() -> Result<()> {
 /// Mounts an overlay: changes go to upper, and the lower layers stay as they are.
 fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
     let lower = common::lowerdir(layers)?;
-    let upper = common::option(&scratch.upper())?;
-    let work = common::option(&scratch.work())?;
+    let upper = common::layer_option(&scratch.upper())?;
+    let work = common::layer_option(&scratch.work())?;
     let merged = scratch.merged();
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))

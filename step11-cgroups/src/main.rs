@@ -47,6 +47,7 @@ fn container(args: &Args) -> Result<Exit> {
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
     let scratch = args.scratch()?;
+    // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
     let group = make_group(&args.limits)?;
 
@@ -101,8 +102,8 @@ fn mount_proc() -> Result<()> {
 /// Mounts an overlay: changes go to upper, and the lower layers stay as they are.
 fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
     let lower = common::lowerdir(layers)?;
-    let upper = common::option(&scratch.upper())?;
-    let work = common::option(&scratch.work())?;
+    let upper = common::layer_option(&scratch.upper())?;
+    let work = common::layer_option(&scratch.work())?;
     let merged = scratch.merged();
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
@@ -168,17 +169,18 @@ fn protect_host() -> Result<()> {
     Ok(())
 }
 
-/// Makes a control group with the limits, if there are any; cgroups(7).
+/// Makes a control group with the limits, if there are any; cgroups(7). It is removed when
+/// the runner drops it.
 fn make_group(limits: &Limits) -> Result<Option<Group>> {
     if *limits == Limits::default() {
         return Ok(None);
     }
-    // A kernel without swap has no limit on it.
-    let swap = limits.memory.filter(|_| Path::new("/proc/swaps").exists());
+    // A kernel without swap does not have the file memory.swap.max.
+    let no_swap = limits.memory.filter(|_| Path::new("/proc/swaps").exists()).map(|_| "0".into());
     let group = Group::make()?;
     for (controller, file, value) in [
         ("memory", "memory.max", limits.memory.map(|bytes| bytes.to_string())),
-        ("memory", "memory.swap.max", swap.map(|_| "0".to_owned())),
+        ("memory", "memory.swap.max", no_swap),
         ("pids", "pids.max", limits.pids.map(|number| number.to_string())),
         ("cpu", "cpu.max", limits.cpu.map(|quota| format!("{quota} 100000"))),
     ] {

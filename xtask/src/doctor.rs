@@ -208,8 +208,8 @@ fn mount_overlay(scratch: &Scratch) -> Result<()> {
     let layer = scratch.merged().with_file_name("lower");
     fs::create_dir_all(layer.join("dir/inner")).context("make a lower layer")?;
     let lower = common::lowerdir(&[layer])?;
-    let upper = common::option(&scratch.upper())?;
-    let work = common::option(&scratch.work())?;
+    let upper = common::layer_option(&scratch.upper())?;
+    let work = common::layer_option(&scratch.work())?;
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
     let merged = scratch.merged();
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))

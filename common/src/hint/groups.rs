@@ -4,9 +4,17 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
+use nix::unistd::getuid;
+
 use super::{Call, Row, always};
 
 pub(super) const ROWS: &[Row] = &[
+    Row {
+        call: Call::EnableController,
+        errno: Errno::ENOENT,
+        seen: |_| getuid().is_root(),
+        remedy: "this kernel does not have this controller in control groups v2; see /sys/fs/cgroup/cgroup.controllers",
+    },
     Row {
         call: Call::EnableController,
         errno: Errno::ENOENT,

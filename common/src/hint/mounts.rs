@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::PivotRoot,
         errno: Errno::EINVAL,
         seen: always,
-        remedy: "the root of this process must be a mount, as it is not in a chroot, and the mounts must be private; start it outside of the chroot, and make the mounts private first",
+        remedy: "the root of this process is no ordinary mount, in a chroot or on an initramfs, or the mounts are not private; start it outside of the chroot, and make the mounts private first",
     },
     Row {
         call: Call::Bind,

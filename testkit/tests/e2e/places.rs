@@ -127,7 +127,7 @@ fn a_place_without_user_attributes_is_told_and_diagnosed() {
     let setup = ["/dev/shm", "/tmp", "/var/tmp"].map(ramfs).concat();
     let said = stderr(&placed(&setup, ":"));
     let why = "on a file system without user attributes, as a tmpfs before Linux 6.6: you cannot \
-        delete a directory of a lower layer (\"I/O error\"); name a directory on a disk with \
+        delete a directory with files of a lower layer (\"I/O error\"); name a directory on a disk with \
         --scratch or TMPDIR";
     assert!(said.lines().next().is_some_and(|line| line.ends_with(why)), "{said}");
     let place = scratch_place();
