@@ -207,6 +207,8 @@ impl Exercise {
             dependencies.insert(name.clone(), dependency);
         }
         let dependencies = Table::from_iter([("dependencies".to_owned(), dependencies.into())]);
+        let options = workspace["profile"]["dev"]["package"]["*"].as_table();
+        let options = options.context("find the options for dependencies in Cargo.toml")?;
         Ok(format!(
             "[package]\n\
              name = \"{}\"\n\
@@ -217,6 +219,9 @@ impl Exercise {
              publish = false\n\
              \n\
              {dependencies}\n\
+             # As in the course: what is built for a step is not built again.\n\
+             [profile.dev.package.\"*\"]\n\
+             {options}\n\
              # The lesson's imports are there before they are used.\n\
              [lints.rust]\n\
              dead_code = \"allow\"\n\

@@ -115,6 +115,13 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     let words: Vec<_> = found.as_str().expect("a text").split(' ').collect();
     assert_eq!(words[..2], ["run", "--manifest-path=../../Cargo.toml"]);
     assert!(exercise_3.join("../../Cargo.toml").exists());
+    // With other options, cargo builds the dependencies again.
+    let options = |dir: &Path| {
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).expect("read");
+        let manifest: toml::Table = manifest.parse().expect("a manifest");
+        manifest["profile"]["dev"]["package"]["*"].clone()
+    };
+    assert_eq!(options(&exercise_3), options(workspace()));
 
     // Another directory. The path to the course has a blank, and the course is a
     // hand-out.
