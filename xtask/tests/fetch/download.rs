@@ -128,8 +128,7 @@ fn wrong_bytes_are_not_kept() {
     let output = place.fetch_from(&mirror, &["--force"]);
     refusal(&output, &[PLACE, "SHA-512", &sha512(&right), &sha512(&wrong), "not kept"]);
     // For a pinned release, the task does not ask the mirror for a digest.
-    let pinned = ["--arch", "x86_64", "--mirror", &mirror.url(), "--force"];
-    let output = place.fetch(&pinned);
+    let output = place.fetch_pinned_from(&mirror, &["--force"]);
     refusal(&output, &[PINNED, "SHA-256", PINNED_SHA256, &sha256(&wrong), "not kept"]);
     assert_eq!((mirror.asked(PLACE), mirror.asked(PINNED)), (1, 1), "no further try");
     assert_eq!(mirror.asked(&format!("{PINNED}.sha256")), 0);
@@ -142,7 +141,7 @@ fn wrong_bytes_are_not_kept() {
 fn a_release_that_is_not_there_is_not_tried_again() {
     let mirror = Mirror::new(&[]);
     let place = Place::new();
-    let output = place.fetch(&["--arch", "x86_64", "--mirror", &mirror.url()]);
+    let output = place.fetch_pinned_from(&mirror, &[]);
     refusal(
         &output,
         &[&mirror.url(), &PINNED["/alpine".len()..], "404", "the release may not exist"],
@@ -152,7 +151,7 @@ fn a_release_that_is_not_there_is_not_tried_again() {
     assert_eq!(place.leftovers(), [""; 0]);
 
     let mirror = Mirror::new(&[(PINNED, &[Answer::Status(403)])]);
-    let output = place.fetch(&["--arch", "x86_64", "--mirror", &mirror.url()]);
+    let output = place.fetch_pinned_from(&mirror, &[]);
     refusal(&output, &[&mirror.url(), "403", "--mirror"]);
     assert_eq!(mirror.asked(PINNED), 1);
 }
@@ -228,7 +227,7 @@ fn redirects_are_followed_but_not_for_ever() {
     assert_eq!(place.mark(), "one");
 
     let mirror = Mirror::new(&[(PINNED, &[Answer::Redirect(PINNED.to_owned())])]);
-    let output = Place::new().fetch(&["--arch", "x86_64", "--mirror", &mirror.url()]);
+    let output = Place::new().fetch_pinned_from(&mirror, &[]);
     refusal(&output, &[PINNED, "redirects"]);
 }
 
@@ -277,7 +276,8 @@ fn the_real_archive_is_fetched() {
     let mirror = Mirror::new(&[(path, &[Answer::Whole(archive)])]);
     let place = Place::new();
     let url = format!("{}/", mirror.url());
-    let output = place.fetch(&["--release", "3.15.11", "--arch", "x86_64", "--mirror", &url]);
+    let args = ["--release", "3.15.11", "--arch", "x86_64", "--timeout=120", "--mirror", &url];
+    let output = place.fetch(&args);
     assert!(stdout(&output).ends_with("(checked against the pinned SHA-256)"), "{output:?}");
     let release = fs::read_to_string(place.root().join("etc/alpine-release")).expect("read");
     assert_eq!(release, "3.15.11\n");

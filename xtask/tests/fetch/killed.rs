@@ -21,7 +21,8 @@ fn a_run_killed_while_it_downloads_harms_nothing() {
         (&format!("{PLACE}.sha512"), &[Answer::Whole(sha512_file(&archive))]),
     ]);
     let url = mirror.url();
-    let args = ["--release", RELEASE, "--arch", "x86_64", "--mirror", &url, "--force"];
+    let args = ["--release", RELEASE, "--arch", "x86_64", "--timeout=120", "--mirror", &url];
+    let args = [&args[..], &["--force"]].concat();
     let child = place.command(&args).stderr(Stdio::null()).spawn().expect("start xtask");
     let part = place.cache(&format!("{NAME}.part"));
     wait_for(|| part.metadata().is_ok_and(|part| part.len() > 0));

@@ -64,10 +64,18 @@ impl Place {
         command.output().expect("start xtask")
     }
 
-    /// Fetches [`RELEASE`] from a mirror. By default, with time enough on a busy machine.
+    /// Fetches [`RELEASE`] from a mirror. By default, with time enough on a busy
+    /// machine.
     pub(crate) fn fetch_from(&self, mirror: &Mirror, args: &[&str]) -> Output {
+        let release = ["--release", RELEASE];
+        self.fetch_pinned_from(mirror, &[&release, args].concat())
+    }
+
+    /// As [`Place::fetch_from`], but fetches the default release, whose digest is
+    /// pinned.
+    pub(crate) fn fetch_pinned_from(&self, mirror: &Mirror, args: &[&str]) -> Output {
         let url = mirror.url();
-        let mut all = vec!["--release", RELEASE, "--arch", "x86_64", "--mirror", &url];
+        let mut all = vec!["--arch", "x86_64", "--mirror", &url];
         if !args.iter().any(|arg| arg.starts_with("--timeout")) {
             all.push("--timeout=120");
         }
