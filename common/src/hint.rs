@@ -14,6 +14,7 @@ use nix::sched::CloneFlags;
 
 use crate::doing::Doing;
 use crate::error::errno_of;
+use crate::host;
 
 /// A known failure: the call, its error, a condition to check on this host, and
 /// the remedy.
@@ -48,6 +49,7 @@ enum Call {
     LimitSwap,
     WriteGroup,
     MakeCgroupNamespace,
+    DropCapabilities,
     Print,
     /// In a row: any action. In a failure: an unknown action.
     Any,
@@ -77,6 +79,9 @@ const LESSONS: &[(&str, Call)] = &[
     ("write to standard output", Call::Print),
     ("make a cgroup namespace", Call::MakeCgroupNamespace),
     ("delete a lower directory", Call::DeleteLower),
+    ("drop ", Call::DropCapabilities),
+    ("set the capabilities", Call::DropCapabilities),
+    ("set no_new_privs", Call::DropCapabilities),
 ];
 
 /// A failed call, with all that the error says about it.
@@ -131,6 +136,18 @@ pub fn hint(error: &Error) -> Option<&'static str> {
 }
 
 const ROWS: &[Row] = &[
+    Row {
+        call: Call::DropCapabilities,
+        errno: Errno::EPERM,
+        seen: |_| host::is_confined(),
+        remedy: PROFILE,
+    },
+    Row {
+        call: Call::DropCapabilities,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities",
+    },
     Row {
         call: Call::Print,
         errno: Errno::ENOSPC,

@@ -9,6 +9,7 @@
 //! line with a remedy ([`hint()`]).
 
 mod bind;
+mod capabilities;
 mod clone;
 mod console;
 mod doing;
@@ -37,6 +38,7 @@ mod wait;
 mod workspace;
 
 pub use bind::{Bind, Place, directory_in, link_in, set_read_only};
+pub use capabilities::{Capabilities, Capability, drop_bounding, set_capabilities};
 pub use clone::clone;
 pub use console::{console, use_console};
 pub use error::{causes, errno_of, note, one_line, printable};

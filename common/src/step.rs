@@ -1,5 +1,7 @@
 //! The command line of a step.
 
+mod options;
+
 use std::env;
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
@@ -9,11 +11,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::capabilities::{Capabilities, Changes};
 use crate::doing::Doing;
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::overlay::warn_of_owner;
 use crate::{Bind, Exit, Limits, Scratch, inherit, limits, workspace};
+
+use self::options::{BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, Opt, PIDS, ROOTFS, SCRATCH};
 
 /// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
 pub fn named_rootfs() -> Option<PathBuf> {
@@ -49,50 +54,6 @@ macro_rules! step {
     };
 }
 
-/// An option with a value.
-#[derive(Debug)]
-pub struct Opt {
-    name: &'static str,
-    value: &'static str,
-    help: &'static str,
-}
-
-const ROOTFS: Opt = Opt {
-    name: "--rootfs",
-    value: "DIR",
-    help: "the root [default: $CONTAINER_ROOTFS, else rootfs/ in the workspace]",
-};
-const LOWER: Opt = Opt {
-    name: "--lower",
-    value: "DIR",
-    help: "a lower layer in place of --rootfs; repeat it for more layers, topmost first",
-};
-const SCRATCH: Opt = Opt {
-    name: "--scratch",
-    value: "DIR",
-    help: "a directory for upper, work and merged that stays [default: a temporary directory]",
-};
-const BIND: Opt = Opt {
-    name: "--bind",
-    value: "HOST:INSIDE[:ro]",
-    help: "show a file or directory of the host in the container; repeat it for more",
-};
-const MEMORY: Opt = Opt {
-    name: "--memory",
-    value: "SIZE",
-    help: "the memory that the container may use, in bytes, or with K, M or G",
-};
-const PIDS: Opt = Opt {
-    name: "--pids",
-    value: "N",
-    help: "how many processes and threads the container may have, process 1 included",
-};
-const CPUS: Opt = Opt {
-    name: "--cpus",
-    value: "N",
-    help: "how many processors the container may use, such as 0.5",
-};
-
 /// The values of the command line.
 #[derive(Debug, Default)]
 pub struct Args {
@@ -105,6 +66,7 @@ pub struct Args {
     pub binds: Vec<Bind>,
     /// What `--memory`, `--pids` and `--cpus` allow.
     pub limits: Limits,
+    changes: Changes,
 }
 
 impl Step {
@@ -133,6 +95,13 @@ impl Step {
     #[must_use]
     pub fn takes_limits(mut self) -> Step {
         self.options.extend([&MEMORY, &PIDS, &CPUS]);
+        self
+    }
+
+    /// Lets the step take `--cap-add NAME` and `--cap-drop NAME`, several times.
+    #[must_use]
+    pub fn takes_capabilities(mut self) -> Step {
+        self.options.extend([&CAP_ADD, &CAP_DROP]);
         self
     }
 
@@ -207,6 +176,7 @@ impl Step {
                 "--memory" => args.limits.memory = Some(limits::parse_memory(&value)?),
                 "--pids" => args.limits.pids = Some(limits::parse_pids(&value)?),
                 "--cpus" => args.limits.cpu = Some(limits::parse_cpus(&value)?),
+                "--cap-add" | "--cap-drop" => args.changes.read(option.name, &value)?,
                 // The last option: --scratch.
                 _ => args.scratch = Some(value.into()),
             }
@@ -254,6 +224,16 @@ impl Args {
             warn_of_owner(layer);
         }
         layers
+    }
+
+    /// The capabilities that root inside keeps: those in `usual`, as `--cap-add` and
+    /// `--cap-drop` change them.
+    ///
+    /// # Errors
+    ///
+    /// When a name in `usual` is wrong.
+    pub fn capabilities(&self, usual: &[&str]) -> Result<Capabilities> {
+        Ok(self.changes.apply(Capabilities::of(usual)?))
     }
 
     /// The directory for upper, work and merged: `--scratch`, or a temporary directory

@@ -1,0 +1,222 @@
+//! Capabilities: their names, and the calls that take them away; capabilities(7).
+
+use std::ffi::OsStr;
+use std::fmt;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+
+/// The names by number, without CAP_. An overlay in a user namespace needs Linux 5.11,
+/// and that kernel has all of them.
+const NAMES: [&str; 41] = [
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
+    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
+    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
+    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
+    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
+    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+];
+
+/// In the set of an option: the word ALL. No kernel has a capability with this number.
+const ALL: u64 = 1 << 63;
+
+/// The number of a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability(u8);
+
+impl Capability {
+    /// Reads a name, with or without CAP_, in upper or lower case.
+    fn named(word: &str) -> Option<Capability> {
+        let word = word.to_ascii_uppercase();
+        let name = word.strip_prefix("CAP_").unwrap_or(&word);
+        let number = NAMES.iter().position(|known| *known == name)?;
+        u8::try_from(number).ok().map(Capability)
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.get(usize::from(self.0)) {
+            Some(name) => write!(f, "CAP_{name}"),
+            None => write!(f, "capability {}", self.0),
+        }
+    }
+}
+
+/// A set of capabilities: bit N is the capability with the number N.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(u64);
+
+impl Capabilities {
+    /// The set of these names.
+    pub(crate) fn of(names: &[&str]) -> Result<Capabilities> {
+        names.iter().try_fold(Capabilities::default(), |set, name| {
+            let named = Capability::named(name);
+            let named = named.with_context(|| format!("{name}: there is no such capability"))?;
+            Ok(Capabilities(set.0 | 1 << named.0))
+        })
+    }
+
+    /// All capabilities that are not in this set, also those that only a newer kernel
+    /// has.
+    pub fn others(self) -> impl Iterator<Item = Capability> {
+        (0..63).filter(move |number| self.0 & 1 << number == 0).map(Capability)
+    }
+}
+
+/// The names in `--cap-add` and `--cap-drop`.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    add: u64,
+    drop: u64,
+}
+
+impl Changes {
+    /// Reads the value of one of the two options.
+    pub(crate) fn read(&mut self, option: &str, word: &OsStr) -> Result<()> {
+        let text = word.to_str().unwrap_or_default();
+        let bit = match Capability::named(text) {
+            Some(named) => Some(1 << named.0),
+            None => text.eq_ignore_ascii_case("ALL").then_some(ALL),
+        };
+        let shown = word.display();
+        let bit = bit.with_context(|| {
+            let names = NAMES.join(" ");
+            format!("{option} {shown}: there is no such capability; give ALL or a name: {names}")
+        })?;
+        *(if option == "--cap-add" { &mut self.add } else { &mut self.drop }) |= bit;
+        ensure!(
+            self.add & self.drop == 0,
+            "{option} {shown}: --cap-add and --cap-drop both name it; name it only once"
+        );
+        Ok(())
+    }
+
+    /// Changes a set. ALL counts before each name, whatever the order of the options.
+    pub(crate) fn apply(&self, usual: Capabilities) -> Capabilities {
+        let from = match (self.add & ALL, self.drop & ALL) {
+            (ALL, _) => u64::MAX,
+            (_, ALL) => 0,
+            _ => usual.0,
+        };
+        Capabilities(from & !self.drop | self.add)
+    }
+}
+
+/// Drops a capability from this process's bounding set: no program that the process
+/// executes can get it. PR_CAPBSET_DROP in prctl(2).
+///
+/// # Errors
+///
+/// When this process does not have CAP_SETPCAP.
+pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
+    let number = libc::c_ulong::from(capability.0);
+    #[allow(unsafe_code, reason = "nix has no PR_CAPBSET_DROP")]
+    // SAFETY: the call takes two numbers and touches no memory.
+    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number) };
+    match Errno::result(dropped) {
+        // This kernel has no capability with the number.
+        Err(Errno::EINVAL) => Ok(()),
+        dropped => dropped.map(drop),
+    }
+}
+
+/// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that
+/// it does not have.
+///
+/// # Errors
+///
+/// When a set has a capability that this process may not have.
+pub fn set_capabilities(
+    effective: Capabilities,
+    permitted: Capabilities,
+    inheritable: Capabilities,
+) -> nix::Result<()> {
+    /// _LINUX_CAPABILITY_VERSION_3, which libc does not have.
+    const VERSION: u32 = 0x2008_0522;
+    const THIS_PROCESS: u32 = 0;
+    let mut header = [VERSION, THIS_PROCESS];
+    let half = |shift| [effective, permitted, inheritable].map(|set| (set.0 >> shift) as u32);
+    let sets = [half(0), half(32)];
+    #[allow(unsafe_code, reason = "nix has no capset(2)")]
+    // SAFETY: the arrays have the layout of the two structures that the kernel reads for
+    // this version. It may write a version to `header`.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) };
+    Errno::result(set).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(words: &[&str]) -> Result<Capabilities> {
+        let mut changes = Changes::default();
+        for pair in words.chunks(2) {
+            changes.read(pair[0], pair[1].as_ref())?;
+        }
+        Ok(changes.apply(Capabilities::of(&["CHOWN", "KILL"])?))
+    }
+
+    fn is(words: &[&str], names: &[&str]) {
+        let expected = Capabilities::of(names).expect("names");
+        assert_eq!(changed(words).expect("a set"), expected, "{words:?}");
+    }
+
+    #[test]
+    fn a_name_is_read_in_every_form() {
+        for word in ["SYS_ADMIN", "sys_admin", "CAP_SYS_ADMIN", "cap_sys_admin", "Cap_Sys_Admin"] {
+            is(&["--cap-add", word], &["CHOWN", "KILL", "SYS_ADMIN"]);
+        }
+        assert_eq!(Capabilities::of(&["CHOWN", "SYS_ADMIN"]).expect("names").0, 0x20_0001);
+        assert_eq!(Capability::named("CHECKPOINT_RESTORE"), Some(Capability(40)));
+    }
+
+    #[test]
+    fn a_name_without_sense_is_refused() {
+        for word in
+            ["", "CAP_", "CAP_ALL", "CAP_CAP_CHOWN", "SYS-ADMIN", " CHOWN", "0", "CHOWN,KILL"]
+        {
+            let said = changed(&["--cap-add", word]).expect_err(word).to_string();
+            assert!(said.starts_with(&format!("--cap-add {word}: ")), "{said}");
+        }
+        assert!(Capabilities::of(&["CHWON"]).is_err());
+    }
+
+    #[test]
+    fn all_counts_before_each_name_in_any_order() {
+        is(&[], &["CHOWN", "KILL"]);
+        is(&["--cap-drop", "KILL", "--cap-drop", "MKNOD"], &["CHOWN"]);
+        is(&["--cap-add", "kill", "--cap-add", "BPF"], &["CHOWN", "KILL", "BPF"]);
+        for words in
+            [["--cap-drop", "all", "--cap-add", "BPF"], ["--cap-add", "BPF", "--cap-drop", "ALL"]]
+        {
+            let kept = changed(&words).expect("a set");
+            assert_eq!(kept.0, 1 << 39);
+            assert!(!kept.others().any(|other| other == Capability(39)));
+            assert_eq!(kept.others().count(), 62);
+        }
+        for words in
+            [["--cap-add", "ALL", "--cap-drop", "BPF"], ["--cap-drop", "BPF", "--cap-add", "all"]]
+        {
+            let others: Vec<_> = changed(&words).expect("a set").others().collect();
+            assert_eq!(others, [Capability(39)]);
+        }
+    }
+
+    #[test]
+    fn a_name_in_both_options_is_refused() {
+        for word in ["KILL", "ALL"] {
+            for words in
+                [["--cap-add", word, "--cap-drop", word], ["--cap-drop", word, "--cap-add", word]]
+            {
+                assert!(changed(&words).is_err(), "{words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_capability_without_a_name_is_shown_by_its_number() {
+        assert_eq!(Capability(21).to_string(), "CAP_SYS_ADMIN");
+        assert_eq!(Capability(62).to_string(), "capability 62");
+    }
+}

@@ -1,0 +1,55 @@
+//! The options that a step can take.
+
+/// An option with a value.
+#[derive(Debug)]
+pub struct Opt {
+    pub(super) name: &'static str,
+    pub(super) value: &'static str,
+    pub(super) help: &'static str,
+}
+
+pub(super) const ROOTFS: Opt = Opt {
+    name: "--rootfs",
+    value: "DIR",
+    help: "the root [default: $CONTAINER_ROOTFS, else rootfs/ in the workspace]",
+};
+pub(super) const LOWER: Opt = Opt {
+    name: "--lower",
+    value: "DIR",
+    help: "a lower layer in place of --rootfs; repeat it for more layers, topmost first",
+};
+pub(super) const SCRATCH: Opt = Opt {
+    name: "--scratch",
+    value: "DIR",
+    help: "a directory for upper, work and merged that stays [default: a temporary directory]",
+};
+pub(super) const BIND: Opt = Opt {
+    name: "--bind",
+    value: "HOST:INSIDE[:ro]",
+    help: "show a file or directory of the host in the container; repeat it for more",
+};
+pub(super) const MEMORY: Opt = Opt {
+    name: "--memory",
+    value: "SIZE",
+    help: "the memory that the container may use, in bytes, or with K, M or G",
+};
+pub(super) const PIDS: Opt = Opt {
+    name: "--pids",
+    value: "N",
+    help: "how many processes and threads the container may have, process 1 included",
+};
+pub(super) const CPUS: Opt = Opt {
+    name: "--cpus",
+    value: "N",
+    help: "how many processors the container may use, such as 0.5",
+};
+pub(super) const CAP_ADD: Opt = Opt {
+    name: "--cap-add",
+    value: "NAME",
+    help: "leave root inside this capability, or ALL; repeat it for more",
+};
+pub(super) const CAP_DROP: Opt = Opt {
+    name: "--cap-drop",
+    value: "NAME",
+    help: "take this capability from root inside, or ALL; repeat it for more",
+};
