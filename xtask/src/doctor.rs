@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use common::{Exit, Group, Scratch};
+use common::{Capabilities, Exit, Group, Scratch};
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{chdir, chroot, getgid, getuid, pivot_root, sethostname};
 
 use crate::say::print;
@@ -100,6 +101,7 @@ impl Ladder {
             && self.rung(11, "groups of its own", cgroup_namespace(merged))
             && self.rung(9, "no way back to the old root", leave_old_root(merged))
             && self.rung(6, "a root of its own", change_root())
+            && self.rung(12, "capabilities given up for good", drop_capabilities())
     }
 
     /// Prints whether a rung held, and returns it.
@@ -236,4 +238,14 @@ fn leave_old_root(merged: &Path) -> Result<()> {
 fn change_root() -> Result<()> {
     chroot("/").context("chroot to the new root")?;
     chdir("/").context("chdir to the new root")
+}
+
+fn drop_capabilities() -> Result<()> {
+    let none = Capabilities::default();
+    for other in none.others() {
+        common::drop_bounding(other)
+            .with_context(|| format!("drop {other} from the bounding set"))?;
+    }
+    common::set_capabilities(none, none, none).context("set the capabilities")?;
+    set_no_new_privs().context("set no_new_privs")
 }
