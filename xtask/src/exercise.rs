@@ -85,8 +85,7 @@ impl Args {
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         if hint {
-            let hint = hints::next(&exercise.lesson, &exercise.source()?, &exercise.file(HINTS))?;
-            say::print(&hint)?;
+            say::print(&hints::next(&exercise)?)?;
         } else {
             let (yours, ours) = (exercise.source()?, exercise.lesson.source()?);
             let names = ("your program", format!("{}/src/main.rs", exercise.lesson.name));
@@ -95,9 +94,6 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 }
-
-/// The file with the number of hints that the learner has seen.
-const HINTS: &str = ".hints";
 
 /// A lesson as a separate crate, outside the workspace.
 struct Exercise {
@@ -181,7 +177,7 @@ impl Exercise {
             fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         }
         // These files describe the old program.
-        for name in [progress::FILE, HINTS] {
+        for name in [progress::FILE, hints::FILE] {
             match fs::remove_file(self.file(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error)
