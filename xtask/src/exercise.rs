@@ -67,7 +67,11 @@ impl Args {
         let exercise = Exercise::new(lessons::find(word)?, self.dir.as_deref())?;
         let Action { check, watch, hint, diff, force } = self.action;
         if !(check || watch || hint || diff) {
-            exercise.lay_out(force)?;
+            if exercise.is_laid_out() && !force {
+                say::print("Your work is already there; `--force` deletes it and begins again.\n")?;
+            } else {
+                exercise.lay_out()?;
+            }
             exercise.say_what_to_do()?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -156,12 +160,8 @@ impl Exercise {
         self.dir.join("Cargo.toml")
     }
 
-    fn lay_out(&self, force: bool) -> Result<()> {
-        ensure!(
-            force || !self.is_laid_out(),
-            "make the exercise in {}: your work is already there; continue it, or delete it with --force",
-            self.dir.display()
-        );
+    /// Makes the exercise. The learner's work, if there is any, is lost.
+    fn lay_out(&self) -> Result<()> {
         // The lock file names versions that are already built: cargo needs no network.
         let lock = common::workspace().join("Cargo.lock");
         let lock = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;

@@ -103,7 +103,7 @@ mod tests {
         for lesson in lessons::all().expect("lessons") {
             let exercise = Exercise::new(lesson, Some(dir.path())).expect("an exercise");
             let lesson = &exercise.lesson;
-            exercise.lay_out(false).expect("laid out");
+            exercise.lay_out().expect("laid out");
             let mut main = exercise.source().expect("the program");
             let places = places(lesson).expect("places");
             for (index, place) in places.iter().enumerate() {

@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(next(), "next: cargo xtask exercise 1 in the directory");
         let lesson = lessons::find("3").expect("lesson 3");
         let exercise = Exercise::new(lesson, Some(dir.path())).expect("an exercise");
-        exercise.lay_out(false).expect("laid out");
+        exercise.lay_out().expect("laid out");
         assert_eq!(next(), "next: cargo xtask exercise 3 --check in the directory");
         let source = exercise.source().expect("a program");
         // A check that was skipped does not end the exercise.
