@@ -287,7 +287,7 @@ impl Exercise {
         say::print(&format!(
             "Lesson {number}: {goal}\n\n\
              read   {}\n\
-             edit   {}, at each TODO\n\
+             edit   {}: put your code in the place of each TODO comment\n\
              run    cargo run --manifest-path {} -- /bin/sh\n\
              check  cargo xtask exercise {number} --check{option}, or --watch\n\
              stuck  cargo xtask exercise {number} --hint{option}\n",

@@ -128,6 +128,11 @@ fn split(source: &str) -> Result<(&str, &str)> {
     Ok(source.split_at(main))
 }
 
+/// The first words of each goal.
+pub(super) fn mark(number: u32) -> String {
+    format!("TODO(lesson {number}):")
+}
+
 /// A goal as a comment in the place of the code `added`: with the same indent and
 /// the same blank lines around it.
 pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
@@ -138,7 +143,7 @@ pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
     if added.starts_with('\n') {
         out.push('\n');
     }
-    let mut line = format!("{start} TODO(lesson {number}):");
+    let mut line = format!("{start} {}", mark(number));
     for word in goal.split_whitespace() {
         if line.len() + 1 + word.len() > WIDTH {
             out += &line;
@@ -178,8 +183,11 @@ mod tests {
     fn every_lesson_has_a_goal_for_each_place_where_it_adds_code() {
         for lesson in lessons::all().expect("lessons") {
             let source = with_goals(&lesson).expect(&lesson.name);
-            let todo = format!("// TODO(lesson {}): ", lesson.number);
-            assert_eq!(source.matches(&todo).count(), lesson.exercise.len(), "{source}");
+            assert_eq!(
+                source.matches(&mark(lesson.number)).count(),
+                lesson.exercise.len(),
+                "{source}"
+            );
             assert!(!lesson.exercise.is_empty());
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::Exercise;
+use super::{Exercise, layout};
 use crate::verify::{Checks, Verdict};
 
 /// The file with the result of the last check, beside the program.
@@ -106,6 +106,12 @@ pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
         (_, 0) => "\nEvery check passes.\n".to_owned(),
         _ => "\nEvery check that this host can make passes.\n".to_owned(),
     };
+    let left = exercise.source().unwrap_or_default().matches(&layout::mark(number)).count();
+    out += &match left {
+        0 => String::new(),
+        1 => "1 TODO comment is left; delete it.\n".to_owned(),
+        _ => format!("{left} TODO comments are left; delete them.\n"),
+    };
     out += &format!("compare  cargo xtask exercise {number} --diff{option}\n");
     if let Some(next) = lessons::all()?.into_iter().find(|lesson| lesson.number > number) {
         out += &format!("next     cargo xtask exercise {}{option}: {}\n", next.number, next.goal);
@@ -147,9 +153,30 @@ mod tests {
     }
 
     #[test]
+    fn the_end_counts_the_comments_that_are_left() {
+        let dir = testkit::tempdir();
+        let lesson = lessons::find("4").expect("lesson 4");
+        let exercise = Exercise::new(lesson, Some(dir.path())).expect("an exercise");
+        exercise.lay_out().expect("laid out");
+        let mut checks = Checks::default();
+        checks.take("ok   a");
+        for said in ["3 TODO comments are left; delete them.", "1 TODO comment is left; delete it."]
+        {
+            let found = next(&exercise, &checks).expect("an answer");
+            assert!(
+                found.starts_with(&format!("\nEvery check passes.\n{said}\ncompare")),
+                "{found}"
+            );
+            let done = exercise.source().expect("a program").replacen(&layout::mark(4), "Done:", 2);
+            fs::write(exercise.main(), done).expect("write the program");
+        }
+    }
+
+    #[test]
     fn the_end_says_whether_every_check_was_made() {
+        let dir = testkit::tempdir();
         let lesson = lessons::find("3").expect("lesson 3");
-        let exercise = Exercise::new(lesson, None).expect("an exercise");
+        let exercise = Exercise::new(lesson, Some(dir.path())).expect("an exercise");
         for (lines, said) in [
             (
                 &["ok   a", "skip b (no)"][..],
