@@ -69,8 +69,9 @@ impl State {
 /// The lessons with the progress in each exercise, and the next command.
 pub(super) fn list(exercises: Option<&Path>) -> Result<String> {
     let mut out = String::new();
-    // The first exercise that is begun, else the first one.
-    let (mut begun, mut not_begun) = (None, None);
+    // The first exercise that is begun, else the first after the last that is done,
+    // else the first.
+    let (mut begun, mut after_done, mut not_begun) = (None, None, None);
     let lessons = lessons::all()?;
     let width = lessons.iter().map(|lesson| lesson.name.len()).max().unwrap_or_default();
     for lesson in lessons {
@@ -80,15 +81,17 @@ pub(super) fn list(exercises: Option<&Path>) -> Result<String> {
         let (number, option) = (exercise.lesson.number, &exercise.option);
         match state {
             State::NotBegun => {
-                not_begun.get_or_insert(format!("cargo xtask exercise {number}{option}"));
+                let command = format!("cargo xtask exercise {number}{option}");
+                after_done.get_or_insert_with(|| command.clone());
+                not_begun.get_or_insert(command);
             }
-            _ if state.is_done() => {}
+            _ if state.is_done() => after_done = None,
             _ => {
                 begun.get_or_insert(format!("cargo xtask exercise {number} --check{option}"));
             }
         }
     }
-    out += &match begun.or(not_begun) {
+    out += &match begun.or(after_done).or(not_begun) {
         Some(command) => format!("\nnext: {command}\n"),
         None => "\nEvery exercise is done.\n".to_owned(),
     };
@@ -144,12 +147,20 @@ mod tests {
         assert_eq!(next(), "next: cargo xtask exercise 3 --check in the directory");
         let source = exercise.source().expect("a program");
         // A check that was skipped does not end the exercise.
-        for (line, said) in [("skip a (no)", "3 --check"), ("ok   a", "1")] {
+        for (line, said) in [("skip a (no)", "3 --check"), ("ok   a", "4")] {
             let mut checks = Checks::default();
             checks.take(line);
             note(&exercise, &source, &checks).expect("noted");
             assert_eq!(next(), format!("next: cargo xtask exercise {said} in the directory"));
         }
+        // After the last lesson, the first exercise that is left.
+        let last = lessons::last().expect("the last lesson");
+        let exercise = Exercise::new(last, Some(dir.path())).expect("an exercise");
+        exercise.lay_out().expect("laid out");
+        let mut checks = Checks::default();
+        checks.take("ok   a");
+        note(&exercise, &exercise.source().expect("a program"), &checks).expect("noted");
+        assert_eq!(next(), "next: cargo xtask exercise 1 in the directory");
     }
 
     #[test]
