@@ -26,12 +26,12 @@ new is 'ps shows the processes 1 and 2'              '1 2'            "$(ask 'ps
 new is 'ps shows only these two and itself'          3                "$(ask 'ps -A' | grep -c '^[0-9]')"
 needs_inside cat
 
-# The mount, from inside and from the host.
+page 'What the kernel did'
+# The mount and its flags, from inside and from the host.
 new is 'inside, /proc/mounts has only this mount'    'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(ask 'cat /proc/mounts')"
 needs nothing
 new is 'from the host, /proc/PID/mounts is the same' 'proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0' "$(proc mounts)"
 new so is 'from the host, /proc in the root is empty' ''               "$(ls -A "$CONTAINER_ROOTFS/proc")"
-page 'What the kernel did'
 new so is 'the host has no new mount'                ''               "$(new_mounts)"
 page 'Try it' step04-uidmap
 needs_inside cat
