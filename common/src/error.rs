@@ -43,16 +43,25 @@ pub fn note(text: &str) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// Reports an error, and returns the exit status for it. A refusal without a known
-/// remedy names the doctor.
+/// Reports an error, and returns the exit status for it.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
-    let mut line = one_line(error);
-    let errno = error.chain().find_map(errno_of);
-    if errno.is_some_and(|errno| REFUSALS.contains(&errno)) && hint(error).is_none() {
-        line.push_str("; `cargo xtask doctor` shows which calls this host refuses");
+    match advice(error) {
+        Some(advice) => note(&format!("{}; {advice}", causes(error))),
+        None => note(&one_line(error)),
     }
-    note(&line);
     error.downcast_ref::<Failure>().map_or(Exit::SETUP, |failure| failure.exit)
+}
+
+/// The advice for a failed system call without a known remedy. Without a context, as
+/// in an exercise, no remedy can be known. A refusal names the doctor.
+fn advice(error: &anyhow::Error) -> Option<&'static str> {
+    let errno = error.chain().find_map(errno_of).filter(|_| hint(error).is_none())?;
+    if error.chain().count() == 1 {
+        return Some(
+            "no context says which call failed; add `.context(\"…\")` to each call that ends with `?`",
+        );
+    }
+    REFUSALS.contains(&errno).then_some("`cargo xtask doctor` shows which calls this host refuses")
 }
 
 /// The errors of a call that a host refuses.
@@ -128,6 +137,25 @@ mod tests {
             let line = one_line(&error.expect_err("made as an error"));
             assert_eq!(line, "rename a to b: Cross-device link");
         }
+    }
+
+    #[test]
+    fn an_error_without_a_remedy_gets_advice() {
+        let bare = [
+            anyhow::Error::from(Errno::EPERM),
+            anyhow::Error::from(Errno::EXDEV),
+            anyhow::Error::from(io::Error::from_raw_os_error(libc::EPERM)),
+        ];
+        for error in bare {
+            let said = advice(&error).unwrap_or_default();
+            assert!(said.starts_with("no context says which call failed; add "), "{error}");
+        }
+        let advice_for = |errno: Errno| advice(&anyhow::Error::from(errno).context("rename a"));
+        assert!(advice_for(Errno::EPERM).is_some_and(|said| said.contains("doctor")));
+        assert_eq!(advice_for(Errno::EXDEV), None);
+        // A remedy is known.
+        assert_eq!(advice(&anyhow::Error::from(Errno::EMFILE)), None);
+        assert_eq!(advice(&anyhow::anyhow!("no layer is named")), None);
     }
 
     #[test]
