@@ -37,7 +37,7 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::Clone,
         errno: Errno::EPERM,
         seen: always,
-        remedy: "only root can make these namespaces without a user namespace; use sudo, or step 3, which makes a user namespace too",
+        remedy: "only root can make these namespaces without a user namespace; use sudo, or add a user namespace, as step 3 does",
     },
     Row { call: Call::Clone, errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
     Row { call: Call::Clone, errno: Errno::EUSERS, seen: always, remedy: LIMIT },
