@@ -5,7 +5,7 @@
 //! a new lesson.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use toml::{Table, Value};
@@ -109,7 +109,7 @@ impl Lesson {
 ///
 /// When there is none, or a manifest cannot be read.
 pub fn all() -> Result<Vec<Lesson>> {
-    let workspace = common::workspace();
+    let workspace = course(common::workspace())?;
     let doing = || format!("list the lessons in {}", workspace.display());
     let mut lessons = Vec::new();
     for entry in fs::read_dir(workspace).with_context(doing)? {
@@ -119,6 +119,16 @@ pub fn all() -> Result<Vec<Lesson>> {
     lessons.sort_by_key(|lesson| lesson.number);
     ensure!(!lessons.is_empty(), "find a lesson in {}", workspace.display());
     Ok(lessons)
+}
+
+/// The directory of the course, if there is a course. Otherwise `common` names a
+/// directory that no machine has, which would mean nothing to the learner.
+fn course(workspace: &Path) -> Result<&Path> {
+    ensure!(
+        workspace.exists(),
+        "list the lessons: there is no course that this user can use; go to your own copy of the course, and try again"
+    );
+    Ok(workspace)
 }
 
 /// The newest lesson.
@@ -147,6 +157,13 @@ pub fn find(word: &str) -> Result<Lesson> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_course_has_no_name() {
+        assert!(course(common::workspace()).is_ok());
+        let error = course(Path::new("/nonexistent")).expect_err("no course").to_string();
+        assert!(error.starts_with("list the lessons: there is no course "), "{error}");
+    }
 
     #[test]
     fn a_lesson_has_four_names() {
