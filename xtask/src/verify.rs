@@ -15,8 +15,8 @@ use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
 
-use report::print_line;
 pub(crate) use report::{Check, Checks, Format, Verdict};
+use report::{Printer, print_line};
 
 /// The functions that every script uses.
 const LIBRARY: [&str; 3] =
@@ -59,7 +59,8 @@ impl Args {
         let mut results = Vec::new();
         for (lesson, binary) in lessons.iter().zip(&binaries) {
             let program = self.bin.as_ref().unwrap_or(binary);
-            let checks = verify(lesson, program, binary, root.as_ref(), text)?;
+            let say = |line: &str| if text { print_line(line) } else { Ok(()) };
+            let checks = verify(lesson, program, binary, root.as_ref(), say)?;
             if text && lessons.len() > 1 {
                 say::print("\n")?;
             }
@@ -79,11 +80,13 @@ impl Args {
     }
 }
 
-/// Verifies a program instead of the lesson's step. With `show`, it prints the
-/// lines of the script.
+/// Verifies a learner's program instead of the lesson's step. With `show`, it prints
+/// the lines of the script, but one line for the checks without a container.
 pub(crate) fn program(lesson: &Lesson, program: &Path, show: bool) -> Result<Checks> {
     let root = Root::for_lessons(std::slice::from_ref(lesson), None)?;
-    verify(lesson, program, &cargo::step(lesson)?, root.as_ref(), show)
+    let mut printer = Printer::default();
+    let say = |line: &str| if show { printer.print(line) } else { Ok(()) };
+    verify(lesson, program, &cargo::step(lesson)?, root.as_ref(), say)
 }
 
 /// The reason why this host cannot run the lesson's step. It is `None` if the step
@@ -106,13 +109,13 @@ fn refused(lesson: &Lesson, step: &Path, root: Option<&Root>) -> Result<Option<S
     }
 }
 
-/// Runs a lesson's script on a program, and prints its lines if `show` is true.
+/// Runs a lesson's script on a program, and calls `say` with each of its lines.
 fn verify(
     lesson: &Lesson,
     program: &Path,
     step: &Path,
     root: Option<&Root>,
-    show: bool,
+    mut say: impl FnMut(&str) -> Result<()>,
 ) -> Result<Checks> {
     program.metadata().with_context(|| format!("check {}", program.display()))?;
     let refused = refused(lesson, step, root)?;
@@ -129,7 +132,6 @@ fn verify(
         );
     }
     let program = path::absolute(program).context("name the program")?;
-    let say = |line: &str| if show { print_line(line) } else { Ok(()) };
     say(&format!("{}: {}", lesson.name, lesson.goal))?;
     let mut command = Command::new("sh");
     command.arg(&script).arg(program).env("VERIFY_REFUSED", refused.unwrap_or_default());

@@ -58,23 +58,30 @@ fn wait(saved: &Receiver<()>) -> Result<()> {
     Ok(())
 }
 
-/// The checks whose verdict changed between passed and failed.
+/// The most changes that are worth a line each.
+const FEW: usize = 5;
+
+/// The checks whose verdict changed between passed and failed. If many of them now
+/// fail, they likely have one cause, which is the last line.
 fn changes(before: &Checks, now: &Checks) -> String {
     let is = |checks: &Checks, check: &Check| {
         let found = checks.0.iter().find(|other| other.claim == check.claim);
         found.map(|found| found.verdict)
     };
     let mut out = String::new();
-    for check in &now.0 {
-        match (is(before, check), check.verdict) {
-            (Some(Verdict::Failed), Verdict::Passed) => {
-                out += &format!("now passes: {}\n", check.claim)
-            }
-            (Some(Verdict::Passed), Verdict::Failed) => {
-                out += &format!("now fails:  {}\n", check.claim)
-            }
-            _ => {}
+    for (from, to, word) in [
+        (Verdict::Failed, Verdict::Passed, "now passes: "),
+        (Verdict::Passed, Verdict::Failed, "now fails:  "),
+    ] {
+        let changed = |check: &&Check| check.verdict == to && is(before, check) == Some(from);
+        let changed: Vec<&Check> = now.0.iter().filter(changed).collect();
+        if changed.len() <= FEW {
+            changed.iter().for_each(|check| out += &format!("{word}{}\n", check.claim));
+            continue;
         }
+        let Check { claim, details, .. } = changed[0];
+        out += &format!("{word}{} checks; the first: {claim}\n", changed.len());
+        details.last().into_iter().for_each(|detail| out += &format!("            {detail}\n"));
     }
     if out.is_empty() { "\nnothing changed\n".to_owned() } else { format!("\n{out}") }
 }
@@ -83,16 +90,29 @@ fn changes(before: &Checks, now: &Checks) -> String {
 mod tests {
     use super::*;
 
+    fn checks<Line: AsRef<str>>(lines: &[Line]) -> Checks {
+        let mut checks = Checks::default();
+        lines.iter().for_each(|line| checks.take(line.as_ref()));
+        checks
+    }
+
     #[test]
     fn a_change_is_named_once() {
-        let checks = |lines: &[&str]| {
-            let mut checks = Checks::default();
-            lines.iter().for_each(|line| checks.take(line));
-            checks
-        };
         let before = checks(&["ok   a", "FAIL b", "FAIL c", "skip d (no)"]);
         let now = checks(&["FAIL a", "ok   b", "FAIL c", "ok   d"]);
-        assert_eq!(changes(&before, &now), "\nnow fails:  a\nnow passes: b\n");
+        assert_eq!(changes(&before, &now), "\nnow passes: b\nnow fails:  a\n");
         assert_eq!(changes(&now, &now), "\nnothing changed\n");
+    }
+
+    #[test]
+    fn many_changes_are_counted_and_the_cause_is_last() {
+        let passed: Vec<_> = (1..=FEW + 1).map(|number| format!("ok   {number}")).collect();
+        let mut failed: Vec<_> = passed.iter().map(|line| line.replace("ok  ", "FAIL")).collect();
+        let cause = ["       got:      no container: it ended", "                 no mount"];
+        failed.splice(1..1, cause.map(str::to_owned));
+        let (passed, failed) = (checks(&passed), checks(&failed));
+        let said = "\nnow fails:  6 checks; the first: 1\n            no mount\n";
+        assert_eq!(changes(&passed, &failed), said);
+        assert_eq!(changes(&failed, &passed), "\nnow passes: 6 checks; the first: 1\n");
     }
 }

@@ -118,6 +118,39 @@ impl fmt::Display for Checks {
     }
 }
 
+/// The end of a check that fails because there is no container. The check before it
+/// gave the cause.
+const NO_CONTAINER: &str = " (no container)";
+
+/// Prints the lines of a script. For several checks without a container, one line
+/// gives the number.
+#[derive(Default)]
+pub(super) struct Printer {
+    /// The checks without a container that are not printed yet.
+    lost: usize,
+}
+
+impl Printer {
+    pub(super) fn print(&mut self, line: &str) -> Result<()> {
+        let lines = self.lines(line);
+        lines.iter().try_for_each(|line| print_line(line))
+    }
+
+    /// The lines to print when the script says `line`.
+    fn lines(&mut self, line: &str) -> Vec<String> {
+        if line.starts_with("FAIL ") && line.ends_with(NO_CONTAINER) {
+            self.lost += 1;
+            return Vec::new();
+        }
+        let lost = match std::mem::take(&mut self.lost) {
+            0 => None,
+            1 => Some(format!("FAIL 1 more check{NO_CONTAINER}")),
+            lost => Some(format!("FAIL {lost} more checks{NO_CONTAINER}")),
+        };
+        lost.into_iter().chain([line.to_owned()]).collect()
+    }
+}
+
 /// Prints a line of a script, with its verdict in colour on a terminal.
 pub(crate) fn print_line(line: &str) -> Result<()> {
     let style = Style::new(colour(&io::stdout()));
@@ -212,6 +245,30 @@ mod tests {
         let reason = "there is no getfattr here".to_owned();
         assert_eq!(found(3), ("it is opaque", Verdict::Skipped, reason));
         assert_eq!(checks.to_string(), "1 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn checks_without_a_container_share_a_line() {
+        let mut printer = Printer::default();
+        let said = [
+            "FAIL a",
+            "       got:      no container: it ended",
+            "FAIL b (no container)",
+            "ok   c",
+            "FAIL d (no container)",
+            "FAIL e (no container)",
+            "1 passed, 4 failed",
+        ];
+        let printed: Vec<_> = said.iter().flat_map(|line| printer.lines(line)).collect();
+        let wanted = [
+            said[0],
+            said[1],
+            "FAIL 1 more check (no container)",
+            said[3],
+            "FAIL 2 more checks (no container)",
+            said[6],
+        ];
+        assert_eq!(printed, wanted);
     }
 
     #[test]
