@@ -96,12 +96,14 @@ impl Folder {
     }
 
     /// A word that identifies the directory, also after a move. A copy has another
-    /// word.
+    /// word. If the file system stores no time of birth, a later directory can have
+    /// the same word.
     pub(crate) fn birth(&self) -> Result<String> {
         let found = self.metadata()?;
         let birth = found.created().ok().and_then(|birth| birth.duration_since(UNIX_EPOCH).ok());
         Ok(match birth {
-            Some(birth) => birth.as_nanos().to_string(),
+            // Directories that are made together have the same time of birth.
+            Some(birth) => format!("{}-{}", birth.as_nanos(), found.ino()),
             // The file system does not store the time of birth.
             None => format!("inode-{}", found.ino()),
         })

@@ -26,7 +26,7 @@ pub(crate) enum There {
     /// Nothing, or an empty directory.
     Nothing,
     Root(Root),
-    /// A directory with files that fetch-rootfs did not make.
+    /// A directory with files that fetch-rootfs did not make, or of another user.
     Other,
 }
 
@@ -86,6 +86,9 @@ impl Store {
         };
         let there = if dir.is_empty()? {
             There::Nothing
+        } else if !is_ours(&dir)? {
+            // Its programs are not from fetch-rootfs, whatever the record says.
+            There::Other
         } else {
             let record = self.cache.read(&record_name(&dir)?).unwrap_or_default();
             let root = Root::of_record(String::from_utf8_lossy(&record).trim_end());

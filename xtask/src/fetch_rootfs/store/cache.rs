@@ -165,7 +165,10 @@ pub(super) fn kind(name: &OsStr) -> Option<Kind> {
     } else if let Some(digest) = name.strip_suffix(".tar.gz") {
         is(digest, |c| c.is_ascii_hexdigit()).then_some(Kind::Archive)
     } else if let Some(birth) = name.strip_prefix(RECORD) {
-        is(birth.trim_start_matches("inode-"), |c| c.is_ascii_digit()).then_some(Kind::Record)
+        // A former version gave only the time of birth.
+        let (birth, inode) = birth.split_once('-').unwrap_or((birth, birth));
+        let is_number = |text| is(text, |c| c.is_ascii_digit());
+        ((birth == "inode" || is_number(birth)) && is_number(inode)).then_some(Kind::Record)
     } else if name == MARKER {
         Some(Kind::Marker)
     } else if let Some(number) = name.strip_prefix(LEFT) {

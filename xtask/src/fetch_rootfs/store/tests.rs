@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use super::cache::{Kind, MARKER, kind};
 use super::*;
@@ -33,6 +33,23 @@ fn a_record_goes_with_its_root() {
     fs::create_dir(&dest).expect("make");
     assert_eq!(there(&store), There::Nothing);
     fs::write(dest.join("x"), "").expect("write");
+    assert_eq!(there(&store), There::Other);
+}
+
+#[test]
+fn a_record_counts_only_for_this_directory_of_this_user() {
+    let dir = testkit::tempdir();
+    let dest = dir.path().join("rootfs");
+    let store = Store::open(&dest).expect("open");
+    put(&store, "a");
+    let record = record_name(&store.above.folder("rootfs").expect("open")).expect("a name");
+    let inode = fs::metadata(&dest).expect("look").ino();
+    assert!(record.ends_with(&format!("-{inode}")) && store.cache().has(&record), "{record}");
+    if !testkit::is_root() {
+        testkit::skip("only root can give a directory to another user");
+        return;
+    }
+    chown(&dest, Some(65534), None).expect("chown");
     assert_eq!(there(&store), There::Other);
 }
 
@@ -128,11 +145,11 @@ fn only_archives_and_their_digests_are_kept() {
     let is_kept = |name: &str| matches!(kind(OsStr::new(name)), Some(Kind::Release));
     let name = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
     assert!(is_kept(name) && is_kept(&format!("{name}.sha512")));
-    for other in ["new-abc", ASIDE, "root-12", &format!("{name}.part")] {
+    for other in ["new-abc", ASIDE, "root-12", "root-1-2", "root-inode-1", &format!("{name}.part")] {
         assert!(!is_kept(other) && kind(OsStr::new(other)).is_some(), "{other}");
     }
     // Files with other names do not belong to fetch-rootfs.
-    for other in ["root-1-2", "x", "_cacache", "x.tar.gz", ".part", "new-a/b", "left-", "root-"] {
+    for other in ["root-1-2-3", "root-inode", "root-x-1", "x", "_cacache", "x.tar.gz", ".part", "new-a/b", "left-", "root-"] {
         assert!(kind(OsStr::new(other)).is_none(), "{other}");
     }
 }
