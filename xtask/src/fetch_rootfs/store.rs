@@ -18,7 +18,7 @@ use nix::unistd::{fchown, getgid};
 
 use super::folder::Folder;
 use super::root::Root;
-use cache::{ASIDE, NEW, discard, is_ours, keep, lock, record_name};
+use cache::{ASIDE, NEW, discard, is_ours, lock, record_name, rescue};
 
 /// The contents of the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,26 +133,30 @@ impl Store {
     }
 
     /// Exchanges the new root and the directory that was seen at the place.
-    fn replace(&self, seen: &Seen) -> Result<()> {
+    fn replace(&self, new: &Folder, seen: &Seen) -> Result<()> {
         let refused = |errno| self.refused(errno, seen);
         let Some(old) = &seen.dir else {
             return self.cache.move_to(NEW, &self.above, &self.name).map_err(refused);
         };
         let there = self.above.folder(&self.name).map_err(refused)?;
         ensure!(there.is(old)?, changed());
-        let exchange = || self.cache.exchange(NEW, &self.above, &self.name);
-        match exchange() {
+        match self.cache.exchange(NEW, &self.above, &self.name) {
             // The file system or the kernel cannot exchange two directories.
             Err(Errno::EINVAL | Errno::ENOSYS) => return self.replace_in_two_steps(seen),
             exchanged => exchanged.map_err(refused)?,
         }
-        if self.is_what_was_seen(NEW, seen) {
-            return Ok(());
+        if self.is_what_was_seen(NEW, seen) { Ok(()) } else { Err(self.take_back(new)) }
+    }
+
+    /// Exchanges the new root and a directory that is not the seen directory again.
+    /// Only the new root is removed later.
+    fn take_back(&self, new: &Folder) -> anyhow::Error {
+        let exchanged = self.cache.exchange(NEW, &self.above, &self.name);
+        let back = exchanged.and_then(|()| self.cache.folder(NEW));
+        if back.is_ok_and(|back| back.is(new).unwrap_or(false)) {
+            return changed();
         }
-        if exchange().is_err() {
-            return Err(keep(&self.cache, NEW, changed()));
-        }
-        Err(changed())
+        rescue(&self.cache, NEW, changed())
     }
 
     /// If this process is killed between the steps, the next run finds the old root
@@ -168,7 +172,7 @@ impl Store {
         if let Err(errno) = put {
             return Err(match self.cache.move_to(ASIDE, &self.above, &self.name) {
                 Ok(()) => refused(errno),
-                Err(_) => keep(&self.cache, ASIDE, refused(errno)),
+                Err(_) => rescue(&self.cache, ASIDE, refused(errno)),
             });
         }
         // From now on, no run puts it back.
@@ -218,7 +222,7 @@ impl NewRoot<'_> {
         store.cache.write(&record_name(&self.dir)?, format!("{root}\n").as_bytes())?;
         let new = self.dir.path().display();
         let doing = || format!("put {new} in the place of {}", store.dest.display());
-        store.replace(seen).with_context(doing)?;
+        store.replace(&self.dir, seen).with_context(doing)?;
         if let Some(old) = &seen.dir {
             discard(&store.cache, record_name(old)?.as_ref());
         }

@@ -26,6 +26,8 @@ pub(super) const NEW: &str = "new";
 pub(super) const ASIDE: &str = "aside";
 /// A tree that could not be removed. Its name was printed.
 pub(super) const LEFT: &str = "left-";
+/// A directory that is not ours. An error named it.
+const FOUND: &str = "found-";
 /// The record of the root. The rest of its name is the birth of the root. So it
 /// becomes valid at the moment when the root is in its place, and is not valid for
 /// another directory there.
@@ -199,8 +201,7 @@ pub(super) fn discard(cache: &Folder, name: &OsStr) {
     if cache.remove(name).is_ok() {
         return;
     }
-    let left = (0..).map(|number| format!("{LEFT}{number}")).find(|left| !cache.has(left));
-    let left = left.unwrap_or_default();
+    let left = free_name(cache, LEFT);
     let renamed = cache.rename(name, &left);
     let name = renamed.map_or(name, |()| OsStr::new(&left));
     if let Err(error) = cache.remove(name) {
@@ -208,12 +209,18 @@ pub(super) fn discard(cache: &Folder, name: &OsStr) {
     }
 }
 
-/// Renames a directory that is not ours and cannot be put back: the next run must
-/// not remove it.
-pub(super) fn keep(cache: &Folder, name: &str, error: anyhow::Error) -> anyhow::Error {
-    let kept = format!("found-{}", std::process::id());
-    let renamed = cache.rename(name, &kept);
-    let path = cache.join(renamed.map_or(name, |()| &kept));
+/// The first name with this beginning that the cache does not have.
+fn free_name(cache: &Folder, beginning: &str) -> String {
+    let mut names = (0..).map(|number: u64| format!("{beginning}{number}"));
+    names.find(|name| !cache.has(name)).unwrap_or_default()
+}
+
+/// Renames a directory that is not ours and cannot be put back: no run may remove
+/// it.
+pub(super) fn rescue(cache: &Folder, name: &str, error: anyhow::Error) -> anyhow::Error {
+    let found = free_name(cache, FOUND);
+    let renamed = cache.rename(name, &found);
+    let path = cache.join(renamed.map_or(name, |()| &found));
     error.context(format!("the directory that was there is now {}", path.display()))
 }
 

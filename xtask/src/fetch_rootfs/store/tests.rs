@@ -118,6 +118,37 @@ fn what_is_exchanged_and_is_another_is_put_back() {
 }
 
 #[test]
+fn what_two_exchanges_bring_is_never_removed() {
+    let dir = testkit::tempdir();
+    let dest = dir.path().join("rootfs");
+    let store = Store::open(&dest).expect("open");
+    for number in 0..2 {
+        // Another program made two directories and moved the new root away: the first
+        // directory was exchanged, and the second is in its place.
+        let new = store.new_root().expect("a directory");
+        fs::rename(store.cache().join(NEW), dir.path().join(format!("away-{number}"))).expect("move");
+        for (place, name) in [(store.cache().join(NEW), "first"), (dest.clone(), "second")] {
+            fs::create_dir(&place).expect("make");
+            fs::write(place.join(name), "").expect("write");
+        }
+        let error = store.take_back(new.dir()).to_string();
+        drop(new);
+        // The names of former runs stay.
+        let found = store.cache().join(format!("found-{number}"));
+        assert!(found.join("second").exists() && dest.join("first").exists(), "{error}");
+        assert!(error.ends_with(&format!("is now {}", found.display())), "{error}");
+        fs::remove_dir_all(&dest).expect("remove");
+    }
+    // Without another program, the new root comes back and is removed.
+    let new = store.new_root().expect("a directory");
+    fs::rename(store.cache().join(NEW), &dest).expect("move");
+    fs::create_dir(store.cache().join(NEW)).expect("make");
+    store.take_back(new.dir());
+    drop(new);
+    assert!(dest.exists() && !store.cache().has(NEW) && !store.cache().has("found-2"));
+}
+
+#[test]
 fn an_old_root_that_was_set_aside_comes_back() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
