@@ -120,11 +120,17 @@ impl Store {
 
     /// Removes entries that are no longer needed. No other run is active.
     pub(super) fn sweep(&self) -> Result<()> {
-        if self.cache.has(ASIDE) {
-            // Does nothing if the new root is in its place.
-            let _ = self.cache.move_to(ASIDE, &self.above, &self.name);
-        }
+        let back = match self.cache.has(ASIDE) {
+            true => self.cache.move_to(ASIDE, &self.above, &self.name),
+            false => Ok(()),
+        };
         let seen = self.look()?;
+        // If the new root is in its place, the old root is removed below.
+        if let (Err(errno), There::Nothing | There::Other) = (back, &seen.there) {
+            let error = self.refused(errno, &seen);
+            return Err(rescue(&self.cache, ASIDE, error))
+                .with_context(|| format!("put the old root back in {}", self.dest.display()));
+        }
         let record = seen.dir.as_ref().map(record_name).transpose()?;
         // Other roots can use the archives of releases, too.
         let archive = match seen.there {

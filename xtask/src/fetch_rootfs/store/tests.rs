@@ -161,6 +161,19 @@ fn an_old_root_that_was_set_aside_comes_back() {
     drop(store);
     let store = Store::open(&dest).expect("open");
     assert!(dest.join("old").exists() && !aside.exists() && !new.exists());
+    // Another program makes a directory in the place.
+    fs::rename(&dest, &aside).expect("set aside");
+    fs::create_dir(&dest).expect("make");
+    fs::write(dest.join("theirs"), "").expect("write");
+    drop(store);
+    let error = Store::open(&dest).err().expect("it cannot be put back");
+    assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
+    let store = Store::open(&dest).expect("open");
+    let found = store.cache().join("found-0");
+    assert!(found.join("old").exists() && dest.join("theirs").exists() && !aside.exists());
+    fs::remove_dir_all(&dest).expect("remove");
+    fs::rename(&found, &dest).expect("move");
+    put(&store, "old");
     // The second step fails, because the new root is missing.
     let seen = store.look().expect("look");
     assert!(store.replace_in_two_steps(&seen).is_err());
