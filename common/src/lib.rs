@@ -55,5 +55,5 @@ pub use runner::Child;
 pub use scratch::Scratch;
 pub use signals::end_on_closed_pipe;
 pub use step::{Args, Step, named_rootfs};
-pub use trust::is_trusted;
+pub use trust::{is_trusted, others_can_rename_in};
 pub use workspace::{own_rootfs, workspace};

@@ -21,8 +21,7 @@ use nix::unistd::geteuid;
 pub(crate) fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
     for (above, dir) in path.ancestors().enumerate() {
         let found = fs::symlink_metadata(dir)?;
-        let sticky = found.is_dir() && found.mode() & libc::S_ISVTX != 0;
-        let will_do = above >= strict && sticky && is_trusted(found.uid());
+        let will_do = above >= strict && found.is_dir() && !others_can_rename_in(&found);
         if !will_do && !is_private(&found) {
             return Ok(Some(format!("{} {}", dir.display(), belongs(&found))));
         }
@@ -33,6 +32,13 @@ pub(crate) fn changeable(path: &Path, strict: usize) -> io::Result<Option<String
 /// Whether only the caller and root can change a file.
 fn is_private(found: &Metadata) -> bool {
     !found.is_symlink() && is_trusted(found.uid()) && !others_can_write(found)
+}
+
+/// Whether users other than the caller and root can rename the caller's files in a
+/// directory.
+pub fn others_can_rename_in(dir: &Metadata) -> bool {
+    let sticky = dir.mode() & libc::S_ISVTX != 0;
+    !is_trusted(dir.uid()) || !sticky && others_can_write(dir)
 }
 
 /// Whether users other than the owner may write to a file. The owner's private

@@ -81,7 +81,7 @@ impl Folder {
         fstatat(&self.dir, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
-    fn metadata(&self) -> Result<std::fs::Metadata> {
+    pub(crate) fn metadata(&self) -> Result<std::fs::Metadata> {
         self.dir.metadata().with_context(|| format!("look at {}", self.path.display()))
     }
 

@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::others_can_rename_in;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{fchown, getgid};
@@ -107,6 +108,13 @@ impl Store {
         }
         if seen.there == There::Other {
             place::refuse_to_replace(&self.dest)?;
+            // Another user can give this name to any directory of this user.
+            ensure!(
+                !others_can_rename_in(&self.above.metadata()?),
+                "replace {}: fetch-rootfs did not make it, and other users can rename files in {}; remove it first, or name another directory with --dest",
+                self.dest.display(),
+                self.above.path().display()
+            );
         }
         Ok(())
     }

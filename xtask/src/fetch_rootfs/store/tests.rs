@@ -1,5 +1,5 @@
-use std::fs;
-use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use super::cache::{Kind, MARKER, kind};
 use super::*;
@@ -118,6 +118,24 @@ fn what_is_exchanged_and_is_another_is_put_back() {
 }
 
 #[test]
+fn a_directory_that_others_can_put_there_is_not_replaced() {
+    let dir = testkit::tempdir();
+    let dest = dir.path().join("rootfs");
+    let store = Store::open(&dest).expect("open");
+    fs::create_dir_all(dest.join("mine")).expect("make");
+    for (mode, is_refused) in [(0o777, true), (0o1777, false), (0o755, false)] {
+        fs::set_permissions(dir.path(), Permissions::from_mode(mode)).expect("chmod");
+        let refused = store.may_replace(&store.look().expect("look"));
+        assert_eq!(refused.is_err(), is_refused, "{mode:o}: {refused:?}");
+    }
+    // A root of fetch-rootfs is known by its record.
+    fs::remove_dir_all(&dest).expect("remove");
+    put(&store, "root");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("chmod");
+    store.may_replace(&store.look().expect("look")).expect("it is a root");
+}
+
+#[test]
 fn what_two_exchanges_bring_is_never_removed() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
@@ -126,7 +144,8 @@ fn what_two_exchanges_bring_is_never_removed() {
         // Another program made two directories and moved the new root away: the first
         // directory was exchanged, and the second is in its place.
         let new = store.new_root().expect("a directory");
-        fs::rename(store.cache().join(NEW), dir.path().join(format!("away-{number}"))).expect("move");
+        fs::rename(store.cache().join(NEW), dir.path().join(format!("away-{number}")))
+            .expect("move");
         for (place, name) in [(store.cache().join(NEW), "first"), (dest.clone(), "second")] {
             fs::create_dir(&place).expect("make");
             fs::write(place.join(name), "").expect("write");
@@ -189,11 +208,15 @@ fn only_archives_and_their_digests_are_kept() {
     let is_kept = |name: &str| matches!(kind(OsStr::new(name)), Some(Kind::Release));
     let name = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
     assert!(is_kept(name) && is_kept(&format!("{name}.sha512")));
-    for other in ["new-abc", ASIDE, "root-12", "root-1-2", "root-inode-1", &format!("{name}.part")] {
+    for other in ["new-abc", ASIDE, "root-12", "root-1-2", "root-inode-1", &format!("{name}.part")]
+    {
         assert!(!is_kept(other) && kind(OsStr::new(other)).is_some(), "{other}");
     }
     // Files with other names do not belong to fetch-rootfs.
-    for other in ["root-1-2-3", "root-inode", "root-x-1", "x", "_cacache", "x.tar.gz", ".part", "new-a/b", "left-", "root-"] {
+    for other in [
+        "root-1-2-3", "root-inode", "root-x-1", "x", "_cacache", "x.tar.gz", ".part", "new-a/b",
+        "left-", "root-",
+    ] {
         assert!(kind(OsStr::new(other)).is_none(), "{other}");
     }
 }
