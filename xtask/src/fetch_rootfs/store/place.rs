@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use common::is_trusted;
+use common::{is_trusted, others_can_rename_in};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -22,8 +22,9 @@ const LINKS: usize = 40;
 /// directory above the root, without symbolic links in its path, and the root's
 /// name in it.
 ///
-/// It goes from one open directory to the next. So no other user can lead it to
-/// another place by replacing a directory.
+/// It goes from one open directory to the next, and follows only links that no other
+/// user can have put there. So another user leads it to another place only by
+/// renaming directories before it starts.
 ///
 /// # Errors
 ///
@@ -81,6 +82,12 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
                 true => no_root("it is another user's symbolic link"),
                 false => no_root(&format!("{} is a symbolic link of another user", here.display())),
             });
+        }
+        if others_can_rename_in(&dir.metadata().with_context(doing)?) {
+            return Err(no_root(&format!(
+                "{} is a symbolic link, and other users can rename files in its directory",
+                here.display()
+            )));
         }
         links += 1;
         ensure!(links <= LINKS, "{}: {}", doing(), Errno::ELOOP.desc());
@@ -154,7 +161,8 @@ pub(crate) fn not_ours(errno: Errno) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -192,5 +200,12 @@ mod tests {
         assert!(real.join("a/new").is_dir() && !real.join("a/b/new").exists());
         assert!(found("round").is_err() && found("missing/..").is_err());
         assert!(!real.join("missing").exists());
+        // Another user can rename a link of this user, and give it any name.
+        for (mode, is_refused) in [(0o777, true), (0o1777, false), (0o755, false)] {
+            fs::set_permissions(&real, Permissions::from_mode(mode)).expect("chmod");
+            for dest in ["b", "abs/new"] {
+                assert_eq!(found(dest).is_err(), is_refused, "{dest} {mode:o}");
+            }
+        }
     }
 }
