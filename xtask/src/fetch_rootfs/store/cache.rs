@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::getuid;
 
 use super::place::not_ours;
@@ -55,6 +55,8 @@ pub(super) fn lock(above: &Folder, name: &OsStr, dest: &Path) -> Result<Folder> 
         let cache = private.with_context(|| {
             format!("use {}: it must be a directory that only this user can write to; remove it, or name another directory with --dest", path.display())
         })?;
+        // A user that can open the directory can lock it for ever.
+        fchmod(&cache, Mode::S_IRWXU).with_context(doing)?;
         match cache.dir().try_lock() {
             Err(TryLockError::WouldBlock) => {
                 note(&format!(

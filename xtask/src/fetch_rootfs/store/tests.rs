@@ -243,6 +243,8 @@ fn a_cache_is_known_by_its_marker() {
             fs::write(cache.join(name), "").expect("write");
         }
         drop(Store::open(&dest).expect("it is ours"));
+        let mode = fs::metadata(&cache).expect("look").mode();
+        assert_eq!(mode & 0o7777, 0o700, "another user could open it, and lock it for ever");
         assert!(cache.join(MARKER).exists() && !cache.join("new-1").exists());
         // fetch-rootfs does not remove a file that the user adds.
         fs::write(cache.join("mine"), "").expect("write");
