@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -34,13 +35,13 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
     let no_root = |why: &str| {
         anyhow!("put a root in {}: {why}; name another directory with --dest", dest.display())
     };
-    let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut left = VecDeque::from(names(&std::path::absolute(dest).with_context(doing)?));
     let mut path = PathBuf::from("/");
-    let mut above =
-        vec![File::from(openat(AT_FDCWD, "/", look, Mode::empty()).with_context(doing)?)];
+    let mut above = vec![open(AT_FDCWD, "/".as_ref()).with_context(doing)?];
     let mut links = 0;
-    let mut is_link = false;
+    // The number of names after the last symbolic link. If at least so many are left,
+    // the present name is from the target of the link.
+    let mut after_link = usize::MAX;
     while let (Some(name), Some(dir)) = (left.pop_front(), above.last()) {
         if name == ".." {
             path.pop();
@@ -48,9 +49,15 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
             continue;
         }
         let here = path.join(&name);
-        let found = match openat(dir, &*name, look, Mode::empty()) {
-            Err(Errno::ENOENT) if is_link => {
+        let found = match open(dir, &name) {
+            Err(Errno::ENOENT) if after_link == 0 => {
                 return Err(no_root("it is a symbolic link to a missing file"));
+            }
+            Err(Errno::ENOENT) if left.len() >= after_link => {
+                return Err(no_root(&format!(
+                    "a symbolic link leads to {}, which is missing",
+                    here.display()
+                )));
             }
             Err(Errno::ENOENT) if left.back().is_some_and(|last| last == "..") => {
                 return Err(no_root("the path does not end with a name"));
@@ -69,7 +76,7 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
                 left.push_front(name);
                 continue;
             }
-            found => File::from(found.with_context(doing)?),
+            found => found.with_context(doing)?,
         };
         let status = found.metadata().with_context(doing)?;
         if !status.is_symlink() {
@@ -91,7 +98,7 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
         }
         links += 1;
         ensure!(links <= LINKS, "{}: {}", doing(), Errno::ELOOP.desc());
-        is_link |= left.is_empty();
+        after_link = after_link.min(left.len());
         // By its descriptor: another link may have its name now.
         let target = PathBuf::from(readlinkat(&found, "").with_context(doing)?);
         if target.is_absolute() {
@@ -109,6 +116,18 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
     let name = path.file_name().unwrap_or_default().to_owned();
     path.pop();
     Ok((Folder::new(path, above), name))
+}
+
+/// Opens a directory, a symbolic link or a file, only to look at it and into it.
+fn open(at: impl AsFd, name: &OsStr) -> nix::Result<File> {
+    let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    // With O_DIRECTORY, the kernel mounts a file system that waits to be mounted,
+    // autofs(5).
+    let opened = match openat(&at, name, look | OFlag::O_DIRECTORY, Mode::empty()) {
+        Err(Errno::ENOTDIR | Errno::ELOOP) => openat(&at, name, look, Mode::empty()),
+        opened => opened,
+    };
+    opened.map(File::from)
 }
 
 /// The components of a path, without `/` and `.`.
@@ -199,7 +218,15 @@ mod tests {
         }
         assert!(real.join("a/new").is_dir() && !real.join("a/b/new").exists());
         assert!(found("round").is_err() && found("missing/..").is_err());
-        assert!(!real.join("missing").exists());
+        // A missing target of a link is not made.
+        for (link, target) in [("gone", "a/missing"), ("far", "gone/.")] {
+            symlink(target, real.join(link)).expect("link");
+            for dest in [link, &format!("{link}/new"), &format!("{link}/new/root")] {
+                let error = found(dest).expect_err(dest).to_string();
+                assert!(error.contains("missing"), "{error}");
+            }
+        }
+        assert!(!real.join("missing").exists() && !real.join("a/missing").exists());
         // Another user can rename a link of this user, and give it any name.
         for (mode, is_refused) in [(0o777, true), (0o1777, false), (0o755, false)] {
             fs::set_permissions(&real, Permissions::from_mode(mode)).expect("chmod");
