@@ -4,8 +4,7 @@
 pub(super) mod download;
 
 use std::fs::{self, File};
-use std::io::{self, Seek};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::releases::Release;
 use super::root::{PROGRAM_DIRS, Root};
 use super::unpack::{Limits, unpack_file};
 use crate::say::note;
-use download::Mirror;
+use download::{Mirror, Part};
 
 /// The maximum length of an archive, and of a digest file.
 const LONGEST_ARCHIVE: u64 = 1 << 30;
@@ -162,11 +161,12 @@ fn fetch(release: &Release, cache: &Folder, mirror: &Mirror<'_>) -> Result<(File
     let tell_after = if mirror.quiet { SLOW } else { Duration::ZERO };
     let file = save(&Root::Alpine(release.clone()), &wanted, cache, |file, path| {
         let doing = || format!("write {}", path.display());
-        let found = mirror.get(&url, LONGEST_ARCHIVE, tell_after, &mut |at, bytes| {
-            if at == 0 {
-                file.set_len(0).with_context(doing)?;
-            }
-            file.write_all_at(bytes, at).with_context(doing)
+        let found = mirror.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| {
+            let written = match part {
+                Part::Start => file.set_len(0).and_then(|()| file.rewind()),
+                Part::Bytes(bytes) => file.write_all(bytes),
+            };
+            written.with_context(doing)
         })?;
         ensure!(
             found,
@@ -191,11 +191,11 @@ fn mirrors_digest(release: &Release, mirror: &Mirror<'_>) -> Result<Digest> {
     for algorithm in Algorithm::ALL {
         let url = format!("{archive}{}", algorithm.suffix());
         let mut text = Vec::new();
-        let found = mirror.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |at, bytes| {
-            if at == 0 {
-                text.clear();
+        let found = mirror.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |part| {
+            match part {
+                Part::Start => text.clear(),
+                Part::Bytes(bytes) => text.extend_from_slice(bytes),
             }
-            text.extend_from_slice(bytes);
             Ok(())
         });
         if found? {

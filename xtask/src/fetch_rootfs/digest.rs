@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 use sha2::{Digest as Sha2, Sha256, Sha512};
 
@@ -71,7 +71,7 @@ impl Digest {
         found.filter(|digest| digest.algorithm == algorithm)
     }
 
-    /// The digest of an open file, from its position to its end.
+    /// The digest of a whole open file.
     pub(crate) fn of_file(file: &File, algorithm: Algorithm) -> io::Result<Digest> {
         let bytes = match algorithm {
             Algorithm::Sha256 => hash::<Sha256>(file)?,
@@ -88,6 +88,7 @@ impl fmt::Display for Digest {
 }
 
 fn hash<D: Sha2>(mut file: &File) -> io::Result<Vec<u8>> {
+    file.rewind()?;
     let mut hasher = D::new();
     let mut buffer = vec![0; 128 << 10];
     loop {

@@ -31,9 +31,15 @@ pub(crate) struct Mirror<'a> {
     pub(crate) quiet: bool,
 }
 
-/// Takes bytes of a file, and their position. Each try starts with position 0 and
-/// no bytes.
-pub(crate) type Sink<'a> = dyn FnMut(u64, &[u8]) -> Result<()> + 'a;
+/// A part of a download.
+pub(crate) enum Part<'a> {
+    /// The start of a try: the bytes of the last try do not count.
+    Start,
+    Bytes(&'a [u8]),
+}
+
+/// Takes the parts of a download, in order.
+pub(crate) type Sink<'a> = dyn FnMut(Part<'_>) -> Result<()> + 'a;
 
 /// At every try, the mirror did not answer, or broke off.
 #[derive(Debug)]
@@ -143,7 +149,7 @@ impl Mirror<'_> {
             let until = tell.map_or(due, |tell| tell.min(due));
             match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Answer { status: 200, length }) => {
-                    sink(0, &[])?;
+                    sink(Part::Start)?;
                     bar = progress(length);
                     (came, due) = (Some(0), Instant::now() + window);
                 }
@@ -157,7 +163,7 @@ impl Mirror<'_> {
                     });
                 }
                 Ok(Event::Bytes(bytes)) => {
-                    sink(length, &bytes)?;
+                    sink(Part::Bytes(&bytes))?;
                     length += bytes.len() as u64;
                     if length > longest {
                         let why = format!("it is longer than {longest} bytes");
