@@ -159,7 +159,7 @@ impl Args {
 /// When another root or directory is in the place, or no root can be made. The
 /// place then stays as it was.
 pub(crate) fn fetch(args: &Args) -> Result<String> {
-    place(args).map_err(explain)
+    fetch_and_put(args).map_err(explain)
 }
 
 /// The reason, if the error means that the mirror did not answer, or broke off at
@@ -186,7 +186,7 @@ pub(crate) fn usual_release() -> Result<Release> {
 const REMEDY: &str = "replace it with --force, or name another directory with --dest";
 
 /// Finds the place, decides, makes the root, and puts it in its place.
-fn place(args: &Args) -> Result<String> {
+fn fetch_and_put(args: &Args) -> Result<String> {
     let mirror = args.mirror()?;
     let (wanted, named) = args.wanted(&mirror)?;
     let dest = args.dest.clone().unwrap_or_else(|| common::workspace().join("rootfs"));

@@ -121,7 +121,8 @@ impl Archive {
     pub(crate) fn unpack(&mut self, root: &Folder) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;
-        let left_out = unpack_file(&self.file, root.dir(), Limits::GENEROUS).with_context(doing)?;
+        let left_out =
+            unpack_file(&self.file, root.as_file(), Limits::GENEROUS).with_context(doing)?;
         ensure!(
             has_programs(root),
             "{}: it has no program in any of {}; name the archive of a root",

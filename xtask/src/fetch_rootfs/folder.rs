@@ -45,7 +45,7 @@ impl Folder {
         Ok(Folder { path: self.join(name), dir })
     }
 
-    pub(crate) fn dir(&self) -> &File {
+    pub(crate) fn as_file(&self) -> &File {
         &self.dir
     }
 

@@ -51,7 +51,7 @@ const PROGRAMS: [&str; 80] = [
 ///
 /// When there is no shell, or a file cannot be copied.
 pub(crate) fn make(root: &Folder, which: FromHost) -> Result<(Root, String)> {
-    let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", root.dir().as_raw_fd()));
+    let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", root.as_file().as_raw_fd()));
     make_at(&by_descriptor, which).with_context(|| format!("make {}", root.path().display()))
 }
 

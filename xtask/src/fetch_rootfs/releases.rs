@@ -49,7 +49,6 @@ impl Release {
     ///
     /// When the version does not have Alpine's form, or Alpine does not have the
     /// architecture.
-    /// none of Alpine's.
     pub(crate) fn new(version: &str, arch: Option<&str>) -> Result<Release> {
         if !is_version(version) {
             bail!(

@@ -153,6 +153,7 @@ impl Store {
             Err(Errno::EINVAL | Errno::ENOSYS) => return self.replace_in_two_steps(seen),
             exchanged => exchanged.map_err(refused)?,
         }
+        // Now the old root has the name NEW.
         if self.is_what_was_seen(NEW, seen) { Ok(()) } else { Err(self.take_back(new)) }
     }
 
@@ -173,14 +174,14 @@ impl Store {
         let refused = |errno| self.refused(errno, seen);
         self.above.move_to(&self.name, &self.cache, ASIDE).map_err(refused)?;
         let put = if self.is_what_was_seen(ASIDE, seen) {
-            self.cache.move_to(NEW, &self.above, &self.name)
+            self.cache.move_to(NEW, &self.above, &self.name).map_err(refused)
         } else {
-            Err(Errno::EEXIST)
+            Err(changed())
         };
-        if let Err(errno) = put {
+        if let Err(error) = put {
             return Err(match self.cache.move_to(ASIDE, &self.above, &self.name) {
-                Ok(()) => refused(errno),
-                Err(_) => rescue(&self.cache, ASIDE, refused(errno)),
+                Ok(()) => error,
+                Err(_) => rescue(&self.cache, ASIDE, error),
             });
         }
         // From now on, no run puts it back.
@@ -202,8 +203,9 @@ impl Store {
         let (Ok(moved), Some(old)) = (self.cache.folder(name), &seen.dir) else {
             return false;
         };
-        let empty = seen.there != There::Nothing || moved.is_empty().unwrap_or(false);
-        empty && moved.is(old).unwrap_or(false)
+        // Another program can have filled the empty directory.
+        let is_filled = seen.there == There::Nothing && !moved.is_empty().unwrap_or(false);
+        !is_filled && moved.is(old).unwrap_or(false)
     }
 }
 
@@ -227,6 +229,7 @@ impl NewRoot<'_> {
     /// step, and removes the old directory.
     pub(crate) fn put(self, root: &Root, seen: &Seen) -> Result<()> {
         let store = self.store;
+        // The record names this directory, so it says nothing about the place yet.
         store.cache.write(&record_name(&self.dir)?, format!("{root}\n").as_bytes())?;
         let new = self.dir.path().display();
         let doing = || format!("put {new} in the place of {}", store.dest.display());

@@ -21,7 +21,7 @@ use std::iter::successors;
 use anyhow::{Context, Result, ensure};
 use tar::EntryType;
 
-use compressed::{Source, decompress};
+use compressed::{Input, decompress};
 use headers::{BLOCK, Extension, Pieces, c_string, extended};
 use tree::Unpacker;
 
@@ -62,7 +62,7 @@ pub(crate) fn unpack_file(archive: &File, root: &File, limits: Limits) -> Result
     unpack(BufReader::with_capacity(128 << 10, archive), root, limits)
 }
 
-fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> {
+fn unpack(archive: impl Input, root: &File, limits: Limits) -> Result<LeftOut> {
     let archive = Limited { inner: decompress(archive)?, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
     let mut unpacker = Unpacker::new(root, limits)?;
@@ -85,7 +85,7 @@ fn unpack(archive: impl Source, root: &File, limits: Limits) -> Result<LeftOut> 
                 let name = extension.take_name(&header);
                 let placed = of_entry.transpose().and_then(|pieces| {
                     extension.pieces = pieces;
-                    unpacker.place(&header, &name, extension, &mut data)
+                    unpacker.entry(&header, &name, extension, &mut data)
                 });
                 placed.with_context(|| format!("entry {}", short(&name)))?;
             }

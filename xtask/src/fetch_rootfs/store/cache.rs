@@ -51,25 +51,25 @@ pub(super) fn lock(above: &Folder, name: &OsStr, dest: &Path) -> Result<Folder> 
             Err(Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES) => None,
             opened => Some(opened.with_context(doing)?),
         };
-        let private = private.filter(|it| is_private(it.dir()));
+        let private = private.filter(|it| is_private(it.as_file()));
         let cache = private.with_context(|| {
             format!("use {}: it must be a directory that only this user can write to; remove it, or name another directory with --dest", path.display())
         })?;
         // A user that can open the directory can lock it for ever.
         fchmod(&cache, Mode::S_IRWXU).with_context(doing)?;
-        match cache.dir().try_lock() {
+        match cache.as_file().try_lock() {
             Err(TryLockError::WouldBlock) => {
                 note(&format!(
                     "waiting for another fetch-rootfs, which works on {}",
                     dest.display()
                 ));
-                cache.dir().lock().with_context(doing)?;
+                cache.as_file().lock().with_context(doing)?;
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
             Ok(()) => {}
         }
         // The lock of a removed directory does not count.
-        if cache.dir().metadata().with_context(doing)?.nlink() > 0 {
+        if cache.as_file().metadata().with_context(doing)?.nlink() > 0 {
             return Ok(cache);
         }
     }
@@ -106,8 +106,8 @@ impl Store {
     /// After a copy of both, renames the record for the copied root.
     fn adopt(&self) -> Result<()> {
         let names = self.cache.names()?;
-        let mut records = names.iter().filter_map(|name| name.to_str());
-        let mut records = records.by_ref().filter(|name| name.starts_with(RECORD));
+        let names = names.iter().filter_map(|name| name.to_str());
+        let mut records = names.filter(|name| name.starts_with(RECORD));
         let (Some(record), None) = (records.next(), records.next()) else {
             return Ok(());
         };
@@ -200,7 +200,8 @@ pub(super) fn are_ours(names: &[OsString]) -> bool {
     let marked = names
         .iter()
         .any(|name| name.to_str().and_then(|it| it.strip_suffix(".part")) == Some(MARKER));
-    kinds.is_empty() || kinds.iter().all(Option::is_some) && (marked || kinds.iter().any(lasts))
+    // Other programs have files with names such as `new-1`, too.
+    kinds.is_empty() || (kinds.iter().all(Option::is_some) && (marked || kinds.iter().any(lasts)))
 }
 
 /// Removes an entry of the cache. If a part of it cannot be removed, prints its

@@ -37,19 +37,20 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
     };
     let mut left = VecDeque::from(names(&std::path::absolute(dest).with_context(doing)?));
     let mut path = PathBuf::from("/");
-    let mut above = vec![open(AT_FDCWD, "/".as_ref()).with_context(doing)?];
+    // Every directory from `/` to `path`, open.
+    let mut open = vec![look_at(AT_FDCWD, "/".as_ref()).with_context(doing)?];
     let mut links = 0;
     // The number of names after the last symbolic link. If at least so many are left,
     // the present name is from the target of the link.
     let mut after_link = usize::MAX;
-    while let (Some(name), Some(dir)) = (left.pop_front(), above.last()) {
+    while let (Some(name), Some(dir)) = (left.pop_front(), open.last()) {
         if name == ".." {
             path.pop();
-            above.truncate(1.max(above.len() - 1));
+            open.truncate(1.max(open.len() - 1));
             continue;
         }
         let here = path.join(&name);
-        let found = match open(dir, &name) {
+        let found = match look_at(dir, &name) {
             Err(Errno::ENOENT) if after_link == 0 => {
                 return Err(no_root("it is a symbolic link to a missing file"));
             }
@@ -81,7 +82,7 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
         let status = found.metadata().with_context(doing)?;
         if !status.is_symlink() {
             path = here;
-            above.push(found);
+            open.push(found);
             continue;
         }
         if !is_trusted(status.uid()) {
@@ -103,23 +104,23 @@ pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
         let target = PathBuf::from(readlinkat(&found, "").with_context(doing)?);
         if target.is_absolute() {
             path = "/".into();
-            above.truncate(1);
+            open.truncate(1);
         }
         names(&target).into_iter().rev().for_each(|name| left.push_front(name));
     }
     if let Some(why) = reason_against(&path) {
         return Err(no_root(why));
     }
-    // The last open directory is the root itself, if it exists.
-    above.truncate(path.components().count() - 1);
-    let above = above.pop().with_context(doing)?;
+    // The last name is the root: its directory is open only if it exists.
+    open.truncate(path.components().count() - 1);
+    let above = open.pop().with_context(doing)?;
     let name = path.file_name().unwrap_or_default().to_owned();
     path.pop();
     Ok((Folder::new(path, above), name))
 }
 
 /// Opens a directory, a symbolic link or a file, only to look at it and into it.
-fn open(at: impl AsFd, name: &OsStr) -> nix::Result<File> {
+fn look_at(at: impl AsFd, name: &OsStr) -> nix::Result<File> {
     let look = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     // With O_DIRECTORY, the kernel mounts a file system that waits to be mounted,
     // autofs(5).

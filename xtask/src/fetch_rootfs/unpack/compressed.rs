@@ -16,12 +16,12 @@ const MEMORY: u32 = 64 << 20;
 const TOO_MUCH_MEMORY: &str = "it needs more than 64 MiB of memory to decompress; compress it again without --long or --ultra";
 
 /// The source of an archive. The first bytes are read twice.
-pub(super) trait Source: BufRead + Seek {}
-impl<S: BufRead + Seek> Source for S {}
+pub(super) trait Input: BufRead + Seek {}
+impl<S: BufRead + Seek> Input for S {}
 
 /// A complete part of a compressed file. gzip(1), xz(1) and zstd(1) read several
 /// parts in a row as a single file.
-enum Member<S: Source> {
+enum Member<S: Input> {
     Gzip(Box<GzDecoder<S>>),
     Xz(Box<XzReader<S>>),
     Zstd(Box<StreamingDecoder<S, FrameDecoder>>),
@@ -49,7 +49,7 @@ const OTHERS: [(&[u8], &str); 11] = [
 /// # Errors
 ///
 /// When it is empty, or begins like another kind of file.
-pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> anyhow::Result<Box<dyn Read + 'a>> {
+pub(super) fn decompress<'a>(mut source: impl Input + 'a) -> anyhow::Result<Box<dyn Read + 'a>> {
     let head = peek(&mut source)?;
     ensure!(!head.is_empty(), "it is empty");
     for (magic, what) in OTHERS {
@@ -64,7 +64,7 @@ pub(super) fn decompress<'a>(mut source: impl Source + 'a) -> anyhow::Result<Box
 }
 
 /// The next bytes, enough to recognize a file. They are then read again.
-fn peek(source: &mut impl Source) -> io::Result<Vec<u8>> {
+fn peek(source: &mut impl Input) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     source.by_ref().take(8).read_to_end(&mut head)?;
     source.seek_relative(-(head.len() as i64))?;
@@ -72,12 +72,12 @@ fn peek(source: &mut impl Source) -> io::Result<Vec<u8>> {
 }
 
 /// Reads all members of a compressed file, in order.
-struct Members<S: Source> {
+struct Members<S: Input> {
     /// The present member. None at the end of the file.
     member: Option<Member<S>>,
 }
 
-impl<S: Source> Read for Members<S> {
+impl<S: Input> Read for Members<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
             let n = member.read(buffer)?;
@@ -100,7 +100,7 @@ impl<S: Source> Read for Members<S> {
 }
 
 /// Skips the padding of tapes and block devices, as gzip(1) does.
-fn skip_zeros(source: &mut impl Source) -> io::Result<()> {
+fn skip_zeros(source: &mut impl Input) -> io::Result<()> {
     loop {
         let buffer = source.fill_buf()?;
         let zeros = buffer.iter().take_while(|&&byte| byte == 0).count();
@@ -112,7 +112,7 @@ fn skip_zeros(source: &mut impl Source) -> io::Result<()> {
     }
 }
 
-fn skip_frame<S: Source>(mut source: S) -> io::Result<S> {
+fn skip_frame<S: Input>(mut source: S) -> io::Result<S> {
     let mut head = [0; 8];
     source.read_exact(&mut head).map_err(damaged)?;
     let [.., a, b, c, d] = head;
@@ -124,7 +124,7 @@ fn skip_frame<S: Source>(mut source: S) -> io::Result<S> {
     Ok(source)
 }
 
-impl<S: Source> Member<S> {
+impl<S: Input> Member<S> {
     /// Begins the member with the first bytes `head`. Returns the source if `head`
     /// is not the beginning of a member.
     fn begin(head: &[u8], source: S) -> io::Result<Result<Member<S>, S>> {
@@ -167,7 +167,7 @@ impl<S: Source> Member<S> {
     }
 }
 
-impl<S: Source> Read for Member<S> {
+impl<S: Input> Read for Member<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = match self {
             Member::Gzip(decoder) => decoder.read(buffer),

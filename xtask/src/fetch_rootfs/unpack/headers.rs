@@ -223,14 +223,15 @@ impl Pieces {
     /// fill the last block.
     fn of_list(data: &mut Take<impl BufRead>, size: u64) -> Result<Pieces> {
         let start = data.limit();
-        let mut number = || {
+        let mut next_number = || {
             let mut line = Vec::new();
             data.by_ref().take(LONGEST_NUMBER).read_until(b'\n', &mut line)?;
             line.strip_suffix(b"\n").and_then(number).context(DAMAGED_SPARSE)
         };
-        let count = number()?;
+        let count = next_number()?;
         ensure!(count <= MOST_PIECES, DAMAGED_SPARSE);
-        let pieces = (0..count).map(|_| Ok((number()?, number()?))).collect::<Result<_>>()?;
+        let pieces =
+            (0..count).map(|_| Ok((next_number()?, next_number()?))).collect::<Result<_>>()?;
         let zeros = (start - data.limit()).wrapping_neg() % BLOCK;
         ensure!(io::copy(&mut data.by_ref().take(zeros), &mut io::sink())? == zeros, CUT_OFF);
         Ok(Pieces { pieces, size })

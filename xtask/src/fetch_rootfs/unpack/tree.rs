@@ -83,7 +83,7 @@ impl Unpacker {
     }
 
     /// Unpacks one entry.
-    pub(super) fn place(
+    pub(super) fn entry(
         &mut self,
         header: &Header,
         name: &[u8],
@@ -232,11 +232,11 @@ impl Unpacker {
         let same = below_root.zip(path).take_while(|(open, part)| open.name == **part).count();
         self.leave(1 + same)?;
         for (depth, &name) in path.iter().enumerate().skip(same) {
-            let above = &self.above()?.dir;
+            let above = &self.deepest()?.dir;
             let opened = match open::directory(above, name) {
                 Err(Errno::ENOENT) if make => {
                     self.count()?;
-                    let above = self.above()?;
+                    let above = self.deepest()?;
                     above.keep_time()?;
                     mkdirat(&above.dir, name, Mode::S_IRWXU)?;
                     let made = open::directory(&above.dir, name)?;
@@ -254,7 +254,7 @@ impl Unpacker {
             };
             self.open.push(Open { name: name.to_vec(), dir, modified: None });
         }
-        let there = self.above()?;
+        let there = self.deepest()?;
         if make {
             there.keep_time()?;
         }
@@ -262,7 +262,7 @@ impl Unpacker {
     }
 
     /// The last open directory.
-    fn above(&mut self) -> Result<&mut Open> {
+    fn deepest(&mut self) -> Result<&mut Open> {
         self.open.last_mut().context("find the root")
     }
 
