@@ -45,6 +45,18 @@ fn a_record_counts_only_for_this_directory_of_this_user() {
     let record = record_name(&store.above.folder("rootfs").expect("open")).expect("a name");
     let inode = fs::metadata(&dest).expect("look").ino();
     assert!(record.ends_with(&format!("-{inode}")) && store.cache().has(&record), "{record}");
+    // A former version knew the root and the cache by their time of birth only.
+    let former = |word: &str| match word.contains("inode-") {
+        // This file system stores no time of birth.
+        true => word.to_owned(),
+        false => word.rsplit_once('-').expect("an inode").0.to_owned(),
+    };
+    let cache = store.cache().path().to_owned();
+    fs::write(cache.join(MARKER), former(&store.cache().birth().expect("a birth"))).expect("write");
+    fs::rename(cache.join(&record), cache.join(former(&record))).expect("rename");
+    drop(store);
+    let store = Store::open(&dest).expect("open");
+    assert_eq!(there(&store), There::Root(Root::Archive("a".to_owned())));
     if !testkit::is_root() {
         testkit::skip("only root can give a directory to another user");
         return;
