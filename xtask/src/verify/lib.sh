@@ -252,7 +252,7 @@ case $1 in
 esac
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin
-for tool in awk timeout; do
+for tool in awk sha256sum timeout; do
     command -v $tool >/dev/null || {
         echo "$0: find $tool: it is not in PATH; install busybox" >&2
         exit 1

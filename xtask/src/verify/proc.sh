@@ -205,5 +205,5 @@ text() {
 
 # digest DIR: a checksum of everything in the directory.
 digest() {
-    (cd "$1" && find . -exec ls -dln {} + && find . -type f -exec cksum {} +) 2>/dev/null | sort | cksum
+    (cd "$1" && find . -exec ls -dln {} + && find . -type f -exec sha256sum {} +) 2>/dev/null | sort | sha256sum
 }
