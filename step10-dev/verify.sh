@@ -24,6 +24,8 @@ new is 'ls /dev shows only the usual names'          'console fd full null ptmx 
 new is '/dev/null stays a device'                    'device'         "$(ask 'echo x >/dev/null; test -c /dev/null && echo device')"
 new is '/dev/zero, /dev/urandom and /dev/full work'  '3 3 full'       "$(ask 'for name in zero urandom; do head -c 3 /dev/$name | wc -c; done; echo x 2>&- >/dev/full || echo full' | joined)"
 new so is 'a command in the background works'        '0'              "$(ask 'sh -c "sleep 0 & wait \$!; echo \$?" 2>&-')"
+page 'What the kernel did'
+is "root inside cannot change a device of the host"  'refused'        "$(ask 'chmod 666 /dev/full 2>&- || echo refused')"
 page 'The new code'
 new is '/dev/fd/1 is standard output'                'written'        "$(ask 'sh -c "echo written >/dev/fd/1"')"
 new is '/dev/shm and /tmp are in memory, mode 1777'  'tmpfs 1777 tmpfs 1777' "$(

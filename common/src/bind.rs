@@ -33,6 +33,12 @@ impl Bind {
         Bind { host: path.into(), inside: path.into(), read_only: false }
     }
 
+    /// As [`Bind::same`], but read-only. A device still takes what a process writes to it,
+    /// but its owner, mode and times stay as they are.
+    pub fn read_only(path: &str) -> Bind {
+        Bind { read_only: true, ..Bind::same(path) }
+    }
+
     /// Reads `HOST:INSIDE[:ro]`. In a path `\:` stands for `:`, and `\\` for `\`.
     pub(crate) fn parse(word: &OsStr) -> Result<Bind> {
         let mut fields = vec![Vec::new()];

@@ -132,7 +132,7 @@ fn mount_dev(rootfs: &Path) -> Result<()> {
     mount_new(rootfs, "tmpfs", "/tmp", MsFlags::MS_NODEV, "mode=1777")?;
     mount_new(rootfs, "sysfs", "/sys", data | MsFlags::MS_RDONLY, "")?;
     mount_new(rootfs, "cgroup2", "/sys/fs/cgroup", data | MsFlags::MS_RDONLY, "")?;
-    mount_binds(rootfs, &DEVICES.map(Bind::same))?;
+    mount_binds(rootfs, &DEVICES.map(Bind::read_only))?;
     mount_binds(rootfs, common::console().as_slice())?;
     common::link_in(rootfs, "/dev/ptmx", "pts/ptmx")?;
     common::link_in(rootfs, "/dev/fd", "/proc/self/fd")?;
@@ -157,7 +157,7 @@ fn mount_binds(rootfs: &Path, binds: &[Bind]) -> Result<()> {
 /// Makes files that change the host read-only, and hides files that describe it.
 fn protect_host() -> Result<()> {
     for path in READ_ONLY.into_iter().filter(|path| Path::new(path).exists()) {
-        mount_binds(Path::new("/"), &[Bind { read_only: true, ..Bind::same(path) }])?;
+        mount_binds(Path::new("/"), &[Bind::read_only(path)])?;
     }
     for path in HIDDEN.into_iter().filter(|path| Path::new(path).exists()) {
         if Path::new(path).is_dir() {
