@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use testkit::{
     STEPS, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, workspace,
 };
@@ -83,8 +81,8 @@ fn a_save_is_checked_again() {
     until("press Ctrl-C to stop");
     fs::write(&main, todo).expect("write");
     until("now fails:  ");
-    let watch_id = Pid::from_raw(i32::try_from(watch.id()).expect("a process ID"));
-    kill(watch_id, Signal::SIGINT).expect("it runs");
+    // A caller in the background can ignore SIGINT, and xtask with it.
+    watch.kill().expect("it runs");
     watch.wait().expect("wait for xtask");
 }
 
