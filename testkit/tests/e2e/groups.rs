@@ -38,13 +38,15 @@ fn with_limit() -> Command {
 }
 
 #[test]
-fn two_hundred_at_once_leave_no_group() {
+fn many_at_once_leave_no_group() {
     if !containers_work() || !limits_work() {
         return;
     }
     let token = token();
-    let mut children: Vec<Child> = (0..200).map(|_| waiting(&token)).collect();
-    wait_until("two hundred commands", || groups(&token).len() == children.len());
+    // A container has a key, and an ordinary user 200; keyrings(7). Other tests run, too.
+    let number = if is_root() { 200 } else { 150 };
+    let mut children: Vec<Child> = (0..number).map(|_| waiting(&token)).collect();
+    wait_until("all commands", || groups(&token).len() == children.len());
     let mut groups = groups(&token);
     groups.sort();
     groups.dedup();
