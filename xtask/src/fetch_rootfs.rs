@@ -146,6 +146,7 @@ impl Args {
             version: version.is_some(),
             arch: arch.is_some(),
             mirror: self.mirror.is_some(),
+            or_host: self.or_from_host,
         };
         Ok((wanted, None))
     }
@@ -203,12 +204,6 @@ fn fetch_and_put(args: &Args) -> Result<String> {
         }
         Plan::Put(source) => {
             store.may_replace(&seen)?;
-            let source = match source {
-                Source::Release(release) if args.or_from_host => {
-                    Source::ReleaseOrHost(release, FromHost::Any)
-                }
-                source => source,
-            };
             let new = store.new_root()?;
             let (root, how) = make(source, named, new.dir(), store.cache(), &mirror)?;
             new.put(&root, &seen)?;

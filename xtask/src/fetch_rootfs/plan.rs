@@ -16,6 +16,8 @@ pub(crate) enum Wanted {
         version: bool,
         arch: bool,
         mirror: bool,
+        /// Whether the programs of this machine also do, if the mirror does not answer.
+        or_host: bool,
     },
     /// The root in the named archive.
     Archive(Root),
@@ -77,6 +79,9 @@ impl Wanted {
 
     fn source(&self) -> Source {
         match self {
+            Wanted::Release { release, or_host: true, .. } => {
+                Source::ReleaseOrHost(release.clone(), FromHost::Any)
+            }
             Wanted::Release { release, .. } => Source::Release(release.clone()),
             Wanted::Archive(_) => Source::Named,
             Wanted::Host(which) => Source::Host(*which),
@@ -86,7 +91,7 @@ impl Wanted {
     /// The source for `--force`. Without options, it is the same root again: a
     /// release by its name, else a root from the same source.
     fn in_place_of(&self, there: &Root) -> Source {
-        let Wanted::Release { release, version: false, arch: false, mirror } = self else {
+        let Wanted::Release { release, version: false, arch: false, mirror, .. } = self else {
             return self.source();
         };
         match there {
@@ -110,11 +115,12 @@ mod tests {
     }
 
     /// A wanted release. The letters `v`, `a` and `m` say that the options name a
-    /// version, an architecture or a mirror.
+    /// version, an architecture or a mirror, and `h` that the host's programs do.
     fn wanted(version: &str, arch: &str, named: &str) -> Wanted {
-        let [version_named, arch_named, mirror] = ["v", "a", "m"].map(|it| named.contains(it));
+        let [version_named, arch_named, mirror, or_host] =
+            ["v", "a", "m", "h"].map(|it| named.contains(it));
         let release = release(version, arch);
-        Wanted::Release { release, version: version_named, arch: arch_named, mirror }
+        Wanted::Release { release, version: version_named, arch: arch_named, mirror, or_host }
     }
 
     #[test]
@@ -138,6 +144,12 @@ mod tests {
                 There::Nothing,
                 put(Source::Release(default())),
                 put(Source::Release(default())),
+            ),
+            (
+                wanted("3.15.4", "x86_64", "h"),
+                There::Nothing,
+                put(Source::ReleaseOrHost(default(), any)),
+                put(Source::ReleaseOrHost(default(), any)),
             ),
             (Wanted::Archive(archive()), There::Nothing, put(Source::Named), put(Source::Named)),
             (Wanted::Host(any), There::Nothing, put(Source::Host(any)), put(Source::Host(any))),
