@@ -93,13 +93,13 @@ impl Group {
         // The file is missing if no group here has the controller.
         let events = text(self.path.join("memory.events")).unwrap_or_default();
         let count = |name| events.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-        // If the host runs out of memory, only the second counts.
-        let why = match (count("oom "), count("oom_kill ")) {
+        let (at_limit, killed) = (count("oom "), count("oom_kill "));
+        // If the host runs out of memory, only `killed` counts.
+        let why = match (at_limit, killed) {
             (_, "0") => return,
             ("0", _) => "the host ran out of memory",
             _ => "the container reached its limit on memory; raise --memory",
         };
-        let killed = count("oom_kill ");
         note(&format!("the kernel killed {killed} processes of the container: {why}"));
     }
 

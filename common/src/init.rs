@@ -43,13 +43,13 @@ pub struct Run {
 /// with the status of the error.
 ///
 /// The caller of this function is process 1, and the command can see it in `/proc/1`.
-/// So this function first closes the runner's descriptors, overwrites the caller's environment except
-/// TERM, and leaves the caller's session keyring.
+/// So this function first closes the runner's descriptors, overwrites the caller's
+/// environment except TERM, and leaves the caller's session keyring.
 ///
-/// The container must not trace this process, change its memory or follow its
-/// links in `/proc/1`. Otherwise the command could cancel the request of process
-/// 1 to die with the runner. See
-/// PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in ptrace(2).
+/// The container must not trace this process, change its memory or follow its links in
+/// `/proc/1`. Otherwise the command could cancel the request of process 1 to die with
+/// the runner. See PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in
+/// ptrace(2).
 ///
 /// # Errors
 ///

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use nix::errno::Errno;
-
 use nix::unistd::getuid;
 
 use super::{Call, Row, always};
