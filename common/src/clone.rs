@@ -19,6 +19,7 @@ use nix::unistd::{Pid, setsid};
 
 use crate::doing::Doing;
 use crate::error::report;
+use crate::inherit::leave_keyring;
 use crate::runner::Child;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
@@ -33,6 +34,8 @@ use crate::{Exit, host, init, signals};
 /// Otherwise it leads a new session. So a signal to the caller's group reaches only
 /// the runner, and the command gets it once, from the runner. And `kill 0` in the
 /// container does not reach the caller.
+///
+/// In a user namespace of its own, the child has a session keyring of its own, too.
 ///
 /// Call it only in a process with one thread, as the runner is. The child has
 /// none of the other threads. If another thread held a lock of the allocator, the
@@ -62,6 +65,9 @@ pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Res
             match &terminal {
                 Some(terminal) => terminal.lead(),
                 None => drop(setsid().context("begin a session")?),
+            }
+            if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+                leave_keyring()?;
             }
             init::keep(theirs);
             work()

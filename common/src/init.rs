@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getpgid, getpgrp};
 use crate::bind::NO_PROC;
 use crate::clone::{raw_clone, work_and_exit};
 use crate::doing::Doing;
-use crate::inherit::{close_all_but, leave_keyring, wipe_environment};
+use crate::inherit::{close_all_but, wipe_environment};
 use crate::signals::{self, Signals};
 use crate::wait::{ANY, Waited, poll_on, wait_for};
 use crate::{Exit, host, scratch};
@@ -43,8 +43,8 @@ pub struct Run {
 /// with the status of the error.
 ///
 /// The caller of this function is process 1, and the command can see it in `/proc/1`.
-/// So this function first closes the runner's descriptors, overwrites the caller's
-/// environment except TERM, and leaves the caller's session keyring.
+/// So this function first closes the runner's descriptors, and overwrites the caller's
+/// environment except TERM.
 ///
 /// The container must not trace this process, change its memory or follow its links in
 /// `/proc/1`. Otherwise the command could cancel the request of process 1 to die with
@@ -62,7 +62,6 @@ pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {NO_PROC}");
     close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
-    leave_keyring()?;
     // Root inside cannot override this: the program was executed in the caller's
     // user namespace, where root inside has no capability.
     set_dumpable(false).context("keep the command from tracing process 1")?;
