@@ -50,6 +50,7 @@ enum Call {
     WriteGroup,
     MakeCgroupNamespace,
     DropCapabilities,
+    SetFilter,
     Print,
     /// In a row: any action. In a failure: an unknown action.
     Any,
@@ -82,6 +83,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("drop ", Call::DropCapabilities),
     ("set the capabilities", Call::DropCapabilities),
     ("set no_new_privs", Call::DropCapabilities),
+    ("set the seccomp filter", Call::SetFilter),
 ];
 
 /// A failed call, with all that the error says about it.
@@ -148,6 +150,14 @@ const ROWS: &[Row] = &[
         seen: always,
         remedy: "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities",
     },
+    Row {
+        call: Call::SetFilter,
+        errno: Errno::EINVAL,
+        seen: always,
+        remedy: "this kernel has likely no seccomp filters; start a kernel with CONFIG_SECCOMP_FILTER",
+    },
+    Row { call: Call::SetFilter, errno: Errno::ENOSYS, seen: always, remedy: clone::SECCOMP },
+    Row { call: Call::SetFilter, errno: Errno::EPERM, seen: always, remedy: clone::SECCOMP },
     Row {
         call: Call::Print,
         errno: Errno::ENOSPC,

@@ -60,7 +60,7 @@ pub(super) const ROWS: &[Row] = &[
 
 const CHROOT: &str = "this process is in a chroot, and the kernel makes no user namespace there; start it outside of the chroot";
 const LIMIT: &str = "this host has reached a limit on namespaces; as root: sysctl user.max_user_namespaces=10000, and the same for the other user.max_*_namespaces";
-const SECCOMP: &str = "a seccomp filter, as in a Docker container, likely refuses this; start that container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
+pub(super) const SECCOMP: &str = "a seccomp filter, as in a Docker container, likely refuses this; start that container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
 const PROCESSES: &str =
     "this user has reached a limit on processes; raise ulimit -u, or pids.max of the control group";
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";

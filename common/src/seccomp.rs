@@ -1,0 +1,34 @@
+//! Filters on system calls; seccomp(2).
+
+use libc::{sock_filter, sock_fprog};
+use nix::errno::Errno;
+
+/// The number of kexec_file_load(2), which libc does not have for musl on AArch64.
+pub const SYS_KEXEC_FILE_LOAD: libc::c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
+
+/// Makes the kernel run `filter` before each system call of this process and of its later
+/// children. Nothing removes a filter.
+///
+/// # Errors
+///
+/// EINVAL when the filter is empty or longer than 4096 instructions, when an instruction
+/// is wrong, or when the kernel has no filters. EACCES when this process has neither
+/// no_new_privs nor CAP_SYS_ADMIN.
+pub fn set_filter(filter: &[sock_filter]) -> nix::Result<()> {
+    // A filter that is too long for the structure is too long for the kernel.
+    let len = u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
+    let program = sock_fprog { len, filter: filter.as_ptr().cast_mut() };
+    const NO_FLAGS: libc::c_long = 0;
+    #[allow(unsafe_code, reason = "nix has no seccomp(2)")]
+    // SAFETY: `program` describes the slice, which lives longer than the call. The kernel
+    // copies it, and does not write to it.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            NO_FLAGS,
+            &raw const program,
+        )
+    };
+    Errno::result(set).map(drop)
+}
