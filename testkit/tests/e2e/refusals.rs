@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::errno::Errno;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -360,6 +361,25 @@ fn a_filter_that_knows_no_new_calls_is_named() {
             );
             refused(&filtered(&[filter], command), "step10-dev", call, "", why);
         }
+    }
+}
+
+/// A filter can refuse further filters, too.
+#[test]
+fn a_filter_that_allows_no_filter_is_named() {
+    if !containers_work() {
+        return;
+    }
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        let Some(filter) = filter(&[(libc::SYS_seccomp, Vec::new())], errno) else { return };
+        let mut command = step("step13-seccomp");
+        command.arg("true");
+        let output = filtered(std::slice::from_ref(&filter), command);
+        let why = &SECCOMP.replace("Operation not permitted", Errno::from_raw(errno).desc());
+        refused(&output, "step13-seccomp", "seccomp(2)", "set the seccomp filter", why);
+        let mut doctor = Command::new(bin("xtask"));
+        doctor.arg("doctor");
+        diagnosed(&filtered(&[filter], doctor), "seccomp(2)", why);
     }
 }
 
