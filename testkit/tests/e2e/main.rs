@@ -8,6 +8,7 @@
 mod all;
 mod bad_input;
 mod caller;
+mod calls;
 mod groups;
 mod left;
 mod places;
