@@ -21,22 +21,22 @@ pub(super) const PEERS: [Peer; 4] = [
     Peer {
         program: "bwrap",
         package: "bubblewrap",
-        remark: "no overlay; pivot_root(2), a cgroup namespace, parts of proc read-only, loopback up",
+        remark: "no overlay, no filter, no /sys; all capabilities dropped",
     },
     Peer {
         program: "unshare",
         package: "util-linux",
-        remark: "no overlay; the command is process 1 itself",
+        remark: "no overlay, no /dev; the command is process 1 itself, with every capability",
     },
     Peer {
         program: "crun",
         package: "crun",
-        remark: "no overlay; an OCI bundle, pivot_root(2), devices",
+        remark: "no overlay, no filter, no /sys; an OCI bundle",
     },
     Peer {
         program: "runc",
         package: "runc",
-        remark: "no overlay; an OCI bundle, pivot_root(2), devices, as root control groups; in Go",
+        remark: "no overlay, no filter, no /sys; an OCI bundle, as root control groups; in Go",
     },
 ];
 
@@ -58,7 +58,9 @@ pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Cont
         };
         let command = match name {
             "bwrap" => {
-                format!("bwrap --unshare-all --bind {root} / --proc /proc {program} --version")
+                format!(
+                    "bwrap --unshare-all --bind {root} / --dev /dev --proc /proc --tmpfs /tmp --cap-drop ALL {program} --version"
+                )
             }
             "unshare" => format!(
                 "unshare -Ur --mount --uts --ipc --net --pid --fork --root={root} --mount-proc {program} --version"
@@ -87,13 +89,24 @@ fn version(name: &str) -> Option<String> {
     Some(text.lines().next()?.split(' ').next_back()?.to_owned())
 }
 
-/// The container of the last lesson, but without the overlay, as the OCI runtime
-/// specification describes it.
+/// The container of the last lesson, but without its overlay, /sys and filter, as the
+/// OCI runtime specification describes it.
 fn oci_config(root: &Path, program: &Path) -> Value {
     let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let namespaces = ["pid", "network", "ipc", "uts", "user", "mount"];
     let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
     let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+    let kept = ["CHOWN", "DAC_OVERRIDE", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"];
+    let kept: Vec<_> = kept.iter().map(|name| format!("CAP_{name}")).collect();
+    let mounts = [
+        ("/proc", "proc"),
+        ("/dev", "tmpfs"),
+        ("/dev/pts", "devpts"),
+        ("/dev/shm", "tmpfs"),
+        ("/tmp", "tmpfs"),
+    ];
+    let mounts =
+        mounts.map(|(at, kind)| json!({ "destination": at, "type": kind, "source": kind }));
     json!({
         "ociVersion": "1.0.2",
         "root": { "path": root },
@@ -102,12 +115,16 @@ fn oci_config(root: &Path, program: &Path) -> Value {
             "args": [program, "--version"],
             "env": ["PATH=/bin"],
             "user": { "uid": 0, "gid": 0 },
+            "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
+            "noNewPrivileges": true,
         },
-        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "mounts": mounts,
         "linux": {
             "namespaces": namespaces,
             "uidMappings": map(uid),
             "gidMappings": map(gid),
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
         },
     })
 }
