@@ -150,14 +150,15 @@ const ROWS: &[Row] = &[
         seen: always,
         remedy: "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities",
     },
+    Row { call: Call::SetFilter, errno: Errno::EPERM, seen: always, remedy: clone::SECCOMP },
     Row {
         call: Call::SetFilter,
-        errno: Errno::EINVAL,
-        seen: always,
-        remedy: "this kernel has likely no seccomp filters; start a kernel with CONFIG_SECCOMP_FILTER",
+        errno: Errno::ENOSYS,
+        seen: |_| host::is_filtered(),
+        remedy: clone::SECCOMP,
     },
-    Row { call: Call::SetFilter, errno: Errno::ENOSYS, seen: always, remedy: clone::SECCOMP },
-    Row { call: Call::SetFilter, errno: Errno::EPERM, seen: always, remedy: clone::SECCOMP },
+    Row { call: Call::SetFilter, errno: Errno::ENOSYS, seen: always, remedy: NO_FILTERS },
+    Row { call: Call::SetFilter, errno: Errno::EINVAL, seen: always, remedy: NO_FILTERS },
     Row {
         call: Call::Print,
         errno: Errno::ENOSPC,
@@ -187,6 +188,8 @@ const ROWS: &[Row] = &[
 
 const APPARMOR: &str = "this host's AppArmor gives no capabilities in a new user namespace; use the profile of docs/hosts.md, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
 const PROFILE: &str = "an AppArmor profile confines this program, and likely refuses this; start it outside of the profile that /proc/self/attr/current names, or in Docker with --security-opt apparmor=unconfined";
+const NO_FILTERS: &str =
+    "this kernel likely has no seccomp filters; start a kernel with CONFIG_SECCOMP_FILTER";
 const SELINUX: &str =
     "a security module, likely SELinux, refuses this; log in as an unconfined user";
 pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely not a root; fetch a root with `cargo xtask fetch-rootfs --force`, or name another directory";
