@@ -99,10 +99,10 @@ impl Ladder {
             && self.rung(10, "a /sys to read", mount_and_unmount("sysfs", merged))
             && self.rung(10, "a bind that is read-only", bind_read_only(merged))
             && self.rung(11, "groups of its own", cgroup_namespace(merged))
+            && self.rung(13, "a filter on system calls", filter_calls())
             && self.rung(9, "no way back to the old root", leave_old_root(merged))
             && self.rung(6, "a root of its own", change_root())
             && self.rung(12, "capabilities given up for good", drop_capabilities())
-            && self.rung(13, "a filter on system calls", filter_calls())
     }
 
     /// Prints whether a rung held, and returns it.
