@@ -2,12 +2,15 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::prctl::get_dumpable;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, execv};
@@ -65,6 +68,10 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
         let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
             continue;
         };
+        if way_out(&path).is_some() {
+            failure = (Errno::ELOOP, Some(path));
+            break;
+        }
         // `execv` returns only on failure.
         let errno = execv(&file, command).err().unwrap_or(Errno::UnknownErrno);
         match errno {
@@ -120,13 +127,16 @@ fn not_found(name: &CStr) -> String {
 /// The line for a file that cannot be executed.
 fn cannot_execute(path: &Path, errno: Errno) -> String {
     let shown = path.display();
+    if let (Errno::ELOOP, Some(why)) = (errno, way_out(path)) {
+        return format!("execute {shown}: {why}");
+    }
     let why = match errno {
         Errno::EACCES if path.is_dir() => "it is a directory".to_owned(),
         Errno::EACCES if path.exists() && !path.is_file() => "it is not a regular file".to_owned(),
         Errno::EACCES if is_noexec(path) => {
             "its file system is mounted noexec; move it to another file system".to_owned()
         }
-        Errno::EACCES if access(path, AccessFlags::X_OK).is_err() => {
+        Errno::EACCES if !is_executable(path) => {
             "Permission denied; this user cannot execute it; make it executable with chmod +x"
                 .to_owned()
         }
@@ -155,6 +165,50 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
         _ => errno.desc().to_owned(),
     };
     format!("execute {shown}: {why}")
+}
+
+/// The reason not to execute a file in a root of its own: `/proc/self/exe` leads to it, or
+/// to the interpreter of a script.
+///
+/// This link leads out of the root, to the program of the step. If the step executed its
+/// own program in the container, the container could open that file, and change its mode;
+/// CVE-2019-5736. "Magic links" in symlink(7), openat2(2).
+fn way_out(path: &Path) -> Option<&'static str> {
+    /// The interpreter of a script may be a script, and so on; execve(2).
+    const DEPTH: usize = 5;
+    // Only `fork` makes a process non-dumpable, after the last change of the root.
+    if get_dumpable() != Ok(false) {
+        return None;
+    }
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let mut file = path.to_owned();
+    for _ in 0..=DEPTH {
+        // The error for links in a circle is the same, but they lead to no file.
+        if matches!(openat2(AT_FDCWD, &file, how), Err(Errno::ELOOP)) && file.exists() {
+            return Some(
+                "a link of /proc leads to it or to its interpreter, maybe out of the root; use the file itself",
+            );
+        }
+        match open::regular(&file) {
+            Ok(opened) => match Program::of(&opened) {
+                Some(Program::Script(interpreter)) => file = interpreter,
+                _ => return None,
+            },
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && is_executable(&file) => {
+                return Some(
+                    "this user cannot read it or its interpreter, and a #! line could lead out of the root; make it readable with chmod +r",
+                );
+            }
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+fn is_executable(path: &Path) -> bool {
+    access(path, AccessFlags::X_OK).is_ok()
 }
 
 /// Whether the file system of a file is mounted noexec.

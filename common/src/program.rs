@@ -31,8 +31,10 @@ impl Program {
         let len = read(&mut head, 0)?;
         let head = &head[..len];
         if let Some(line) = head.strip_prefix(b"#!") {
-            let line = line.split(|&b| b == b'\n').next()?.trim_ascii_start();
-            let word = line.split(|b| matches!(b, b' ' | b'\t')).next()?;
+            // As the kernel does: other blanks belong to the name.
+            let line = line.split(|&b| b == b'\n').next()?;
+            let start = line.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(line.len());
+            let word = line[start..].split(|b| matches!(b, b' ' | b'\t' | 0)).next()?;
             return Some(Program::Script(path(word)));
         }
         let exact = |len: u64, at: u64| {
@@ -95,6 +97,7 @@ mod tests {
         assert_eq!(named(b"#!/bin/bash\necho"), "/bin/bash");
         assert_eq!(named(b"#! /usr/bin/env -S sh\n"), "/usr/bin/env");
         assert_eq!(named(b"#!/bin/x"), "/bin/x");
+        assert_eq!(named(b"#! \t\x0c/bin/x\0y\n"), "\x0c/bin/x");
         assert_eq!(named(b"#!"), "");
         assert_eq!(named(b"#!\n/bin/sh"), "");
         assert_eq!(named(b"echo"), "None");
