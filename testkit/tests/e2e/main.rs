@@ -9,6 +9,7 @@ mod all;
 mod bad_input;
 mod caller;
 mod calls;
+mod escapes;
 mod groups;
 mod left;
 mod places;
