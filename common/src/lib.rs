@@ -54,7 +54,7 @@ pub use program::Program;
 pub use remove::{remove_tree, remove_tree_in};
 pub use runner::Child;
 pub use scratch::Scratch;
-pub use seccomp::{AUDIT_ARCH, SYS_KEXEC_FILE_LOAD, set_filter};
+pub use seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter};
 pub use signals::end_on_closed_pipe;
 pub use step::{Args, Step, named_rootfs};
 pub use trust::{is_trusted, others_can_rename_in};

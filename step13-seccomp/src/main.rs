@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::Capabilities;
-use common::{AUDIT_ARCH, SYS_KEXEC_FILE_LOAD};
 use common::{Args, Bind, Exit, Scratch};
 use common::{Group, Limits};
+use common::{SYS_KEXEC_FILE_LOAD, audit_arch};
 use libc::{BPF_ABS, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, c_int, c_long, seccomp_data, sock_filter};
 use nix::mount::{MntFlags, umount2};
@@ -259,10 +259,10 @@ fn drop_capabilities(kept: Capabilities) -> Result<()> {
 /// Makes the kernel run a BPF program before each system call of this process and of its
 /// children. The program reads `seccomp_data`, and answers; seccomp(2).
 fn filter_calls() -> Result<()> {
+    const HERE: u32 = audit_arch();
     let (arch, nr) = (offset_of!(seccomp_data, arch), offset_of!(seccomp_data, nr));
     // A program of another architecture has other numbers for the calls.
-    let mut filter = vec![load(arch), jump(BPF_JEQ, AUDIT_ARCH, 1, 0), refuse(libc::ENOSYS)];
-    filter.push(load(nr));
+    let mut filter = vec![load(arch), jump(BPF_JEQ, HERE, 1, 0), refuse(libc::ENOSYS), load(nr)];
     // Calls that are newer than this table, and those of x32.
     filter.extend([jump(BPF_JGT, libc::SYS_mseal as u32, 0, 1), refuse(libc::ENOSYS)]);
     // Its flags are in memory, which no filter can read. After ENOSYS, programs use clone.
