@@ -29,7 +29,7 @@ threads = [threading.Thread(target=subprocess.run, args=([\"true\"],)) for _ in 
         ("git", versions, &host),
         ("strace", tracer, &host),
         ("perl", "perl -e 'exit !(fork // die) || wait == -1'", &host),
-        ("tar", "cd /etc; tar -cf /tmp/it.tar passwd; cd /tmp; tar -xf it.tar", &host),
+        ("tar", "cd /etc; tar -cf /tmp/it.tar passwd; cd /tmp; tar -xof it.tar", &host),
         ("apk", "apk info 2>/dev/null", &[]),
     ] {
         let mut command = step(STEP);
