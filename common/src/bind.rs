@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 
 use crate::host;
@@ -121,28 +121,22 @@ fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
     // The name of the result is a path in /proc.
     ensure!(host::has_proc(), "{}: {NO_PROC}", doing());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = fcntl::open(rootfs, flags, Mode::empty());
+    let root = openat(AT_FDCWD, rootfs, flags, Mode::empty());
     let root = root.with_context(|| format!("open the root {}", rootfs.display()))?;
-    let place = match open_in(&root, path) {
-        Err(Errno::ENOENT) => make_all(&root, path, directory).with_context(doing)?,
-        opened => {
-            opened.map_err(|errno| refused(errno, "openat2(2)", "5.6")).with_context(doing)?
-        }
-    };
-    let place = Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place };
-    match (directory, fs::metadata(&place.name).with_context(doing)?.is_dir()) {
+    let place = File::from(open_or_make(&root, path, directory).with_context(doing)?);
+    match (directory, place.metadata().with_context(doing)?.is_dir()) {
         (true, false) => bail!("{}: a file is there, but a directory is needed", doing()),
         (false, true) => bail!("{}: a directory is there, but a file is needed", doing()),
         _ => {}
     }
-    Ok(place)
+    Ok(Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place })
 }
 
 /// A place in the root, as an open descriptor: no process can replace the place
 /// before the mount. Its path is `/proc/self/fd/N`, proc_pid_fd(5).
 pub struct Place {
     name: String,
-    _open: OwnedFd,
+    _open: File,
 }
 
 impl NixPath for Place {
@@ -187,24 +181,15 @@ fn refused(errno: Errno, call: &str, since: &str) -> Error {
     }
 }
 
-/// Makes the missing parts of a path below `root`, and opens it.
-fn make_all(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
-    let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
-    let mut names = names.peekable();
-    let mut way = PathBuf::from("/");
-    let mut above = open_in(root, &way)?;
-    while let Some(name) = names.next() {
-        way.push(name);
-        above = match open_in(root, &way) {
-            Err(Errno::ENOENT) => {
-                let name = Path::new(name.as_os_str());
-                make(&above, name, directory || names.peek().is_some())?;
-                open_in(root, &way)?
-            }
-            opened => opened?,
-        };
+/// Opens a path below `root`, and makes its missing parts.
+fn open_or_make(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
+    match (open_in(root, path), path.parent(), path.file_name()) {
+        (Err(Errno::ENOENT), Some(parent), Some(name)) => {
+            make(&open_or_make(root, parent, true)?, Path::new(name), directory)?;
+            Ok(open_in(root, path)?)
+        }
+        (opened, ..) => opened.map_err(|errno| refused(errno, "openat2(2)", "5.6")),
     }
-    Ok(above)
 }
 
 /// Makes an empty file or directory as a place for a mount.

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{env, fs, io};
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, chroot, fchdir};
@@ -56,7 +56,7 @@ pub(crate) fn is_nowhere() -> bool {
 /// Whether `/proc` is a mounted proc, and not a symbolic link.
 pub(crate) fn has_proc() -> bool {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let found = open("/proc", flags, Mode::empty()).and_then(|proc| fstatfs(&proc));
+    let found = openat(AT_FDCWD, "/proc", flags, Mode::empty()).and_then(|proc| fstatfs(&proc));
     found.is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
