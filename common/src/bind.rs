@@ -72,17 +72,17 @@ impl Bind {
         Ok(bind)
     }
 
-    /// The place for it in the root `rootfs`: a directory for a directory, else a
-    /// file. Makes a missing place. See [`directory_in`].
+    /// The place for it in a root: a directory for a directory, else a file. Makes a
+    /// missing place. See [`Root::directory`].
     ///
     /// # Errors
     ///
     /// When the host has no such file, or the place is a file and not a directory, or
     /// a directory and not a file.
-    pub fn target(&self, rootfs: &Path) -> Result<Place> {
+    pub fn target(&self, root: &Root) -> Result<Place> {
         let host = &self.host;
         let found = fs::metadata(host).with_context(|| format!("bind {}", host.display()))?;
-        place(rootfs, &self.inside, found.is_dir())
+        root.place(&self.inside, found.is_dir())
     }
 }
 
@@ -92,44 +92,57 @@ impl fmt::Display for Bind {
     }
 }
 
-/// A directory in the root `rootfs`, as a place for a mount. Makes a missing
-/// directory.
-///
-/// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT.
-///
-/// # Errors
-///
-/// When the directory cannot be made, or the place is not a directory.
-pub fn directory_in(rootfs: &Path, path: &str) -> Result<Place> {
-    place(rootfs, Path::new(path), true)
-}
+/// The root of a container, as an open directory: no process can replace it.
+pub struct Root(OwnedFd);
 
-/// Makes a symbolic link to `target` in the root `rootfs`, in a directory from
-/// [`directory_in`]; symlink(2).
-///
-/// # Errors
-///
-/// When the link cannot be made, or a file already has its name.
-pub fn link_in(rootfs: &Path, link: &str, target: &str) -> Result<()> {
-    let (above, name) = link.rsplit_once('/').unwrap_or(("", link));
-    let made = symlink(target, Path::new(&directory_in(rootfs, above)?.name).join(name));
-    made.with_context(|| format!("make the link {link} to {target}"))
-}
-
-fn place(rootfs: &Path, path: &Path, directory: bool) -> Result<Place> {
-    let doing = || format!("open {} in the root", path.display());
-    // The name of the result is a path in /proc.
-    ensure!(host::has_proc(), "{}: {NO_PROC}", doing());
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = openat(AT_FDCWD, rootfs, flags, Mode::empty());
-    let root = root.with_context(|| format!("open the root {}", rootfs.display()))?;
-    let place = File::from(open_or_make(&root, path, directory).with_context(doing)?);
-    match (directory, place.metadata().with_context(doing)?.is_dir()) {
-        (true, false) => bail!("{}: a file is there, but a directory is needed", doing()),
-        (false, true) => bail!("{}: a directory is there, but a file is needed", doing()),
-        _ => {}
+impl Root {
+    /// Opens a root.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a directory, or no proc is mounted on `/proc`: the name of a
+    /// [`Place`] is a path there.
+    pub fn open(rootfs: impl AsRef<Path>) -> Result<Root> {
+        let rootfs = rootfs.as_ref();
+        let doing = || format!("open the root {}", rootfs.display());
+        ensure!(host::has_proc(), "{}: {NO_PROC}", doing());
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        openat(AT_FDCWD, rootfs, flags, Mode::empty()).map(Root).with_context(doing)
     }
-    Ok(Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place })
+
+    /// A directory in the root, as a place for a mount. Makes a missing directory.
+    ///
+    /// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made, or the place is not a directory.
+    pub fn directory(&self, path: &str) -> Result<Place> {
+        self.place(Path::new(path), true)
+    }
+
+    /// Makes a symbolic link to `target`, in a directory from [`Root::directory`];
+    /// symlink(2).
+    ///
+    /// # Errors
+    ///
+    /// When the link cannot be made, or a file already has its name.
+    pub fn link(&self, link: &str, target: &str) -> Result<()> {
+        let (above, name) = link.rsplit_once('/').unwrap_or(("", link));
+        let made = symlink(target, Path::new(&self.directory(above)?.name).join(name));
+        made.with_context(|| format!("make the link {link} to {target}"))
+    }
+
+    fn place(&self, path: &Path, directory: bool) -> Result<Place> {
+        let doing = || format!("open {} in the root", path.display());
+        let place = File::from(open_or_make(&self.0, path, directory).with_context(doing)?);
+        match (directory, place.metadata().with_context(doing)?.is_dir()) {
+            (true, false) => bail!("{}: a file is there, but a directory is needed", doing()),
+            (false, true) => bail!("{}: a directory is there, but a file is needed", doing()),
+            _ => {}
+        }
+        Ok(Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place })
+    }
 }
 
 /// A place in the root, as an open descriptor: no process can replace the place

@@ -38,7 +38,7 @@ mod trust;
 mod wait;
 mod workspace;
 
-pub use bind::{Bind, Place, directory_in, link_in, set_read_only};
+pub use bind::{Bind, Place, Root, set_read_only};
 pub use capabilities::{Capabilities, Capability, drop_bounding, set_capabilities};
 pub use clone::clone;
 pub use console::{console, use_console};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use common::{Capabilities, Exit, Group, Scratch};
+use common::{Capabilities, Exit, Group, Root, Scratch};
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
@@ -200,10 +200,10 @@ fn cgroup_namespace(merged: &Path) -> Result<()> {
 
 /// Binds the lower directory that the overlay shows over itself.
 fn bind_read_only(merged: &Path) -> Result<()> {
-    let place = common::directory_in(merged, "/dir")?;
+    let place = Root::open(merged)?.directory("/dir")?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(&merged.join("dir")), &place, NONE, flags, NONE).context("bind a directory")?;
-    common::set_read_only(&common::directory_in(merged, "/dir")?)
+    common::set_read_only(&Root::open(merged)?.directory("/dir")?)
 }
 
 /// Makes a lower layer, and mounts an overlay on it.
