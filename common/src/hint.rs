@@ -50,6 +50,7 @@ enum Call {
     WriteGroup,
     MakeCgroupNamespace,
     DropCapabilities,
+    ConnectNetwork,
     SetFilter,
     Print,
     /// In a row: any action. In a failure: an unknown action.
@@ -83,6 +84,10 @@ const LESSONS: &[(&str, Call)] = &[
     ("drop ", Call::DropCapabilities),
     ("set the capabilities", Call::DropCapabilities),
     ("set no_new_privs", Call::DropCapabilities),
+    ("open a socket", Call::ConnectNetwork),
+    ("get the flags of lo", Call::ConnectNetwork),
+    ("set the flags of lo", Call::ConnectNetwork),
+    ("set route_localnet of the bridge", Call::ConnectNetwork),
     ("set the seccomp filter", Call::SetFilter),
 ];
 
@@ -159,6 +164,18 @@ const ROWS: &[Row] = &[
     },
     Row { call: Call::SetFilter, errno: Errno::ENOSYS, seen: always, remedy: NO_FILTERS },
     Row { call: Call::SetFilter, errno: Errno::EINVAL, seen: always, remedy: NO_FILTERS },
+    Row {
+        call: Call::ConnectNetwork,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "this needs CAP_NET_ADMIN in the new network; bring lo up before you give up capabilities",
+    },
+    Row {
+        call: Call::ConnectNetwork,
+        errno: Errno::EROFS,
+        seen: always,
+        remedy: "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta",
+    },
     Row {
         call: Call::Print,
         errno: Errno::ENOSPC,

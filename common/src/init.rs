@@ -1,7 +1,7 @@
 //! The child as process 1 of the container, from lesson 6 on. It forks the process
 //! that becomes the command, passes signals to it, and reaps orphans.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
@@ -30,6 +30,27 @@ pub(crate) const ENDED: u8 = 0x80;
 pub(crate) fn keep(line: UnixStream) {
     // The first and only value: a process calls `clone` once.
     let _ = LINE.set(line);
+}
+
+/// The bytes of a meeting: no number of a signal.
+pub(crate) const READY: u8 = 0;
+
+/// Waits in the child until the runner has connected it: see [`Child::meet`].
+///
+/// [`Child::meet`]: crate::Child::meet
+///
+/// # Errors
+///
+/// When the socket to the runner fails.
+pub fn wait_for_runner() -> Result<()> {
+    let Some(mut line) = LINE.get() else { return Ok(()) };
+    let doing = "wait for the runner";
+    line.write_all(&[READY]).context(doing)?;
+    // Without a byte, the runner is being killed, and this process with it.
+    if line.read(&mut [0]).context(doing)? == 0 {
+        work_and_exit(|| Ok(Exit::SETUP));
+    }
+    Ok(())
 }
 
 /// The process that becomes the command: a child of process 1.

@@ -2,18 +2,19 @@
 //! signals to it, and lends it the terminal.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
 use libc::c_int;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::Exit;
-use crate::init::ENDED;
+use crate::init::{ENDED, READY};
 use crate::signals::{self, Received, Signals};
 use crate::terminal::Terminal;
 use crate::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
@@ -36,7 +37,7 @@ struct Runner {
     line: UnixStream,
     /// The child's end. The runner keeps it open: otherwise poll(2) would report a
     /// hang-up when the child of lessons 1 to 5 executes the command.
-    _their_line: UnixStream,
+    their_line: Option<UnixStream>,
     /// Whether the runner has sent SIGHUP to a command that waits for the terminal.
     hung_up: bool,
     /// The signal that ended the command, as the child reports it.
@@ -57,12 +58,39 @@ impl Child {
             pid,
             terminal,
             line,
-            _their_line: their_line,
+            their_line: Some(their_line),
             hung_up: false,
             told_end: None,
             interrupt: None,
         };
         Child { runner, signals }
+    }
+
+    /// Waits for the child at [`wait_for_runner`], does `work` with its ID, and lets it go
+    /// on. If the child has ended before, does nothing: [`Child::wait`] returns its status.
+    /// If `work` fails, the child does not go on: this kills it.
+    ///
+    /// [`wait_for_runner`]: crate::wait_for_runner
+    ///
+    /// # Errors
+    ///
+    /// When `work` fails.
+    pub fn meet<T>(&mut self, work: impl FnOnce(Pid) -> Result<T>) -> Result<Option<T>> {
+        let runner = &mut self.runner;
+        // The child of these lessons stays, and without this end the runner sees its end.
+        runner.their_line = None;
+        if runner.line.read(&mut [0]).context("wait for the child")? == 0 {
+            return Ok(None);
+        }
+        let worked = work(runner.pid);
+        if worked.is_err() {
+            signals::send(runner.pid, libc::SIGKILL);
+            let _ = runner.wait(&mut self.signals);
+        } else {
+            // An error means that a signal has ended the child.
+            let _ = send(runner.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
+        }
+        worked.map(Some)
     }
 
     /// Waits in the runner until the child ends, and returns its status.

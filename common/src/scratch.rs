@@ -1,6 +1,7 @@
 //! The directories that an overlay writes to.
 
 mod dir;
+mod entry;
 mod home;
 
 use std::fs::{self, File};
@@ -19,6 +20,7 @@ use crate::doing::Doing;
 use crate::open::text;
 use crate::{note, remove_tree};
 use dir::Dir;
+pub use entry::Entry;
 use home::{Home, home};
 
 /// A locked directory with `upper`, `work` and `merged` in it. Two overlays must

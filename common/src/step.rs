@@ -16,9 +16,12 @@ use crate::doing::Doing;
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::overlay::warn_of_owner;
-use crate::{Bind, Exit, Limits, Scratch, inherit, limits, workspace};
+use crate::{Bind, Exit, Limits, Network, Port, Scratch, Subnet, inherit, limits, workspace};
 
-use self::options::{BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, Opt, PIDS, ROOTFS, SCRATCH};
+use self::options::{
+    BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, NETWORK, Opt, PIDS, PUBLISH, ROOTFS, SCRATCH,
+    SUBNET,
+};
 
 /// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
 pub fn named_rootfs() -> Option<PathBuf> {
@@ -67,6 +70,11 @@ pub struct Args {
     /// What `--memory`, `--pids` and `--cpus` allow.
     pub limits: Limits,
     changes: Changes,
+    /// What `--network` asks for.
+    pub network: Network,
+    subnet: Option<Subnet>,
+    /// Each `--publish`, in order.
+    pub ports: Vec<Port>,
 }
 
 impl Step {
@@ -102,6 +110,14 @@ impl Step {
     #[must_use]
     pub fn takes_capabilities(mut self) -> Step {
         self.options.extend([&CAP_ADD, &CAP_DROP]);
+        self
+    }
+
+    /// Lets the step take `--network KIND`, `--subnet ADDRESS/BITS`, and several times
+    /// `--publish [ADDRESS:]HOST:CONTAINER[/udp]`.
+    #[must_use]
+    pub fn takes_network(mut self) -> Step {
+        self.options.extend([&NETWORK, &SUBNET, &PUBLISH]);
         self
     }
 
@@ -177,6 +193,9 @@ impl Step {
                 "--pids" => args.limits.pids = Some(limits::parse_pids(&value)?),
                 "--cpus" => args.limits.cpu = Some(limits::parse_cpus(&value)?),
                 "--cap-add" | "--cap-drop" => args.changes.read(option.name, &value)?,
+                "--network" => args.network = Network::parse(&value)?,
+                "--subnet" => args.subnet = Some(Subnet::parse(&value)?),
+                "--publish" => args.ports.push(Port::parse(&value)?),
                 // The last option: --scratch.
                 _ => args.scratch = Some(value.into()),
             }
@@ -185,9 +204,17 @@ impl Step {
             args.rootfs.is_none() || args.lower.is_empty(),
             "--lower replaces --rootfs: name the root as the last --lower"
         );
+        anyhow::ensure!(
+            args.subnet.is_none() || args.network == Network::Bridge,
+            "--subnet needs --network bridge"
+        );
+        anyhow::ensure!(
+            args.ports.is_empty() || args.network != Network::None,
+            "--publish needs --network pasta or --network bridge"
+        );
         let command = command.context("the command is missing")?;
         args.command = words([command].into_iter().chain(left).collect())?;
-        Ok(Parsed::Start(args))
+        Ok(Parsed::Start(Box::new(args)))
     }
 }
 
@@ -200,7 +227,7 @@ fn print(text: &str) -> Exit {
 }
 
 enum Parsed {
-    Start(Args),
+    Start(Box<Args>),
     Help,
     Version,
 }
@@ -224,6 +251,11 @@ impl Args {
             warn_of_owner(layer);
         }
         layers
+    }
+
+    /// The addresses of containers on the bridge: `--subnet`, or a default.
+    pub fn subnet(&self) -> Subnet {
+        self.subnet.unwrap_or_default()
     }
 
     /// The capabilities that root inside keeps: those in `usual`, as `--cap-add` and
@@ -267,7 +299,7 @@ mod tests {
 
     fn run(words: &[&str]) -> Args {
         match parse(words).expect("a good command line") {
-            Parsed::Start(args) => args,
+            Parsed::Start(args) => *args,
             _ => panic!("{words:?} runs nothing"),
         }
     }

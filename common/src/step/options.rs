@@ -53,3 +53,18 @@ pub(super) const CAP_DROP: Opt = Opt {
     value: "NAME",
     help: "take this capability from root inside, or ALL; repeat it for more",
 };
+pub(super) const NETWORK: Opt = Opt {
+    name: "--network",
+    value: "KIND",
+    help: "none, bridge (for root) or pasta: how the container is connected [default: none]",
+};
+pub(super) const SUBNET: Opt = Opt {
+    name: "--subnet",
+    value: "ADDRESS/BITS",
+    help: "the addresses of containers on the bridge [default: 10.219.0.0/16]",
+};
+pub(super) const PUBLISH: Opt = Opt {
+    name: "--publish",
+    value: "[ADDRESS:]HOST:CONTAINER[/udp]",
+    help: "a port of the host that leads to one of the container; repeat it for more",
+};

@@ -1,0 +1,77 @@
+//! Names in the scratch directory that belong to a network.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf, absolute};
+use std::process;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::unistd::{Pid, UnlinkatFlags, symlinkat, unlinkat};
+
+use super::Scratch;
+
+/// A link or a socket in the scratch directory. It is removed when this is dropped.
+pub struct Entry {
+    path: PathBuf,
+    dir: File,
+    name: &'static str,
+}
+
+impl Scratch {
+    /// Makes a link to the network namespace of `child`.
+    ///
+    /// pasta(1) ends when this name is removed. It does not see the end of a namespace in
+    /// `/proc`. If a runner is killed, a later one removes the scratch directory.
+    ///
+    /// # Errors
+    ///
+    /// When the link cannot be made.
+    pub fn link_network(&self, child: Pid) -> Result<Entry> {
+        let path = self.dir.name.join("netns");
+        let doing = || format!("make the link {}", path.display());
+        let entry = self.entry("netns", absolute(&path).with_context(doing)?)?;
+        let target = format!("/proc/{child}/ns/net");
+        symlinkat(target.as_str(), &entry.dir, entry.name).with_context(doing)?;
+        Ok(entry)
+    }
+
+    /// A name for a socket. The path is short, because unix(7) allows 107 bytes.
+    ///
+    /// # Errors
+    ///
+    /// When a socket of that name cannot be removed.
+    pub fn socket(&self) -> Result<Entry> {
+        let (runner, dir) = (process::id(), self.dir.file.as_raw_fd());
+        self.entry("socket", format!("/proc/{runner}/fd/{dir}/socket").into())
+    }
+
+    /// In a named directory, a killed runner may have left the name.
+    fn entry(&self, name: &'static str, path: PathBuf) -> Result<Entry> {
+        let doing = || format!("make {}", path.display());
+        let dir = self.dir.file.try_clone().with_context(doing)?;
+        remove(&dir, name).with_context(doing)?;
+        Ok(Entry { path, dir, name })
+    }
+}
+
+fn remove(dir: &File, name: &str) -> nix::Result<()> {
+    match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        removed => removed,
+    }
+}
+
+impl Entry {
+    /// Its path, for another program.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // Another process may have removed a named directory.
+        let _ = remove(&self.dir, self.name);
+    }
+}

@@ -1,0 +1,92 @@
+//! Runs slirp4netns(1), and tells it the published ports.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::error::printable;
+use crate::network::Port;
+use crate::tool::{start, with_remedy};
+
+/// A running slirp4netns. It ends when this is dropped, or when the runner ends.
+pub struct Slirp {
+    process: Child,
+}
+
+impl Slirp {
+    /// Starts it, and waits until the network is ready. It must read its end from
+    /// standard input, and write to standard output when it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When it ends instead, with its message.
+    pub fn start(command: &mut Command) -> Result<Slirp> {
+        let doing = "start slirp4netns";
+        // A pipe would have to be read as long as it runs.
+        let said = memfd_create("slirp4netns", MFdFlags::MFD_CLOEXEC).context(doing)?;
+        let mut said = File::from(said);
+        let errors = said.try_clone().context(doing)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        let mut slirp = Slirp { process: start(command)? };
+        let mut ready = [0];
+        let out = slirp.process.stdout.as_mut().context(doing)?;
+        if out.read(&mut ready).context(doing)? == 0 {
+            let mut text = String::new();
+            said.rewind().and_then(|()| said.read_to_string(&mut text)).context(doing)?;
+            let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it ended");
+            anyhow::bail!("{doing}: {}", with_remedy(last.trim()));
+        }
+        Ok(slirp)
+    }
+
+    /// Publishes a port, by a request to the socket that `--api-socket` names.
+    ///
+    /// # Errors
+    ///
+    /// When slirp4netns refuses the port.
+    pub fn publish(&mut self, socket: &Path, port: &Port) -> Result<()> {
+        let doing = || format!("publish {port} with slirp4netns");
+        let Port { address, host, inside, protocol } = port;
+        let request = format!(
+            r#"{{"execute": "add_hostfwd", "arguments": {{"proto": "{protocol}",
+            "host_addr": "{address}", "host_port": {host}, "guest_port": {inside}}}}}"#
+        );
+        let mut line = loop {
+            // It makes the socket a moment after it is ready.
+            match UnixStream::connect(socket) {
+                Err(error) if is_early(&error) && self.process.try_wait()?.is_none() => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                connected => break connected.with_context(doing)?,
+            }
+        };
+        line.write_all(request.as_bytes()).with_context(doing)?;
+        line.shutdown(Shutdown::Write).with_context(doing)?;
+        let mut answer = String::new();
+        line.take(4096).read_to_string(&mut answer).with_context(doing)?;
+        ensure!(answer.contains("\"return\""), "{}: {}", doing(), printable(answer.trim()));
+        Ok(())
+    }
+}
+
+/// Whether a socket may still be on its way.
+fn is_early(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+}
+
+impl Drop for Slirp {
+    fn drop(&mut self) {
+        // It sees the end of its standard input, and ends.
+        drop(self.process.stdin.take());
+        // An error means that it had ended, and the runner has reaped it.
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,167 @@
+//! Runs tools of the host, such as ip(8), and reports their failures.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::{ErrorKind, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Error, Result, anyhow};
+
+use crate::error::printable;
+
+/// The tools that are not on every host, and their packages.
+pub const PACKAGES: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
+    ("pasta", "passt"),
+    ("slirp4netns", "slirp4netns"),
+];
+
+/// Runs a tool, writes `input` to it, and returns its output.
+///
+/// # Errors
+///
+/// When the tool is missing, with the name of its package. When it fails, with its words
+/// and its message.
+pub fn run(tool: &mut Command, input: &str) -> Result<String> {
+    let output = start(tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()))
+        .and_then(|mut started| {
+            if let Some(mut line) = started.stdin.take() {
+                // A tool that has ended says why.
+                let _ = line.write_all(input.as_bytes());
+            }
+            started.wait_with_output().with_context(|| words(tool))
+        })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(failure(tool, input, &output))
+}
+
+/// Starts a tool. The terminal's keys do not reach it. std gives it no blocked signal.
+///
+/// # Errors
+///
+/// When it cannot be executed.
+pub(crate) fn start(tool: &mut Command) -> Result<std::process::Child> {
+    tool.env("PATH", path()).env("LC_ALL", "C").process_group(0);
+    tool.spawn().map_err(|error| {
+        let name = tool.get_program();
+        let package = PACKAGES.iter().find(|(known, _)| *known == name);
+        match (error.kind(), package) {
+            (ErrorKind::NotFound, Some((_, package))) => {
+                anyhow!("{} is missing; install the package {package}", name.display())
+            }
+            _ => Error::from(error).context(words(tool)),
+        }
+    })
+}
+
+/// Whether a tool is installed.
+pub fn has_tool(name: &str) -> bool {
+    env::split_paths(&path()).any(|dir| dir.join(name).is_file())
+}
+
+/// The caller's PATH, and the directories of root's programs, which it may lack.
+fn path() -> OsString {
+    let callers = env::var_os("PATH").unwrap_or_default();
+    let dirs = env::split_paths(&callers).filter(|dir| dir.is_absolute());
+    let dirs = dirs.chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
+    // It fails for a directory with a colon: no entry of PATH has one.
+    env::join_paths(dirs).unwrap_or_default()
+}
+
+/// The words of a command, as in a shell.
+fn words(tool: &Command) -> String {
+    let words: Vec<&OsStr> = [tool.get_program()].into_iter().chain(tool.get_args()).collect();
+    words.iter().map(|word| word.display().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// The words of the tool, or of the line in its input, and its message.
+fn failure(tool: &Command, input: &str, output: &Output) -> Error {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let mut said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // ip(8) ends with the number of the line.
+    let number = said.last().and_then(|line| line.strip_prefix("Command failed -:"));
+    let line = number.and_then(|number| input.lines().nth(number.parse::<usize>().ok()? - 1));
+    let doing = match line {
+        Some(line) => {
+            said.pop();
+            format!("{} {}", tool.get_program().display(), line.trim())
+        }
+        None => words(tool),
+    };
+    // nft(8) repeats the line, and underlines a part of it. pasta(1) also writes to a system
+    // log, which may be missing.
+    said.retain(|line| line.bytes().any(|byte| !matches!(byte, b'^' | b'~' | b' ')));
+    said.retain(|line| !line.ends_with(" bytes to syslog"));
+    let said = if said.is_empty() { output.status.to_string() } else { said.join(" ") };
+    anyhow!("{doing}: {}", with_remedy(&said))
+}
+
+/// The message of a tool, and the remedy if it is known.
+pub(crate) fn with_remedy(said: &str) -> String {
+    let remedy = REMEDIES.iter().find(|(words, _)| words.iter().any(|part| said.contains(part)));
+    let remedy = remedy.map(|(_, remedy)| format!("; {remedy}")).unwrap_or_default();
+    printable(said) + &remedy
+}
+
+/// Parts of messages, and remedies.
+const REMEDIES: [(&[&str], &str); 3] = [
+    (
+        &["Failed to open tun socket", "/dev/net/tun"],
+        "this user cannot open /dev/net/tun; as root: modprobe tun; chmod 666 /dev/net/tun",
+    ),
+    (
+        &["Operation not permitted"],
+        "this root may not change the network, as in a Docker container; start that container with --cap-add NET_ADMIN, or use --network pasta",
+    ),
+    (
+        &["Unknown device type", "Operation not supported", "Protocol not supported"],
+        "this kernel likely has not loaded a module; as root: modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(script: &str, input: &str) -> String {
+        let ran = run(Command::new("sh").args(["-c", script]), input);
+        ran.map_or_else(|error| error.to_string(), |out| format!("no error: {out}"))
+    }
+
+    #[test]
+    fn a_failure_is_one_line_with_the_words_and_the_message() {
+        assert_eq!(said("cat", "a\nb"), "no error: a\nb");
+        assert_eq!(said("echo no >&2; exit 3", ""), "sh -c echo no >&2; exit 3: no");
+        assert_eq!(said("exit 3", ""), "sh -c exit 3: exit status: 3");
+        assert!(said("kill -9 $$", "").ends_with(": signal: 9 (SIGKILL)"));
+        let ip = "cat >&2; echo bad; echo Command failed -:2 >&2; exit 1";
+        assert_eq!(said(ip, "one\n  two\n"), "sh two: one two");
+        let nft =
+            "echo 'Error: no'; echo 'a b'; echo '  ^^~^'; echo 'Failed to send 3 bytes to syslog'";
+        assert!(said(&format!("{{ {nft}; }} >&2; exit 1"), "").ends_with(": Error: no a b"));
+        assert!(said("printf 'a\\033b\\n' >&2; exit 1", "").ends_with(": a\\u{1b}b"));
+    }
+
+    /// A tool that reads nothing does not end the runner.
+    #[test]
+    fn input_that_a_tool_does_not_read_is_no_error() {
+        assert_eq!(said("exec <&-", &"x".repeat(1 << 20)), "no error: ");
+    }
+
+    #[test]
+    fn a_missing_tool_has_a_package() {
+        assert!(has_tool("sh") && !has_tool("no such tool"));
+        for (name, package) in PACKAGES {
+            let error = start(Command::new(name).env_clear().current_dir("/proc/none"));
+            // Not found, because the directory is missing.
+            let said = error.map(drop).expect_err(name).to_string();
+            assert_eq!(said, format!("{name} is missing; install the package {package}"));
+        }
+    }
+}
