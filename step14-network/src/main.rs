@@ -1,0 +1,434 @@
+//! Lesson 14: a container with a network.
+
+use std::any::Any;
+use std::fs;
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common::Capabilities;
+use common::SYS_KEXEC_FILE_LOAD;
+use common::{Args, Bind, Exit, Scratch};
+use common::{Group, Limits};
+use common::{Network, PASTA_DNS, Port, Seat, Slirp};
+use libc::{BPF_ABS, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, c_int, c_long, seccomp_data, sock_filter};
+use nix::mount::{MntFlags, umount2};
+use nix::mount::{MsFlags, mount};
+use nix::net::if_::InterfaceFlags;
+use nix::sched::CloneFlags;
+use nix::sched::unshare;
+use nix::sys::prctl::set_no_new_privs;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::unistd::Pid;
+use nix::unistd::{Gid, Uid, getgid, getuid};
+use nix::unistd::{chdir, pivot_root};
+
+const NONE: Option<&str> = None;
+
+/// Devices that programs expect. A user namespace cannot make any, so they are the host's.
+const DEVICES: [&str; 6] =
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+/// Files that change the host, and files that describe it.
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const HIDDEN: [&str; 10] = [
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
+];
+/// Capabilities that programs expect root to have.
+const KEPT: [&str; 14] = [
+    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP",
+    "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+];
+/// System calls that no container needs: mounts and namespaces; keys; programs in the kernel;
+/// memory of other processes; modules and other kernels; the host's clock, swap, disks and log;
+/// files by number.
+const REFUSED: [c_long; 42] = {
+    use libc::*;
+    [
+        SYS_mount, SYS_umount2, SYS_mount_setattr, SYS_move_mount, SYS_open_tree, SYS_fsopen,
+        SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_pivot_root, SYS_setns, SYS_add_key,
+        SYS_request_key, SYS_keyctl, SYS_bpf, SYS_perf_event_open, SYS_io_uring_setup,
+        SYS_io_uring_enter, SYS_io_uring_register, SYS_userfaultfd, SYS_process_vm_readv,
+        SYS_process_vm_writev, SYS_pidfd_getfd, SYS_kcmp, SYS_init_module, SYS_finit_module,
+        SYS_delete_module, SYS_kexec_load, SYS_KEXEC_FILE_LOAD, SYS_reboot, SYS_settimeofday,
+        SYS_clock_settime, SYS_adjtimex, SYS_clock_adjtime, SYS_swapon, SYS_swapoff, SYS_quotactl,
+        SYS_quotactl_fd, SYS_acct, SYS_syslog, SYS_name_to_handle_at, SYS_open_by_handle_at,
+    ]
+};
+/// System calls that no container needs with this bit (JSET) or value (JEQ) in an argument,
+/// which is counted from 0.
+const REFUSED_WITH: [(c_long, usize, u32, u32); 6] = {
+    use libc::*;
+    [
+        (SYS_clone, 0, BPF_JSET, CLONE_NEWUSER as u32),
+        (SYS_unshare, 0, BPF_JSET, CLONE_NEWUSER as u32),
+        (SYS_ioctl, 1, BPF_JEQ, TIOCSTI as u32),
+        (SYS_ioctl, 1, BPF_JEQ, TIOCLINUX as u32),
+        (SYS_socket, 0, BPF_JEQ, AF_VSOCK as u32),
+        (SYS_socket, 0, BPF_JEQ, AF_ALG as u32),
+    ]
+};
+/// This architecture in seccomp(2): AUDIT_ARCH_X86_64 or AUDIT_ARCH_AARCH64.
+const HERE: u32 = if cfg!(target_arch = "x86_64") {
+    0xc000_003e
+} else if cfg!(target_arch = "aarch64") {
+    0xc000_00b7
+} else {
+    panic!("add the number of this architecture, from linux/audit.h")
+};
+/// The bridge of the containers, and its table of nftables.
+const BRIDGE: &str = "containers0";
+
+fn main() -> ExitCode {
+    let step = common::step!();
+    let step = step.takes_rootfs();
+    let step = step.takes_layers();
+    let step = step.takes_binds();
+    let step = step.takes_limits();
+    let step = step.takes_capabilities();
+    let step = step.takes_network();
+    step.run(container)
+}
+
+/// Runs the command in the container and exits as it did.
+fn container(args: &Args) -> Result<Exit> {
+    let namespaces = CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET;
+    let (uid, gid) = (getuid(), getgid());
+    let layers = args.lower();
+    let scratch = args.scratch()?;
+    // The overlay is the new root, and --rootfs is its lower layer.
+    let rootfs = scratch.merged();
+    let group = make_group(&args.limits)?;
+    let kept = args.capabilities(&KEPT)?;
+
+    let mut child = common::clone(namespaces, || {
+        keep_mounts_private()?;
+        map_ids(uid, gid)?;
+        start_loopback()?;
+        common::wait_for_runner(args.network)?;
+        join_group(group.as_ref())?;
+        mount_overlay(&layers, &scratch)?;
+        args.network.write_names(&rootfs)?;
+        mount_dev(&rootfs)?;
+        mount_binds(&rootfs, &args.binds)?;
+        enter_root(&rootfs)?;
+        mount_proc()?;
+        leave_old_root()?;
+        protect_host()?;
+        drop_capabilities(kept)?;
+        filter_calls()?;
+
+        // This child stays as process 1; the command is its own child.
+        let command = common::fork(|| {
+            common::fresh_environment();
+            common::use_console()?;
+            common::exec(&args.command)
+        })?;
+        command.reap()
+    })?;
+    let _connection = child.meet(args.network, |child| connect(args, &scratch, child))?;
+    child.wait()
+}
+
+/// Keeps later mounts in this namespace: the host does not see them.
+fn keep_mounts_private() -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NONE, "/", NONE, flags, NONE).context("make the mounts private")
+}
+
+/// Maps root inside to the caller outside, the user `uid` and the group `gid`.
+fn map_ids(uid: Uid, gid: Gid) -> Result<()> {
+    fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("write /proc/self/uid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("write /proc/self/gid_map")
+}
+
+/// Makes the directory `rootfs` the root, and goes there.
+fn enter_root(rootfs: &Path) -> Result<()> {
+    chdir(rootfs).with_context(|| format!("chdir to {}", rootfs.display()))?;
+    pivot_root(".", ".").context("pivot_root to the new root")
+}
+
+/// Mounts a proc that shows the processes of this PID namespace; ps(1) reads it.
+fn mount_proc() -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, NONE).context("mount proc on /proc")
+}
+
+/// Mounts an overlay: changes go to upper, and the lower layers stay as they are.
+fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
+    let lower = common::lowerdir(layers)?;
+    let upper = common::layer_option(&scratch.upper())?;
+    let work = common::layer_option(&scratch.work())?;
+    let merged = scratch.merged();
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
+    mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
+        .with_context(|| format!("mount the overlay on {}", merged.display()))
+}
+
+/// Unmounts the old root, which lies on top of the new one, with all mounts below it.
+fn leave_old_root() -> Result<()> {
+    umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
+    chdir("/").context("chdir to the new root")
+}
+
+/// Mounts a new file system of the type `kind` on a directory in the root.
+fn mount_new(rootfs: &Path, kind: &str, at: &str, flags: MsFlags, options: &str) -> Result<()> {
+    let place = common::directory_in(rootfs, at)?;
+    mount(Some(kind), &place, Some(kind), flags | MsFlags::MS_NOSUID, Some(options))
+        .with_context(|| format!("mount {kind} on {at}"))
+}
+
+/// Mounts a /dev with pseudoterminals of its own, a /tmp, and a /sys to read.
+fn mount_dev(rootfs: &Path) -> Result<()> {
+    let data = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount_new(rootfs, "tmpfs", "/dev", MsFlags::MS_NOEXEC, "mode=755,size=64k")?;
+    mount_new(rootfs, "devpts", "/dev/pts", MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620")?;
+    mount_new(rootfs, "tmpfs", "/dev/shm", data, "mode=1777")?;
+    mount_new(rootfs, "tmpfs", "/tmp", MsFlags::MS_NODEV, "mode=1777")?;
+    mount_new(rootfs, "sysfs", "/sys", data | MsFlags::MS_RDONLY, "")?;
+    mount_new(rootfs, "cgroup2", "/sys/fs/cgroup", data | MsFlags::MS_RDONLY, "")?;
+    mount_binds(rootfs, &DEVICES.map(Bind::read_only))?;
+    mount_binds(rootfs, common::console().as_slice())?;
+    common::link_in(rootfs, "/dev/ptmx", "pts/ptmx")?;
+    common::link_in(rootfs, "/dev/fd", "/proc/self/fd")?;
+    common::link_in(rootfs, "/dev/stdin", "fd/0")?;
+    common::link_in(rootfs, "/dev/stdout", "fd/1")?;
+    common::link_in(rootfs, "/dev/stderr", "fd/2")
+}
+
+/// Binds files and directories of the host, with all mounts below them.
+fn mount_binds(rootfs: &Path, binds: &[Bind]) -> Result<()> {
+    for bind in binds {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(&bind.host), &bind.target(rootfs)?, NONE, flags, NONE)
+            .with_context(|| format!("bind {bind}"))?;
+        if bind.read_only {
+            common::set_read_only(&bind.target(rootfs)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes files that change the host read-only, and hides files that describe it.
+fn protect_host() -> Result<()> {
+    for path in READ_ONLY.into_iter().filter(|path| Path::new(path).exists()) {
+        mount_binds(Path::new("/"), &[Bind::read_only(path)])?;
+    }
+    for path in HIDDEN.into_iter().filter(|path| Path::new(path).exists()) {
+        if Path::new(path).is_dir() {
+            mount_new(Path::new("/"), "tmpfs", path, MsFlags::MS_RDONLY, "")?;
+        } else {
+            mount_binds(Path::new("/"), &[Bind { host: "/dev/null".into(), ..Bind::same(path) }])?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a control group with the limits, if there are any; cgroups(7). It is removed when
+/// the runner drops it.
+fn make_group(limits: &Limits) -> Result<Option<Group>> {
+    if *limits == Limits::default() {
+        return Ok(None);
+    }
+    // A kernel without swap does not have the file memory.swap.max.
+    let no_swap = limits.memory.filter(|_| Path::new("/proc/swaps").exists()).map(|_| "0".into());
+    let group = Group::make()?;
+    for (controller, file, value) in [
+        ("memory", "memory.max", limits.memory.map(|bytes| bytes.to_string())),
+        ("memory", "memory.swap.max", no_swap),
+        ("pids", "pids.max", limits.pids.map(|number| number.to_string())),
+        ("cpu", "cpu.max", limits.cpu.map(|quota| format!("{quota} 100000"))),
+    ] {
+        if let Some(value) = value {
+            group.write("../cgroup.subtree_control", &format!("+{controller}"))?;
+            group.write(file, &value)?;
+        }
+    }
+    Ok(Some(group))
+}
+
+/// Joins the group. Then makes a cgroup namespace, in which it is the root of all groups.
+fn join_group(group: Option<&Group>) -> Result<()> {
+    if let Some(group) = group {
+        group.write("cgroup.procs", "0")?;
+    }
+    unshare(CloneFlags::CLONE_NEWCGROUP).context("make a cgroup namespace")
+}
+
+/// Gives up all capabilities except `kept`, for this process and its children.
+fn drop_capabilities(kept: Capabilities) -> Result<()> {
+    // This needs CAP_SETPCAP, which the next call may take away.
+    for other in kept.others() {
+        common::drop_bounding(other)
+            .with_context(|| format!("drop {other} from the bounding set"))?;
+    }
+    // Without inheritable capabilities, there are no ambient ones.
+    let (effective, permitted, inheritable) = (kept, kept, Capabilities::default());
+    common::set_capabilities(effective, permitted, inheritable).context("set the capabilities")?;
+    set_no_new_privs().context("set no_new_privs")
+}
+
+/// Makes the kernel run a BPF program before each system call of this process and of its
+/// children. The program reads `seccomp_data`, and answers; seccomp(2).
+fn filter_calls() -> Result<()> {
+    let (arch, nr) = (offset_of!(seccomp_data, arch), offset_of!(seccomp_data, nr));
+    // With other numbers, the table below would mean other calls.
+    let mut filter = vec![load(arch), jump(BPF_JEQ, HERE, 1, 0), refuse(libc::ENOSYS), load(nr)];
+    // Calls that are newer than this table, and those of x32.
+    filter.extend([jump(BPF_JGT, libc::SYS_mseal as u32, 0, 1), refuse(libc::ENOSYS)]);
+    // Its flags are in memory, which no filter can read. After ENOSYS, programs use clone.
+    filter.extend([jump(BPF_JEQ, libc::SYS_clone3 as u32, 0, 1), refuse(libc::ENOSYS)]);
+    for call in REFUSED {
+        filter.extend([jump(BPF_JEQ, call as u32, 0, 1), refuse(libc::EPERM)]);
+    }
+    for (call, argument, test, value) in REFUSED_WITH {
+        // The low half of the argument: the kernel ignores the high half of these, too.
+        let low = offset_of!(seccomp_data, args) + 8 * argument;
+        filter.extend([jump(BPF_JEQ, call as u32, 0, 4), load(low)]);
+        filter.extend([jump(test, value, 0, 1), refuse(libc::EPERM), load(nr)]);
+    }
+    filter.push(instruction(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0));
+    common::set_filter(&filter).context("set the seccomp filter")
+}
+
+/// Loads the word at `offset` of `seccomp_data`.
+fn load(offset: usize) -> sock_filter {
+    instruction(BPF_LD | BPF_W | BPF_ABS, offset as u32, 0, 0)
+}
+
+/// Compares the loaded word with `value`. Then skips `yes` or `no` instructions.
+fn jump(test: u32, value: u32, yes: u8, no: u8) -> sock_filter {
+    instruction(BPF_JMP | test | BPF_K, value, yes, no)
+}
+
+/// Ends the program: the call fails with `errno`.
+fn refuse(errno: c_int) -> sock_filter {
+    instruction(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno as u32, 0, 0)
+}
+
+fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// Brings up the network device lo; netdevice(7).
+fn start_loopback() -> Result<()> {
+    let (family, kind) = (AddressFamily::Inet, SockType::Datagram);
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None).context("open a socket")?;
+    let flags = common::device_flags(&socket, "lo").context("get the flags of lo")?;
+    let flags = flags | InterfaceFlags::IFF_UP;
+    common::set_device_flags(&socket, "lo", flags).context("set the flags of lo")
+}
+
+/// Connects the container from the host, until the runner drops the result.
+fn connect(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
+    match args.network {
+        Network::None => Ok(Box::new(())),
+        Network::Bridge => join_bridge(args, child),
+        Network::Pasta => start_pasta(args, scratch, child),
+        Network::Slirp => start_slirp(args, scratch, child),
+    }
+}
+
+/// Connects the container to a bridge with a cable: one end of it is eth0 inside; veth(4).
+fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
+    let ip = |lines: &str| common::run(Command::new("ip").args(["-batch", "-"]), lines);
+    let nft = |rules: &str| common::run(Command::new("nft").args(["-f", "-"]), rules);
+    let mut seat = Seat::take(BRIDGE, args.subnet(), &args.ports)?;
+    let Seat { subnet, gateway, address, bits, name, .. } = &seat;
+    if seat.needs_table {
+        nft(&format!(
+            "table ip {BRIDGE} {{
+                chain leaving {{ type nat hook postrouting priority srcnat
+                    ip saddr {subnet} oifname != {BRIDGE} masquerade
+                    ip saddr {{ {subnet}, 127.0.0.0/8 }} oifname {BRIDGE} ct status dnat masquerade
+                }}
+                chain entering {{ type filter hook forward priority filter
+                    iifname != {BRIDGE} oifname {BRIDGE} ct state new ct status & dnat == 0 drop
+                }}
+                chain loopback {{ type filter hook prerouting priority raw
+                    iifname {BRIDGE} ip daddr 127.0.0.0/8 drop
+                }}
+            }}"
+        ))?;
+    }
+    if seat.needs_bridge {
+        ip(&format!(
+            "link add {BRIDGE} address 02:00:00:00:00:01 type bridge
+            link set {BRIDGE} up alias {subnet}
+            address add {gateway}/{bits} dev {BRIDGE}"
+        ))?;
+    }
+    ip(&format!("link add {name} up master {BRIDGE} type veth peer name eth0 netns {child}"))?;
+    let inside = format!(
+        "link set eth0 up
+        address add {address}/{bits} dev eth0
+        route add default via {gateway}"
+    );
+    let namespace = format!("--net=/proc/{child}/ns/net");
+    common::run(Command::new("nsenter").args([&namespace, "ip", "-batch", "-"]), &inside)?;
+    if !args.ports.is_empty() {
+        // Packets from the host's own 127.0.0.1 go to the bridge, too.
+        let sysctl = format!("/proc/sys/net/ipv4/conf/{BRIDGE}/route_localnet");
+        fs::write(sysctl, "1").context("set route_localnet of the bridge")?;
+        let rule = |port: &Port| {
+            let Port { protocol, host, inside, .. } = port;
+            let to = port.destination();
+            format!("{to} {protocol} dport {host} dnat to {address}:{inside}\n")
+        };
+        let rules: String = args.ports.iter().map(rule).collect();
+        nft(&format!(
+            "table ip {name} {{
+                chain from_others {{ type nat hook prerouting priority dstnat; {rules} }}
+                chain from_host {{ type nat hook output priority -100; {rules} }}
+            }}"
+        ))?;
+    }
+    seat.unlock();
+    Ok(Box::new(seat))
+}
+
+/// Starts pasta: it gives the container the host's address and routes, and makes its
+/// connections as the caller.
+fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
+    common::check_ports(&args.ports)?;
+    let link = scratch.link_network(child)?;
+    let mut pasta = Command::new("pasta");
+    pasta.args(["--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none"]);
+    pasta.args(["--dns-forward", PASTA_DNS, "--runas", &format!("{}:{}", getuid(), getgid())]);
+    for (option, protocol) in [("-t", "tcp"), ("-u", "udp")] {
+        let ports = args.ports.iter().filter(|port| port.protocol == protocol);
+        let ports = ports.map(|it| format!("{}/{}:{}", it.address, it.host, it.inside));
+        let mut ports: Vec<String> = ports.collect();
+        if ports.is_empty() {
+            ports.push("none".to_owned());
+        }
+        pasta.args(ports.iter().flat_map(|port| [option, port]));
+    }
+    pasta.args(["--userns", &format!("/proc/{child}/ns/user"), "--netns"]).arg(link.path());
+    common::run(&mut pasta, "")?;
+    Ok(Box::new(link))
+}
+
+/// Starts slirp4netns, which needs no route of the host.
+fn start_slirp(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
+    common::check_ports(&args.ports)?;
+    let socket = scratch.socket()?;
+    let mut slirp = Command::new("slirp4netns");
+    slirp.args(["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox"]);
+    slirp.args(["--enable-seccomp", "--exit-fd=0", "--ready-fd=1", "--api-socket"]);
+    slirp.arg(socket.path()).arg(format!("--userns-path=/proc/{child}/ns/user"));
+    slirp.args(["--netns-type=path", &format!("/proc/{child}/ns/net"), "tap0"]);
+    let mut slirp = Slirp::start(&mut slirp)?;
+    args.ports.iter().try_for_each(|port| slirp.publish(socket.path(), port))?;
+    Ok(Box::new((slirp, socket)))
+}
