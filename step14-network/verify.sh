@@ -4,48 +4,185 @@
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
-# How many filters a process has more than this script.
-filters() {
-    echo $(($(field Seccomp_filters "${1:-$pid}") - $(field Seccomp_filters $$)))
+# A host of the script's own: a process in a new network namespace, in which an ordinary user
+# is root. /run is its own, too, because a bridge has a lock there.
+make_host() {
+    needs ip nft nsenter unshare
+    [ ! "$why_not" ] || return
+    as='--net --mount' made=$as
+    [ "$uid" = 0 ] || as="--user --preserve-credentials $as" made="--map-root-user $made"
+    # shellcheck disable=SC2086 # words
+    unshare $made sh -c 'mount -t tmpfs none /run && ip link set lo up && echo ready && exec sleep "$0"' \
+        "$long" >host 2>host.err 6>&- 7>&- 8>&- 9>&- &
+    host=$!
+    if wait_until grep -q ready host; then
+        printf '#!/bin/sh\nexec nsenter --target %s %s "%s" "$@"\n' "$host" "$as" \
+            "$(printf %s "$program" | sed 's/[\\"$`]/\\&/g')" >on-host
+        chmod +x on-host
+        program=$tmp/on-host
+    else
+        no_host="this host makes no network for the script: $(tail -n 1 host.err)"
+    fi
 }
 
-page 'The new code'
+# on_host COMMAND...
+on_host() {
+    # shellcheck disable=SC2086 # words
+    [ "$why_not" ] || nsenter --target "$host" $as "$@"
+}
+
+# As needs and needs_inside, for checks on the script's own host.
+needs_host() {
+    needs ip nft nsenter unshare "$@"
+    [ "$why_not" ] || why_not=$no_host
+}
+needs_host_and_inside() {
+    needs_host
+    [ "$why_not" ] || needs_inside "$@"
+}
+
+# What a container could change there.
+state() {
+    on_host sh -c 'ip -d link; ip route show table all; nft list ruleset' | sha256sum
+}
+
+# The network devices of a container, as the kernel lists them.
+devices() {
+    proc net/dev | sed -n 's/^\([^ :]*\):.*/\1/p' | sort | joined
+}
+
+# Whether the container has an address: the kernel's table of routes lists each as LOCAL.
+has_address() {
+    [ "$pid" ] && grep -A 1 -F -- "-- $1" "/proc/$pid/net/fib_trie" | grep -q 'host LOCAL' && echo yes
+}
+
+# shellcheck disable=SC2317 # `wait_until` calls it
+# Whether a process in the network of process $1 listens at port 80: 0A is the state.
+listens() {
+    grep -qs ':0050 [0-9A-F:]* 0A ' "/proc/$1/net/tcp" "/proc/$1/net/tcp6"
+}
+
+# Runs a server at port 80 of the container, which answers each client with a word.
+serve() {
+    tell "while nc -l -p 80 -e echo $1; do :; done >&- 2>&- &"
+}
+
+# when_ready N COMMAND...: waits for the server of container N, and asks it.
+when_ready() {
+    [ "$why_not$hands_off" ] || ! [ -s "pid.$1" ] || wait_until listens "$(cat "pid.$1")"
+    shift
+    "$@"
+}
+
+# shellcheck disable=SC2317 # `wait_until` calls it
+# Whether the second container has a connection to this host's 198.51.100.1, as the kernel
+# writes it; 01 is the state.
+sees_host() {
+    two=$(cat pid.2) && [ "$two" ] &&
+        grep -qs ' [0-9A-F]*016433C6:[0-9A-F]* 01 ' "/proc/$two/net/tcp" "/proc/$two/net/tcp6"
+}
+
+# shellcheck disable=SC2317 # `when_ready` calls it
+# from_host ADDRESS PORT: what a server answers to the host.
+from_host() {
+    on_host timeout "$limit" bash -c 'read -r line <>"/dev/tcp/$0/$1"; echo "$line"' "$1" "$2" 2>&1
+}
+
+# Makes the second container another host, by a cable: it is 198.51.100.2, and this host 198.51.100.1.
+other_host() {
+    two=$(cat pid.2) && [ "$two" ] || return
+    on_host ip -batch - <<END
+link add up0 type veth peer name eth0 netns $two
+address add 198.51.100.1/24 dev up0
+link set up0 up
+route add default via 198.51.100.2
+END
+    on_host nsenter --net="/proc/$two/ns/net" ip -batch - <<END
+address add 198.51.100.2/24 dev eth0
+link set eth0 up
+END
+}
+
+page 'Try it'
 start
 is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pid user uts' "$(own)"
 guard_host
-is 'the command runs under a filter'                 '2'              "$(field Seccomp)"
-new is 'it is one filter more than outside'          '1'              "$(filters)"
-[ "$why_not" ] || needs proc
-new is 'process 1 has the same filter'               '1'              "$(filters "$(field PPid)")"
-needs nothing
-
-page 'Try it'
-needs_inside unshare
-new is 'root inside cannot make a user namespace'    'refused'        "$(ask 'unshare -r true 2>&- || echo refused')"
-needs_inside dmesg
-is 'it cannot read the log of the kernel'            'refused'        "$(ask 'dmesg >&- 2>&- || echo refused')"
-needs nothing
-is 'the shell starts programs, pipes and background commands' '3 done' "$(ask 'echo 1 2 3 | tr " " "\n" | wc -l; sleep 0 & wait $! && echo done' | joined)"
-needs_inside apk
-is 'apk works'                                       'musl'           "$(ask 'apk info 2>&- | grep -x musl')"
-needs nothing
+is 'without an option, it has no device but lo'      'lo'             "$(devices)"
+new is 'lo is up, with its address'                  'yes'            "$(has_address 127.0.0.1)"
 stop
 
 page 'Break it'
-# With every capability, only the filter refuses.
-start --cap-add ALL
-needs_inside mount
-new is 'break out: with every capability, it cannot mount' 'refused'  "$(ask 'mount -t tmpfs none /tmp 2>&- || echo refused')"
-needs_inside umount
-new is 'nor uncover /proc/sys'                       'refused'        "$(ask 'umount /proc/sys 2>&- || echo refused')"
-needs_inside hostname
-is 'but it can change the hostname'                  'box'            "$(ask 'hostname box && hostname')"
-needs nothing
-page 'The new code'
-is 'the host has no new mount'                       ''               "$(new_mounts)"
+new has 'ports need a network'                       '--publish needs' "$(err --publish 8080:80 true)"
+new has 'a range begins at its first address'        '--subnet 10.0.0.1/8: ' "$(err --subnet 10.0.0.1/8 true)"
+so is 'such a command line is an error, status 2'      '2 2'            "$({ exits --publish 8080:80 true; exits --subnet 10.0.0.1/8 true; } | joined)"
+needs user
+new has 'only root can make a bridge'                '--network pasta' "$(err --network bridge true)"
+
+# From here on, all happens on a host of the script's own.
+no_host=''
+make_host
+page 'A bridge'
+needs_host
+before=$(state)
+on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+start --network bridge --publish 8080:80
+new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
+new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
+so has 'the other end is on the bridge'                ' master containers0 ' "$(on_host ip -o link show container-2 2>&1)"
+so is '/etc/hosts has the address'                     '10.219.0.2'     "$(ask 'while read -r address name; do [ "$name" = localhost ] || echo $address; done </etc/hosts')"
+needs_host_and_inside nc
+serve web
+two start --network bridge
+new is 'another container reaches it by its address' 'web'            "$(when_ready 1 two ask 'nc -w 20 10.219.0.2 80 </dev/null')"
+needs_host_and_inside nc
+[ "$why_not" ] || needs bash
+new is 'the host reaches it by the published port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+so has 'but not by another address of the host'        'refused'        "$(when_ready 1 from_host 10.219.0.1 8080)"
+needs_host
+new has 'another container cannot publish that port' 'Address already in use' "$(err --network bridge --publish 8080:80 true)"
+two stop
+needs_host_and_inside nc
+two start
+other_host
+two serve far
+new is 'it reaches a host beyond this one'           'far'            "$(when_ready 2 ask 'nc -w 20 198.51.100.2 80 </dev/null')"
+two tell 'sleep 1000 | nc -l -p 81 >&- 2>&- &'
+tell 'while :; do sleep 1000 | nc 198.51.100.2 81; sleep 0.1; done >&- 2>&- &'
+so is 'which sees the address of this host'            'yes'            "$([ "$why_not$hands_off" ] || wait_until sees_host && echo yes)"
+on_host nsenter --net="/proc/${pid:-none}/ns/net" ip route delete default 2>/dev/null
+so is 'but not without a default route'                ''               "$(ask 'nc -w 20 198.51.100.2 80 </dev/null 2>&-')"
+needs_host
+on_host ip link delete up0 2>/dev/null
+two stop
+stop
+so is 'after the end, the host is as before'           "$before"        "$(state)"
+
+page 'Without root'
+needs_host pasta /dev/net/tun
+two start
+other_host
+start --network pasta --publish 8080:80
+new is 'with --network pasta, it has the address of the host' 'yes'   "$(has_address 198.51.100.1)"
+needs_host_and_inside nc
+[ "$why_not" ] || needs bash pasta /dev/net/tun
+serve web
+new is 'the host reaches it by the published port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+needs_host pasta /dev/net/tun
+stop
+on_host ip link delete up0 2>/dev/null
+two stop
+needs_host slirp4netns /dev/net/tun
+start --network pasta --publish 8080:80
+new is 'without a route, slirp4netns gives it an address' 'yes'       "$(has_address 10.0.2.100)"
+needs_host_and_inside nc
+[ "$why_not" ] || needs bash slirp4netns /dev/net/tun
+serve web
+new is 'the host reaches it there, too'              'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+needs_host slirp4netns /dev/net/tun
 stop
 
 page 'Try it' step01-run
+needs nothing
 is "it exits with the command's status"              42               "$(exits sh -c 'exit 42')"
 page 'The new code'
 is 'the host has no new mount in the end'            ''               "$(new_mounts)"

@@ -18,7 +18,7 @@ use crate::doing::Doing;
 use crate::inherit::{close_all_but, wipe_environment};
 use crate::signals::{self, Signals};
 use crate::wait::{ANY, Waited, poll_on, wait_for};
-use crate::{Exit, host, scratch};
+use crate::{Exit, Network, host, scratch};
 
 /// In the child: its end of the socket to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();
@@ -35,15 +35,16 @@ pub(crate) fn keep(line: UnixStream) {
 /// The bytes of a meeting: no number of a signal.
 pub(crate) const READY: u8 = 0;
 
-/// Waits in the child until the runner has connected it: see [`Child::meet`].
+/// Waits in the child until the runner has connected it, if it gets a network: see
+/// [`Child::meet`].
 ///
 /// [`Child::meet`]: crate::Child::meet
 ///
 /// # Errors
 ///
 /// When the socket to the runner fails.
-pub fn wait_for_runner() -> Result<()> {
-    let Some(mut line) = LINE.get() else { return Ok(()) };
+pub fn wait_for_runner(network: Network) -> Result<()> {
+    let Some(mut line) = LINE.get().filter(|_| network != Network::None) else { return Ok(()) };
     let doing = "wait for the runner";
     line.write_all(&[READY]).context(doing)?;
     // Without a byte, the runner is being killed, and this process with it.

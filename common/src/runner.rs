@@ -13,11 +13,11 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::Exit;
 use crate::init::{ENDED, READY};
 use crate::signals::{self, Received, Signals};
 use crate::terminal::Terminal;
 use crate::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
+use crate::{Exit, Network};
 
 /// The child of the runner, which must be waited for.
 #[must_use = "a child without a wait stays as a zombie"]
@@ -67,7 +67,8 @@ impl Child {
     }
 
     /// Waits for the child at [`wait_for_runner`], does `work` with its ID, and lets it go
-    /// on. If the child has ended before, does nothing: [`Child::wait`] returns its status.
+    /// on. Does nothing without a network: a meeting takes time. Does nothing if the child has
+    /// ended before: [`Child::wait`] returns its status.
     /// If `work` fails, the child does not go on: this kills it.
     ///
     /// [`wait_for_runner`]: crate::wait_for_runner
@@ -75,7 +76,14 @@ impl Child {
     /// # Errors
     ///
     /// When `work` fails.
-    pub fn meet<T>(&mut self, work: impl FnOnce(Pid) -> Result<T>) -> Result<Option<T>> {
+    pub fn meet<T>(
+        &mut self,
+        network: Network,
+        work: impl FnOnce(Pid) -> Result<T>,
+    ) -> Result<Option<T>> {
+        if network == Network::None {
+            return Ok(None);
+        }
         let runner = &mut self.runner;
         // The child of these lessons stays, and without this end the runner sees its end.
         runner.their_line = None;

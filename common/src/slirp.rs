@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::pipe;
 
 use crate::error::printable;
 use crate::network::Port;
@@ -22,23 +25,26 @@ pub struct Slirp {
 }
 
 impl Slirp {
-    /// Starts it, and waits until the network is ready. It must read its end from
-    /// standard input, and write to standard output when it is ready.
+    /// Starts it with the option `--ready-fd`, and waits until the network is ready. It must
+    /// read its end from standard input.
     ///
     /// # Errors
     ///
     /// When it ends instead, with its message.
     pub fn start(command: &mut Command) -> Result<Slirp> {
         let doing = "start slirp4netns";
+        // It writes other lines to standard output. Only the end in slirp4netns stays open.
+        let (ready, theirs) = pipe().context(doing)?;
+        fcntl(&ready, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context(doing)?;
+        command.arg(format!("--ready-fd={}", theirs.as_raw_fd()));
         // A pipe would have to be read as long as it runs.
         let said = memfd_create("slirp4netns", MFdFlags::MFD_CLOEXEC).context(doing)?;
         let mut said = File::from(said);
         let errors = said.try_clone().context(doing)?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
-        let mut slirp = Slirp { process: start(command)? };
-        let mut ready = [0];
-        let out = slirp.process.stdout.as_mut().context(doing)?;
-        if out.read(&mut ready).context(doing)? == 0 {
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
+        let slirp = Slirp { process: start(command)? };
+        drop(theirs);
+        if File::from(ready).read(&mut [0]).context(doing)? == 0 {
             let mut text = String::new();
             said.rewind().and_then(|()| said.read_to_string(&mut text)).context(doing)?;
             let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it ended");

@@ -425,7 +425,7 @@ fn start_slirp(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any
     let socket = scratch.socket()?;
     let mut slirp = Command::new("slirp4netns");
     slirp.args(["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox"]);
-    slirp.args(["--enable-seccomp", "--exit-fd=0", "--ready-fd=1", "--api-socket"]);
+    slirp.args(["--enable-seccomp", "--exit-fd=0", "--api-socket"]);
     slirp.arg(socket.path()).arg(format!("--userns-path=/proc/{child}/ns/user"));
     slirp.args(["--netns-type=path", &format!("/proc/{child}/ns/net"), "tap0"]);
     let mut slirp = Slirp::start(&mut slirp)?;

@@ -87,7 +87,8 @@ start() {
     fi
     runner=$(cat "runner.$n")
     pid=$runner tree=runner
-    while child=$(children "$pid" | tail -n 1) && [ "$child" ]; do
+    # The runner may have a second child, which connects the first.
+    while child=$(children "$pid" | head -n 1) && [ "$child" ]; do
         pid=$child
         tree="$tree -> child"
     done
