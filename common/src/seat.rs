@@ -65,7 +65,7 @@ impl Seat {
             ),
             None => no_route_overlaps(subnet)?,
         }
-        let number = subnet.numbers().find(|number| !host.containers.contains(&name(*number)));
+        let number = subnet.numbers().find(|number| !host.devices.contains(&name(*number)));
         let number = number.with_context(|| format!("take an address of {subnet}: all are in use; wait for other containers to end, or name a larger --subnet"))?;
         if text(FORWARD).is_ok_and(|forward| forward.trim() == "0") {
             note(
@@ -134,6 +134,8 @@ struct Host {
     name: &'static str,
     /// The alias of the bridge, which is its subnet.
     bridge: Option<String>,
+    /// All devices.
+    devices: Vec<String>,
     /// The devices on the bridge.
     containers: Vec<String>,
     /// The bridge's table, and those of containers.
@@ -142,13 +144,19 @@ struct Host {
 
 impl Host {
     fn look(bridge: &'static str) -> Result<Host> {
-        let mut host =
-            Host { name: bridge, bridge: None, containers: Vec::new(), tables: Vec::new() };
+        let mut host = Host {
+            name: bridge,
+            bridge: None,
+            devices: Vec::new(),
+            containers: Vec::new(),
+            tables: Vec::new(),
+        };
         for line in run(Command::new("ip").args(["-o", "link", "show"]), "")?.lines() {
             let mut words = line.split(' ');
             let device = words.nth(1).unwrap_or_default().trim_end_matches(':');
             // `container-2@if3`: its other end is device 3 of another namespace.
             let device = device.split('@').next().unwrap_or_default();
+            host.devices.push(device.to_owned());
             let value = |key| line.split([' ', '\\']).skip_while(|word| *word != key).nth(1);
             if device == bridge {
                 host.bridge = Some(value("alias").unwrap_or_default().to_owned());

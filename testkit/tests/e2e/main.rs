@@ -12,6 +12,7 @@ mod calls;
 mod escapes;
 mod groups;
 mod left;
+mod network;
 mod places;
 mod refusals;
 mod signals;

@@ -1,0 +1,270 @@
+//! The network of a container, on hosts that the tests make: nothing reaches a real network.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output};
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, stdout, tempdir};
+
+const STEP: &str = "step14-network";
+
+/// Functions for the scripts. `state` prints all that a container could change on a host.
+const PRELUDE: &str = r#"set -eu
+mount -t tmpfs none /run
+ip link set lo up
+state() { ip -d link; ip route show table all; nft list ruleset; }
+until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ]; sleep 0.1; done; }
+"#;
+
+/// Runs a script as root of a host of its own: a network, mounts and processes that end with
+/// the script. Without its tools, prints why the test is skipped.
+fn on_host(tools: &str, script: &str) -> Option<Output> {
+    if !containers_work() {
+        return None;
+    }
+    let look = "PATH=$PATH:/usr/sbin:/sbin; for it; do command -v $it >&2 || echo $it; done";
+    let mut command = Command::new("sh");
+    command.args(["-c", look, "sh", "ip", "nft", "nsenter", "unshare"]);
+    let lacks = stdout(&command.args(tools.split_whitespace()).output().expect("start sh"));
+    if !lacks.is_empty() {
+        skip(&format!("there is no {}", lacks.replace('\n', ", ")));
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    if !is_root() {
+        command.arg("--map-root-user");
+    }
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    command.args(["sh", "-c", &format!("{PRELUDE}{script}")]).env("PATH", path);
+    command.env("STEP", bin(STEP)).env("CONTAINER_ROOTFS", rootfs());
+    Some(command.output().expect("start unshare"))
+}
+
+/// As `on_host`, for a script that prints only `done`.
+fn is_done(tools: &str, script: &str) {
+    if let Some(output) = on_host(tools, script) {
+        let (said, error) = (stdout(&output), stderr(&output));
+        assert!(output.status.success() && said.lines().last() == Some("done"), "{said}\n{error}");
+    }
+}
+
+#[test]
+fn many_containers_have_different_addresses_and_leave_nothing() {
+    // A container has a key, and an ordinary user 200; keyrings(7). Other tests run, too.
+    let number = if is_root() { 200 } else { 100 };
+    let script = r#"
+        before=$(state)
+        mkfifo /run/end
+        for i in $(seq $NUMBER); do
+            "$STEP" --network bridge sh -c 'read -r line; cat /etc/hosts' </run/end >>/run/hosts 2>/dev/null &
+        done
+        exec 3>/run/end
+        all_there() { [ "$(ip -o link show master containers0 2>/dev/null | wc -l)" = $NUMBER ]; }
+        until_true all_there
+        exec 3>&-
+        wait
+        addresses() { grep -o '10\.219\.[0-9.]*' /run/hosts; }
+        [ "$(addresses | sort -u | wc -l)" = $NUMBER ] || addresses
+        [ "$(state)" = "$before" ] || state
+        [ ! -e /run/containers0.lock ]
+        echo done"#;
+    is_done("mkfifo seq", &format!("NUMBER={number}\n{script}"));
+}
+
+#[test]
+fn the_next_start_removes_the_remains_of_killed_runners() {
+    let script = r#"
+        before=$(state)
+        for moment in 00 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 \
+            20 21 22 23 24 25 26 27 28 29 30 32 34 36 38 40 45 50 55 60; do
+            "$STEP" --network bridge --publish 8080:80 sleep 1000 2>/dev/null &
+            sleep 0.$moment
+            kill -9 $!
+            wait $! || :
+        done
+        # The kernel removes a device a moment after its container.
+        is_clean() {
+            "$STEP" --network bridge true 2>/dev/null
+            [ "$(state)" = "$before" ]
+        }
+        until_true is_clean
+        [ ! -e /run/containers0.lock ]
+        echo done"#;
+    is_done("", script);
+}
+
+#[test]
+fn a_failed_start_leaves_nothing() {
+    let script = r#"
+        before=$(state)
+        ! "$STEP" --network bridge --publish 192.0.2.1:8080:80 true || exit 1
+        ! "$STEP" --network bridge no-such-command || exit 1
+        # The kernel lets a bridge have 1023 devices, but not one of this name.
+        ip link add containers0 type bridge
+        bridge=$(state)
+        ! "$STEP" --network bridge true || exit 1
+        [ "$(state)" = "$bridge" ] || state
+        ip link delete containers0
+        # Another table, bridge and device stay.
+        nft 'table ip others { chain it { ip daddr 10.219.0.9 drop; }; }'
+        ip link add container-2 type bridge
+        ip link add others type bridge
+        others=$(state)
+        "$STEP" --network bridge --publish 8080:80 true 2>/dev/null
+        [ "$(state)" = "$others" ] || state
+        echo done"#;
+    is_done("", script);
+}
+
+#[test]
+fn a_range_that_the_host_routes_is_refused() {
+    for (route, subnet, refused) in [
+        ("10.219.7.0/24", "10.219.0.0/16", true),
+        ("10.0.0.0/8", "10.219.0.0/16", true),
+        ("10.219.0.0/16", "10.219.64.0/24", true),
+        ("10.220.0.0/16", "10.219.0.0/16", false),
+        ("0.0.0.0/1", "10.219.0.0/16", false),
+        ("default", "10.219.0.0/16", false),
+    ] {
+        let script = format!(
+            "ip link add one up type veth peer name two; ip link set two up
+            ip address add 192.0.2.1/24 dev one
+            ip route add {route} via 192.0.2.2
+            \"$STEP\" --network bridge --subnet {subnet} true && echo started"
+        );
+        let Some(output) = on_host("", &script) else { return };
+        let said = stderr(&output);
+        let last = said.lines().last().unwrap_or_default();
+        assert_eq!(stdout(&output), if refused { "" } else { "started" }, "{route}: {said}");
+        if refused {
+            assert_eq!(output.status.code(), Some(125));
+            assert!(is_one_line(STEP, last), "{said}");
+            let route = format!("`{route} via 192.0.2.2 dev one`");
+            assert!(last.contains(&route) && last.ends_with("--subnet"), "{said}");
+        }
+    }
+}
+
+/// A rule of nftables must refuse it: with a published port, the bridge routes 127.0.0.1.
+#[test]
+fn a_container_cannot_reach_the_loopback_of_the_host() {
+    if !is_root() || !containers_work() {
+        return;
+    }
+    // The network namespace of this thread, and of the programs that it starts.
+    let tried = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("make a network");
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        if !up.is_ok_and(|up| up.success()) {
+            return skip("there is no ip");
+        }
+        let server = TcpListener::bind("127.0.0.1:7777").expect("listen");
+        server.set_nonblocking(true).expect("do not wait");
+        // The rule, and the way that it closes: from the bridge to an address of loopback.
+        let script = "for it in ip nc timeout; do command -v $it >/dev/null || exit 99; done
+            ip address delete 127.0.0.1/8 dev lo
+            ip route add 127.0.0.1 via 10.219.0.1 src 10.219.0.2
+            timeout 2 nc 127.0.0.1 7777 </dev/null
+            exit 0";
+        let options = ["--network", "bridge", "--publish", "8080:80", "--cap-add", "NET_ADMIN"];
+        let mut step = testkit::step(STEP);
+        let output = step.args(options).args(["/bin/sh", "-c", script]).output().expect("start");
+        if output.status.code() == Some(99) {
+            return skip("the root has no ip or no nc");
+        }
+        assert!(output.status.success(), "{}", stderr(&output));
+        let error = server.accept().expect_err("the container has reached the host");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        true
+    });
+    tried.join().expect("the thread");
+}
+
+#[test]
+fn the_files_with_names_are_the_containers_own() {
+    let dir = tempdir();
+    let (etc, resolv) = (dir.path().join("etc"), dir.path().join("resolv.conf"));
+    fs::create_dir(&etc).expect("make a directory");
+    fs::write(&resolv, "nameserver 127.0.0.53\nnameserver 192.0.2.53\nsearch a.example\n")
+        .expect("write");
+    symlink("/outside", etc.join("resolv.conf")).expect("make a link");
+    fs::write(etc.join("hosts"), "the root's own\n").expect("write");
+    let script = format!(
+        r#"touch /run/outside
+        mount --bind '{}' /etc/resolv.conf || exit 98
+        "$STEP" --lower '{}' --lower "$CONTAINER_ROOTFS" --network bridge sh -c '
+            cd /etc; cat resolv.conf hosts; [ "$(cat hostname)" = "$(uname -n)" ] && echo same'
+        echo done"#,
+        resolv.display(),
+        dir.path().display(),
+    );
+    let Some(output) = on_host("", &script) else { return };
+    if output.status.code() == Some(98) {
+        skip("this host has no /etc/resolv.conf");
+        return;
+    }
+    let said = stdout(&output);
+    let name = nix::unistd::gethostname().expect("a name").to_string_lossy().into_owned();
+    let expected = format!(
+        "search a.example\nnameserver 192.0.2.53\n127.0.0.1\tlocalhost\n::1\tlocalhost\n\
+         10.219.0.2\t{name}\nsame\ndone"
+    );
+    assert_eq!(said, expected, "{}", stderr(&output));
+    assert_eq!(fs::read_link(etc.join("resolv.conf")).expect("a link").as_os_str(), "/outside");
+    assert_eq!(fs::read_to_string(etc.join("hosts")).expect("read"), "the root's own\n");
+}
+
+/// A script for a host with a route, and for one without.
+fn without_root(tool: &str, setup: &str) {
+    let script = r#"
+        [ -w /dev/net/tun ] || exit 98
+        there() { ps -A -o comm= | grep -q "^$NAME"; }
+        gone() { ! there; }
+        "$STEP" --network pasta sh -c 'cat /etc/resolv.conf; grep -v localhost /etc/hosts'
+        until_true gone
+        # Both end with a runner that is killed: one at once, one at the next start.
+        mkfifo /run/ready
+        "$STEP" --network pasta --publish 8080:80 sh -c 'echo; exec sleep 1000' >/run/ready &
+        read -r line </run/ready
+        there
+        "$STEP" --network pasta --publish 8080:80 true 2>&1 || echo refused
+        kill -9 $!
+        "$STEP" --network pasta --publish 8080:80 true
+        until_true gone
+        echo done"#;
+    let name = if tool == "pasta" { "pas" } else { "slirp" };
+    let Some(output) = on_host(tool, &format!("NAME={name}\n{setup}\n{script}")) else { return };
+    if output.status.code() == Some(98) {
+        skip("this user cannot open /dev/net/tun");
+        return;
+    }
+    let said = stdout(&output);
+    let address = if tool == "pasta" { "192.0.2.1" } else { "10.0.2.100" };
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.last(), Some(&"done"), "{said}\n{}", stderr(&output));
+    assert!(lines.iter().any(|line| line.starts_with(&format!("{address}\t"))), "{said}");
+    assert!(
+        lines.contains(
+            &format!("{STEP}: publish 127.0.0.1:8080:80/tcp: Address already in use").as_str()
+        ),
+        "{said}"
+    );
+    assert!(lines.contains(&"refused"), "{said}");
+}
+
+#[test]
+fn pasta_ends_with_the_container() {
+    let setup = "ip link add one up type veth peer name two; ip link set two up
+        ip address add 192.0.2.1/24 dev one; ip route add default via 192.0.2.2";
+    without_root("pasta", setup);
+}
+
+#[test]
+fn slirp4netns_ends_with_the_container() {
+    without_root("slirp4netns", "");
+}
