@@ -121,7 +121,7 @@ new has 'only root can make a bridge'                '--network pasta' "$(err --
 # From here on, all happens on a host of the script's own.
 no_host=''
 make_host
-page 'A bridge'
+page 'Try it'
 needs_host
 before=$(state)
 on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
@@ -157,7 +157,7 @@ two stop
 stop
 so is 'after the end, the host is as before'           "$before"        "$(state)"
 
-page 'Without root'
+page 'Try it'
 needs_host pasta /dev/net/tun
 two start
 other_host

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use common::{Capabilities, Exit, Group, Root, Scratch};
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
+use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{chdir, chroot, getgid, getuid, pivot_root, sethostname};
 
 use crate::say::print;
@@ -102,6 +104,7 @@ impl Ladder {
             && self.rung(13, "a filter on system calls", filter_calls())
             && self.rung(9, "no way back to the old root", leave_old_root(merged))
             && self.rung(6, "a root of its own", change_root())
+            && self.rung(14, "the device lo brought up", start_loopback())
             && self.rung(12, "capabilities given up for good", drop_capabilities())
     }
 
@@ -133,6 +136,17 @@ impl Ladder {
         if let Err(error) = Group::check() {
             let why = common::one_line(&error);
             print(&format!("note  lesson 11 runs here, but cannot set limits: {why}\n"))?;
+        }
+        let lacks: Vec<String> = common::PACKAGES
+            .iter()
+            .filter(|(tool, _)| !common::has_tool(tool))
+            .map(|(tool, package)| format!("{tool} (package {package})"))
+            .collect();
+        if !lacks.is_empty() {
+            print(&format!(
+                "note  lesson 14 runs here, but not every kind of network: install {}\n",
+                lacks.join(", ")
+            ))?;
         }
         let rootfs = common::Args::default().rootfs();
         match fs::metadata(&rootfs) {
@@ -249,6 +263,14 @@ fn drop_capabilities() -> Result<()> {
     }
     common::set_capabilities(none, none, none).context("set the capabilities")?;
     set_no_new_privs().context("set no_new_privs")
+}
+
+fn start_loopback() -> Result<()> {
+    let (family, kind) = (AddressFamily::Inet, SockType::Datagram);
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None).context("open a socket")?;
+    let flags = common::device_flags(&socket, "lo").context("get the flags of lo")?;
+    let flags = flags | InterfaceFlags::IFF_UP;
+    common::set_device_flags(&socket, "lo", flags).context("set the flags of lo")
 }
 
 /// Sets a filter that lets every call pass.
