@@ -122,6 +122,31 @@ fn a_failed_start_leaves_nothing() {
 }
 
 #[test]
+fn a_tool_that_fails_is_named_with_its_message() {
+    for (tool, script, line) in [
+        ("nft", "echo no rules here >&2; exit 1", "nft -f -: no rules here"),
+        ("ip", "echo bad >&2; echo Command failed -:1 >&2; exit 1", "ip link add containers0 "),
+        ("nsenter", "exit 3", "nsenter --net=/proc/"),
+    ] {
+        // The other calls of the tool succeed, also those that remove all.
+        let script = format!(
+            r#"before=$(state)
+            mkdir /run/bin
+            real=$(command -v {tool})
+            printf '%s\n' '#!/bin/sh' 'case "$*" in *-f\ -|-batch\ -|*-batch\ -) [ -e /run/failed ] || {{ : >/run/failed; {script}; }};; esac' 'exec '"$real"' "$@"' >/run/bin/{tool}
+            chmod +x /run/bin/{tool}
+            PATH=/run/bin:$PATH "$STEP" --network bridge true || echo $?
+            [ "$(state)" = "$before" ] || state"#
+        );
+        let Some(output) = on_host("", &script) else { return };
+        let said = stderr(&output);
+        let last = said.lines().last().unwrap_or_default();
+        assert_eq!(stdout(&output), "125", "{tool}: {said}");
+        assert!(is_one_line(STEP, last) && last.contains(line), "{tool}: {said}");
+    }
+}
+
+#[test]
 fn a_range_that_the_host_routes_is_refused() {
     for (route, subnet, refused) in [
         ("10.219.7.0/24", "10.219.0.0/16", true),

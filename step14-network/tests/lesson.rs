@@ -1,0 +1,48 @@
+//! Lesson 14: its command line. `testkit/tests/e2e/network.rs` makes hosts, and connects
+//! containers there.
+
+use testkit::{containers_work, is_one_line, is_root, sh, stderr, stdout, step};
+
+const STEP: &str = "step14-network";
+
+#[test]
+fn a_command_line_without_sense_is_refused() {
+    for (options, part) in [
+        (&["--network", "host"][..], "--network host: give none, bridge or pasta"),
+        (&["--publish", "80:80"], "--publish needs --network"),
+        (&["--network", "none", "--publish", "80:80"], "--publish needs --network"),
+        (&["--network", "pasta", "--subnet", "10.0.0.0/8"], "--subnet needs --network bridge"),
+        (&["--network", "pasta", "--publish", "0:80"], "ports from 1 to 65535"),
+        (&["--network", "pasta", "--publish", "80:65536"], "ports from 1 to 65535"),
+        (&["--network", "pasta", "--publish", "host:80:80"], "an IPv4 address of the host"),
+        (&["--subnet", "10.0.0.1/8"], "--subnet 10.0.0.1/8: give the first address"),
+        (&["--subnet", "10.0.0.0/31"], "a number of bits from 8 to 30"),
+    ] {
+        let output = step(STEP).args(options).arg("true").output().expect("start the step");
+        let said = stderr(&output);
+        let first = said.lines().next().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
+        assert!(is_one_line(STEP, first) && first.contains(part), "{options:?}: {said}");
+    }
+}
+
+#[test]
+fn an_ordinary_user_is_told_of_pasta() {
+    if is_root() {
+        return;
+    }
+    let output = step(STEP).args(["--network", "bridge", "true"]).output().expect("start the step");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("use --network pasta"));
+}
+
+#[test]
+fn without_a_network_the_files_of_the_root_stay() {
+    if !containers_work() {
+        return;
+    }
+    let script = "cd /etc; for it in resolv.conf hosts hostname; do [ ! -e $it ] || cat $it; done";
+    let before = stdout(&sh("step13-seccomp", script));
+    let output = sh(STEP, script);
+    assert_eq!((stdout(&output), stderr(&output)), (before, String::new()));
+}
