@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libc::c_int;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -181,6 +181,7 @@ impl Runner {
         let count = self.line.read(&mut told).context("hear of process 1")?;
         let mut stopped = None;
         for &byte in &told[..count] {
+            ensure!(byte != READY, "the child waits for the runner: call `meet` before `wait`");
             let number = c_int::from(byte & !ENDED);
             if byte & ENDED != 0 {
                 self.told_end = Some(number);
