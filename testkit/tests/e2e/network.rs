@@ -175,6 +175,33 @@ fn a_range_that_the_host_routes_is_refused() {
     }
 }
 
+/// No program listens in the container, so it refuses each connection that arrives: status 1.
+#[test]
+fn only_published_ports_can_be_reached_from_outside() {
+    let script = r#"
+        echo 1 >/proc/sys/net/ipv4/ip_forward
+        unshare --net sleep 1000 &
+        other=/proc/$!/ns/net
+        is_apart() { [ "$(readlink $other)" != "$(readlink /proc/self/ns/net)" ]; }
+        until_true is_apart
+        ip link add up0 up type veth peer name eth0 netns $!
+        ip address add 192.0.2.1/24 dev up0
+        nsenter --net=$other sh -c 'ip link set eth0 up; ip address add 192.0.2.2/24 dev eth0
+            ip route add default via 192.0.2.1'
+        mkfifo /run/ready
+        "$STEP" --network bridge --publish 0.0.0.0:8080:9 sh -c 'echo; exec sleep 1000' >/run/ready &
+        read -r line </run/ready
+        try() { timeout 3 "$@" 2>/dev/null || echo $?; }
+        try nsenter --net=$other bash -c '</dev/tcp/192.0.2.1/8080'
+        try bash -c '</dev/tcp/127.0.0.1/8080'
+        try bash -c '</dev/tcp/192.0.2.1/8080'
+        # A packet that is dropped has no answer.
+        try nsenter --net=$other bash -c '</dev/tcp/10.219.0.2/9'"#;
+    if let Some(output) = on_host("bash", script) {
+        assert_eq!(stdout(&output), "1\n1\n1\n124", "{}", stderr(&output));
+    }
+}
+
 /// A rule of nftables must refuse it: with a published port, the bridge routes 127.0.0.1.
 #[test]
 fn a_container_cannot_reach_the_loopback_of_the_host() {
