@@ -5,6 +5,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::errno::Errno;
 use nix::net::if_::InterfaceFlags;
 
+// The type of a request differs between C libraries.
+const GET_FLAGS: libc::Ioctl = libc::SIOCGIFFLAGS as libc::Ioctl;
+const SET_FLAGS: libc::Ioctl = libc::SIOCSIFFLAGS as libc::Ioctl;
+
 /// Reads the flags of a network device: SIOCGIFFLAGS in netdevice(7). `socket` is any
 /// socket in its network namespace.
 ///
@@ -17,7 +21,7 @@ pub fn device_flags(socket: &impl AsFd, name: &str) -> nix::Result<InterfaceFlag
     // SAFETY: the kernel reads the name, which ends with a zero, and writes the flags. It
     // has then set that member of the union.
     let flags = unsafe {
-        let got = libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request);
+        let got = libc::ioctl(socket.as_fd().as_raw_fd(), GET_FLAGS, &raw mut request);
         Errno::result(got).map(|_| request.ifr_ifru.ifru_flags)
     };
     flags.map(|flags| InterfaceFlags::from_bits_retain(flags.into()))
@@ -34,8 +38,7 @@ pub fn set_device_flags(socket: &impl AsFd, name: &str, flags: InterfaceFlags) -
     request.ifr_ifru.ifru_flags = flags.bits() as libc::c_short;
     #[allow(unsafe_code, reason = "nix has no SIOCSIFFLAGS")]
     // SAFETY: the kernel reads the name, which ends with a zero, and the flags.
-    let set =
-        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    let set = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SET_FLAGS, &raw const request) };
     Errno::result(set).map(drop)
 }
 

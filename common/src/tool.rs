@@ -121,7 +121,7 @@ const REMEDIES: [(&[&str], &str); 3] = [
     ),
     (
         &["Unknown device type", "Operation not supported", "Protocol not supported"],
-        "this kernel likely has not loaded a module; as root: modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nft_ct nft_fib_ipv4",
+        "this kernel likely has not loaded a module; as root: modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_fib_ipv4",
     ),
 ];
 

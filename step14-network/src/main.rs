@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::Capabilities;
-use common::SYS_KEXEC_FILE_LOAD;
 use common::{Args, Bind, Exit, Scratch};
 use common::{Group, Limits};
 use common::{Network, PASTA_DNS, Port, Seat, Slirp};
+use common::{SYS_KEXEC_FILE_LOAD, audit_arch};
 use libc::{BPF_ABS, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, c_int, c_long, seccomp_data, sock_filter};
 use nix::mount::{MntFlags, umount2};
@@ -52,33 +52,24 @@ const REFUSED: [c_long; 42] = {
         SYS_mount, SYS_umount2, SYS_mount_setattr, SYS_move_mount, SYS_open_tree, SYS_fsopen,
         SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_pivot_root, SYS_setns, SYS_add_key,
         SYS_request_key, SYS_keyctl, SYS_bpf, SYS_perf_event_open, SYS_io_uring_setup,
-        SYS_io_uring_enter, SYS_io_uring_register, SYS_userfaultfd, SYS_process_vm_readv,
-        SYS_process_vm_writev, SYS_pidfd_getfd, SYS_kcmp, SYS_init_module, SYS_finit_module,
-        SYS_delete_module, SYS_kexec_load, SYS_KEXEC_FILE_LOAD, SYS_reboot, SYS_settimeofday,
-        SYS_clock_settime, SYS_adjtimex, SYS_clock_adjtime, SYS_swapon, SYS_swapoff, SYS_quotactl,
-        SYS_quotactl_fd, SYS_acct, SYS_syslog, SYS_name_to_handle_at, SYS_open_by_handle_at,
+        SYS_io_uring_enter, SYS_io_uring_register, SYS_userfaultfd, SYS_fanotify_init,
+        SYS_process_vm_readv, SYS_process_vm_writev, SYS_pidfd_getfd, SYS_kcmp, SYS_move_pages,
+        SYS_migrate_pages, SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load,
+        SYS_KEXEC_FILE_LOAD, SYS_reboot, SYS_settimeofday, SYS_clock_settime, SYS_swapon,
+        SYS_swapoff, SYS_quotactl, SYS_quotactl_fd, SYS_acct, SYS_syslog, SYS_open_by_handle_at,
     ]
 };
-/// System calls that no container needs with this bit (JSET) or value (JEQ) in an argument,
-/// which is counted from 0.
-const REFUSED_WITH: [(c_long, usize, u32, u32); 6] = {
+/// System calls that are refused only for some arguments: the call, the number of the argument
+/// from 0 on, and a bit (JSET), a value (JEQ) or the greatest value that passes (JGT).
+const REFUSED_WITH: [(c_long, usize, u32, u32); 5] = {
     use libc::*;
     [
         (SYS_clone, 0, BPF_JSET, CLONE_NEWUSER as u32),
         (SYS_unshare, 0, BPF_JSET, CLONE_NEWUSER as u32),
         (SYS_ioctl, 1, BPF_JEQ, TIOCSTI as u32),
         (SYS_ioctl, 1, BPF_JEQ, TIOCLINUX as u32),
-        (SYS_socket, 0, BPF_JEQ, AF_VSOCK as u32),
-        (SYS_socket, 0, BPF_JEQ, AF_ALG as u32),
+        (SYS_socket, 0, BPF_JGT, AF_BLUETOOTH as u32),
     ]
-};
-/// This architecture in seccomp(2): AUDIT_ARCH_X86_64 or AUDIT_ARCH_AARCH64.
-const HERE: u32 = if cfg!(target_arch = "x86_64") {
-    0xc000_003e
-} else if cfg!(target_arch = "aarch64") {
-    0xc000_00b7
-} else {
-    panic!("add the number of this architecture, from linux/audit.h")
 };
 /// The bridge of the containers, and its table of nftables.
 const BRIDGE: &str = "containers0";
@@ -281,8 +272,9 @@ fn drop_capabilities(kept: Capabilities) -> Result<()> {
 /// Makes the kernel run a BPF program before each system call of this process and of its
 /// children. The program reads `seccomp_data`, and answers; seccomp(2).
 fn filter_calls() -> Result<()> {
+    const HERE: u32 = audit_arch();
     let (arch, nr) = (offset_of!(seccomp_data, arch), offset_of!(seccomp_data, nr));
-    // With other numbers, the table below would mean other calls.
+    // A program of another architecture has other numbers for the calls.
     let mut filter = vec![load(arch), jump(BPF_JEQ, HERE, 1, 0), refuse(libc::ENOSYS), load(nr)];
     // Calls that are newer than this table, and those of x32.
     filter.extend([jump(BPF_JGT, libc::SYS_mseal as u32, 0, 1), refuse(libc::ENOSYS)]);
@@ -292,7 +284,7 @@ fn filter_calls() -> Result<()> {
         filter.extend([jump(BPF_JEQ, call as u32, 0, 1), refuse(libc::EPERM)]);
     }
     for (call, argument, test, value) in REFUSED_WITH {
-        // The low half of the argument: the kernel ignores the high half of these, too.
+        // The low half of the argument. The kernel ignores the other half, or refuses it.
         let low = offset_of!(seccomp_data, args) + 8 * argument;
         filter.extend([jump(BPF_JEQ, call as u32, 0, 4), load(low)]);
         filter.extend([jump(test, value, 0, 1), refuse(libc::EPERM), load(nr)]);
