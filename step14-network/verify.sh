@@ -9,6 +9,10 @@
 make_host() {
     needs ip nft nsenter unshare
     [ ! "$why_not" ] || return
+    if ! ip -Version >told 2>&1; then
+        no_host='this host has no ip of iproute2'
+        return
+    fi
     as='--net --mount' made=$as
     [ "$uid" = 0 ] || as="--user --preserve-credentials $as" made="--map-root-user $made"
     # shellcheck disable=SC2086 # words

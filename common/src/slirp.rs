@@ -47,8 +47,8 @@ impl Slirp {
         if File::from(ready).read(&mut [0]).context(doing)? == 0 {
             let mut text = String::new();
             said.rewind().and_then(|()| said.read_to_string(&mut text)).context(doing)?;
-            let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it ended");
-            anyhow::bail!("{doing}: {}", with_remedy(last.trim()));
+            let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("WARNING"));
+            anyhow::bail!("{doing}: {}", with_remedy(&lines.collect::<Vec<_>>().join(" ")));
         }
         Ok(slirp)
     }

@@ -110,7 +110,8 @@ pub(crate) fn with_remedy(said: &str) -> String {
 }
 
 /// Parts of messages, and remedies.
-const REMEDIES: [(&[&str], &str); 3] = [
+const REMEDIES: [(&[&str], &str); 4] = [
+    (&["BusyBox"], "this is a tool of busybox; install the package iproute2 or util-linux"),
     (
         &["Failed to open tun socket", "/dev/net/tun"],
         "this user cannot open /dev/net/tun; as root: modprobe tun; chmod 666 /dev/net/tun",

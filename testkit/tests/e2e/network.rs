@@ -26,7 +26,8 @@ fn on_host(tools: &str, script: &str) -> Option<Output> {
     if !containers_work() {
         return None;
     }
-    let look = "PATH=$PATH:/usr/sbin:/sbin; for it; do command -v $it >&2 || echo $it; done";
+    let look = "PATH=$PATH:/usr/sbin:/sbin; for it; do command -v $it >&2 || echo $it; done
+        ip -Version >&2 || echo ip of iproute2";
     let mut command = Command::new("sh");
     command.args(["-c", look, "sh", "ip", "nft", "nsenter", "unshare"]);
     let lacks = stdout(&command.args(tools.split_whitespace()).output().expect("start sh"));
