@@ -115,6 +115,15 @@ impl Port {
         }
     }
 
+    /// Whether a rule of nftables changes the destination of packets for this port.
+    pub(crate) fn is_in(&self, rule: &str) -> bool {
+        let everywhere = Port { address: Ipv4Addr::UNSPECIFIED, ..*self }.destination();
+        rule.contains(&format!(" {} dport {} dnat to ", self.protocol, self.host))
+            && (self.address.is_unspecified()
+                || rule.starts_with(&everywhere)
+                || rule.starts_with(&(self.destination() + " ")))
+    }
+
     /// Binds the port on the host, so that no other program can use it.
     ///
     /// # Errors
@@ -231,6 +240,21 @@ mod tests {
             "1.2.3.4:5:6:7", "8080-8090:80", " 80:80",
         ] {
             assert_eq!(read(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_rule_for_a_port_is_recognized() {
+        let port = |word: &str| Port::parse(word.as_ref()).expect("a port");
+        for (word, rule, is_in) in [
+            ("8080:80", "ip daddr 127.0.0.1 tcp dport 8080 dnat to 10.219.0.2:9", true),
+            ("8080:80", "fib daddr type local tcp dport 8080 dnat to 10.219.0.2:9", true),
+            ("0.0.0.0:8080:80", "ip daddr 127.0.0.1 tcp dport 8080 dnat to 10.219.0.2:9", true),
+            ("8080:80", "ip daddr 127.0.0.12 tcp dport 8080 dnat to 10.219.0.2:9", false),
+            ("8080:80", "ip daddr 127.0.0.1 udp dport 8080 dnat to 10.219.0.2:9", false),
+            ("8080:80", "ip daddr 127.0.0.1 tcp dport 80800 dnat to 10.219.0.2:8080", false),
+        ] {
+            assert_eq!(port(word).is_in(rule), is_in, "{word}: {rule}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! The kernel keeps the list of containers: the devices on the bridge. The name of a
 //! device ends with the number of its address.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -72,6 +73,8 @@ impl Seat {
                 "this host forwards no packets, so the container reaches only the host and other containers; as root: sysctl -w net.ipv4.ip_forward=1",
             );
         }
+        let held = ports.iter().map(Port::bind).collect::<Result<_>>()?;
+        remove_rules_for(ports)?;
         Ok(Seat {
             bridge,
             name: name(number),
@@ -81,7 +84,7 @@ impl Seat {
             bits: subnet.bits,
             needs_bridge: host.bridge.is_none(),
             needs_table: !host.tables.iter().any(|table| table == bridge),
-            _ports: ports.iter().map(Port::bind).collect::<Result<_>>()?,
+            _ports: held,
             lock: Some(lock),
         })
     }
@@ -199,6 +202,28 @@ impl Host {
         }
         Ok(!(tables.is_empty() && devices.is_empty()))
     }
+}
+
+/// Removes the tables of other containers that publish these ports. This runner has bound the
+/// ports, so the runners of those were killed, and their devices are about to go.
+fn remove_rules_for(ports: &[Port]) -> Result<()> {
+    if ports.is_empty() {
+        return Ok(());
+    }
+    let (mut table, mut stale) = ("", BTreeSet::new());
+    let rules = run(Command::new("nft").args(["list", "ruleset", "ip"]), "")?;
+    for line in rules.lines() {
+        if let Some(name) = line.strip_prefix("table ip ") {
+            table = name.trim_end_matches(" {");
+        } else if is_ours(table) && ports.iter().any(|port| port.is_in(line.trim_start())) {
+            stale.insert(table);
+        }
+    }
+    let script: String = stale.iter().map(|table| format!("delete table ip {table}\n")).collect();
+    if !script.is_empty() {
+        run(Command::new("nft").args(["-f", "-"]), &script)?;
+    }
+    Ok(())
 }
 
 /// Whether no route of the host overlaps with the subnet, except one that stands for all

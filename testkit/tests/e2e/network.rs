@@ -99,6 +99,27 @@ fn the_next_start_removes_the_remains_of_killed_runners() {
     is_done("", script);
 }
 
+/// The device of a killed container may still be there, and then its table is, too.
+#[test]
+fn a_port_does_not_lead_to_a_container_that_was_killed() {
+    let script = r#"
+        mkfifo /run/end
+        "$STEP" --network bridge sh -c 'read -r line' </run/end 2>/dev/null &
+        exec 3>/run/end
+        until_true ip link show container-2 >/run/said 2>&1
+        ip link add container-9 up master containers0 type veth peer name nine
+        nft 'table ip container-9 { chain it { type nat hook output priority -100
+            ip daddr 127.0.0.1 tcp dport 8080 dnat to 10.219.0.9:9; }; }'
+        mkfifo /run/ready
+        "$STEP" --network bridge --publish 8080:9 sh -c 'echo; exec sleep 1000' >/run/ready &
+        read -r line </run/ready
+        # No program listens in the container, so it refuses the connection.
+        timeout 9 bash -c '</dev/tcp/127.0.0.1/8080' 2>/dev/null || echo $?"#;
+    if let Some(output) = on_host("bash", script) {
+        assert_eq!(stdout(&output), "1", "{}", stderr(&output));
+    }
+}
+
 #[test]
 fn a_failed_start_leaves_nothing() {
     let script = r#"
