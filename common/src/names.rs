@@ -13,9 +13,8 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
 
-use crate::bind::directory_in;
 use crate::open::text;
-use crate::{Network, note};
+use crate::{Network, Root, note};
 
 /// The nameserver that pasta passes on to the host's, if it is started with
 /// `--dns-forward` and this address. Link-local, RFC 3927, so no host has it.
@@ -119,7 +118,7 @@ fn own_address() -> Result<Option<Ipv4Addr>> {
 
 /// Replaces a file in `/etc` of the root.
 fn replace(rootfs: &Path, file: &str, lines: &str) -> Result<()> {
-    let etc = directory_in(rootfs, "/etc")?;
+    let etc = Root::open(rootfs)?.directory("/etc")?;
     let etc = open(&etc, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     match unlinkat(&etc, file, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::Capabilities;
-use common::{Args, Bind, Exit, Scratch};
+use common::{Args, Bind, Exit, Root, Scratch};
 use common::{Group, Limits};
 use common::{Network, PASTA_DNS, Port, Seat, Slirp};
 use common::{SYS_KEXEC_FILE_LOAD, audit_arch};
@@ -109,8 +109,8 @@ fn container(args: &Args) -> Result<Exit> {
         join_group(group.as_ref())?;
         mount_overlay(&layers, &scratch)?;
         args.network.write_names(&rootfs)?;
-        mount_dev(&rootfs)?;
-        mount_binds(&rootfs, &args.binds)?;
+        mount_dev(&Root::open(&rootfs)?)?;
+        mount_binds(&Root::open(&rootfs)?, &args.binds)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         leave_old_root()?;
@@ -173,38 +173,38 @@ fn leave_old_root() -> Result<()> {
 }
 
 /// Mounts a new file system of the type `kind` on a directory in the root.
-fn mount_new(rootfs: &Path, kind: &str, at: &str, flags: MsFlags, options: &str) -> Result<()> {
-    let place = common::directory_in(rootfs, at)?;
+fn mount_new(root: &Root, kind: &str, at: &str, flags: MsFlags, options: &str) -> Result<()> {
+    let place = root.directory(at)?;
     mount(Some(kind), &place, Some(kind), flags | MsFlags::MS_NOSUID, Some(options))
         .with_context(|| format!("mount {kind} on {at}"))
 }
 
 /// Mounts a /dev with pseudoterminals of its own, a /tmp, and a /sys to read.
-fn mount_dev(rootfs: &Path) -> Result<()> {
+fn mount_dev(root: &Root) -> Result<()> {
     let data = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount_new(rootfs, "tmpfs", "/dev", MsFlags::MS_NOEXEC, "mode=755,size=64k")?;
-    mount_new(rootfs, "devpts", "/dev/pts", MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620")?;
-    mount_new(rootfs, "tmpfs", "/dev/shm", data, "mode=1777")?;
-    mount_new(rootfs, "tmpfs", "/tmp", MsFlags::MS_NODEV, "mode=1777")?;
-    mount_new(rootfs, "sysfs", "/sys", data | MsFlags::MS_RDONLY, "")?;
-    mount_new(rootfs, "cgroup2", "/sys/fs/cgroup", data | MsFlags::MS_RDONLY, "")?;
-    mount_binds(rootfs, &DEVICES.map(Bind::read_only))?;
-    mount_binds(rootfs, common::console().as_slice())?;
-    common::link_in(rootfs, "/dev/ptmx", "pts/ptmx")?;
-    common::link_in(rootfs, "/dev/fd", "/proc/self/fd")?;
-    common::link_in(rootfs, "/dev/stdin", "fd/0")?;
-    common::link_in(rootfs, "/dev/stdout", "fd/1")?;
-    common::link_in(rootfs, "/dev/stderr", "fd/2")
+    mount_new(root, "tmpfs", "/dev", MsFlags::MS_NOEXEC, "mode=755,size=64k")?;
+    mount_new(root, "devpts", "/dev/pts", MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620")?;
+    mount_new(root, "tmpfs", "/dev/shm", data, "mode=1777")?;
+    mount_new(root, "tmpfs", "/tmp", MsFlags::MS_NODEV, "mode=1777")?;
+    mount_new(root, "sysfs", "/sys", data | MsFlags::MS_RDONLY, "")?;
+    mount_new(root, "cgroup2", "/sys/fs/cgroup", data | MsFlags::MS_RDONLY, "")?;
+    mount_binds(root, &DEVICES.map(Bind::read_only))?;
+    mount_binds(root, common::console().as_slice())?;
+    root.link("/dev/ptmx", "pts/ptmx")?;
+    root.link("/dev/fd", "/proc/self/fd")?;
+    root.link("/dev/stdin", "fd/0")?;
+    root.link("/dev/stdout", "fd/1")?;
+    root.link("/dev/stderr", "fd/2")
 }
 
 /// Binds files and directories of the host, with all mounts below them.
-fn mount_binds(rootfs: &Path, binds: &[Bind]) -> Result<()> {
+fn mount_binds(root: &Root, binds: &[Bind]) -> Result<()> {
     for bind in binds {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(Some(&bind.host), &bind.target(rootfs)?, NONE, flags, NONE)
+        mount(Some(&bind.host), &bind.target(root)?, NONE, flags, NONE)
             .with_context(|| format!("bind {bind}"))?;
         if bind.read_only {
-            common::set_read_only(&bind.target(rootfs)?)?;
+            common::set_read_only(&bind.target(root)?)?;
         }
     }
     Ok(())
@@ -212,14 +212,15 @@ fn mount_binds(rootfs: &Path, binds: &[Bind]) -> Result<()> {
 
 /// Makes files that change the host read-only, and hides files that describe it.
 fn protect_host() -> Result<()> {
+    let root = Root::open("/")?;
     for path in READ_ONLY.into_iter().filter(|path| Path::new(path).exists()) {
-        mount_binds(Path::new("/"), &[Bind::read_only(path)])?;
+        mount_binds(&root, &[Bind::read_only(path)])?;
     }
     for path in HIDDEN.into_iter().filter(|path| Path::new(path).exists()) {
         if Path::new(path).is_dir() {
-            mount_new(Path::new("/"), "tmpfs", path, MsFlags::MS_RDONLY, "")?;
+            mount_new(&root, "tmpfs", path, MsFlags::MS_RDONLY, "")?;
         } else {
-            mount_binds(Path::new("/"), &[Bind { host: "/dev/null".into(), ..Bind::same(path) }])?;
+            mount_binds(&root, &[Bind { host: "/dev/null".into(), ..Bind::same(path) }])?;
         }
     }
     Ok(())
