@@ -170,7 +170,7 @@ new is 'with --network pasta, it has the address of the host' 'yes'   "$(has_add
 needs_host_and_inside nc
 [ "$why_not" ] || needs bash pasta /dev/net/tun
 serve web
-new is 'the host reaches it by the published port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+new is 'with pasta, the host reaches it by a port' 'web'                 "$(when_ready 1 from_host 127.0.0.1 8080)"
 needs_host pasta /dev/net/tun
 stop
 on_host ip link delete up0 2>/dev/null
