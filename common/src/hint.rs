@@ -88,6 +88,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("get the flags of lo", Call::ConnectNetwork),
     ("set the flags of lo", Call::ConnectNetwork),
     ("set route_localnet of the bridge", Call::ConnectNetwork),
+    ("set disable_ipv6 of the bridge", Call::ConnectNetwork),
     ("set the seccomp filter", Call::SetFilter),
 ];
 

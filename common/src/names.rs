@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::ifaddrs::getifaddrs;
@@ -17,7 +17,8 @@ use crate::open::text;
 use crate::{Network, Root, note};
 
 /// The nameserver that pasta passes on to the host's, if it is started with
-/// `--dns-forward` and this address. Link-local, RFC 3927, so no host has it.
+/// `--dns-forward` and this address. A link-local address, RFC 3927, which
+/// a host seldom has.
 pub const PASTA_DNS: &str = "169.254.1.1";
 /// The nameserver that slirp4netns passes on to the host's.
 const SLIRP_DNS: &str = "10.0.2.3";
@@ -70,7 +71,7 @@ impl Network {
                 let found = reachable.into_iter().find(|servers| !servers.is_empty());
                 if found.is_none() && !nameservers(&hosts).is_empty() {
                     note(
-                        "the nameservers of this host are on its loopback, where the container cannot reach them; bind a file to /etc/resolv.conf",
+                        "the container cannot reach the nameservers of this host, which are on its loopback or have IPv6 addresses; bind a file to /etc/resolv.conf",
                     );
                 }
                 lines.extend(found.unwrap_or_default());
@@ -100,10 +101,11 @@ fn nameservers(text: &str) -> Vec<&str> {
     lines.filter_map(|mut words| (words.next()? == "nameserver").then(|| words.next())?).collect()
 }
 
-/// The lines of nameservers that are not on the host's loopback.
+/// The lines of nameservers that a container on a bridge reaches: not on the host's loopback,
+/// and for IPv4.
 fn reachable(text: &str) -> Vec<String> {
-    let is_loopback = |server: &str| server.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    let servers = nameservers(text).into_iter().filter(|server| !is_loopback(server));
+    let reaches = |server: &str| server.parse().is_ok_and(|ip: Ipv4Addr| !ip.is_loopback());
+    let servers = nameservers(text).into_iter().filter(|server| reaches(server));
     servers.map(|server| format!("nameserver {server}")).collect()
 }
 
@@ -122,6 +124,7 @@ fn replace(rootfs: &Path, file: &str, lines: &str) -> Result<()> {
     let etc = open(&etc, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     match unlinkat(&etc, file, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
+        Err(Errno::EISDIR) => bail!("it is a directory; remove it from the root"),
         Err(errno) => return Err(errno.into()),
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
@@ -137,7 +140,7 @@ mod tests {
     fn a_resolver_on_loopback_is_left_out() {
         let text = "# a comment\nnameserver 127.0.0.53\nnameserver\t192.0.2.1 \noptions edns0\n\
                     search a b\nnameserver ::1\nnameserver 2001:db8::1\nnameserver\n";
-        assert_eq!(reachable(text), ["nameserver 192.0.2.1", "nameserver 2001:db8::1"]);
+        assert_eq!(reachable(text), ["nameserver 192.0.2.1"]);
         assert_eq!(nameservers("nameserver 127.0.0.53"), ["127.0.0.53"]);
         assert_eq!(without_nameservers(text), ["options edns0", "search a b"]);
     }

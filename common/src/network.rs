@@ -70,16 +70,10 @@ impl Network {
     }
 }
 
-/// Whether the host has a default route.
+/// Whether the host has a default route for IPv4. Without it, the pasta of Debian 12 fails.
 fn has_route() -> bool {
-    let has = |file, is_default: fn(&str) -> bool| {
-        text(file).is_ok_and(|routes| routes.lines().any(is_default))
-    };
-    has("/proc/net/route", |line| line.split('\t').nth(1) == Some("00000000"))
-        // The kernel also lists a default route on lo, which refuses every packet.
-        || has("/proc/net/ipv6_route", |line| {
-            line.starts_with(&format!("{:032} 00 ", 0)) && !line.trim_end().ends_with(" lo")
-        })
+    let default = |line: &str| line.split('\t').nth(1) == Some("00000000");
+    text("/proc/net/route").is_ok_and(|routes| routes.lines().any(default))
 }
 
 impl Port {
@@ -171,7 +165,7 @@ fn number<T: std::str::FromStr + Default + PartialEq>(digits: &str) -> Option<T>
 }
 
 impl Default for Subnet {
-    /// A private network, RFC 1918, that other container tools do not use by default.
+    /// A private network, RFC 1918.
     fn default() -> Subnet {
         Subnet { first: Ipv4Addr::new(10, 219, 0, 0), bits: 16 }
     }
@@ -184,7 +178,10 @@ impl Subnet {
             let (first, bits) = word.to_str()?.split_once('/')?;
             let bits = number(bits).filter(|bits| (8..=30).contains(bits))?;
             let subnet = Subnet { first: first.parse().ok()?, bits };
-            subnet.first.to_bits().is_multiple_of(subnet.size()).then_some(subnet)
+            // The others are for no host: this network, loopback, multicast, and reserved ones.
+            let kind = subnet.first.octets()[0];
+            let is_for_hosts = (1..=223).contains(&kind) && kind != 127;
+            (is_for_hosts && subnet.first.to_bits().is_multiple_of(subnet.size())).then_some(subnet)
         };
         read().with_context(|| {
             format!(
@@ -266,9 +263,10 @@ mod tests {
         assert_eq!(small.address(2).to_string(), "192.168.5.6");
         assert_eq!(read("10.0.0.0/8").map(Subnet::numbers), Some(2..1025));
         assert_eq!(read("10.219.0.0/16"), Some(Subnet::default()));
-        for word in
-            ["", "10.0.0.0", "10.0.0.1/8", "10.0.0.0/7", "10.0.0.0/31", "10.0.0.0/+8", "::/8"]
-        {
+        for word in [
+            "", "10.0.0.0", "10.0.0.1/8", "10.0.0.0/7", "10.0.0.0/31", "10.0.0.0/+8", "::/8",
+            "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/8", "240.0.0.0/8",
+        ] {
             assert_eq!(read(word), None, "{word}");
         }
     }

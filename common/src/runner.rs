@@ -87,9 +87,11 @@ impl Child {
         let runner = &mut self.runner;
         // The child of these lessons stays, and without this end the runner sees its end.
         runner.their_line = None;
-        if runner.line.read(&mut [0]).context("wait for the child")? == 0 {
+        let mut byte = [READY];
+        if runner.line.read(&mut byte).context("wait for the child")? == 0 {
             return Ok(None);
         }
+        ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
         let worked = work(runner.pid);
         if worked.is_err() {
             signals::send(runner.pid, libc::SIGKILL);

@@ -11,6 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use libc::c_uint;
+use nix::net::if_::if_nametoindex;
 
 use crate::network::{Port, Subnet};
 use crate::open::text;
@@ -43,6 +45,9 @@ pub struct Seat {
     _ports: Vec<OwnedFd>,
     /// Until the container's device exists.
     lock: Option<Lock>,
+    /// The kernel's number of the device, once it exists. With the container, the kernel
+    /// removes the device, and a later container can then have the same name.
+    device: Option<c_uint>,
 }
 
 impl Seat {
@@ -86,26 +91,33 @@ impl Seat {
             needs_table: !host.tables.iter().any(|table| table == bridge),
             _ports: held,
             lock: Some(lock),
+            device: None,
         })
     }
 
     /// Lets other containers take a place: the device of this container exists.
     pub fn unlock(&mut self) {
+        // 0 is the number of no device: it has gone already.
+        self.device = Some(if_nametoindex(&*self.name).unwrap_or_default());
         self.lock = None;
+    }
+
+    /// The device of this container, if it is still there.
+    fn leaving(&self) -> Option<&str> {
+        let number = if_nametoindex(&*self.name).ok()?;
+        self.device.is_none_or(|device| device == number).then_some(&*self.name)
     }
 
     fn leave(&mut self) -> Result<()> {
         if self.lock.is_none() {
             self.lock = Some(Lock::take(self.bridge)?);
         }
-        let removed = Host::look(self.bridge)?.remove(Some(&self.name));
-        // The kernel removes the device, too, some time after the end of the container. So it
-        // may have gone between the two commands.
-        if removed.is_err() {
-            let left = Host::look(self.bridge)?;
-            if !left.containers.contains(&self.name) {
-                return left.remove(Some(&self.name)).map(drop);
-            }
+        // First: what has gone by then is not in the list.
+        let leaving = self.leaving();
+        let removed = Host::look(self.bridge)?.remove(leaving);
+        // The kernel may have removed the device in the meantime.
+        if removed.is_err() && self.leaving().is_none() {
+            return Host::look(self.bridge)?.remove(None).map(drop);
         }
         removed.map(drop)
     }

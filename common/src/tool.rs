@@ -9,6 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
 
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
+
 use crate::error::printable;
 
 /// The tools that are not on every host, and their packages.
@@ -41,13 +44,23 @@ pub fn run(tool: &mut Command, input: &str) -> Result<String> {
     Err(failure(tool, input, &output))
 }
 
-/// Starts a tool. The terminal's keys do not reach it. std gives it no blocked signal.
+/// Starts a tool. The terminal's keys do not reach it. It dies with this process.
 ///
 /// # Errors
 ///
 /// When it cannot be executed.
 pub(crate) fn start(tool: &mut Command) -> Result<std::process::Child> {
     tool.env("PATH", path()).env("LC_ALL", "C").process_group(0);
+    // std keeps the signals of this process blocked in it.
+    let prepare = || {
+        SigSet::empty().thread_set_mask()?;
+        Ok(set_pdeathsig(Signal::SIGKILL)?)
+    };
+    #[allow(unsafe_code, reason = "std has no safe way to run code between fork and exec")]
+    // SAFETY: the closure only makes two system calls, and allocates nothing.
+    unsafe {
+        tool.pre_exec(prepare);
+    }
     tool.spawn().map_err(|error| {
         let name = tool.get_program();
         let package = PACKAGES.iter().find(|(known, _)| *known == name);
@@ -128,6 +141,8 @@ const REMEDIES: [(&[&str], &str); 4] = [
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::SigmaskHow;
+
     use super::*;
 
     fn said(script: &str, input: &str) -> String {
@@ -147,6 +162,19 @@ mod tests {
             "echo 'Error: no'; echo 'a b'; echo '  ^^~^'; echo 'Failed to send 3 bytes to syslog'";
         assert!(said(&format!("{{ {nft}; }} >&2; exit 1"), "").ends_with(": Error: no a b"));
         assert!(said("printf 'a\\033b\\n' >&2; exit 1", "").ends_with(": a\\u{1b}b"));
+    }
+
+    #[test]
+    fn a_tool_gets_every_signal() {
+        // A shell would change its mask.
+        let blocks = || {
+            let status = run(Command::new("grep").args(["^SigBlk:", "/proc/self/status"]), "");
+            status.expect("start grep")
+        };
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).expect("block all");
+        let said = blocks();
+        before.thread_set_mask().expect("unblock them");
+        assert_eq!(said, "SigBlk:\t0000000000000000\n");
     }
 
     /// A tool that reads nothing does not end the runner.

@@ -347,9 +347,10 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
                 }}
                 chain entering {{ type filter hook forward priority filter
                     iifname != {BRIDGE} oifname {BRIDGE} ct state new ct status & dnat == 0 drop
+                    iifname != {BRIDGE} oifname {BRIDGE} ct state {{ invalid, untracked }} drop
                 }}
                 chain loopback {{ type filter hook prerouting priority raw
-                    iifname {BRIDGE} ip daddr 127.0.0.0/8 drop
+                    iifname != lo ip daddr 127.0.0.0/8 drop
                 }}
             }}"
         ))?;
@@ -357,11 +358,19 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
     if seat.needs_bridge {
         ip(&format!(
             "link add {BRIDGE} address 02:00:00:00:00:01 type bridge
-            link set {BRIDGE} up alias {subnet}
+            link set {BRIDGE} alias {subnet}
             address add {gateway}/{bits} dev {BRIDGE}"
         ))?;
+        // Otherwise a container can advertise a route to the host.
+        let sysctl = format!("/proc/sys/net/ipv6/conf/{BRIDGE}/disable_ipv6");
+        if Path::new(&sysctl).exists() {
+            fs::write(sysctl, "1").context("set disable_ipv6 of the bridge")?;
+        }
     }
-    ip(&format!("link add {name} up master {BRIDGE} type veth peer name eth0 netns {child}"))?;
+    ip(&format!(
+        "link set {BRIDGE} up
+        link add {name} up master {BRIDGE} type veth peer name eth0 netns {child}"
+    ))?;
     let inside = format!(
         "link set eth0 up
         address add {address}/{bits} dev eth0
@@ -393,8 +402,9 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
 /// Starts pasta: it gives the container the host's address and routes, and makes its
 /// connections as the caller.
 fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
-    common::check_ports(&args.ports)?;
+    // In a named directory, this ends the pasta of a killed runner, which has the ports.
     let link = scratch.link_network(child)?;
+    common::check_ports(&args.ports)?;
     let mut pasta = Command::new("pasta");
     pasta.args(["--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none"]);
     pasta.args(["--dns-forward", PASTA_DNS, "--runas", &format!("{}:{}", getuid(), getgid())]);
@@ -417,7 +427,7 @@ fn start_slirp(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any
     common::check_ports(&args.ports)?;
     let socket = scratch.socket()?;
     let mut slirp = Command::new("slirp4netns");
-    slirp.args(["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox"]);
+    slirp.args(["--configure", "--disable-host-loopback", "--enable-sandbox"]);
     slirp.args(["--enable-seccomp", "--exit-fd=0", "--api-socket"]);
     slirp.arg(socket.path()).arg(format!("--userns-path=/proc/{child}/ns/user"));
     slirp.args(["--netns-type=path", &format!("/proc/{child}/ns/net"), "tap0"]);

@@ -120,6 +120,27 @@ fn a_port_does_not_lead_to_a_container_that_was_killed() {
     }
 }
 
+/// The kernel removes the device of a container before its runner does, and another container
+/// can have the name by then.
+#[test]
+fn a_late_end_leaves_the_device_of_the_next_container() {
+    let script = r#"
+        there() { ip link show container-2 >/run/said 2>&1 && [ ! -e /run/containers0.lock ]; }
+        gone() { ! ip link show container-2 >/run/said 2>&1; }
+        "$STEP" --network bridge sleep 1000 2>/dev/null &
+        first=$!
+        until_true there
+        kill -STOP $first
+        kill -KILL $(cat /proc/$first/task/$first/children)
+        until_true gone
+        "$STEP" --network bridge sleep 1000 2>/dev/null &
+        until_true there
+        kill -CONT $first
+        wait $first || :
+        there && echo done"#;
+    is_done("", script);
+}
+
 #[test]
 fn a_failed_start_leaves_nothing() {
     let script = r#"
@@ -211,8 +232,12 @@ fn only_published_ports_can_be_reached_from_outside() {
         nsenter --net=$other sh -c 'ip link set eth0 up; ip address add 192.0.2.2/24 dev eth0
             ip route add default via 192.0.2.1'
         mkfifo /run/ready
-        "$STEP" --network bridge --publish 0.0.0.0:8080:9 sh -c 'echo; exec sleep 1000' >/run/ready &
+        "$STEP" --network bridge --publish 0.0.0.0:8080:9 --publish 8081:9 \
+            sh -c 'echo; exec sleep 1000' >/run/ready &
         read -r line </run/ready
+        # For a neighbour, 127.0.0.1 can be another host.
+        nsenter --net=$other sh -c 'ip route add 127.0.0.1 via 192.0.2.1 src 192.0.2.2
+            echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet'
         try() {
             status=0
             timeout 3 "$@" 2>/dev/null || status=$?
@@ -222,9 +247,12 @@ fn only_published_ports_can_be_reached_from_outside() {
         try bash -c '</dev/tcp/127.0.0.1/8080'
         try bash -c '</dev/tcp/192.0.2.1/8080'
         # A packet that is dropped has no answer.
-        try nsenter --net=$other bash -c '</dev/tcp/10.219.0.2/9'"#;
+        try nsenter --net=$other bash -c '</dev/tcp/127.0.0.1/8081'
+        try nsenter --net=$other bash -c '</dev/tcp/10.219.0.2/9'
+        # No container can advertise a route to the host.
+        cat /proc/sys/net/ipv6/conf/containers0/disable_ipv6 2>/dev/null || echo 1"#;
     if let Some(output) = on_host("bash", script) {
-        let expected = "refused\nrefused\nrefused\ndropped";
+        let expected = "refused\nrefused\nrefused\ndropped\ndropped\n1";
         assert_eq!(stdout(&output), expected, "{}", stderr(&output));
     }
 }
