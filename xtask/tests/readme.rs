@@ -43,6 +43,16 @@ fn the_table_of_lessons_says_what_cargo_metadata_says() {
     assert_eq!(told, lessons);
 }
 
+/// The README's `cargo test` builds the program of a step only if the step has a test, and
+/// other tests start every program.
+#[test]
+fn every_step_has_a_test() {
+    for step in testkit::STEPS.iter() {
+        let test = workspace().join(step).join("tests/lesson.rs");
+        assert!(test.is_file(), "{} is missing", test.display());
+    }
+}
+
 /// The end of each page names the next step, and the teacher's page has the answer.
 #[test]
 fn every_lesson_ends_with_the_way_on() {
