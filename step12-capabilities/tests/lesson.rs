@@ -9,7 +9,7 @@ use common::{Capabilities, set_capabilities};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::pty::Terminal;
-use testkit::{containers_work, stderr, stdout, step};
+use testkit::{containers_work, inside, stderr, stdout, step};
 
 const STEP: &str = "step12-capabilities";
 
@@ -116,13 +116,8 @@ fn a_program_gives_nothing_back() {
     if !containers_work() {
         return;
     }
-    let test = std::env::current_exe().expect("a test has a path");
     for (name, nothing) in [("step11-cgroups", false), (STEP, true)] {
-        // The root of the container may have no loader for this test.
-        let mut command = step(name);
-        command.args(["--bind", "/:/host", "sh", "-c", "INSIDE=1 exec chroot /host \"$@\"", "sh"]);
-        let output = command.arg(&test).args(["--exact", NAME, "--nocapture"]).output();
-        let output = output.expect("start the step");
+        let output = inside(name, NAME).output().expect("start the step");
         let said = stdout(&output);
         let set = said.lines().find_map(|line| line.strip_prefix("CapEff:\t"));
         let set = set.unwrap_or_else(|| panic!("{said}{}", stderr(&output)));

@@ -101,6 +101,20 @@ pub fn sh(name: &str, script: &str) -> Output {
     step(name).args(["/bin/sh", "-c", script]).output().expect("start a step")
 }
 
+/// The test `name` of the running program, as the command of a step: it gets the variable
+/// INSIDE. The root of the container may have no loader for it, so its root is the host's.
+///
+/// # Panics
+///
+/// When the path of the running program is not known.
+pub fn inside(step_name: &str, name: &str) -> Command {
+    let mut command = step(step_name);
+    command.args(["--bind", "/:/host", "sh", "-c", "INSIDE=1 exec chroot /host \"$@\"", "sh"]);
+    command.arg(std::env::current_exe().expect("a test has a path"));
+    command.args(["--exact", name, "--nocapture"]);
+    command
+}
+
 /// A program of the workspace that the script `setup` starts in the container of
 /// lesson 4: as root of a user namespace, with its own mounts, which end with it.
 ///

@@ -16,7 +16,7 @@ use std::thread;
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
-use testkit::{containers_work, skip, stderr, stdout, step};
+use testkit::{containers_work, inside, skip, stderr, stdout};
 
 const STEP: &str = "step13-seccomp";
 const TABLE: &str = include_str!("calls.txt");
@@ -208,19 +208,17 @@ fn set_second_opinion() {
     }
 }
 
-/// The start of a command in the container. The root of the container may have no loader for
-/// this test.
-fn inside() -> Command {
-    let mut command = step(STEP);
-    command.args(["--bind", "/:/host", "sh", "-c", "INSIDE=1 exec chroot /host \"$@\"", "sh"]);
+/// The test `name` of this program, with `value` in the variable INSIDE, but outside of a
+/// container.
+fn outside(name: &str, value: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("a test has a path"));
+    command.args(["--exact", name, "--nocapture"]).env("INSIDE", value);
     command
 }
 
-/// Starts this test as the program of `command`, and reads the answers that it prints.
+/// Runs a command, and reads the answers that it prints.
 fn answers(mut command: Command) -> Answers {
-    let test = env::current_exe().expect("a test has a path");
-    let output = command.arg(test).args(["--exact", NAME, "--nocapture"]).output();
-    let output = output.expect("start the test");
+    let output = command.output().expect("start the test");
     let said = stdout(&output);
     assert!(output.status.success(), "{said}{}", stderr(&output));
     let lines = said.lines().filter_map(|line| line.strip_prefix("answer "));
@@ -260,12 +258,10 @@ fn compare(expected: &Answers) {
         let wrong = pairs.filter(|((_, is), should)| is != should);
         wrong.map(|((call, is), should)| format!("{call:x?}: {is}, not {should}")).collect()
     };
-    let first = answers(inside());
+    let first = answers(inside(STEP, NAME));
     assert_eq!(differences(&first, expected), [""; 0]);
 
-    let mut command = Command::new("env");
-    command.arg("INSIDE=second");
-    let mut second = answers(command);
+    let mut second = answers(outside(NAME, "second"));
     // seccompiler lets x32 and numbers below 0 pass.
     second.retain(|(number, ..), _| *number & X32 == 0);
     let known: Answers = first.into_iter().filter(|(call, _)| second.contains_key(call)).collect();
@@ -292,18 +288,12 @@ fn calls_of_another_architecture_are_refused() {
     if !containers_work() {
         return;
     }
-    let said = |mut command: Command| {
-        let test = env::current_exe().expect("a test has a path");
-        let name = "calls::calls_of_another_architecture_are_refused";
-        let output = command.arg(test).args(["--exact", name, "--nocapture"]).output();
-        stdout(&output.expect("start the test"))
-    };
-    let mut outside = Command::new("env");
-    outside.arg("INSIDE=1");
-    if !said(outside).contains("answer ") {
+    let name = "calls::calls_of_another_architecture_are_refused";
+    let said = |mut command: Command| stdout(&command.output().expect("start the test"));
+    if !said(outside(name, "1")).contains("answer ") {
         skip("this kernel has no calls of i386");
         return;
     }
-    let said = said(inside());
+    let said = said(inside(STEP, name));
     assert!(said.contains(&format!("answer {}", -libc::ENOSYS)), "{said}");
 }
