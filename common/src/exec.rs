@@ -68,9 +68,9 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
         let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
             continue;
         };
-        if way_out(&path).is_some() {
-            failure = (Errno::ELOOP, Some(path));
-            break;
+        if let Some(why) = way_out(&path) {
+            let message = format!("execute {}: {why}", path.display());
+            return Err(Failure { exit: Exit::NOT_EXECUTABLE, message }.into());
         }
         // `execv` returns only on failure.
         let errno = execv(&file, command).err().unwrap_or(Errno::UnknownErrno);
@@ -127,9 +127,6 @@ fn not_found(name: &CStr) -> String {
 /// The line for a file that cannot be executed.
 fn cannot_execute(path: &Path, errno: Errno) -> String {
     let shown = path.display();
-    if let (Errno::ELOOP, Some(why)) = (errno, way_out(path)) {
-        return format!("execute {shown}: {why}");
-    }
     let why = match errno {
         Errno::EACCES if path.is_dir() => "it is a directory".to_owned(),
         Errno::EACCES if path.exists() && !path.is_file() => "it is not a regular file".to_owned(),
