@@ -89,8 +89,8 @@ fn version(name: &str) -> Option<String> {
     Some(text.lines().next()?.split(' ').next_back()?.to_owned())
 }
 
-/// The container of the last lesson, but without its overlay, /sys and filter, as the
-/// OCI runtime specification describes it.
+/// A container like that of the last lesson, as the OCI runtime specification describes it.
+/// It has no overlay, /sys or filter, fewer capabilities, and protects fewer files of /proc.
 fn oci_config(root: &Path, program: &Path) -> Value {
     let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let namespaces = ["pid", "network", "ipc", "uts", "user", "mount"];
