@@ -14,6 +14,7 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, getuid};
 
 use crate::doing::Doing;
+use crate::limits::number;
 use crate::note;
 use crate::open::text;
 
@@ -224,8 +225,7 @@ fn sweep(place: &Path) {
 /// Whether a group has the name of a group from this crate.
 fn is_ours(name: &str) -> bool {
     let numbers = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-    numbers.is_some_and(|(process, attempt)| is_number(process) && is_number(attempt))
+    numbers.is_some_and(|(process, attempt)| number(process).and(number(attempt)).is_some())
 }
 
 /// Whether a group has processes, by its cgroup.events.

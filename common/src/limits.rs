@@ -57,7 +57,7 @@ pub(crate) fn parse_cpus(word: &OsStr) -> Result<u64> {
 }
 
 /// A number of digits alone: no sign.
-fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::getuid;
 
+use crate::limits::number;
 use crate::open::text;
 use crate::tool::has_tool;
 
@@ -45,7 +46,8 @@ pub struct Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subnet {
     first: Ipv4Addr,
-    pub(crate) bits: u8,
+    /// The number of bits that are the same in all addresses.
+    pub bits: u8,
 }
 
 impl Network {
@@ -87,7 +89,7 @@ impl Port {
             };
             let (host, inside) = text.rsplit_once(':')?;
             let (address, host) = host.rsplit_once(':').unwrap_or(("127.0.0.1", host));
-            let (host, inside) = (number(host)?, number(inside)?);
+            let (host, inside) = (positive(host)?, positive(inside)?);
             Some(Port { address: address.parse().ok()?, host, inside, protocol })
         };
         read().with_context(|| {
@@ -97,9 +99,7 @@ impl Port {
             )
         })
     }
-}
 
-impl Port {
     /// The destination of packets for this port, in the words of nft(8). 0.0.0.0 stands for
     /// every address of the host.
     pub fn destination(&self) -> String {
@@ -158,10 +158,9 @@ impl fmt::Display for Port {
     }
 }
 
-/// A number that is not 0, without a sign.
-fn number<T: std::str::FromStr + Default + PartialEq>(digits: &str) -> Option<T> {
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|number| plain && *number != T::default())
+/// A number that is not 0.
+fn positive<T: TryFrom<u64>>(digits: &str) -> Option<T> {
+    number(digits).filter(|number| *number > 0)?.try_into().ok()
 }
 
 impl Default for Subnet {
@@ -176,7 +175,7 @@ impl Subnet {
     pub(crate) fn parse(word: &OsStr) -> Result<Subnet> {
         let read = || {
             let (first, bits) = word.to_str()?.split_once('/')?;
-            let bits = number(bits).filter(|bits| (8..=30).contains(bits))?;
+            let bits = positive(bits).filter(|bits| (8..=30).contains(bits))?;
             let subnet = Subnet { first: first.parse().ok()?, bits };
             // The others are for no host: this network, loopback, multicast, and reserved ones.
             let kind = subnet.first.octets()[0];

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libc::c_uint;
 use nix::net::if_::if_nametoindex;
 
+use crate::limits::number;
 use crate::network::{Port, Subnet};
 use crate::open::text;
 use crate::tool::run;
@@ -35,8 +36,6 @@ pub struct Seat {
     pub gateway: Ipv4Addr,
     /// The container's address.
     pub address: Ipv4Addr,
-    /// The number of bits that are the same in all addresses.
-    pub bits: u8,
     /// Whether the bridge is still to be made.
     pub needs_bridge: bool,
     /// Whether the bridge's table is still to be made.
@@ -71,8 +70,8 @@ impl Seat {
             ),
             None => no_route_overlaps(subnet)?,
         }
-        let number = subnet.numbers().find(|number| !host.devices.contains(&name(*number)));
-        let number = number.with_context(|| format!("take an address of {subnet}: all are in use; wait for other containers to end, or name a larger --subnet"))?;
+        let free = subnet.numbers().find(|number| !host.devices.contains(&name(*number)));
+        let number = free.with_context(|| format!("take an address of {subnet}: all are in use; wait for other containers to end, or name a larger --subnet"))?;
         if text(FORWARD).is_ok_and(|forward| forward.trim() == "0") {
             note(
                 "this host forwards no packets, so the container reaches only the host and other containers; as root: sysctl -w net.ipv4.ip_forward=1",
@@ -86,7 +85,6 @@ impl Seat {
             subnet,
             gateway: subnet.address(1),
             address: subnet.address(number),
-            bits: subnet.bits,
             needs_bridge: host.bridge.is_none(),
             needs_table: !host.tables.iter().any(|table| table == bridge),
             _ports: held,
@@ -140,8 +138,7 @@ fn name(number: u32) -> String {
 
 /// Whether a name is one of a container.
 fn is_ours(name: &str) -> bool {
-    let number = name.strip_prefix(PREFIX).unwrap_or_default();
-    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    name.strip_prefix(PREFIX).and_then(number).is_some()
 }
 
 /// What the host has by our names.
@@ -201,19 +198,26 @@ impl Host {
         let devices = self.containers.iter().map(|name| &**name).filter(|name| leaves(name));
         let devices: String =
             devices.chain(bridge).map(|it| format!("link delete {it}\n")).collect();
-        let tables = self.tables.iter().filter(|table| match table.as_str() {
+        let tables = self.tables.iter().map(|name| &**name).filter(|name| match *name {
             name if name == self.name => ends,
             name => leaves(name) || !self.containers.iter().any(|it| it == name),
         });
-        let tables: String = tables.map(|table| format!("delete table ip {table}\n")).collect();
-        if !tables.is_empty() {
-            run(Command::new("nft").args(["-f", "-"]), &tables)?;
-        }
+        let had_tables = delete_tables(tables)?;
         if !devices.is_empty() {
             run(Command::new("ip").args(["-force", "-batch", "-"]), &devices)?;
         }
-        Ok(!(tables.is_empty() && devices.is_empty()))
+        Ok(had_tables || !devices.is_empty())
     }
+}
+
+/// Deletes tables of nftables, all or none. Returns whether there were any.
+fn delete_tables<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<bool> {
+    let script: String =
+        names.into_iter().map(|name| format!("delete table ip {name}\n")).collect();
+    if !script.is_empty() {
+        run(Command::new("nft").args(["-f", "-"]), &script)?;
+    }
+    Ok(!script.is_empty())
 }
 
 /// Removes the tables of other containers that publish these ports. This runner has bound the
@@ -231,11 +235,7 @@ fn remove_rules_for(ports: &[Port]) -> Result<()> {
             stale.insert(table);
         }
     }
-    let script: String = stale.iter().map(|table| format!("delete table ip {table}\n")).collect();
-    if !script.is_empty() {
-        run(Command::new("nft").args(["-f", "-"]), &script)?;
-    }
-    Ok(())
+    delete_tables(stale).map(drop)
 }
 
 /// Whether no route of the host overlaps with the subnet, except one that stands for all
@@ -275,8 +275,7 @@ impl Lock {
             let file = file.with_context(doing)?;
             file.lock().with_context(doing)?;
             // If not, the runner before has just removed it.
-            let held = file.metadata().with_context(doing)?.ino();
-            if fs::symlink_metadata(&name).is_ok_and(|found| found.ino() == held) {
+            if file.metadata().with_context(doing)?.nlink() > 0 {
                 return Ok(Lock { name, _file: file });
             }
         }

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
-
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -30,14 +29,13 @@ pub const PACKAGES: [(&str, &str); 5] = [
 /// When the tool is missing, with the name of its package. When it fails, with its words
 /// and its message.
 pub fn run(tool: &mut Command, input: &str) -> Result<String> {
-    let output = start(tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()))
-        .and_then(|mut started| {
-            if let Some(mut line) = started.stdin.take() {
-                // A tool that has ended says why.
-                let _ = line.write_all(input.as_bytes());
-            }
-            started.wait_with_output().with_context(|| words(tool))
-        })?;
+    tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut started = start(tool)?;
+    if let Some(mut line) = started.stdin.take() {
+        // A tool that has ended says why.
+        let _ = line.write_all(input.as_bytes());
+    }
+    let output = started.wait_with_output().with_context(|| words(tool))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

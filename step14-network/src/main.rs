@@ -337,7 +337,8 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
     let ip = |lines: &str| common::run(Command::new("ip").args(["-batch", "-"]), lines);
     let nft = |rules: &str| common::run(Command::new("nft").args(["-f", "-"]), rules);
     let mut seat = Seat::take(BRIDGE, args.subnet(), &args.ports)?;
-    let Seat { subnet, gateway, address, bits, name, .. } = &seat;
+    let Seat { subnet, gateway, address, name, .. } = &seat;
+    let bits = subnet.bits;
     if seat.needs_table {
         nft(&format!(
             "table ip {BRIDGE} {{
