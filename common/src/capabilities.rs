@@ -72,22 +72,24 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Reads the value of one of the two options.
-    pub(crate) fn read(&mut self, option: &str, word: &OsStr) -> Result<()> {
-        let text = word.to_str().unwrap_or_default();
-        let bit = match Capability::named(text) {
-            Some(named) => Some(1 << named.0),
-            None => text.eq_ignore_ascii_case("ALL").then_some(ALL),
-        };
-        let shown = word.display();
-        let bit = bit.with_context(|| {
-            let names = NAMES.join(" ");
-            format!("{option} {shown}: there is no such capability; give ALL or a name: {names}")
-        })?;
-        *(if option == "--cap-add" { &mut self.add } else { &mut self.drop }) |= bit;
+    /// Reads the value of `--cap-add`.
+    pub(crate) fn add(&mut self, word: &OsStr) -> Result<()> {
+        self.add |= bit("--cap-add", word)?;
+        self.check("--cap-add", word)
+    }
+
+    /// Reads the value of `--cap-drop`.
+    pub(crate) fn drop(&mut self, word: &OsStr) -> Result<()> {
+        self.drop |= bit("--cap-drop", word)?;
+        self.check("--cap-drop", word)
+    }
+
+    /// Fails if both options name the last word.
+    fn check(&self, option: &str, word: &OsStr) -> Result<()> {
         ensure!(
             self.add & self.drop == 0,
-            "{option} {shown}: --cap-add and --cap-drop both name it; name it only once"
+            "{option} {}: --cap-add and --cap-drop both name it; name it only once",
+            word.display()
         );
         Ok(())
     }
@@ -101,6 +103,16 @@ impl Changes {
         };
         Capabilities(from & !self.drop | self.add)
     }
+}
+
+/// The bit of a name, or of the word ALL.
+fn bit(option: &str, word: &OsStr) -> Result<u64> {
+    let text = word.to_str().unwrap_or_default();
+    let named = Capability::named(text).map(|named| 1 << named.0);
+    named.or_else(|| text.eq_ignore_ascii_case("ALL").then_some(ALL)).with_context(|| {
+        let (shown, names) = (word.display(), NAMES.join(" "));
+        format!("{option} {shown}: there is no such capability; give ALL or a name: {names}")
+    })
 }
 
 /// Drops a capability from this process's bounding set: no program that the process
@@ -152,7 +164,10 @@ mod tests {
     fn changed(words: &[&str]) -> Result<Capabilities> {
         let mut changes = Changes::default();
         for pair in words.chunks(2) {
-            changes.read(pair[0], pair[1].as_ref())?;
+            match pair[0] {
+                "--cap-add" => changes.add(pair[1].as_ref())?,
+                _ => changes.drop(pair[1].as_ref())?,
+            }
         }
         Ok(changes.apply(Capabilities::of(&["CHOWN", "KILL"])?))
     }

@@ -170,7 +170,9 @@ impl Walk<'_> {
                 Ok(()) => {}
                 // EACCES: the file system looks into the directory first.
                 Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) if is_dir => {
-                    self.levels.last_mut().into_iter().for_each(|it| it.left.push(name.clone()));
+                    if let Some(level) = self.levels.last_mut() {
+                        level.left.push(name);
+                    }
                 }
                 Err(why) => self.skip(&name, Why::Errno(why)),
             }
@@ -261,7 +263,9 @@ impl Walk<'_> {
         } else {
             self.skipped.first = Some((self.path(name), self.looked_into(name, why)));
         }
-        self.levels.last_mut().into_iter().for_each(|level| level.stays = true);
+        if let Some(level) = self.levels.last_mut() {
+            level.stays = true;
+        }
     }
 
     /// Finds out whether the reason is another user.

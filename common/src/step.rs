@@ -18,7 +18,7 @@ use crate::doing::Doing;
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::overlay::warn_of_owner;
-use crate::{Bind, Exit, Limits, Network, Port, Scratch, Subnet, inherit, limits, workspace};
+use crate::{Bind, Exit, Limits, Network, Port, Scratch, Subnet, inherit, workspace};
 
 use self::options::{
     BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, NETWORK, Opt, PIDS, PUBLISH, ROOTFS, SCRATCH,
@@ -187,20 +187,7 @@ impl Step {
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
             let value = value.or_else(|| left.next()).filter(|value| !value.is_empty());
             let value = value.with_context(|| format!("{} needs {}", option.name, option.value))?;
-            match option.name {
-                "--rootfs" => args.rootfs = Some(value.into()),
-                "--lower" => args.lower.push(value.into()),
-                "--bind" => args.binds.push(Bind::parse(&value)?),
-                "--memory" => args.limits.memory = Some(limits::parse_memory(&value)?),
-                "--pids" => args.limits.pids = Some(limits::parse_pids(&value)?),
-                "--cpus" => args.limits.cpu = Some(limits::parse_cpus(&value)?),
-                "--cap-add" | "--cap-drop" => args.changes.read(option.name, &value)?,
-                "--network" => args.network = Network::parse(&value)?,
-                "--subnet" => args.subnet = Some(Subnet::parse(&value)?),
-                "--publish" => args.ports.push(Port::parse(&value)?),
-                // The last option: --scratch.
-                _ => args.scratch = Some(value.into()),
-            }
+            (option.read)(&mut args, value)?;
         };
         anyhow::ensure!(
             args.rootfs.is_none() || args.lower.is_empty(),
