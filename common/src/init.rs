@@ -18,7 +18,7 @@ use crate::doing::Doing;
 use crate::inherit::{close_all_but, wipe_environment};
 use crate::signals::{self, Signals};
 use crate::wait::{ANY, Waited, poll_on, wait_for};
-use crate::{Exit, Network, host, scratch};
+use crate::{Exit, Network, host};
 
 /// In the child: its end of the socket to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();
@@ -75,11 +75,9 @@ pub struct Run {
 ///
 /// # Errors
 ///
-/// When the kernel refuses a call, when the overlay on this run's
-/// [`Scratch`](crate::Scratch) is read-only, or when `/proc` in the root is a symbolic
-/// link, so that proc was mounted in another place.
+/// When the kernel refuses a call, or when `/proc` in the root is a symbolic link, so that
+/// proc was mounted in another place.
 pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
-    scratch::check_root()?;
     // Proc was then mounted on the old root, and unmounted in its place.
     ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {NO_PROC}");
     close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;

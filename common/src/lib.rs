@@ -58,7 +58,7 @@ pub use init::{Run, fork, wait_for_runner};
 pub use limits::Limits;
 pub use names::PASTA_DNS;
 pub use network::{Network, Port, Subnet, check_ports};
-pub use overlay::{layer_option, lowerdir};
+pub use overlay::lowerdir;
 pub use program::Program;
 pub use remove::{remove_tree, remove_tree_in};
 pub use runner::Child;

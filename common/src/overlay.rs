@@ -1,7 +1,7 @@
 //! Writes the layers of an overlay as mount options.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,6 @@ use nix::unistd::{getgid, getuid};
 
 use crate::doing::Doing;
 use crate::note;
-use crate::scratch::may_use_path;
 
 /// The most bytes for all options of mount(2): one page.
 const PAGE: usize = 4096;
@@ -61,15 +60,22 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
 }
 
 /// The path of upper or work, as the value of overlay's option `upperdir=` or
-/// `workdir=`. It has the form of [`lowerdir`].
+/// `workdir=`. It has the form of [`lowerdir`]. `may_use_path` looks at the open directory.
+/// If it returns false, because another user can rename the directory, the option has the
+/// name of a descriptor.
 ///
 /// # Errors
 ///
-/// When the directory is missing, is not a directory, cannot be opened, or differs
-/// from the directory that [`Scratch::new`](crate::Scratch::new) saw.
-pub fn layer_option(dir: &Path) -> Result<String> {
+/// When the directory is missing, is not a directory or cannot be opened. When
+/// `may_use_path` fails.
+pub(crate) fn upper_or_work(
+    dir: &Path,
+    may_use_path: impl FnOnce(&Metadata) -> Result<bool>,
+) -> Result<String> {
     let opened = open(dir)?;
-    let room = if may_use_path(dir, &opened)? { ROOM_UPPER_OR_WORK } else { 0 };
+    let doing = || Doing::OpenLayer(dir.to_owned());
+    let found = opened.metadata().with_context(doing)?;
+    let room = if may_use_path(&found).with_context(doing)? { ROOM_UPPER_OR_WORK } else { 0 };
     Ok(name(dir, opened, room))
 }
 

@@ -4,11 +4,11 @@ mod dir;
 mod entry;
 mod home;
 
-use std::fs::{self, File};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -18,6 +18,7 @@ use nix::sys::statvfs::FsFlags;
 
 use crate::doing::Doing;
 use crate::open::text;
+use crate::overlay::upper_or_work;
 use crate::{note, remove_tree};
 use dir::Dir;
 pub use entry::Entry;
@@ -35,6 +36,9 @@ pub struct Scratch {
     home: Option<Home>,
     /// Holds the lock.
     dir: Dir,
+    /// The path, device and inode of `upper` and `work`, if another user can replace
+    /// these directories: the child mounts by path.
+    looked_at: Vec<(PathBuf, (u64, u64))>,
 }
 
 impl Scratch {
@@ -48,12 +52,11 @@ impl Scratch {
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
         // The caller's umask may forbid everything. The command gets this umask, too.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
-        let scratch = match named {
+        let mut scratch = match named {
             Some(dir) => Scratch::named(dir)?,
             None => Scratch::made()?,
         };
-        // The first and only value: a step has one scratch directory.
-        let _ = IN_USE.set(InUse::of(&scratch)?);
+        scratch.look()?;
         Ok(scratch)
     }
 
@@ -71,7 +74,7 @@ impl Scratch {
         if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
             note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
         }
-        Ok(Scratch { home: None, dir })
+        Ok(Scratch { home: None, dir, looked_at: Vec::new() })
     }
 
     /// Makes a new scratch directory. Its name begins with the ID of this process,
@@ -109,7 +112,7 @@ impl Scratch {
                 let name = dir.name.join(entry);
                 dir.make(entry, DIRECTORY).with_context(|| Doing::MakeScratch(name))?;
             }
-            return Ok(Scratch { home: Some(home), dir });
+            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new() });
         }
     }
 
@@ -128,13 +131,92 @@ impl Scratch {
         self.dir.name.join("merged")
     }
 
-    /// Checks the mounted overlay.
+    /// `upper` as the value of overlay's option `upperdir=`; see [`lowerdir`].
+    ///
+    /// # Errors
+    ///
+    /// When the directory is missing or cannot be opened, or another user has replaced it.
+    ///
+    /// [`lowerdir`]: crate::lowerdir
+    pub fn upper_option(&self) -> Result<String> {
+        self.option(&self.upper())
+    }
+
+    /// `work` as the value of overlay's option `workdir=`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scratch::upper_option`].
+    pub fn work_option(&self) -> Result<String> {
+        self.option(&self.work())
+    }
+
+    fn option(&self, dir: &Path) -> Result<String> {
+        let before = self.looked_at.iter().find(|(name, _)| name == dir).map(|(_, id)| *id);
+        upper_or_work(dir, |found| match before {
+            None => Ok(true),
+            Some(before) => {
+                ensure!(before == (found.dev(), found.ino()), REPLACED);
+                Ok(false)
+            }
+        })
+    }
+
+    /// Notes `upper` and `work` as they are now, unless no other user can replace them.
+    fn look(&mut self) -> Result<()> {
+        // No other user can replace a directory in the home.
+        let holds = match &self.home {
+            Some(home) => home.path == home.dir.name,
+            None => self.dir.name_holds(),
+        };
+        if !holds {
+            for entry in ["upper", "work"] {
+                let name = self.dir.name.join(entry);
+                let found = self.dir.look_at(entry);
+                let found = found.with_context(|| format!("look at {}", name.display()))?;
+                self.looked_at.push((name, (found.dev(), found.ino())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the root of this process is the overlay on this scratch directory, and
+    /// that it can be written. It needs a proc on `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// When the overlay is read-only, or another user has replaced the scratch directory.
+    pub fn check_root(&self) -> Result<()> {
+        self.check(Path::new("/"))?;
+        // Such an overlay names its upper directory by a descriptor.
+        let ours = |line: &str| {
+            line.split(' ').nth(4) == Some("/") && line.contains("upperdir=/proc/self/fd/")
+        };
+        let found = |mounts: io::Result<String>| mounts.is_ok_and(|it| it.lines().any(ours));
+        ensure!(
+            self.looked_at.is_empty() || found(text("/proc/self/mountinfo")),
+            "use the overlay on {}: {REPLACED}",
+            self.merged().display()
+        );
+        Ok(())
+    }
+
+    /// Checks the overlay that is mounted on `at`. If the kernel cannot make `work/work`,
+    /// it mounts the overlay read-only without an error.
     ///
     /// # Errors
     ///
     /// When the overlay is read-only.
-    pub fn can_be_written_to(&self) -> Result<()> {
-        writable(&self.merged(), &self.merged())
+    pub fn check(&self, at: &Path) -> Result<()> {
+        let doing = || format!("use the overlay on {}", self.merged().display());
+        let found = statfs(at).with_context(doing)?;
+        let read_only = found.flags().contains(FsFlags::ST_RDONLY);
+        ensure!(
+            !read_only || found.filesystem_type() != OVERLAYFS_SUPER_MAGIC,
+            "{}: it is read-only, because the kernel could not make work/work in the scratch directory; the file system is likely full: free some space, or name a directory on another file system with --scratch or TMPDIR",
+            doing()
+        );
+        Ok(())
     }
 }
 
@@ -166,95 +248,7 @@ const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 /// The warning about a file system without user attributes.
 const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory with files of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
 
-/// The directories of this run. The child mounts by path, and the paths must still
-/// lead to the directories that the runner checked.
-struct InUse {
-    merged: PathBuf,
-    /// The device and inode of `upper` and `work`. Empty if no other user can replace
-    /// these directories.
-    looked_at: Vec<(PathBuf, (u64, u64))>,
-}
-
-static IN_USE: OnceLock<InUse> = OnceLock::new();
-
-impl InUse {
-    fn of(scratch: &Scratch) -> Result<InUse> {
-        let mut looked_at = Vec::new();
-        // No other user can replace a directory in the home.
-        let holds = match &scratch.home {
-            Some(home) => home.path == home.dir.name,
-            None => scratch.dir.name_holds(),
-        };
-        if !holds {
-            for entry in ["upper", "work"] {
-                let name = scratch.dir.name.join(entry);
-                let found = scratch.dir.look_at(entry);
-                let found = found.with_context(|| format!("look at {}", name.display()))?;
-                looked_at.push((name, (found.dev(), found.ino())));
-            }
-        }
-        Ok(InUse { merged: scratch.merged(), looked_at })
-    }
-}
-
-/// The mount point of this run's overlay, beside the upper directory.
-pub(crate) fn merged() -> Option<&'static Path> {
-    IN_USE.get().map(|run| &*run.merged)
-}
-
-/// Whether mount(2) may get the path of upper or work, `layer`, which is open as `dir`.
-/// If another user can rename the directory, mount(2) gets a descriptor.
-///
-/// # Errors
-///
-/// When another user has replaced the directory.
-pub(crate) fn may_use_path(layer: &Path, dir: &File) -> Result<bool> {
-    let looked_at = IN_USE.get().map_or(&[][..], |run| &run.looked_at);
-    let Some((_, before)) = looked_at.iter().find(|(name, _)| name == layer) else {
-        return Ok(true);
-    };
-    let doing = || Doing::OpenLayer(layer.to_owned());
-    let found = dir.metadata().with_context(doing)?;
-    ensure!(*before == (found.dev(), found.ino()), "{}: {REPLACED}", doing());
-    Ok(false)
-}
-
 const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
-
-/// Fails if this run has a scratch directory, and the root of this process is a
-/// read-only overlay. If another user can replace the scratch directory, it also fails
-/// if the root is not the overlay of this run.
-pub(crate) fn check_root() -> Result<()> {
-    let Some(run) = IN_USE.get() else {
-        return Ok(());
-    };
-    writable(Path::new("/"), &run.merged)?;
-    // Such an overlay names its upper directory by a descriptor.
-    let ours = |line: &str| {
-        line.split(' ').nth(4) == Some("/") && line.contains("upperdir=/proc/self/fd/")
-    };
-    let found = |mounts: std::io::Result<String>| mounts.is_ok_and(|text| text.lines().any(ours));
-    ensure!(
-        run.looked_at.is_empty() || found(text("/proc/self/mountinfo")),
-        "use the overlay on {}: {REPLACED}",
-        run.merged.display()
-    );
-    Ok(())
-}
-
-/// Fails if `at` is a read-only overlay. If the kernel cannot make `work/work`, it
-/// mounts the overlay read-only without an error.
-fn writable(at: &Path, merged: &Path) -> Result<()> {
-    let doing = || format!("use the overlay on {}", merged.display());
-    let found = statfs(at).with_context(doing)?;
-    let read_only = found.flags().contains(FsFlags::ST_RDONLY);
-    ensure!(
-        !read_only || found.filesystem_type() != OVERLAYFS_SUPER_MAGIC,
-        "{}: it is read-only, because the kernel could not make work/work in the scratch directory; the file system is likely full: free some space, or name a directory on another file system with --scratch or TMPDIR",
-        doing()
-    );
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests {
@@ -264,7 +258,6 @@ mod tests {
     use super::*;
     use crate::place::Place;
 
-    /// The only test that makes a scratch directory in this process.
     #[test]
     fn what_a_neighbour_puts_in_its_place_is_not_used() {
         let place = Place::new();
@@ -272,15 +265,15 @@ mod tests {
         fs::create_dir(&open).expect("make a directory");
         fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("set the mode");
         let scratch = Scratch::new(Some(&open.join("box"))).expect("a scratch directory");
-        let name = crate::layer_option(&scratch.upper()).expect("it is there");
+        let name = scratch.upper_option().expect("it is there");
         assert!(name.starts_with("/proc/self/fd/"), "{name}");
         // The root of this test is not our overlay.
-        let refused = check_root().expect_err("a root").to_string();
+        let refused = scratch.check_root().expect_err("a root").to_string();
         assert!(refused.ends_with(REPLACED), "{refused}");
 
         fs::rename(open.join("box"), open.join("aside")).expect("move it away");
         fs::create_dir_all(scratch.upper()).expect("make another");
-        let refused = crate::layer_option(&scratch.upper()).expect_err("another").to_string();
+        let refused = crate::one_line(&scratch.upper_option().expect_err("another"));
         assert!(refused.ends_with(REPLACED), "{refused}");
     }
 }

@@ -60,6 +60,7 @@ fn container(args: &Args) -> Result<Exit> {
         mount_binds(&Root::open(&rootfs)?, &args.binds)?;
         enter_root(&rootfs)?;
         mount_proc()?;
+        scratch.check_root()?;
         leave_old_root()?;
         protect_host()?;
 
@@ -102,8 +103,8 @@ fn mount_proc() -> Result<()> {
 /// Mounts an overlay: changes go to upper, and the lower layers stay as they are.
 fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
     let lower = common::lowerdir(layers)?;
-    let upper = common::layer_option(&scratch.upper())?;
-    let work = common::layer_option(&scratch.work())?;
+    let upper = scratch.upper_option()?;
+    let work = scratch.work_option()?;
     let merged = scratch.merged();
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))

@@ -112,8 +112,8 @@ fn container(args: &Args, lesson: u32, fault: Fault) -> Result<Exit> {
         }
         if let Some(scratch) = &scratch {
             let lower = common::lowerdir(&args.lower())?;
-            let upper = common::layer_option(&scratch.upper())?;
-            let work = common::layer_option(&scratch.work())?;
+            let upper = scratch.upper_option()?;
+            let work = scratch.work_option()?;
             let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
             mount(Some("overlay"), &rootfs, Some("overlay"), MsFlags::empty(), Some(&*options))?;
         }

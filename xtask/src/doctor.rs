@@ -225,13 +225,13 @@ fn mount_overlay(scratch: &Scratch) -> Result<()> {
     let layer = scratch.merged().with_file_name("lower");
     fs::create_dir_all(layer.join("dir/inner")).context("make a lower layer")?;
     let lower = common::lowerdir(&[layer])?;
-    let upper = common::layer_option(&scratch.upper())?;
-    let work = common::layer_option(&scratch.work())?;
+    let upper = scratch.upper_option()?;
+    let work = scratch.work_option()?;
     let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
     let merged = scratch.merged();
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
         .with_context(|| format!("mount the overlay on {}", merged.display()))?;
-    scratch.can_be_written_to()
+    scratch.check(&merged)
 }
 
 /// Needs user extended attributes on the upper directory.

@@ -5,8 +5,8 @@ use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, Statfs, TMPFS_MAGIC, statfs,
 };
 
-use super::{APPARMOR, Call, FULL, NO_ROOT, PROFILE, Row, SELINUX, TAKEN, always};
-use crate::{host, scratch};
+use super::{APPARMOR, Call, FULL, Failed, NO_ROOT, PROFILE, Row, SELINUX, TAKEN, always};
+use crate::host;
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -85,13 +85,13 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         call: Call::MountOverlay,
         errno: Errno::EINVAL,
-        seen: |_| upper_is_on(&[OVERLAYFS_SUPER_MAGIC]),
+        seen: |failed| upper_is_on(failed, &[OVERLAYFS_SUPER_MAGIC]),
         remedy: "the scratch directory is itself on an overlay, as in a container; name a directory on another file system with --scratch or TMPDIR",
     },
     Row {
         call: Call::MountOverlay,
         errno: Errno::EINVAL,
-        seen: |_| upper_is_on(GOOD),
+        seen: |failed| upper_is_on(failed, GOOD),
         remedy: "a layer likely has mounts below it, as / has, or is on a file system of the kernel, as /proc, or on an overlay on an overlay; name another layer",
     },
     Row {
@@ -125,7 +125,7 @@ pub(super) const ROWS: &[Row] = &[
         seen: always,
         remedy: "the file system of the scratch directory has no user attributes, as a tmpfs before Linux 6.6; name a directory on a disk with TMPDIR",
     },
-    Row { call: Call::MountOverlay, errno: Errno::ENOSPC, seen: |_| upper_is_full(), remedy: FULL },
+    Row { call: Call::MountOverlay, errno: Errno::ENOSPC, seen: upper_is_full, remedy: FULL },
     Row {
         call: Call::Mount,
         errno: Errno::EPERM,
@@ -145,18 +145,18 @@ pub(super) const ROWS: &[Row] = &[
 const GOOD: &[FsType] = &[BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, FsType(0x5846_5342)];
 
 /// Whether the upper directory is on a file system of one of `kinds`.
-fn upper_is_on(kinds: &[FsType]) -> bool {
-    upper_fs().is_some_and(|found| kinds.contains(&found.filesystem_type()))
+fn upper_is_on(failed: &Failed, kinds: &[FsType]) -> bool {
+    upper_fs(failed).is_some_and(|found| kinds.contains(&found.filesystem_type()))
 }
 
 /// Whether the file system of the upper directory has no free block or inode.
-fn upper_is_full() -> bool {
+fn upper_is_full(failed: &Failed) -> bool {
     // Btrfs counts no inodes.
     let full = |of: Statfs| of.blocks_available() == 0 || of.files() > 0 && of.files_free() == 0;
-    upper_fs().is_some_and(full)
+    upper_fs(failed).is_some_and(full)
 }
 
-/// The file system of this run's scratch directory.
-fn upper_fs() -> Option<Statfs> {
-    statfs(scratch::merged()?).ok()
+/// The file system of the scratch directory: the overlay was to be mounted in it.
+fn upper_fs(failed: &Failed) -> Option<Statfs> {
+    statfs(failed.path.as_ref()?).ok()
 }
