@@ -1,8 +1,10 @@
-//! The actions of this crate that can fail.
+//! What an error says about the call that failed: the action, and the error number.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
 /// The context of an error from this crate. [`hint()`](crate::hint()) reads its
@@ -44,4 +46,11 @@ impl fmt::Display for Doing {
             Doing::Print => f.write_str("write to standard output"),
         }
     }
+}
+
+/// The error number in a cause, from nix or from std.
+pub fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
+    let from_std = |error: &io::Error| error.raw_os_error().map(Errno::from_raw);
+    let from_nix = cause.downcast_ref::<Errno>().copied();
+    from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))
 }

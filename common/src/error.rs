@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 
+use crate::doing::errno_of;
 use crate::{Exit, hint};
 
 /// The name before each line of a step.
@@ -83,13 +84,6 @@ pub fn causes(error: &anyhow::Error) -> String {
         None => cause.to_string(),
     };
     error.chain().map(words).collect::<Vec<_>>().join(": ")
-}
-
-/// The error number in a cause, from nix or from std.
-pub fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
-    let from_std = |error: &io::Error| error.raw_os_error().map(Errno::from_raw);
-    let from_nix = cause.downcast_ref::<Errno>().copied();
-    from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))
 }
 
 /// The text, with escapes for each character that controls a terminal or does not

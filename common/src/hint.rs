@@ -12,8 +12,7 @@ use anyhow::Error;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
-use crate::doing::Doing;
-use crate::error::errno_of;
+use crate::doing::{Doing, errno_of};
 use crate::host;
 
 /// A known failure: the call, its error, a condition to check on this host, and

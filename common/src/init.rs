@@ -1,10 +1,8 @@
 //! The child as process 1 of the container, from lesson 6 on. It forks the process
 //! that becomes the command, passes signals to it, and reaps orphans.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags};
@@ -13,46 +11,13 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::bind::NO_PROC;
-use crate::clone::{raw_clone, work_and_exit};
 use crate::doing::Doing;
 use crate::inherit::{close_all_but, wipe_environment};
+use crate::line::{self, ENDED};
+use crate::process::{raw_clone, work_and_exit};
 use crate::signals::{self, Signals};
 use crate::wait::{ANY, Waited, poll_on, wait_for};
-use crate::{Exit, Network, host};
-
-/// In the child: its end of the socket to the runner.
-static LINE: OnceLock<UnixStream> = OnceLock::new();
-
-/// The bit that marks a signal as the end of the command, in a byte on the socket.
-pub(crate) const ENDED: u8 = 0x80;
-
-/// Keeps the child's end of the socket open as long as the child lives.
-pub(crate) fn keep(line: UnixStream) {
-    // The first and only value: a process calls `clone` once.
-    let _ = LINE.set(line);
-}
-
-/// The bytes of a meeting: no number of a signal.
-pub(crate) const READY: u8 = 0;
-
-/// Waits in the child until the runner has connected it, if it gets a network: see
-/// [`Child::meet`].
-///
-/// [`Child::meet`]: crate::Child::meet
-///
-/// # Errors
-///
-/// When the socket to the runner fails.
-pub fn wait_for_runner(network: Network) -> Result<()> {
-    let Some(mut line) = LINE.get().filter(|_| network != Network::None) else { return Ok(()) };
-    let doing = "wait for the runner";
-    line.write_all(&[READY]).context(doing)?;
-    // Without a byte, the runner is being killed, and this process with it.
-    if line.read(&mut [0]).context(doing)? == 0 {
-        work_and_exit(|| Ok(Exit::SETUP));
-    }
-    Ok(())
-}
+use crate::{Exit, host};
 
 /// The process that becomes the command: a child of process 1.
 #[must_use = "a process without a wait stays as a zombie"]
@@ -80,7 +45,7 @@ pub struct Run {
 pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     // Proc was then mounted on the old root, and unmounted in its place.
     ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {NO_PROC}");
-    close_all_but(LINE.get().map(AsRawFd::as_raw_fd))?;
+    close_all_but(line::childs_end().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
     // Root inside cannot override this: the program was executed in the caller's
     // user namespace, where root inside has no capability.
@@ -104,7 +69,7 @@ impl Run {
     ///
     /// When wait(2) fails.
     pub fn reap(self) -> Result<Exit> {
-        let line = LINE.get();
+        let line = line::childs_end();
         if let Some(line) = line {
             // A stopped runner reads nothing, and process 1 must not wait for
             // it.

@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::init::{ENDED, READY};
+use crate::line::{ENDED, READY};
 use crate::signals::{self, Received, Signals};
 use crate::terminal::Terminal;
 use crate::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
