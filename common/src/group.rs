@@ -101,7 +101,7 @@ impl Group {
             ("0", _) => "the host ran out of memory",
             _ => "the container reached its limit on memory; raise --memory",
         };
-        note(&format!("the kernel killed {killed} processes of the container: {why}"));
+        note(&format!("the kernel killed {killed} of the container's processes: {why}"));
     }
 
     /// Kills the processes that are left, and removes the group.
