@@ -1,8 +1,10 @@
 //! The README is right about the lessons.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
-use testkit::{skip, workspace};
+use testkit::{bin, skip, workspace};
 
 /// The names and goals of the steps, as cargo reports them.
 fn lessons() -> Option<Vec<(String, String)>> {
@@ -41,6 +43,30 @@ fn the_table_of_lessons_says_what_cargo_metadata_says() {
         })
         .collect();
     assert_eq!(told, lessons);
+}
+
+/// The table of options has each option of the newest step, with the lesson that adds it.
+#[test]
+fn the_table_of_options_says_what_the_steps_take() {
+    let readme = fs::read_to_string(workspace().join("README.md")).expect("a README");
+    let mut told = BTreeMap::new();
+    for line in readme.lines() {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let &["", number, options, ..] = &*cells else { continue };
+        let Ok(number) = number.parse::<usize>() else { continue };
+        let options = options.split('`').filter(|it| it.starts_with("--"));
+        told.extend(options.map(|option| (option.to_owned(), number)));
+    }
+    let mut taken = BTreeMap::new();
+    for (at, step) in testkit::STEPS.iter().copied().enumerate() {
+        let help = Command::new(bin(step)).arg("--help").output().expect("run a step");
+        let help = String::from_utf8(help.stdout).expect("UTF-8");
+        for line in help.lines().map(str::trim).filter(|line| line.starts_with("--")) {
+            let option = line.split("  ").next().expect("an option");
+            taken.entry(option.to_owned()).or_insert(at + 1);
+        }
+    }
+    assert_eq!(told, taken);
 }
 
 /// The README's `cargo test` builds the program of a step only if the step has a test, and
