@@ -219,6 +219,7 @@ fn always(_failed: &Failed) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, DirEntry};
     use std::path::Path;
 
     use super::*;
@@ -263,22 +264,21 @@ mod tests {
     /// Each context in a lesson's program has its rows.
     #[test]
     fn the_words_of_every_lesson_are_known() {
-        let entries = workspace().read_dir().expect("a workspace").flatten();
+        let list = |dir: &Path| dir.read_dir().expect("a directory").flatten();
         let mut known = 0;
-        for entry in entries {
-            let is_lesson = entry.file_name().to_string_lossy().starts_with("step");
-            let program = entry.path().join("src/main.rs");
-            let Some(source) = is_lesson.then(|| std::fs::read_to_string(&program).ok()).flatten()
-            else {
-                continue;
-            };
-            // `context("…")`, and `context(|| format!("…"))` or its like.
-            for rest in source.split("context(").skip(1) {
-                let words = rest.split('"').nth(1).expect("a text");
-                let words = words.split('{').next().unwrap_or_default();
-                let found = of_lesson(words);
-                assert!(found.is_some(), "{}: \"{words}\" has no row", program.display());
-                known += 1;
+        let is_lesson =
+            |entry: &DirEntry| entry.file_name().display().to_string().starts_with("step");
+        for step in list(workspace()).filter(is_lesson) {
+            for file in list(&step.path().join("src")).map(|file| file.path()) {
+                let source = fs::read_to_string(&file).expect("a program");
+                // `context("…")`, and `context(|| format!("…"))` or its like.
+                for rest in source.split("context(").skip(1) {
+                    let words = rest.split('"').nth(1).expect("a text");
+                    let words = words.split('{').next().unwrap_or_default();
+                    let found = of_lesson(words);
+                    assert!(found.is_some(), "{}: \"{words}\" has no row", file.display());
+                    known += 1;
+                }
             }
         }
         assert!(known > 8, "{known}");

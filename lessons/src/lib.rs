@@ -4,6 +4,7 @@
 //! place of each fact about it. The tasks and tests read the facts here, and so find
 //! a new lesson.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,32 @@ pub struct Lesson {
     /// Three hints for each place: the idea, where to read, the call without its
     /// arguments. `package.metadata.exercise.hints`.
     pub hints: Vec<[String; 3]>,
+    /// The files of earlier lessons that this lesson changes, besides `main.rs`:
+    /// `package.metadata.changes`.
+    pub changes: Vec<String>,
+}
+
+/// A file of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its name in the directory `src`.
+    pub name: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// The file that every program has.
+pub const MAIN: &str = "main.rs";
+
+/// A file in two programs. A program without the file has an empty text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The name of the file.
+    pub name: String,
+    /// The content in the first program.
+    pub before: String,
+    /// The content in the second program.
+    pub after: String,
 }
 
 impl Lesson {
@@ -46,14 +73,22 @@ impl Lesson {
         common::workspace().join(&self.name)
     }
 
-    /// The lesson's program, as text.
+    /// The files of the lesson's program, as [`program`] reads them.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
-    pub fn source(&self) -> Result<String> {
-        let main = self.dir().join("src/main.rs");
-        fs::read_to_string(&main).with_context(|| format!("read {}", main.display()))
+    /// As [`program`].
+    pub fn program(&self) -> Result<Vec<Source>> {
+        program(&self.dir())
+    }
+
+    /// The lesson before this one, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`all`].
+    pub fn before(&self) -> Result<Option<Lesson>> {
+        Ok(all()?.into_iter().rfind(|lesson| lesson.number < self.number))
     }
 
     /// Whether `word` names this lesson: `8`, `08`, `step08`, `step08-overlay`.
@@ -80,14 +115,13 @@ impl Lesson {
             |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
         let fact =
             |key: &str| metadata.and_then(|table| table.get(key)?.as_bool()).unwrap_or(false);
-        let list = |key: &str| {
-            let list = metadata.and_then(|table| table.get("exercise")?.get(key)?.as_array());
-            list.into_iter().flatten()
+        let strings = |list: Option<&Value>| -> Vec<String> {
+            let list = list.and_then(Value::as_array).into_iter().flatten();
+            list.filter_map(Value::as_str).map(str::to_owned).collect()
         };
-        let strings = |list: &Value| {
-            let list = list.as_array().into_iter().flatten().filter_map(Value::as_str);
-            list.map(str::to_owned).collect::<Vec<_>>().try_into().ok()
-        };
+        let exercise = metadata.and_then(|table| table.get("exercise"));
+        let hints = exercise.and_then(|table| table.get("hints")?.as_array());
+        let hints = hints.into_iter().flatten();
         Ok(Some(Lesson {
             number,
             name: name.to_owned(),
@@ -97,8 +131,9 @@ impl Lesson {
             has_pids: fact("pids"),
             has_rootfs: fact("rootfs"),
             has_layers: fact("layers"),
-            exercise: list("goals").filter_map(Value::as_str).map(str::to_owned).collect(),
-            hints: list("hints").filter_map(strings).collect(),
+            exercise: strings(exercise.and_then(|table| table.get("goals"))),
+            hints: hints.filter_map(|hints| strings(Some(hints)).try_into().ok()).collect(),
+            changes: strings(metadata.and_then(|table| table.get("changes"))),
         }))
     }
 }
@@ -119,6 +154,48 @@ pub fn all() -> Result<Vec<Lesson>> {
     lessons.sort_by_key(|lesson| lesson.number);
     ensure!(!lessons.is_empty(), "find a lesson in {}", workspace.display());
     Ok(lessons)
+}
+
+/// The files of the program in the crate `dir`: `main.rs`, then the others by name.
+///
+/// # Errors
+///
+/// When a file cannot be read.
+pub fn program(dir: &Path) -> Result<Vec<Source>> {
+    let src = dir.join("src");
+    let doing = || format!("read {}", src.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&src).with_context(doing)? {
+        let file = entry.with_context(doing)?.path();
+        let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        // An editor leaves other files here.
+        if name.ends_with(".rs") && !name.starts_with('.') {
+            let text = fs::read_to_string(&file);
+            let text = text.with_context(|| format!("read {}", file.display()))?;
+            files.push(Source { name: name.to_owned(), text });
+        }
+    }
+    files.sort_by(|a, b| (a.name != MAIN, &a.name).cmp(&(b.name != MAIN, &b.name)));
+    Ok(files)
+}
+
+/// The files of two programs, in the order for a reader: `main.rs`, the other files
+/// that both have, the new files, the files that only the first has.
+pub fn pairs(before: &[Source], after: &[Source]) -> Vec<Pair> {
+    let text_in = |program: &[Source], name: &str| {
+        let found = program.iter().find(|file| file.name == name);
+        found.map(|file| file.text.clone()).unwrap_or_default()
+    };
+    let is_in = |program: &[Source], name: &str| program.iter().any(|file| file.name == name);
+    let (kept, new): (Vec<_>, Vec<_>) = after.iter().partition(|file| is_in(before, &file.name));
+    let gone = before.iter().filter(|file| !is_in(after, &file.name));
+    let names = kept.into_iter().chain(new).chain(gone).map(|file| file.name.clone());
+    names
+        .map(|name| {
+            let (before, after) = (text_in(before, &name), text_in(after, &name));
+            Pair { name, before, after }
+        })
+        .collect()
 }
 
 /// The directory of the course, if there is a course. Otherwise `common` names a
@@ -196,5 +273,62 @@ mod tests {
             let lost = has(&pair[0]).into_iter().zip(has(&pair[1])).any(|(had, has)| had && !has);
             assert!(!lost, "{}", pair[1].name);
         }
+    }
+
+    /// The first file of an earlier lesson that differs in this lesson, or is missing,
+    /// although the lesson does not say so; or that does not differ, although it does.
+    fn wrong_copy(before: &[Source], after: &[Source], changes: &[&str]) -> Option<String> {
+        let earlier = |pair: &Pair| pair.name != MAIN && !pair.before.is_empty();
+        let pairs: Vec<_> = pairs(before, after).into_iter().filter(earlier).collect();
+        let wrong = |pair: &&Pair| {
+            pair.after.is_empty()
+                || (pair.before != pair.after) != changes.contains(&pair.name.as_str())
+        };
+        let known = |name: &&&str| pairs.iter().any(|pair| pair.name == ***name);
+        let unknown = changes.iter().find(|name| !known(name)).map(|name| (*name).to_owned());
+        pairs.iter().find(wrong).map(|pair| pair.name.clone()).or(unknown)
+    }
+
+    /// A file of an earlier lesson is a copy, or the lesson lists it under `changes`.
+    #[test]
+    fn a_lesson_changes_only_the_files_that_it_names() {
+        for pair in all().expect("lessons").windows(2) {
+            let [before, after] = [&pair[0], &pair[1]];
+            let changes: Vec<_> = after.changes.iter().map(String::as_str).collect();
+            let programs = [before, after].map(|lesson| lesson.program().expect("a program"));
+            if let Some(file) = wrong_copy(&programs[0], &programs[1], &changes) {
+                panic!(
+                    "{}/src/{file}: copy it from {}, or list it under `changes` in Cargo.toml if and only if the lesson changes it",
+                    after.name, before.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_copy_is_found() {
+        let program = |files: &[(&str, &str)]| -> Vec<Source> {
+            let source = |(name, text): &(&str, &str)| Source {
+                name: (*name).to_owned(),
+                text: (*text).to_owned(),
+            };
+            files.iter().map(source).collect()
+        };
+        let before = program(&[(MAIN, "1"), ("a.rs", "a"), ("b.rs", "b")]);
+        let new = ("c.rs", "c");
+        for (files, changes, wrong) in [
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new][..], &[][..], None),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "x"), new], &["b.rs"], None),
+            (&[(MAIN, "2"), ("a.rs", "x"), ("b.rs", "x"), new], &["b.rs"], Some("a.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &["b.rs"], Some("b.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), new], &[], Some("b.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &["c.rs"], Some("c.rs")),
+        ] {
+            let found = wrong_copy(&before, &program(files), changes);
+            assert_eq!(found.as_deref(), wrong, "{files:?}");
+        }
+        let after = program(&[(MAIN, "2"), ("a.rs", "a"), new]);
+        let order: Vec<_> = pairs(&before, &after).into_iter().map(|pair| pair.name).collect();
+        assert_eq!(order, [MAIN, "a.rs", "c.rs", "b.rs"]);
     }
 }

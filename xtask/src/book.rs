@@ -99,15 +99,14 @@ impl Book {
     fn lay_out(form: Form) -> Result<Book> {
         let mut pages = vec![Page::read("README.md")?];
         let mut summary = format!("# Summary\n\n{}\n# The lessons\n\n", pages[0].entry("")?);
-        let mut before = None;
-        for lesson in lessons::all()? {
+        let lessons = lessons::all()?;
+        for (index, lesson) in lessons.iter().enumerate() {
             let page = Page::read(&format!("{}/README.md", lesson.name))?;
             summary += &page.entry("- ")?;
             pages.push(page);
-            let program = program::page(before.as_ref(), &lesson)?;
+            let program = program::page(lesson, &lessons[..index], form)?;
             summary += &program.entry("  - ")?;
             pages.push(program);
-            before = Some(lesson);
         }
         for (heading, names) in AFTER {
             summary += &format!("\n# {heading}\n\n");

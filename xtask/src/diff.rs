@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +10,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::say;
 use crate::style::{Style, colour};
-use lessons::Lesson;
+use lessons::{Pair, Source};
 
 /// Show the lines that lesson B adds to lesson A. On a terminal, use colours and a
 /// pager
@@ -44,35 +45,84 @@ impl Args {
             "compare {} with itself: name two lessons, as in `cargo xtask diff 7 8`",
             a.name
         );
-        let name = |lesson: &Lesson| format!("{}/src/main.rs", lesson.name);
-        show((&name(&a), &a.source()?), (&name(&b), &b.source()?), self.context)?;
+        show((&a.name, &a.program()?), (&b.name, &b.program()?), self.context)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A text and its name.
-type Named<'a> = (&'a str, &'a str);
+/// The name of a crate, and its program.
+type Named<'a> = (&'a str, &'a [Source]);
 
-/// Shows the difference between two texts as a unified diff. On a terminal, it uses
-/// colours and a pager.
+/// Shows the difference between two programs as a unified diff. On a terminal, it
+/// uses colours and a pager.
 pub(crate) fn show(from: Named<'_>, to: Named<'_>, context: usize) -> Result<()> {
     if from.1 == to.1 {
         return say::line(&format!("{} and {} are the same", from.0, to.0));
     }
     let stdout = io::stdout();
-    let diff = render(from, to, context, colour(&stdout));
+    let diff = render(from, to, context, Style::new(colour(&stdout)));
     if stdout.is_terminal() { page(&diff) } else { say::print(&diff) }
 }
 
-fn render(from: Named<'_>, to: Named<'_>, context: usize, colour: bool) -> String {
-    let diff = TextDiff::from_lines(from.1, to.1);
-    let style = Style::new(colour);
+fn render(from: Named<'_>, to: Named<'_>, context: usize, style: Style) -> String {
     let mut out = String::new();
-    out += &style.bold(&format!("--- {}\n", from.0));
-    out += &style.bold(&format!("+++ {}\n", to.0));
-    for hunk in diff.unified_diff().context_radius(context).iter_hunks() {
-        out += &style.blue(&format!("{}\n", hunk.header()));
-        for change in hunk.iter_changes() {
+    for Pair { name, before, after } in lessons::pairs(from.1, to.1) {
+        if before == after {
+            continue;
+        }
+        for (sign, program, text) in [("---", from.0, &before), ("+++", to.0, &after)] {
+            let file = if text.is_empty() { "/dev/null" } else { &format!("{program}/src/{name}") };
+            out += &style.bold(&format!("{sign} {file}\n"));
+        }
+        // The imports are last: the code is the lesson.
+        let [start, imports, code] =
+            [0, 1, 2].map(|part| (parts(&before)[part], parts(&after)[part]));
+        for (before, after) in [start, code, imports] {
+            out += &hunks(before, after, context, style);
+        }
+    }
+    out
+}
+
+/// Lines of a file, and the number of lines before them.
+type Part<'a> = (usize, &'a str);
+
+/// The three parts of a file: the lines before the imports, the imports, the code.
+fn parts(text: &str) -> [Part<'_>; 3] {
+    let is_import = |line: &str| line.starts_with("use ");
+    let length = |lines: &mut dyn Iterator<Item = &str>| lines.map(str::len).sum::<usize>();
+    let lines = || text.split_inclusive('\n');
+    let start = length(&mut lines().take_while(|line| !is_import(line)));
+    let (start, rest) = if start < text.len() { text.split_at(start) } else { ("", text) };
+    let goes_on = |line: &&str| is_import(line) || line.starts_with([' ', '}', '\n']);
+    let block = length(&mut rest.split_inclusive('\n').take_while(goes_on));
+    let block = if is_import(rest) { block } else { 0 };
+    let (imports, code) = rest.split_at(block);
+    let above = start.lines().count();
+    [(0, start), (above, imports), (above + imports.lines().count(), code)]
+}
+
+/// The lines of a file that import names, counted from 0.
+pub(crate) fn imports(text: &str) -> Range<usize> {
+    let [_, (above, imports), _] = parts(text);
+    above..above + imports.lines().count()
+}
+
+/// The changes between two parts, as hunks of a unified diff.
+fn hunks(before: Part<'_>, after: Part<'_>, context: usize, style: Style) -> String {
+    let diff = TextDiff::from_lines(before.1, after.1);
+    let mut out = String::new();
+    for group in diff.grouped_ops(context) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+        let lines = |above: usize, first: Range<usize>, last: Range<usize>| {
+            let count = last.end - first.start;
+            // An empty range has the number of the line before it.
+            format!("{},{count}", above + first.start + usize::from(count > 0))
+        };
+        let old = lines(before.0, first.old_range(), last.old_range());
+        let new = lines(after.0, first.new_range(), last.new_range());
+        out += &style.blue(&format!("@@ -{old} +{new} @@\n"));
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
             let line = format!("{}{}", change.tag(), change.value());
             out += &match change.tag() {
                 ChangeTag::Insert => style.green(&line),
@@ -104,4 +154,74 @@ fn page(text: &str) -> Result<()> {
     }
     pager.wait().context("wait for the pager")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(files: &[(&str, &str)]) -> Vec<Source> {
+        let source = |(name, text): &(&str, &str)| Source {
+            name: (*name).to_owned(),
+            text: (*text).to_owned(),
+        };
+        files.iter().map(source).collect()
+    }
+
+    #[test]
+    fn the_imports_come_after_the_code_and_a_new_file_after_the_changed_files() {
+        let before = program(&[
+            ("main.rs", "//! 1\n\nuse a;\n\nfn main() {\n    a();\n}\n"),
+            ("same.rs", "//! 1\n"),
+        ]);
+        let after = program(&[
+            (
+                "main.rs",
+                "//! 2\n\nmod b;\n\nuse a;\nuse c::{\n    d,\n};\n\nfn main() {\n    a();\n    b::d();\n}\n",
+            ),
+            ("b.rs", "//! 2\n\npub fn d() {}\n"),
+            ("same.rs", "//! 1\n"),
+        ]);
+        let expected = "\
+--- one/src/main.rs
++++ two/src/main.rs
+@@ -1,2 +1,4 @@
+-//! 1
++//! 2
++
++mod b;
+ 
+@@ -6,2 +11,3 @@
+     a();
++    b::d();
+ }
+@@ -3,2 +5,5 @@
+ use a;
++use c::{
++    d,
++};
+ 
+--- /dev/null
++++ two/src/b.rs
+@@ -0,0 +1,3 @@
++//! 2
++
++pub fn d() {}
+";
+        let made = render(("one", &before), ("two", &after), 1, Style::new(false));
+        assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn every_file_is_the_sum_of_its_parts() {
+        for lesson in lessons::all().expect("lessons") {
+            for Source { name, text } in lesson.program().expect("a program") {
+                let parts = parts(&text);
+                assert_eq!(parts.map(|(_, part)| part).concat(), text);
+                let [_, (_, imports), (_, code)] = parts;
+                assert!(imports.starts_with("use "), "{} {name}", lesson.name);
+                assert!(!code.contains("\nuse ") && code.contains("fn "), "{} {name}", lesson.name);
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use lessons::Lesson;
+use lessons::{Lesson, MAIN, Source};
 use toml::{Table, Value};
 
 use crate::cargo::{self, CONFIG};
@@ -91,9 +91,8 @@ impl Args {
         if hint {
             say::print(&hints::next(&exercise)?)?;
         } else {
-            let (yours, ours) = (exercise.source()?, exercise.lesson.source()?);
-            let names = ("your program", format!("{}/src/main.rs", exercise.lesson.name));
-            diff::show((names.0, &yours), (&names.1, &ours), 3)?;
+            let (yours, ours) = (exercise.program()?, exercise.lesson.program()?);
+            diff::show(("your program", &yours), (&exercise.lesson.name, &ours), 3)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -128,22 +127,21 @@ impl Exercise {
         self.lesson.name.replacen("step", "exercise", 1)
     }
 
-    fn main(&self) -> PathBuf {
-        self.file("src/main.rs")
+    fn source_file(&self, name: &str) -> PathBuf {
+        self.file("src").join(name)
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The learner's program, as text.
-    fn source(&self) -> Result<String> {
-        let main = self.main();
-        fs::read_to_string(&main).with_context(|| format!("read {}", main.display()))
+    /// The files of the learner's program.
+    fn program(&self) -> Result<Vec<Source>> {
+        lessons::program(&self.dir)
     }
 
     fn is_laid_out(&self) -> bool {
-        self.main().exists()
+        self.source_file(MAIN).exists()
     }
 
     fn must_be_laid_out(&self) -> Result<()> {
@@ -165,12 +163,13 @@ impl Exercise {
         // The lock file names versions that are already built: cargo needs no network.
         let lock = common::workspace().join("Cargo.lock");
         let lock = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;
-        let files = [
+        let mut files = vec![
             (self.manifest(), self.manifest_text()?),
             (self.dir.join("Cargo.lock"), lock),
-            (self.main(), with_goals(&self.lesson)?),
             (self.dir.join(CONFIG), self.config_text()?),
         ];
+        let program = with_goals(&self.lesson)?.into_iter();
+        files.extend(program.map(|Source { name, text }| (self.source_file(&name), text)));
         for (file, text) in files {
             let dir = file.parent().unwrap_or(&self.dir);
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
@@ -269,14 +268,14 @@ impl Exercise {
     /// Builds the learner's program, verifies it instead of the step's program, and
     /// notes the result. With `show`, it shows each check as the check ends.
     fn check(&self, show: bool) -> Result<Checks> {
-        let source = self.source()?;
+        let program = self.program()?;
         // The workspace's configuration applies: the dependencies are already built
         // there.
         let built = cargo::build(|build| {
             build.arg("--manifest-path").arg(self.manifest());
         })?;
         let checks = verify::program(&self.lesson, cargo::program(&built, &self.name())?, show)?;
-        progress::note(self, &source, &checks)?;
+        progress::note(self, &program, &checks)?;
         Ok(checks)
     }
 
@@ -284,15 +283,20 @@ impl Exercise {
         let here = env::current_dir().unwrap_or_default();
         let near = |path: &Path| quoted(path.strip_prefix(&here).unwrap_or(path));
         let (Lesson { number, goal, .. }, option) = (&self.lesson, &self.option);
+        // The files with goals, with a path to the first.
+        let program = with_goals(&self.lesson)?.into_iter();
+        let names = program.filter(|file| file.text.contains(&layout::mark(*number)));
+        let mut names = names.map(|file| file.name);
+        let first = near(&self.source_file(&names.next().unwrap_or_default()));
+        let files = names.fold(first, |files, name| format!("{files}, {name}"));
         say::print(&format!(
             "Lesson {number}: {goal}\n\n\
              read   {}\n\
-             edit   {}: put your code in the place of each TODO comment\n\
+             edit   {files}: put your code in the place of each TODO comment\n\
              run    cargo run --manifest-path {} -- /bin/sh\n\
              check  cargo xtask exercise {number} --check{option}, or --watch\n\
              stuck  cargo xtask exercise {number} --hint{option}\n",
             near(&self.lesson.dir().join("README.md")),
-            near(&self.main()),
             near(&self.manifest()),
         ))
     }

@@ -42,14 +42,12 @@ fn an_exercise_fails_until_it_is_done() {
         assert!(stdout(&todo).contains("\nFAIL"), "{step}: {}{}", stdout(&todo), stderr(&todo));
         assert_eq!(todo.status.code(), Some(1), "{step}: {}", stderr(&todo));
 
-        let main = "src/main.rs";
-        fs::copy(workspace().join(step).join(main), dir.path().join(step).join(main))
-            .expect("copy a solution");
+        copy_program(step, dir.path());
         let done = exercise(dir.path(), &[step, "--check", "--format", "json"]);
         assert!(done.status.success(), "{step}: {}{}", stdout(&done), stderr(&done));
         let found: serde_json::Value = serde_json::from_str(&stdout(&done)).expect("JSON");
         assert_eq!((&found["lessons"][0]["name"], &found["failed"]), (&step.into(), &0.into()));
-        let same = format!("your program and {step}/{main} are the same");
+        let same = format!("your program and {step} are the same");
         assert_eq!(stdout(&exercise(dir.path(), &[step, "--diff"])), same);
     }
 }
@@ -97,7 +95,7 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     }
     for step in STEPS.iter() {
         copy(&format!("{step}/Cargo.toml"), &course);
-        copy(&format!("{step}/src/main.rs"), &course);
+        copy_program(step, &course);
     }
     fs::create_dir_all(course.join("target/debug")).expect("make a directory");
     let xtask = course.join("target/debug/xtask");
@@ -176,6 +174,12 @@ fn copy(file: &str, to: &Path) {
     let to = to.join(file);
     fs::create_dir_all(to.parent().expect("above")).expect("make a directory");
     fs::copy(workspace().join(file), to).expect("copy a file");
+}
+
+fn copy_program(step: &str, to: &Path) {
+    for file in fs::read_dir(workspace().join(step).join("src")).expect("list") {
+        copy(&format!("{step}/src/{}", file.expect("list").file_name().display()), to);
+    }
 }
 
 /// The alias `cargo xtask` in a directory.

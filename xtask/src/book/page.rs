@@ -23,7 +23,7 @@ const NEW_CODE: &str = "## The new code";
 
 /// The text that the book adds below this heading.
 const WHOLE_PROGRAM: &str =
-    "\nIn this book: [the whole program, with the new lines marked](src/main.rs).\n";
+    "\nIn this book: [the program, with the new lines marked](src/main.rs).\n";
 
 /// A page of the book.
 pub(super) struct Page {
@@ -189,7 +189,7 @@ fn anchor(page: &Path, fragment: &str) -> String {
 }
 
 /// The name of a heading on its page, as mdBook makes it.
-fn slug(heading: &str) -> String {
+pub(super) fn slug(heading: &str) -> String {
     let kept = heading.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }

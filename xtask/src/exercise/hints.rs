@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use lessons::Lesson;
 
 use super::Exercise;
-use super::layout::{Piece, pieces, todo};
+use super::layout::{Piece, files, todo};
 
 /// The file with the number of hints that the learner has seen for each place.
 pub(super) const FILE: &str = ".hints";
@@ -20,14 +20,17 @@ const KINDS: [&str; 4] = ["the idea", "where to read", "the call", "the code"];
 /// first place that has hints left.
 pub(super) fn next(exercise: &Exercise) -> Result<String> {
     let places = places(&exercise.lesson)?;
-    let (main, given) = (exercise.source()?, exercise.file(FILE));
+    let (program, given) = (exercise.program()?, exercise.file(FILE));
     let mut counts: Vec<usize> = fs::read_to_string(&given)
         .unwrap_or_default()
         .split_whitespace()
         .filter_map(|count| count.parse().ok())
         .collect();
     counts.resize(places.len(), 0);
-    let open = |index: &usize| main.contains(first_line(&places[*index].comment));
+    let open = |index: &usize| {
+        let Place { file, comment, .. } = &places[*index];
+        program.iter().any(|it| it.name == *file && it.text.contains(first_line(comment)))
+    };
     let left = |index: &usize| counts[*index] < KINDS.len();
     let Some(place) = (0..places.len()).find(open).or_else(|| (0..places.len()).find(left)) else {
         let (number, option) = (exercise.lesson.number, &exercise.option);
@@ -40,8 +43,9 @@ pub(super) fn next(exercise: &Exercise) -> Result<String> {
     let text: Vec<String> = counts.iter().map(usize::to_string).collect();
     fs::write(&given, text.join(" ") + "\n")
         .with_context(|| format!("write {}", given.display()))?;
+    let Place { file, hints, .. } = &places[place];
     // A hint may be code with empty lines around it. The indent of the code stays.
-    let hint = places[place].hints[kind].trim_start_matches('\n').trim_end();
+    let hint = hints[kind].trim_start_matches('\n').trim_end();
     let number = kind + 1;
     let then = match (number == KINDS.len(), place + 1 == places.len()) {
         (false, _) => "",
@@ -51,7 +55,7 @@ pub(super) fn next(exercise: &Exercise) -> Result<String> {
         (true, true) => "\nPut it in the place of the TODO comment.\n",
     };
     Ok(format!(
-        "place {} of {}, hint {number} of {}, {}:\n\n{hint}\n{then}",
+        "place {} of {}, in {file}, hint {number} of {}, {}:\n\n{hint}\n{then}",
         place + 1,
         places.len(),
         KINDS.len(),
@@ -61,6 +65,8 @@ pub(super) fn next(exercise: &Exercise) -> Result<String> {
 
 /// A place in the program where the learner writes code.
 struct Place {
+    /// The name of its file.
+    file: String,
     /// The comment in the unchanged exercise.
     comment: String,
     hints: [String; KINDS.len()],
@@ -77,11 +83,14 @@ fn places(lesson: &Lesson) -> Result<Vec<Place>> {
     let mut hints = lesson.hints.iter();
     let mut goals = lesson.exercise.iter();
     let mut places = Vec::new();
-    for piece in pieces(lesson)? {
-        let Piece::Place { added, .. } = piece else { continue };
-        let comment = todo(lesson.number, goals.next().with_context(missing)?, &added);
-        let [idea, page, call] = hints.next().with_context(missing)?.clone();
-        places.push(Place { comment, hints: [idea, page, call, added] });
+    for file in files(lesson)? {
+        for piece in file.pieces {
+            let Piece::Place { added, .. } = piece else { continue };
+            let comment = todo(lesson.number, goals.next().with_context(missing)?, &added);
+            let [idea, page, call] = hints.next().with_context(missing)?.clone();
+            let hints = [idea, page, call, added];
+            places.push(Place { file: file.name.clone(), comment, hints });
+        }
     }
     Ok(places)
 }
@@ -95,6 +104,7 @@ mod tests {
     use super::*;
     use crate::exercise::layout;
     use crate::say::quoted;
+    use lessons::Source;
 
     /// All hints together give the lesson's own program, which passes.
     #[test]
@@ -104,13 +114,18 @@ mod tests {
             let exercise = Exercise::new(lesson, Some(dir.path())).expect("an exercise");
             let lesson = &exercise.lesson;
             exercise.lay_out().expect("laid out");
-            let mut main = exercise.source().expect("the program");
             let places = places(lesson).expect("places");
+            let replace = |name: &str, old: &str, new: &str| {
+                let file = exercise.source_file(name);
+                let text = fs::read_to_string(&file).expect("the program");
+                fs::write(&file, text.replacen(old, new, 1)).expect("write the program");
+            };
             for (index, place) in places.iter().enumerate() {
                 for (kind, expected) in KINDS.iter().zip(&place.hints) {
                     let said = next(&exercise).expect("a hint");
                     assert!(
                         said.contains(kind)
+                            && said.contains(&format!(", in {}, ", place.file))
                             && said.contains(expected.trim_matches('\n').trim_end()),
                         "{said}"
                     );
@@ -118,17 +133,22 @@ mod tests {
                     let goes_on = *kind == "the code" && index + 1 < places.len();
                     assert_eq!(said.contains("the next place"), goes_on, "{said}");
                 }
-                main = main.replacen(&place.comment, &place.hints[KINDS.len() - 1], 1);
-                fs::write(exercise.main(), &main).expect("write the program");
+                replace(&place.file, &place.comment, &place.hints[KINDS.len() - 1]);
             }
-            let removed = layout::removed(lesson).expect("what goes");
-            for old in removed {
-                main = main.replacen(&old, "", 1);
+            for (file, old) in layout::removed(lesson).expect("what goes") {
+                replace(&file, &old, "");
             }
             // The imports of the removed code remain.
-            let source = lesson.source().expect("the lesson");
-            let left = main.lines().filter(|line| !line.starts_with("use "));
-            assert!(left.eq(source.lines().filter(|line| !line.starts_with("use "))), "{main}");
+            let without_imports = |program: Vec<Source>| -> Vec<(String, Vec<String>)> {
+                let lines = |text: &str| {
+                    let lines = text.lines().filter(|line| !line.starts_with("use "));
+                    lines.map(str::to_owned).collect()
+                };
+                program.into_iter().map(|it| (it.name, lines(&it.text))).collect()
+            };
+            let [made, ours] = [exercise.program(), lesson.program()]
+                .map(|program| without_imports(program.expect("a program")));
+            assert_eq!(made, ours);
             let last = next(&exercise).expect("an answer");
             assert!(last.starts_with("there is no hint left; "), "{last}");
             assert!(last.contains(&format!(" --diff --dir {}", quoted(dir.path()))), "{last}");

@@ -1,7 +1,7 @@
 //! A lesson's program without its new code, with goals in the places.
 
 use anyhow::{Context, Result, ensure};
-use lessons::Lesson;
+use lessons::{Lesson, MAIN, Pair, Source};
 use similar::{ChangeTag, TextDiff};
 
 /// The start of lesson 1. Each other lesson starts from the lesson before it.
@@ -17,7 +17,7 @@ fn container(args: &Args) -> Result<Exit> {
 }
 ";
 
-/// A part of the program after the imports.
+/// A part of a file after its head.
 pub(super) enum Piece {
     /// Lines of the lesson before, which stay.
     Kept(String),
@@ -31,14 +31,54 @@ pub(super) enum Piece {
     Removed(String),
 }
 
-/// Compares the program of a lesson with the lesson before, in pieces.
-pub(super) fn pieces(lesson: &Lesson) -> Result<Vec<Piece>> {
-    let source = lesson.source()?;
-    let code = split(&source)?.1;
-    let before = match lesson.number {
-        1 => NOTHING.to_owned(),
-        number => split(&lessons::find(&(number - 1).to_string())?.source()?)?.1.to_owned(),
+/// A file of the program, in pieces.
+pub(super) struct Parts {
+    /// Its name in the directory `src`.
+    pub(super) name: String,
+    /// The text before the first function: the title, the imports, the tables.
+    head: String,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Compares the program of a lesson with the lesson before, file by file.
+pub(super) fn files(lesson: &Lesson) -> Result<Vec<Parts>> {
+    let before = match lesson.before()? {
+        None => vec![Source { name: MAIN.to_owned(), text: NOTHING.to_owned() }],
+        Some(before) => before.program()?,
     };
+    let pairs = lessons::pairs(&before, &lesson.program()?).into_iter();
+    let of = |Pair { name, before, after }: Pair| {
+        let (head, code) = split(&after);
+        let pieces = if before.is_empty() {
+            new_places(code, &lesson.exercise)
+        } else {
+            changed_pieces(split(&before).1, code)
+        };
+        Parts { name, head: with_imports(head, &before), pieces }
+    };
+    Ok(pairs.map(of).collect())
+}
+
+/// The code of a new file: a place for each function that a goal names first, as in
+/// "Write `mount_proc`."
+fn new_places(code: &str, goals: &[String]) -> Vec<Piece> {
+    let start = |goal: &String| {
+        let (name, _) = goal.strip_prefix("Write `")?.split_once('`')?;
+        let at = code.find(&format!("fn {name}("))?;
+        // The empty line before the comment of the function.
+        Some(code[..at].rfind("\n\n")? + 1)
+    };
+    let mut cuts: Vec<usize> = goals.iter().filter_map(start).collect();
+    cuts.extend([0, code.len()]);
+    cuts.sort_unstable();
+    let place = |cut: &[usize]| Piece::Place {
+        added: code[cut[0]..cut[1]].to_owned(),
+        replaced: String::new(),
+    };
+    cuts.windows(2).map(place).collect()
+}
+
+fn changed_pieces(before: &str, code: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let (mut added, mut replaced) = (String::new(), String::new());
     let changed = |added: &mut String, replaced: &mut String, pieces: &mut Vec<Piece>| {
@@ -49,7 +89,7 @@ pub(super) fn pieces(lesson: &Lesson) -> Result<Vec<Piece>> {
             (false, _) => pieces.push(Piece::Place { added, replaced }),
         }
     };
-    for change in TextDiff::from_lines(before.as_str(), code).iter_all_changes() {
+    for change in TextDiff::from_lines(before, code).iter_all_changes() {
         match change.tag() {
             ChangeTag::Insert => added += change.value(),
             ChangeTag::Delete => replaced += change.value(),
@@ -63,12 +103,12 @@ pub(super) fn pieces(lesson: &Lesson) -> Result<Vec<Piece>> {
         }
     }
     changed(&mut added, &mut replaced, &mut pieces);
-    Ok(pieces)
+    pieces
 }
 
-/// The program of the lesson before, with this lesson's imports, and a goal at each
-/// place where this lesson adds code.
-pub(super) fn with_goals(lesson: &Lesson) -> Result<String> {
+/// The program of the lesson before, with this lesson's files and imports, and a goal
+/// at each place where this lesson adds code.
+pub(super) fn with_goals(lesson: &Lesson) -> Result<Vec<Source>> {
     let missing = || {
         format!(
             "make the exercise {}: `package.metadata.exercise.goals` in its Cargo.toml must have a goal for \
@@ -77,29 +117,26 @@ pub(super) fn with_goals(lesson: &Lesson) -> Result<String> {
         )
     };
     let mut goals = lesson.exercise.iter();
-    let mut out = imports(lesson)?;
-    for piece in pieces(lesson)? {
-        match piece {
-            Piece::Kept(text) | Piece::Removed(text) => out += &text,
-            Piece::Place { added, replaced } => {
-                out += &todo(lesson.number, goals.next().with_context(missing)?, &added);
-                out += &replaced;
+    let mut out = Vec::new();
+    for Parts { name, head: mut text, pieces } in files(lesson)? {
+        for piece in pieces {
+            match piece {
+                Piece::Kept(kept) | Piece::Removed(kept) => text += &kept,
+                Piece::Place { added, replaced } => {
+                    text += &todo(lesson.number, goals.next().with_context(missing)?, &added);
+                    text += &replaced;
+                }
             }
         }
+        out.push(Source { name, text });
     }
     ensure!(goals.next().is_none(), missing());
     Ok(out)
 }
 
-/// The text before `main` in the lesson. The code that the learner replaces is
-/// still there, so the names that only this code needs are imported, too.
-fn imports(lesson: &Lesson) -> Result<String> {
-    let source = lesson.source()?;
-    let head = split(&source)?.0;
-    let old = match lesson.number {
-        1 => String::new(),
-        number => lessons::find(&(number - 1).to_string())?.source()?,
-    };
+/// The head of a file. The code that the learner replaces is still there, so the names
+/// that only the old file imports are imported, too.
+fn with_imports(head: &str, old: &str) -> String {
     let has = |path: &str, name: &str| {
         let mut imported = head.lines().filter_map(imported);
         imported.any(|(other, names)| other == path && names.contains(&name))
@@ -112,7 +149,7 @@ fn imports(lesson: &Lesson) -> Result<String> {
             out.insert_str(at, &line);
         }
     }
-    Ok(out)
+    out
 }
 
 /// The path and the names in a line `use path::{a, b};` or `use path::a;`.
@@ -122,10 +159,21 @@ fn imported(line: &str) -> Option<(&str, Vec<&str>)> {
     Some((path, names.split(", ").collect()))
 }
 
-/// The text before `main`, and the rest.
-fn split(source: &str) -> Result<(&str, &str)> {
-    let main = source.find("fn main()").context("find main in a lesson")?;
-    Ok(source.split_at(main))
+/// The text before the first function with its comment, and the rest.
+fn split(source: &str) -> (&str, &str) {
+    let is_function = |line: &str| line.starts_with("fn ") || line.starts_with("pub(crate) fn ");
+    let (mut at, mut start) = (0, 0);
+    for line in source.split_inclusive('\n') {
+        if is_function(line) {
+            return source.split_at(start);
+        }
+        at += line.len();
+        // A comment or an attribute belongs to the next line.
+        if !line.starts_with("///") && !line.starts_with("#[") {
+            start = at;
+        }
+    }
+    (source, "")
 }
 
 /// The first words of each goal.
@@ -164,15 +212,18 @@ pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
 /// The most columns of a comment.
 const WIDTH: usize = 90;
 
-/// The lines that a learner removes, in order.
+/// The lines that a learner removes from each file, in order.
 #[cfg(test)]
-pub(super) fn removed(lesson: &Lesson) -> Result<Vec<String>> {
+pub(super) fn removed(lesson: &Lesson) -> Result<Vec<(String, String)>> {
     let of = |piece| match piece {
         Piece::Kept(_) => None,
         Piece::Place { replaced, .. } => Some(replaced).filter(|it| !it.is_empty()),
         Piece::Removed(text) => Some(text),
     };
-    Ok(pieces(lesson)?.into_iter().filter_map(of).collect())
+    let pieces = files(lesson)?.into_iter();
+    let pieces =
+        pieces.flat_map(|file| file.pieces.into_iter().map(move |it| (file.name.clone(), it)));
+    Ok(pieces.filter_map(|(name, piece)| Some((name, of(piece)?))).collect())
 }
 
 #[cfg(test)]
@@ -182,14 +233,27 @@ mod tests {
     #[test]
     fn every_lesson_has_a_goal_for_each_place_where_it_adds_code() {
         for lesson in lessons::all().expect("lessons") {
-            let source = with_goals(&lesson).expect(&lesson.name);
-            assert_eq!(
-                source.matches(&mark(lesson.number)).count(),
-                lesson.exercise.len(),
-                "{source}"
-            );
+            let program = with_goals(&lesson).expect(&lesson.name);
+            let goals = program.iter().map(|file| file.text.matches(&mark(lesson.number)).count());
+            assert_eq!(goals.sum::<usize>(), lesson.exercise.len(), "{}", lesson.name);
             assert!(!lesson.exercise.is_empty());
         }
+    }
+
+    #[test]
+    fn a_new_file_has_its_head_and_a_place_for_each_function_that_a_goal_names() {
+        let text = "//! A\n\nuse a;\n\n/// T\nconst T: u8 = 1;\n\n/// B\npub(crate) fn b() {\n\n}\n\n\
+                    fn c() {}\n\n/// D\nfn d() {}\n";
+        let (head, code) = split(text);
+        assert_eq!(head, "//! A\n\nuse a;\n\n/// T\nconst T: u8 = 1;\n\n");
+        let goals =
+            ["Write `b` and `c`.", "Write `d`.", "Call `c`.", "Write `e`."].map(str::to_owned);
+        let places = new_places(code, &goals).into_iter().map(|piece| match piece {
+            Piece::Place { added, .. } => added,
+            _ => panic!("it is not new"),
+        });
+        let expected = ["/// B\npub(crate) fn b() {\n\n}\n\nfn c() {}\n", "\n/// D\nfn d() {}\n"];
+        assert!(places.eq(expected));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use lessons::Source;
 use sha2::{Digest, Sha256};
 
 use super::{Exercise, layout};
@@ -12,12 +13,12 @@ use crate::verify::{Checks, Verdict};
 /// The file with the result of the last check, beside the program.
 pub(super) const FILE: &str = ".checked";
 
-/// Notes the result of a check of the program `source`: the number of passed
-/// checks, the number of all checks, and a stamp of the program.
-pub(super) fn note(exercise: &Exercise, source: &str, checks: &Checks) -> Result<()> {
+/// Notes the result of a check of a program: the number of passed checks, the number of
+/// all checks, and a stamp of the program.
+pub(super) fn note(exercise: &Exercise, program: &[Source], checks: &Checks) -> Result<()> {
     let (passed, failed) = (checks.count(Verdict::Passed), checks.count(Verdict::Failed));
     let file = exercise.file(FILE);
-    let text = format!("{passed} {} {}\n", passed + failed, stamp(source));
+    let text = format!("{passed} {} {}\n", passed + failed, stamp(program));
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))
 }
 
@@ -36,13 +37,16 @@ enum State {
 
 impl State {
     fn of(exercise: &Exercise) -> State {
-        let Ok(source) = exercise.source() else { return State::NotBegun };
+        if !exercise.is_laid_out() {
+            return State::NotBegun;
+        }
+        let program = exercise.program().unwrap_or_default();
         let noted = fs::read_to_string(exercise.file(FILE)).unwrap_or_default();
         let mut words = noted.split_whitespace();
         let mut count = || words.next()?.parse().ok();
         match (count(), count()) {
             (Some(passed), Some(of)) => {
-                let changed = words.next() != Some(&stamp(&source));
+                let changed = words.next() != Some(&stamp(&program));
                 State::Checked { passed, of, changed }
             }
             _ => State::LaidOut,
@@ -109,11 +113,12 @@ pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
         (_, 0) => "\nEvery check passes.\n".to_owned(),
         _ => "\nEvery check that this host can make passes.\n".to_owned(),
     };
-    let left = exercise.source().unwrap_or_default().matches(&layout::mark(number)).count();
-    out += &match left {
-        0 => String::new(),
+    let program = exercise.program().unwrap_or_default();
+    let left = program.iter().map(|file| file.text.matches(&layout::mark(number)).count());
+    out += &match left.sum() {
+        0_usize => String::new(),
         1 => "1 TODO comment is left; delete it.\n".to_owned(),
-        _ => format!("{left} TODO comments are left; delete them.\n"),
+        left => format!("{left} TODO comments are left; delete them.\n"),
     };
     out += &format!("compare  cargo xtask exercise {number} --diff{option}\n");
     if let Some(next) = lessons::all()?.into_iter().find(|lesson| lesson.number > number) {
@@ -123,14 +128,17 @@ pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
 }
 
 /// A short digest of a program.
-fn stamp(source: &str) -> String {
-    Sha256::digest(source).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+fn stamp(program: &[Source]) -> String {
+    let mut digest = Sha256::new();
+    program.iter().for_each(|file| digest.update(&file.text));
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::say::quoted;
+    use lessons::MAIN;
 
     #[test]
     fn the_next_command_continues_the_exercise_that_is_begun() {
@@ -145,12 +153,12 @@ mod tests {
         let exercise = Exercise::new(lesson, Some(dir.path())).expect("an exercise");
         exercise.lay_out().expect("laid out");
         assert_eq!(next(), "next: cargo xtask exercise 3 --check in the directory");
-        let source = exercise.source().expect("a program");
+        let program = exercise.program().expect("a program");
         // A check that was skipped does not end the exercise.
         for (line, said) in [("skip a (no)", "3 --check"), ("ok   a", "4")] {
             let mut checks = Checks::default();
             checks.take(line);
-            note(&exercise, &source, &checks).expect("noted");
+            note(&exercise, &program, &checks).expect("noted");
             assert_eq!(next(), format!("next: cargo xtask exercise {said} in the directory"));
         }
         // After the last lesson, the first exercise that is left.
@@ -159,7 +167,7 @@ mod tests {
         exercise.lay_out().expect("laid out");
         let mut checks = Checks::default();
         checks.take("ok   a");
-        note(&exercise, &exercise.source().expect("a program"), &checks).expect("noted");
+        note(&exercise, &exercise.program().expect("a program"), &checks).expect("noted");
         assert_eq!(next(), "next: cargo xtask exercise 1 in the directory");
     }
 
@@ -178,8 +186,10 @@ mod tests {
                 found.starts_with(&format!("\nEvery check passes.\n{said}\ncompare")),
                 "{found}"
             );
-            let done = exercise.source().expect("a program").replacen(&layout::mark(4), "Done:", 2);
-            fs::write(exercise.main(), done).expect("write the program");
+            let main = exercise.source_file(MAIN);
+            let done = fs::read_to_string(&main).expect("a program");
+            let done = done.replacen(&layout::mark(4), "Done:", 2);
+            fs::write(main, done).expect("write the program");
         }
     }
 

@@ -44,8 +44,8 @@ pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
             Err(error) => say::note(&common::one_line(&error)),
         }
         say::print(&format!(
-            "\nsave {} to check it again; press Ctrl-C to stop\n",
-            exercise.main().display()
+            "\nsave a file in {} to check it again; press Ctrl-C to stop\n",
+            source.display()
         ))?;
         wait(&saved).context("wait for a save")?;
     }
