@@ -51,6 +51,32 @@ document.addEventListener("click", (event) => {
     document.fonts.ready.then(() => scrollers.forEach(show));
 }
 
+// A button leads from change to change in the program of a lesson. A reader may scroll
+// between two clicks.
+{
+    const changed = ":is(ins, del):not(.import)";
+    const changes = () => [...document.querySelectorAll(`.program code > ${changed}`)]
+        .filter((line) => !line.previousElementSibling?.matches(changed));
+    if (changes().length > 0) {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.className = "next-change";
+        button.textContent = "next change";
+        let last;
+        button.addEventListener("click", () => {
+            const all = changes();
+            const top = (line) => line.getBoundingClientRect().top;
+            const visible = last && top(last) >= 0 && top(last) < innerHeight;
+            const next = visible
+                ? all[all.indexOf(last) + 1]
+                : all.find((line) => top(line) >= 0);
+            last = next ?? all[0];
+            last.scrollIntoView({ block: "start" });
+        });
+        document.body.append(button);
+    }
+}
+
 // Paper is light: a print of a dark theme uses the light theme.
 {
     const dark = ["ayu", "coal", "navy"];

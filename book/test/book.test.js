@@ -340,43 +340,107 @@ describe("the search", () => {
     }
 });
 
+/// The files of a step's program by their names.
+async function program(step) {
+    const names = step ? await readdir(join(workspace, step, "src")) : [];
+    const read = async (name) => [name, await readFile(join(workspace, step, "src", name), "utf8")];
+    return new Map(await Promise.all(names.sort().map(read)));
+}
+
+/// The files on the page of a step's program, in order: each with its text and the text
+/// in the step before. A file that has not changed is not there, except main.rs.
+async function shown(step) {
+    const before = await program(steps[steps.indexOf(step) - 1]);
+    const files = [...(await program(step))].map(([name, text]) => ({
+        name,
+        text,
+        old: before.get(name) ?? "",
+    }));
+    const rank = ({ name, old }) => (name === "main.rs" ? 0 : old ? 1 : 2);
+    return files.filter((file) => file.name === "main.rs" || file.old !== file.text)
+        .sort((a, b) => rank(a) - rank(b));
+}
+
 describe("a program", () => {
     /// Runs `check` on the page of every program.
     async function onPrograms(size, check) {
         const { page, wrong } = await tab(size);
         for (const name of programs()) {
             await page.goto(root + name);
-            const source = join(workspace, name.split("/")[0], "src/main.rs");
-            await check(page, name, await readFile(source, "utf8"));
+            await check(page, name);
         }
         assert.deepEqual(wrong, []);
         await page.close();
     }
     const code = ".program code";
+    const line = `${code} > :is([data-line], del):not(.import)`;
 
     test("is complete, with new lines marked and removed lines struck through", async () => {
-        let before = "";
-        await onPrograms("laptop", async (page, name, source) => {
-            assert.equal(await page.locator("main pre").count(), 1, name);
-            const texts = (what) => page.locator(`${code} > ${what}`).allTextContents();
-            assert.equal((await texts("[data-line]")).join(""), source, name);
-            const old = (await texts(":is(span[data-line], del)")).join("");
-            assert.equal(old, before || source, name);
-            before = source;
-
-            const [added, removed] = [await texts("ins"), await texts("del")];
+        await onPrograms("laptop", async (page, name) => {
+            const files = await shown(name.split("/")[0]);
+            const blocks = await page.locator(code).all();
+            assert.equal(blocks.length, files.length, name);
+            assert.equal(await page.locator("main pre").count(), files.length, name);
+            let [added, removed] = [0, 0];
+            for (const [at, block] of blocks.entries()) {
+                const texts = (what) => block.locator(`> ${what}`).allTextContents();
+                const { text, old } = files[at];
+                assert.equal((await texts("[data-line]")).join(""), text, name);
+                const before = (await texts(":is(span[data-line], del)")).join("");
+                assert.equal(before, diffs().includes(name) ? old : text, name);
+                added += (await texts("ins")).length;
+                removed += (await texts("del")).length;
+            }
+            const titles = await page.locator("main h2").allTextContents();
+            if (titles.length > 0) {
+                assert.deepEqual(titles, files.map((file) => file.name), name);
+            }
             if (diffs().includes(name)) {
                 const said = await page.locator("main p").first().textContent();
-                assert.match(said, new RegExp(`: ${added.length}\\. .*: ${removed.length}\\.`));
-                assert.ok(added.length > 0, name);
+                assert.match(said, new RegExp(`: ${added}\\. .*: ${removed}\\.`));
+                assert.ok(added > 0, name);
             }
-            for (const line of await page.locator(`${code} > :is(ins, del)`).all()) {
-                assert.ok(await line.isVisible(), name);
+            for (const changed of await page.locator(`${code} > :is(ins, del):not(.import)`).all()) {
+                assert.ok(await changed.isVisible(), name);
             }
             const struck = await page.$$eval(`${code} del, ${code} del span`, (all) => all
                 .every((it) => getComputedStyle(it).textDecorationLine === "line-through"));
             assert.ok(struck, name);
         });
+    });
+
+    test("shows its imports after a click", async () => {
+        const { page, wrong } = await tab();
+        await page.goto(`${root}${steps.at(-1)}/program.html`);
+        const imports = page.locator(`${code} > .import`);
+        assert.ok((await imports.count()) > 5 && !(await imports.first().isVisible()));
+        await page.locator(".program > label").first().click();
+        assert.ok(await imports.first().isVisible());
+        assert.match(await imports.first().textContent(), /^use std::/);
+        assert.deepEqual(wrong, []);
+        await page.close();
+    });
+
+    test("has a button that leads to each change, and back to the first", async () => {
+        const { page, wrong } = await tab();
+        for (const name of [programs()[0], programs().at(-1)]) {
+            await page.goto(root + name);
+            // The first lines of changes, as numbers among all lines.
+            const first = await page.$$eval(line, (lines) => lines
+                .map((it, at) => [it, at])
+                .filter(([it]) => it.matches("ins, del"))
+                .filter(([it]) => !it.previousElementSibling?.matches(":is(ins, del):not(.import)"))
+                .map(([, at]) => at));
+            const button = page.locator(".next-change");
+            assert.equal(await button.count(), first.length > 0 ? 1 : 0, name);
+            for (const at of first.length > 0 ? [...first, first[0]] : []) {
+                await button.click();
+                const { y, height } = await page.locator(line).nth(at).boundingBox();
+                assert.ok(y >= 0 && y + height <= SIZES.laptop.height, `${name}: ${at} at ${y}`);
+            }
+        }
+        assert.deepEqual(wrong, []);
+        await page.close();
     });
 
     test("has colours, also in new lines", async () => {
@@ -397,8 +461,9 @@ describe("a program", () => {
             await onPrograms(size, async (page, name) => {
                 const contents = await page.locator("#mdbook-sidebar").boundingBox();
                 assert.ok(contents.x === 0 && contents.width > 100, name);
-                const [font, heights, hidden] = await page.locator(code).evaluate((code) => {
-                    const lines = [...code.querySelectorAll(":scope > :is([data-line], del)")];
+                const looks = await page.$$eval(code, (blocks) => blocks.map((code) => {
+                    const all = [...code.querySelectorAll(":scope > :is([data-line], del)")];
+                    const lines = all.filter((line) => !line.matches(".import"));
                     // The longest line that rustfmt allows.
                     lines[0].textContent = `${"x".repeat(100)}\n`;
                     return [
@@ -406,17 +471,19 @@ describe("a program", () => {
                         lines.map((line) => Math.round(line.getBoundingClientRect().height)),
                         code.scrollWidth - code.clientWidth,
                     ];
-                });
-                assert.ok(font >= least, `${name}: ${font} pixels`);
-                assert.equal(new Set(heights).size, 1, `${name}: ${heights}`);
-                assert.equal(hidden, 0, name);
+                }));
+                for (const [font, heights, hidden] of looks) {
+                    assert.ok(font >= least, `${name}: ${font} pixels`);
+                    assert.equal(new Set(heights).size, 1, `${name}: ${heights}`);
+                    assert.equal(hidden, 0, name);
+                }
             });
         });
     }
 
     test("is one column on a phone, marked over its whole width", async () => {
         await onPrograms("phone", async (page, name) => {
-            const lines = await page.$$eval(`${code} > :is([data-line], del)`, (all) =>
+            const lines = await page.$$eval(line, (all) =>
                 all.map((line) => [line.offsetLeft, line.offsetWidth, line.parentElement.scrollWidth]));
             for (const [left, width, whole] of lines) {
                 assert.deepEqual([left, width], [0, whole], name);
