@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -42,7 +45,9 @@ pub fn run(tool: &mut Command, input: &str) -> Result<String> {
     Err(failure(tool, input, &output))
 }
 
-/// Starts a tool. The terminal's keys do not reach it. It dies with this process.
+/// Starts a tool. The terminal's keys do not reach it. It dies with this process. A tool of
+/// root has its own mounts, because root can change those of the host: slirp4netns(1) would
+/// unmount them.
 ///
 /// # Errors
 ///
@@ -52,10 +57,11 @@ pub(crate) fn start(tool: &mut Command) -> Result<std::process::Child> {
     // std keeps the signals of this process blocked in it.
     let prepare = || {
         SigSet::empty().thread_set_mask()?;
-        Ok(set_pdeathsig(Signal::SIGKILL)?)
+        set_pdeathsig(Signal::SIGKILL)?;
+        Ok(leave_mounts()?)
     };
     #[allow(unsafe_code, reason = "std has no safe way to run code between fork and exec")]
-    // SAFETY: the closure only makes two system calls, and allocates nothing.
+    // SAFETY: the closure only makes system calls, and allocates nothing.
     unsafe {
         tool.pre_exec(prepare);
     }
@@ -69,6 +75,19 @@ pub(crate) fn start(tool: &mut Command) -> Result<std::process::Child> {
             _ => Error::from(error).context(words(tool)),
         }
     })
+}
+
+/// Gives this process a copy of all mounts: its changes stay in the copy, and an end of a
+/// mount outside still arrives; mount_namespaces(7). Without CAP_SYS_ADMIN, it can change
+/// no mount.
+fn leave_mounts() -> nix::Result<()> {
+    const NONE: Option<&str> = None;
+    match unshare(CloneFlags::CLONE_NEWNS) {
+        Err(Errno::EPERM) => Ok(()),
+        done => {
+            done.and_then(|()| mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE))
+        }
+    }
 }
 
 /// Whether a tool is installed.
