@@ -431,8 +431,8 @@ fn start_slirp(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any
     let mut slirp = Command::new("slirp4netns");
     slirp.args(["--configure", "--disable-host-loopback", "--enable-sandbox"]);
     slirp.args(["--enable-seccomp", "--exit-fd=0", "--api-socket"]);
-    slirp.arg(socket.path()).arg(format!("--userns-path=/proc/{child}/ns/user"));
-    slirp.args(["--netns-type=path", &format!("/proc/{child}/ns/net"), "tap0"]);
+    let name = socket.in_dir(&mut slirp);
+    slirp.args([name, &child.to_string(), "tap0"]);
     let mut slirp = Slirp::start(&mut slirp)?;
     args.ports.iter().try_for_each(|port| slirp.publish(socket.path(), port))?;
     Ok(Box::new((slirp, socket)))

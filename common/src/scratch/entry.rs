@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf, absolute};
-use std::process;
+use std::process::{self, Command};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -36,7 +36,8 @@ impl Scratch {
         Ok(entry)
     }
 
-    /// A name for a socket. The path is short, because unix(7) allows 107 bytes.
+    /// A name for a socket. The path is short, because unix(7) allows 107 bytes. It leads through
+    /// this process: a program in another user namespace gets [`Entry::in_dir`] in its place.
     ///
     /// # Errors
     ///
@@ -66,6 +67,12 @@ impl Entry {
     /// Its path, for another program.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Starts `program` in the directory of this name, and returns the name.
+    pub fn in_dir(&self, program: &mut Command) -> &'static str {
+        program.current_dir(format!("/proc/self/fd/{}", self.dir.as_raw_fd()));
+        self.name
     }
 }
 
