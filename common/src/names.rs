@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -26,33 +26,32 @@ const SLIRP_DNS: &str = "10.0.2.3";
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 impl Network {
-    /// Writes `/etc/resolv.conf`, `/etc/hosts` and `/etc/hostname` in the root, if the
-    /// container has a network. Replaces a symbolic link, and does not follow it.
+    /// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network
+    /// `/etc/resolv.conf`. Replaces a symbolic link, and does not follow it.
     ///
     /// # Errors
     ///
     /// When a file cannot be written. A root that belongs to another user keeps its own.
     pub fn write_names(self, rootfs: &Path) -> Result<()> {
-        if self == Network::None {
-            return Ok(());
-        }
         let name = gethostname().context("get the hostname")?;
         let name = name.to_string_lossy();
-        let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost\n");
-        if let Some(address) = own_address()? {
-            hosts += &format!("{address}\t{name}\n");
+        let own = own_address()?;
+        let address = own.unwrap_or(Ipv4Addr::LOCALHOST);
+        let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
+        let mut files = vec![("hosts", hosts), ("hostname", format!("{name}\n"))];
+        if self != Network::None {
+            let read = |file| text(file).unwrap_or_default();
+            let lines = self.resolvers(own, &read("/etc/resolv.conf"), &read(UPSTREAM));
+            files.push(("resolv.conf", lines));
         }
-        let files = [
-            ("resolv.conf", self.resolvers()),
-            ("hosts", hosts),
-            ("hostname", format!("{name}\n")),
-        ];
         for (file, lines) in files {
             match replace(rootfs, file, &lines) {
                 Err(error) if error.downcast_ref().is_some_and(is_of_another) => {
-                    note(&format!(
-                        "/etc/{file} in the root belongs to another user and stays as it is"
-                    ));
+                    if self != Network::None {
+                        note(&format!(
+                            "/etc/{file} in the root belongs to another user and stays as it is"
+                        ));
+                    }
                 }
                 replaced => replaced.with_context(|| format!("write /etc/{file} in the root"))?,
             }
@@ -60,26 +59,33 @@ impl Network {
         Ok(())
     }
 
-    /// The lines of `/etc/resolv.conf`, with nameservers that the container can reach.
-    fn resolvers(self) -> String {
-        let read = |file| text(file).unwrap_or_default();
-        let hosts = read("/etc/resolv.conf");
-        let mut lines = without_nameservers(&hosts);
-        match self {
-            Network::None | Network::Bridge => {
-                let reachable = [hosts.clone(), read(UPSTREAM)].map(|text| reachable(&text));
-                let found = reachable.into_iter().find(|servers| !servers.is_empty());
-                if found.is_none() && !nameservers(&hosts).is_empty() {
+    /// The lines of `/etc/resolv.conf`, with nameservers that the container can reach. Its own
+    /// address may be a copy of the host's.
+    fn resolvers(self, own: Option<Ipv4Addr>, hosts: &str, upstream: &str) -> String {
+        let reaches = |server: &IpAddr| match server {
+            IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_unspecified() && Some(*ip) != own,
+            IpAddr::V6(ip) => self == Network::Pasta && !ip.is_loopback() && !ip.is_unspecified(),
+        };
+        let found = [hosts, upstream].map(|text| {
+            let servers = nameservers(text).filter(reaches).map(|server| server.to_string());
+            servers.collect::<Vec<String>>()
+        });
+        let found = found.into_iter().find(|servers| !servers.is_empty());
+        let servers = match (self, found) {
+            (Network::Slirp, _) => vec![SLIRP_DNS.to_owned()],
+            (_, Some(servers)) => servers,
+            (Network::Pasta, None) => vec![PASTA_DNS.to_owned()],
+            (Network::None | Network::Bridge, None) => {
+                if nameservers(hosts).next().is_some() {
                     note(
                         "the container cannot reach the nameservers of this host, which are on its loopback or have IPv6 addresses; bind a file to /etc/resolv.conf",
                     );
                 }
-                lines.extend(found.unwrap_or_default());
+                Vec::new()
             }
-            Network::Pasta => lines.push(format!("nameserver {PASTA_DNS}")),
-            Network::Slirp => lines.push(format!("nameserver {SLIRP_DNS}")),
-        }
-        lines.into_iter().map(|line| line + "\n").collect()
+        };
+        let servers = servers.into_iter().map(|server| format!("nameserver {server}"));
+        without_nameservers(hosts).chain(servers).map(|line| line + "\n").collect()
     }
 }
 
@@ -89,24 +95,20 @@ fn is_of_another(errno: &Errno) -> bool {
 }
 
 /// The lines of a resolv.conf(5) other than nameservers, without comments.
-fn without_nameservers(text: &str) -> Vec<String> {
-    let keeps =
-        |line: &&str| ["search ", "domain ", "options "].iter().any(|key| line.starts_with(key));
-    text.lines().filter(keeps).map(str::to_owned).collect()
+fn without_nameservers(text: &str) -> impl Iterator<Item = String> {
+    let keeps = |line: &&str| {
+        matches!(line.split_whitespace().next(), Some("search" | "domain" | "options"))
+    };
+    text.lines().filter(keeps).map(str::to_owned)
 }
 
-/// The nameservers in a resolv.conf(5).
-fn nameservers(text: &str) -> Vec<&str> {
-    let lines = text.lines().map(str::split_whitespace);
-    lines.filter_map(|mut words| (words.next()? == "nameserver").then(|| words.next())?).collect()
-}
-
-/// The lines of nameservers that a container on a bridge reaches: not on the host's loopback,
-/// and for IPv4.
-fn reachable(text: &str) -> Vec<String> {
-    let reaches = |server: &str| server.parse().is_ok_and(|ip: Ipv4Addr| !ip.is_loopback());
-    let servers = nameservers(text).into_iter().filter(|server| reaches(server));
-    servers.map(|server| format!("nameserver {server}")).collect()
+/// The nameservers in a resolv.conf(5), without those of one device, such as `fe80::1%eth0`.
+fn nameservers(text: &str) -> impl Iterator<Item = IpAddr> {
+    let server = |line: &str| {
+        let mut words = line.split_whitespace();
+        (words.next()? == "nameserver").then(|| words.next()?.parse().ok())?
+    };
+    text.lines().filter_map(server)
 }
 
 /// This network namespace's own address, without those of lo.
@@ -137,11 +139,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resolver_on_loopback_is_left_out() {
-        let text = "# a comment\nnameserver 127.0.0.53\nnameserver\t192.0.2.1 \noptions edns0\n\
-                    search a b\nnameserver ::1\nnameserver 2001:db8::1\nnameserver\n";
-        assert_eq!(reachable(text), ["nameserver 192.0.2.1"]);
-        assert_eq!(nameservers("nameserver 127.0.0.53"), ["127.0.0.53"]);
-        assert_eq!(without_nameservers(text), ["options edns0", "search a b"]);
+    fn a_resolv_conf_is_read_as_the_c_library_reads_it() {
+        let text = "# a comment\nnameserver 127.0.0.53\nnameserver\t192.0.2.1 \noptions\tedns0\n\
+                    search\ta b\nnameserver ::1\nnameserver fe80::1%eth0\nnameserver\n;search c\n";
+        let servers: Vec<String> = nameservers(text).map(|it| it.to_string()).collect();
+        assert_eq!(servers, ["127.0.0.53", "192.0.2.1", "::1"]);
+        let others: Vec<String> = without_nameservers(text).collect();
+        assert_eq!(others, ["options\tedns0", "search\ta b"]);
+    }
+
+    /// The pasta of Debian 12 answers no connection at its own address.
+    #[test]
+    fn a_container_gets_nameservers_that_it_reaches() {
+        let own = Some(Ipv4Addr::new(192, 0, 2, 2));
+        for (network, hosts, upstream, lines) in [
+            (Network::Pasta, "192.0.2.1 2001:db8::1", "", "192.0.2.1 2001:db8::1"),
+            (Network::Pasta, "127.0.0.53", "192.0.2.1", "192.0.2.1"),
+            (Network::Pasta, "127.0.0.53", "", PASTA_DNS),
+            // The host's address, which is a copy inside.
+            (Network::Pasta, "192.0.2.2", "", PASTA_DNS),
+            (Network::Pasta, "", "", PASTA_DNS),
+            (Network::Slirp, "192.0.2.1", "", SLIRP_DNS),
+            (Network::Bridge, "2001:db8::1 192.0.2.1", "", "192.0.2.1"),
+            (Network::Bridge, "127.0.0.53", "192.0.2.1", "192.0.2.1"),
+            (Network::Bridge, "127.0.0.53", "", ""),
+        ] {
+            let file = |servers: &str| {
+                let servers = servers.split_whitespace();
+                servers.map(|it| format!("nameserver {it}\n")).collect::<String>()
+            };
+            let found = network.resolvers(own, &file(hosts), &file(upstream));
+            assert_eq!(found, file(lines), "{network:?} {hosts} {upstream}");
+        }
     }
 }
