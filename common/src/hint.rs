@@ -50,6 +50,8 @@ enum Call {
     MakeCgroupNamespace,
     DropCapabilities,
     ConnectNetwork,
+    AllowPing,
+    Publish,
     SetFilter,
     Print,
     /// In a row: any action. In a failure: an unknown action.
@@ -88,6 +90,8 @@ const LESSONS: &[(&str, Call)] = &[
     ("set the flags of lo", Call::ConnectNetwork),
     ("set route_localnet of the bridge", Call::ConnectNetwork),
     ("set disable_ipv6 of the bridge", Call::ConnectNetwork),
+    ("set ping_group_range", Call::AllowPing),
+    ("publish ", Call::Publish),
     ("set the seccomp filter", Call::SetFilter),
 ];
 
@@ -177,6 +181,18 @@ const ROWS: &[Row] = &[
         remedy: "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta",
     },
     Row {
+        call: Call::AllowPing,
+        errno: Errno::EROFS,
+        seen: always,
+        remedy: "/proc/sys is read-only; set this before the lesson makes it so",
+    },
+    Row {
+        call: Call::Publish,
+        errno: Errno::EACCES,
+        seen: always,
+        remedy: "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl",
+    },
+    Row {
         call: Call::Print,
         errno: Errno::ENOSPC,
         seen: always,
@@ -234,6 +250,7 @@ mod tests {
         assert!(of("chroot to /x", Errno::ENOENT).contains("fetch-rootfs"));
         assert!(of("mount proc on /proc", Errno::EPERM).contains("systempaths"));
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
+        assert!(of("publish 127.0.0.1:80:80/tcp", Errno::EACCES).contains("port_start"));
         assert_eq!(of("chdir to /", Errno::EIO), "");
         // Words in a name do not count.
         assert!(of("chroot to /proc/self/fd/9", Errno::EACCES).contains("let this user enter"));

@@ -61,7 +61,7 @@ pub use init::{Run, fork};
 pub use limits::Limits;
 pub use line::wait_for_runner;
 pub use names::PASTA_DNS;
-pub use network::{Network, Port, Subnet, check_ports};
+pub use network::{Network, Port, Subnet};
 pub use overlay::lowerdir;
 pub use program::Program;
 pub use remove::{remove_tree, remove_tree_in};

@@ -9,8 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::ifaddrs::getifaddrs;
 use nix::unistd::getuid;
 
+use crate::error::note;
 use crate::limits::number;
 use crate::open::text;
 use crate::tool::has_tool;
@@ -70,12 +72,61 @@ impl Network {
             _ => anyhow::bail!("--network {}: give none, bridge or pasta", word.display()),
         }
     }
+
+    /// Checks that pasta or slirp4netns can publish the ports, and that no other program uses
+    /// them. Both fail silently at some ports for UDP.
+    ///
+    /// # Errors
+    ///
+    /// When a port would get no answers, and as [`Port::bind`].
+    pub fn check_ports(self, ports: &[Port]) -> Result<()> {
+        for port in ports {
+            let is_udp = port.protocol == "udp";
+            let shares = |other: &Port| {
+                is_udp
+                    && other.protocol == "udp"
+                    && other.inside == port.inside
+                    && other.host != port.host
+            };
+            ensure!(
+                !ports.iter().any(shares),
+                "publish {port}: the answers of a UDP port go to one port of the host; publish it at one"
+            );
+            ensure!(
+                self != Network::Slirp || !is_udp || !port.address.is_loopback(),
+                "publish {port}: slirp4netns passes no answers over UDP to loopback; name another address of this host"
+            );
+            let local = port.address.is_loopback() || port.address.is_unspecified();
+            if self == Network::Pasta && is_udp && local && port.host > port.inside {
+                note(&format!(
+                    "publish {port}: the pasta of Debian 12 passes no answers to 127.0.0.1 if HOST is greater than CONTAINER"
+                ));
+            }
+            port.bind()?;
+        }
+        Ok(())
+    }
 }
 
-/// Whether the host has a default route for IPv4. Without it, the pasta of Debian 12 fails.
+/// Whether the host has a default route for IPv4, by a device with a hardware address: a
+/// tun device has none. Otherwise the pasta of Debian 12 fails.
 fn has_route() -> bool {
-    let default = |line: &str| line.split('\t').nth(1) == Some("00000000");
-    text("/proc/net/route").is_ok_and(|routes| routes.lines().any(default))
+    let routes = text("/proc/net/route").unwrap_or_default();
+    // The kernel lists the preferred route first.
+    let Some(device) = routes.lines().find_map(default_device) else { return false };
+    getifaddrs().is_ok_and(|mut all| {
+        all.any(|it| {
+            let hardware = it.address.and_then(|address| address.as_link_addr()?.addr());
+            it.interface_name == device && hardware.is_some_and(|address| address != [0; 6])
+        })
+    })
+}
+
+/// The device of a default route, in a line of `/proc/net/route`.
+fn default_device(line: &str) -> Option<&str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    // The address and the mask.
+    (*words.get(1)? == "00000000" && *words.get(7)? == "00000000").then_some(words[0])
 }
 
 impl Port {
@@ -141,15 +192,6 @@ impl Port {
         }
         bound.with_context(|| format!("publish {self}"))
     }
-}
-
-/// Checks that no other program uses the ports.
-///
-/// # Errors
-///
-/// As [`Port::bind`].
-pub fn check_ports(ports: &[Port]) -> Result<()> {
-    ports.iter().try_for_each(|port| port.bind().map(drop))
 }
 
 impl fmt::Display for Port {
@@ -220,6 +262,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_half_of_all_addresses_is_no_default_route() {
+        let device = |destination, mask| {
+            let line = format!("eth0\t{destination}\t010200C0\t0003\t0\t0\t0\t{mask}\t0\t0\t0  ");
+            default_device(&line).map(str::to_owned)
+        };
+        assert_eq!(device("00000000", "00000000").as_deref(), Some("eth0"));
+        assert_eq!(device("00000000", "00000080"), None);
+        assert_eq!(device("000200C0", "00FFFFFF"), None);
+    }
+
+    #[test]
     fn a_port_has_an_address_two_numbers_and_a_protocol() {
         let read = |word: &str| Port::parse(word.as_ref()).map(|port| port.to_string()).ok();
         for (word, port) in [
@@ -237,6 +290,21 @@ mod tests {
         ] {
             assert_eq!(read(word), None, "{word}");
         }
+    }
+
+    #[test]
+    fn a_udp_port_without_answers_is_refused() {
+        let refused = |network: Network, words: &[&str]| {
+            let ports: Vec<Port> =
+                words.iter().map(|word| Port::parse(word.as_ref()).expect("a port")).collect();
+            network.check_ports(&ports).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let twice = ["192.0.2.9:1:9/udp", "192.0.2.9:2:9/udp"];
+        for network in [Network::Pasta, Network::Slirp] {
+            assert!(refused(network, &twice).ends_with("publish it at one"));
+        }
+        let said = refused(Network::Slirp, &["127.0.0.1:9:9/udp"]);
+        assert!(said.starts_with("publish 127.0.0.1:9:9/udp: slirp4netns passes no answers"));
     }
 
     #[test]

@@ -140,12 +140,17 @@ pub(crate) fn with_remedy(said: &str) -> String {
 }
 
 /// Parts of messages, and remedies.
-const REMEDIES: [(&[&str], &str); 4] = [
+const REMEDIES: [(&[&str], &str); 6] = [
     (&["BusyBox"], "this is a tool of busybox; install the package iproute2 or util-linux"),
     (
         &["Failed to open tun socket", "/dev/net/tun"],
         "this user cannot open /dev/net/tun; as root: modprobe tun; chmod 666 /dev/net/tun",
     ),
+    (
+        &["External interface not usable"],
+        "pasta needs a default route by an Ethernet device; for a host without one, install the package slirp4netns",
+    ),
+    (&["failed to execute nft"], "install the package nftables"),
     (
         &["Operation not permitted"],
         "this root may not change the network, as in a Docker container; start that container with --cap-add NET_ADMIN, or use --network pasta",
@@ -209,5 +214,7 @@ mod tests {
             let said = error.map(drop).expect_err(name).to_string();
             assert_eq!(said, format!("{name} is missing; install the package {package}"));
         }
+        let said = with_remedy("nsenter: failed to execute nft: No such file or directory");
+        assert!(said.ends_with("; install the package nftables"));
     }
 }

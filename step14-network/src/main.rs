@@ -406,7 +406,7 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
 fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
     // In a named directory, this ends the pasta of a killed runner, which has the ports.
     let link = scratch.link_network(child)?;
-    common::check_ports(&args.ports)?;
+    args.network.check_ports(&args.ports)?;
     let mut pasta = Command::new("pasta");
     pasta.args(["--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none"]);
     pasta.args(["--dns-forward", PASTA_DNS, "--runas", &format!("{}:{}", getuid(), getgid())]);
@@ -426,7 +426,7 @@ fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any
 
 /// Starts slirp4netns, which needs no route of the host.
 fn start_slirp(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
-    common::check_ports(&args.ports)?;
+    args.network.check_ports(&args.ports)?;
     let socket = scratch.socket()?;
     let mut slirp = Command::new("slirp4netns");
     slirp.args(["--configure", "--disable-host-loopback", "--enable-sandbox"]);
