@@ -20,13 +20,21 @@ make_host() {
         "$long" >host 2>host.err 6>&- 7>&- 8>&- 9>&- &
     host=$!
     if wait_until grep -q ready host; then
-        printf '#!/bin/sh\nexec nsenter --target %s %s "%s" "$@"\n' "$host" "$as" \
-            "$(printf %s "$program" | sed 's/[\\"$`]/\\&/g')" >on-host
-        chmod +x on-host
-        program=$tmp/on-host
+        off_host=$program
+        be_on_host
     else
         no_host="this host makes no network for the script: $(tail -n 1 host.err)"
     fi
+}
+
+# be_on_host [COMMAND...]: the next containers start on that host, by root of it. A COMMAND
+# starts the program.
+be_on_host() {
+    [ ! "$why_not$no_host" ] || return
+    printf '#!/bin/sh\nexec nsenter --target %s %s %s "%s" "$@"\n' "$host" "$as" "$*" \
+        "$(printf %s "$off_host" | sed 's/[\\"$`]/\\&/g')" >on-host
+    chmod +x on-host
+    program=$tmp/on-host
 }
 
 # on_host COMMAND...
@@ -113,6 +121,11 @@ is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pi
 guard_host
 is 'without an option, it has no device but lo'      'lo'             "$(devices)"
 new is 'lo is up, with its address'                  'yes'            "$(has_address 127.0.0.1)"
+page 'The new code'
+new is 'root inside cannot get CAP_NET_RAW, number 13' 0              "$([ ! "$pid" ] || echo $((0x$(field CapBnd) >> 13 & 1)))"
+needs_inside ping
+new is 'but it can ping'                             'yes'            "$(ask 'ping -c 1 127.0.0.1 >/dev/null && echo yes')"
+needs nothing
 stop
 
 page 'Break it'
@@ -161,7 +174,10 @@ two stop
 stop
 so is 'after the end, the host is as before'           "$before"        "$(state)"
 
+# An ordinary user of that host is not its root.
 page 'Try it'
+needs_host
+be_on_host unshare --user --map-user=1000 --map-group=1000
 needs_host pasta /dev/net/tun
 two start
 other_host
@@ -171,6 +187,11 @@ needs_host_and_inside nc
 [ "$why_not" ] || needs bash pasta /dev/net/tun
 serve web
 new is 'with pasta, the host reaches it by a port' 'web'                 "$(when_ready 1 from_host 127.0.0.1 8080)"
+page 'What the kernel did'
+needs_host_and_inside ping
+[ "$why_not" ] || needs pasta /dev/net/tun
+new has 'no packet for loopback leaves the container' 'not permitted'  "$(ask 'ping -c 1 -w 1 -I up0 127.0.0.1')"
+page 'Try it'
 needs_host pasta /dev/net/tun
 stop
 on_host ip link delete up0 2>/dev/null
@@ -182,6 +203,11 @@ needs_host_and_inside nc
 [ "$why_not" ] || needs bash slirp4netns /dev/net/tun
 serve web
 new is 'the host reaches it there, too'              'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+page 'What the kernel did'
+needs_host_and_inside ping
+[ "$why_not" ] || needs slirp4netns /dev/net/tun
+new has 'there, no packet for loopback leaves it either' 'not permitted' "$(ask 'ping -c 1 -w 1 -I tap0 127.0.0.1')"
+page 'Try it'
 needs_host slirp4netns /dev/net/tun
 stop
 

@@ -38,10 +38,11 @@ const HIDDEN: [&str; 10] = [
     "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
 ];
-/// Capabilities that programs expect root to have.
-const KEPT: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP",
-    "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+/// Capabilities that programs expect root to have. Not NET_RAW: no rule sees frames that a
+/// program makes.
+const KEPT: [&str; 13] = [
+    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
+    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 ];
 /// System calls that no container needs: mounts and namespaces; keys; programs in the kernel;
 /// memory of other processes; modules and other kernels; the host's clock, swap, disks and log;
@@ -115,6 +116,7 @@ fn container(args: &Args) -> Result<Exit> {
         mount_proc()?;
         scratch.check_root()?;
         leave_old_root()?;
+        allow_ping()?;
         protect_host()?;
         drop_capabilities(kept)?;
         filter_calls()?;
@@ -323,6 +325,11 @@ fn start_loopback() -> Result<()> {
     common::set_device_flags(&socket, "lo", flags).context("set the flags of lo")
 }
 
+/// Lets root inside use ping(8) without CAP_NET_RAW; icmp(7).
+fn allow_ping() -> Result<()> {
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").context("set ping_group_range")
+}
+
 /// Connects the container from the host, until the runner drops the result.
 fn connect(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
     match args.network {
@@ -401,9 +408,25 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
     Ok(Box::new(seat))
 }
 
+/// Drops packets that leave for loopback: pasta and slirp4netns would carry them to the
+/// host's. Without CAP_NET_ADMIN, root inside cannot remove the rules.
+fn guard_loopback(child: Pid) -> Result<()> {
+    let rules = "table inet loopback {
+        chain leaving { type filter hook output priority filter
+            oifname != lo ip daddr 127.0.0.0/8 drop
+            oifname != lo ip6 daddr ::1 drop
+        }
+    }";
+    let mut nft = Command::new("nsenter");
+    nft.arg("--preserve-credentials");
+    nft.args(["user", "net"].map(|kind| format!("--{kind}=/proc/{child}/ns/{kind}")));
+    common::run(nft.args(["nft", "-f", "-"]), rules).map(drop)
+}
+
 /// Starts pasta: it gives the container the host's address and routes, and makes its
 /// connections as the caller.
 fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
+    guard_loopback(child)?;
     // In a named directory, this ends the pasta of a killed runner, which has the ports.
     let link = scratch.link_network(child)?;
     args.network.check_ports(&args.ports)?;
@@ -426,6 +449,7 @@ fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any
 
 /// Starts slirp4netns, which needs no route of the host.
 fn start_slirp(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
+    guard_loopback(child)?;
     args.network.check_ports(&args.ports)?;
     let socket = scratch.socket()?;
     let mut slirp = Command::new("slirp4netns");

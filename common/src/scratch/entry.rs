@@ -69,7 +69,7 @@ impl Entry {
         &self.path
     }
 
-    /// Starts `program` in the directory of this name, and returns the name.
+    /// Lets `program` start in the directory of this name, and returns the name.
     pub fn in_dir(&self, program: &mut Command) -> &'static str {
         program.current_dir(format!("/proc/self/fd/{}", self.dir.as_raw_fd()));
         self.name

@@ -17,4 +17,5 @@ mod places;
 mod refusals;
 mod signals;
 mod terminal;
+mod user_network;
 mod workspace;

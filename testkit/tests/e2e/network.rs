@@ -1,4 +1,5 @@
 //! The network of a container, on hosts that the tests make: nothing reaches a real network.
+//! The networks of an ordinary user have a file of their own.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -22,7 +23,7 @@ until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ];
 
 /// Runs a script as root of a host of its own: a network, mounts and processes that end with
 /// the script. Without its tools, prints why the test is skipped.
-fn on_host(tools: &str, script: &str) -> Option<Output> {
+pub(crate) fn on_host(tools: &str, script: &str) -> Option<Output> {
     if !containers_work() {
         return None;
     }
@@ -43,6 +44,7 @@ fn on_host(tools: &str, script: &str) -> Option<Output> {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     command.args(["sh", "-c", &format!("{PRELUDE}{script}")]).env("PATH", path);
     command.env("STEP", bin(STEP)).env("CONTAINER_ROOTFS", rootfs());
+    command.env("TEST", std::env::current_exe().expect("a test has a path"));
     Some(command.output().expect("start unshare"))
 }
 
@@ -324,56 +326,4 @@ fn the_files_with_names_are_the_containers_own() {
     assert_eq!(said, expected, "{}", stderr(&output));
     assert_eq!(fs::read_link(etc.join("resolv.conf")).expect("a link").as_os_str(), "/outside");
     assert_eq!(fs::read_to_string(etc.join("hosts")).expect("read"), "the root's own\n");
-}
-
-/// A script for a host with a route, and for one without.
-fn without_root(tool: &str, setup: &str) {
-    let script = r#"
-        [ -w /dev/net/tun ] || exit 98
-        there() { cat /proc/[0-9]*/comm 2>/dev/null | grep -q "^$NAME"; }
-        gone() { ! there; }
-        "$STEP" --network pasta sh -c 'cat /etc/resolv.conf; grep -v localhost /etc/hosts'
-        until_true gone
-        # Both end with a runner that is killed: one at once, one at a later start.
-        mkfifo /run/ready
-        "$STEP" --network pasta --publish 8080:80 sh -c 'echo; exec sleep 1000' >/run/ready &
-        read -r line </run/ready
-        there
-        "$STEP" --network pasta --publish 8080:80 true 2>&1 || echo refused
-        kill -9 $!
-        # The killed container may hold its scratch directory for a moment.
-        again() { "$STEP" --network pasta --publish 8080:80 true 2>/dev/null; }
-        until_true again
-        until_true gone
-        echo done"#;
-    let name = if tool == "pasta" { "pas" } else { "slirp" };
-    let Some(output) = on_host(tool, &format!("NAME={name}\n{setup}\n{script}")) else { return };
-    if output.status.code() == Some(98) {
-        skip("this user cannot open /dev/net/tun");
-        return;
-    }
-    let said = stdout(&output);
-    let address = if tool == "pasta" { "192.0.2.1" } else { "10.0.2.100" };
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.last(), Some(&"done"), "{said}\n{}", stderr(&output));
-    assert!(lines.iter().any(|line| line.starts_with(&format!("{address}\t"))), "{said}");
-    assert!(
-        lines.contains(
-            &format!("{STEP}: publish 127.0.0.1:8080:80/tcp: Address already in use").as_str()
-        ),
-        "{said}"
-    );
-    assert!(lines.contains(&"refused"), "{said}");
-}
-
-#[test]
-fn pasta_ends_with_the_container() {
-    let setup = "ip link add one up type veth peer name two; ip link set two up
-        ip address add 192.0.2.1/24 dev one; ip route add default via 192.0.2.2";
-    without_root("pasta", setup);
-}
-
-#[test]
-fn slirp4netns_ends_with_the_container() {
-    without_root("slirp4netns", "");
 }
