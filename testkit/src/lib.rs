@@ -1,6 +1,7 @@
-//! The code that the tests of all crates share: the steps' programs, a root, and a
-//! reason to skip a test on a host that cannot run containers.
+//! The code that the tests of all crates share: the steps' programs, a root, archives,
+//! and a reason to skip a test on a host that cannot run containers.
 
+pub mod archives;
 pub mod procs;
 pub mod pty;
 

@@ -3,21 +3,17 @@
 //! The modules, in the order of their work:
 //!
 //! - [`Args`] has the options. `releases` and `root` describe releases and roots.
-//! - `store` opens the place and looks at it, and `plan` decides what to do.
-//! - `archive` takes the kept archive, or downloads one, and checks its `digest`.
-//! - `unpack` unpacks it into a new directory. Without an archive, `from_host` makes
-//!   a root from programs of this machine.
-//! - `store` puts the new directory in the place, in one step.
+//! - [`Store`] opens the place and looks at it, and `plan` decides what to do.
+//! - `archive` takes the kept archive, or downloads one, checks its digest, and unpacks
+//!   it into a new directory. Without an archive, `from_host` makes a root from programs
+//!   of this machine.
+//! - [`Store`] puts the new directory in the place, in one step.
 
 mod archive;
-mod digest;
-mod folder;
 mod from_host;
 mod plan;
 mod releases;
 mod root;
-mod store;
-mod unpack;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,17 +21,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::errno_of;
+use layers::{Algorithm, Client, Folder, Store};
 use nix::errno::Errno;
 
 use archive::Archive;
-use archive::download::{Mirror, Unreachable};
-use folder::Folder;
 pub(crate) use from_host::{FromHost, bring, is_static};
-use plan::{Plan, Source, Wanted};
+use plan::{Asked, Named, Plan, Source, Wanted};
 pub(crate) use releases::Release;
 use root::Root;
-use store::Store;
 
+use crate::download::{Server, Unreachable};
 use crate::say::{self, note};
 
 /// Fetch Alpine as the root of the containers and check it, or make a root from
@@ -83,19 +78,36 @@ pub(crate) struct Args {
                  at least 1 KiB a second, on average over this time [default: {TIMEOUT}]"
     ))]
     timeout: Option<f64>,
-    /// Without Alpine, make a root from this machine's programs.
+    /// Without Alpine, make a root from these programs of this machine.
     #[arg(skip)]
-    or_from_host: bool,
+    or: Option<FromHost>,
 }
 
 /// In seconds: enough for three tries, and not too long for a user who waits.
 const TIMEOUT: f64 = 12.0;
 
+/// This task, for the store.
+const CLIENT: Client =
+    Client { name: "fetch-rootfs", option: "--dest", tell: note, keeps: is_of_release };
+
+/// Whether a file has the name of a release's archive, or of its digest.
+fn is_of_release(name: &str) -> bool {
+    let ends = Algorithm::ALL.map(Algorithm::suffix);
+    let archive = ends.into_iter().find_map(|end| name.strip_suffix(end));
+    Release::of_archive(archive.unwrap_or(name)).is_some()
+}
+
+/// A mirror of Alpine.
+struct Mirror<'a> {
+    url: &'a str,
+    server: Server,
+}
+
 impl Args {
     /// Alpine in the default place. If the mirror cannot be reached, a root of this
     /// machine's programs.
     pub(crate) fn or_from_host() -> Args {
-        Args { or_from_host: true, ..Args::default() }
+        Args { or: Some(FromHost::Any), ..Args::default() }
     }
 
     pub(crate) fn run(self) -> Result<ExitCode> {
@@ -119,7 +131,15 @@ impl Args {
         let timeout = timeout.with_context(|| {
             format!("wait {seconds} seconds: name a time above 0 and up to 3600")
         })?;
-        Ok(Mirror { url, timeout, quiet: false })
+        let server = Server {
+            name: "the mirror",
+            sends: "Alpine",
+            remedy: "name another mirror with --mirror",
+            unreachable: "check the network, name another mirror with --mirror, or make a root without a network with --from-host",
+            timeout,
+            quiet: false,
+        };
+        Ok(Mirror { url, server })
     }
 
     /// The root that the user wants, and the archive, if the user named an archive.
@@ -129,8 +149,9 @@ impl Args {
         }
         let version = self.release.as_deref().map(releases::number);
         let arch = self.arch.as_deref();
-        if let Some(file) = &self.archive {
-            let named = file.file_name().and_then(|name| Release::of_archive(name.to_str()?));
+        if let Some(path) = &self.archive {
+            let file = archive::open(path)?;
+            let named = path.file_name().and_then(|name| Release::of_archive(name.to_str()?));
             let release = if version.is_none() && arch.is_none() {
                 named
             } else {
@@ -138,17 +159,27 @@ impl Args {
                 let arch = arch.or(named.as_ref().map(Release::arch));
                 Some(Release::new(version.unwrap_or(releases::DEFAULT), arch)?)
             };
-            let archive = Archive::of_file(file, release.as_ref(), version.is_some(), mirror)?;
+            let digest = match release.as_ref().map(|release| (release, release.pinned())) {
+                // The user says that it is this release.
+                Some((release, None)) if version.is_some() => {
+                    Some(archive::mirrors_digest(release, mirror)?)
+                }
+                found => found.and_then(|(_, pinned)| pinned),
+            };
+            let archive = Archive::of_file(path, file, release.zip(digest))?;
             return Ok((Wanted::Archive(archive.root.clone()), Some(archive)));
         }
-        let wanted = Wanted::Release {
+        let named = [
+            version.map(|_| Named::Version),
+            arch.map(|_| Named::Arch),
+            self.mirror.as_ref().map(|_| Named::Mirror),
+        ];
+        let asked = Asked {
             release: Release::new(version.unwrap_or(releases::DEFAULT), arch)?,
-            version: version.is_some(),
-            arch: arch.is_some(),
-            mirror: self.mirror.is_some(),
-            or_host: self.or_from_host,
+            named: named.into_iter().flatten().collect(),
+            or: self.or,
         };
-        Ok((wanted, None))
+        Ok((Wanted::Release(asked), None))
     }
 }
 
@@ -176,7 +207,7 @@ pub(crate) fn copy_kept(to: &Path) -> Result<Vec<Release>> {
     if !root.with_file_name(".rootfs-cache").exists() {
         return Ok(Vec::new());
     }
-    archive::copy_kept(Store::open(&root)?.cache(), to)
+    archive::copy_kept(&Store::open(&root, CLIENT)?, to)
 }
 
 /// The default release, for this machine.
@@ -191,10 +222,10 @@ fn fetch_and_put(args: &Args) -> Result<String> {
     let mirror = args.mirror()?;
     let (wanted, named) = args.wanted(&mirror)?;
     let dest = args.dest.clone().unwrap_or_else(|| common::workspace().join("rootfs"));
-    let store = Store::open(&dest)?;
-    let seen = store.look()?;
+    let store = Store::open(&dest, CLIENT)?;
+    let found = store.look()?;
     let dest = store.dest().display();
-    let (root, how) = match Plan::new(&wanted, &seen.there, args.force) {
+    let (root, how) = match Plan::new(&wanted, &found.contents, args.force) {
         Plan::Stay(root) => (root, "already there".to_owned()),
         Plan::RefuseAnother(root) => {
             bail!("put another root in {dest}: {root} is there; {REMEDY}")
@@ -203,10 +234,10 @@ fn fetch_and_put(args: &Args) -> Result<String> {
             bail!("put a root in {dest}: fetch-rootfs did not make the directory there; {REMEDY}")
         }
         Plan::Put(source) => {
-            store.may_replace(&seen)?;
+            store.may_replace(&found)?;
             let new = store.new_root()?;
-            let (root, how) = make(source, named, new.dir(), store.cache(), &mirror)?;
-            new.put(&root, &seen)?;
+            let (root, how) = make(source, named, new.dir(), &store, &mirror)?;
+            new.put(&root.to_string(), &found)?;
             if let (Root::Alpine(release), None, None) = (&root, &args.release, &args.archive)
                 && let Some(remark) = release.remark()
             {
@@ -224,21 +255,21 @@ fn make(
     source: Source,
     named: Option<Archive>,
     new: &Folder,
-    cache: &Folder,
+    store: &Store,
     mirror: &Mirror<'_>,
 ) -> Result<(Root, String)> {
     let is_named = source == Source::Named;
-    let fetched = |release: &Release| Archive::of_release(release, cache, mirror);
     let mut archive = match source {
         Source::Host(which) => return from_host::make(new, which),
         Source::Named => named.context("find the archive")?,
-        Source::Release(release) => fetched(&release)?,
-        Source::Kept(digest, release) => match Archive::of_unknown(&digest, cache)? {
+        Source::Kept(digest, release) => match Archive::of_digest(&digest, store)? {
             Some(kept) => kept,
-            None => fetched(&release)?,
+            None => Archive::of_release(&release, store, mirror)?,
         },
-        Source::ReleaseOrHost(release, which) => {
-            let fetched = Archive::of_release(&release, cache, &Mirror { quiet: true, ..*mirror });
+        Source::Release(release, None) => Archive::of_release(&release, store, mirror)?,
+        Source::Release(release, Some(which)) => {
+            let server = Server { quiet: true, ..mirror.server };
+            let fetched = Archive::of_release(&release, store, &Mirror { server, ..*mirror });
             if let Some(why) = fetched.as_ref().err().and_then(unreachable) {
                 note(&format!(
                     "fetch Alpine: {why}; this task makes a root from this machine's programs instead; `cargo xtask fetch-rootfs --force` fetches Alpine later"
@@ -250,7 +281,7 @@ fn make(
     };
     archive.unpack(new)?;
     if is_named {
-        archive.keep(cache)?;
+        archive.keep(store.cache())?;
     }
     Ok((archive.root, archive.how))
 }

@@ -6,6 +6,7 @@ mod cargo;
 mod diff;
 mod dist;
 mod doctor;
+mod download;
 mod exercise;
 mod fetch_rootfs;
 mod handout;

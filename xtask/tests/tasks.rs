@@ -193,7 +193,7 @@ fn a_checkout_has_the_line_ends_of_a_shell() {
     }
     let dir = tempdir();
     let files = ["step01-run/verify.sh", "step01-run/src/main.rs", "xtask/src/verify/lib.sh"];
-    let files = [&files[..], &["xtask/tests/corpus/climbs.tar.gz", ".gitattributes"]].concat();
+    let files = [&files[..], &["layers/tests/corpus/climbs.tar.gz", ".gitattributes"]].concat();
     for file in &files {
         let to = dir.path().join(file);
         fs::create_dir_all(to.parent().expect("above")).expect("make a directory");

@@ -1,8 +1,6 @@
 //! The archive of a root: from the cache, from a mirror, or named by the user. The
 //! digest is checked before the archive is read.
 
-pub(super) mod download;
-
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -10,14 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::open;
+use layers::{Algorithm, Digest, Folder, Hasher, Limits, Store, unpack};
 
-use super::digest::{Algorithm, Digest};
-use super::folder::Folder;
-use super::releases::Release;
 use super::root::{PROGRAM_DIRS, Root};
-use super::unpack::{Limits, unpack_file};
+use super::{CLIENT, Mirror, Release};
+use crate::download::Part;
 use crate::say::note;
-use download::{Mirror, Part};
 
 /// The maximum length of an archive, and of a digest file.
 const LONGEST_ARCHIVE: u64 = 1 << 30;
@@ -42,75 +38,60 @@ impl Archive {
     /// The archive of a release: from the cache, else from the mirror.
     pub(crate) fn of_release(
         release: &Release,
-        cache: &Folder,
+        store: &Store,
         mirror: &Mirror<'_>,
     ) -> Result<Archive> {
-        let path = cache.join(release.archive());
-        let (file, digest) = match kept_release(release, cache)? {
+        let path = store.cache().join(release.archive());
+        let (file, digest) = match kept_release(release, store)? {
             Some(kept) => kept,
-            None => fetch(release, cache, mirror)?,
+            None => fetch(release, store.cache(), mirror)?,
         };
-        Ok(Archive::checked(path, file, digest, release))
+        Ok(Archive::checked(path, file, digest, release.clone()))
     }
 
     /// The archive with this SHA-256 from the cache, if it is unchanged.
-    pub(crate) fn of_unknown(sha256: &str, cache: &Folder) -> Result<Option<Archive>> {
+    pub(crate) fn of_digest(sha256: &str, store: &Store) -> Result<Option<Archive>> {
         let root = Root::Archive(sha256.to_owned());
         let name = root.archive().unwrap_or_default();
-        let path = cache.join(&name);
+        let path = store.cache().join(&name);
         let how = "as it was kept".to_owned();
-        let kept = kept(cache, &name, Digest::parse(sha256))?;
-        Ok(kept.map(|(file, digest)| Archive { path, file, digest, root, how }))
+        let digest = Digest::parse(sha256);
+        let kept = store.kept(&name, digest.as_ref())?;
+        Ok(kept.zip(digest).map(|(file, digest)| Archive { path, file, digest, root, how }))
     }
 
-    /// The archive in a file. It must have the digest of its release if the digest
-    /// is pinned, or if the user named the release: then `said` is set.
+    /// The archive in the open file at `path`, which must be the archive of `release`, if
+    /// this is known. `release` has the digest.
     pub(crate) fn of_file(
         path: &Path,
-        release: Option<&Release>,
-        said: bool,
-        mirror: &Mirror<'_>,
+        file: File,
+        release: Option<(Release, Digest)>,
     ) -> Result<Archive> {
-        let doing = || format!("read the archive {}", path.display());
-        let file = open::regular(path).with_context(doing)?;
-        // A file of /proc has no length, and a read may wait for an event.
-        let length = file.metadata().with_context(doing)?.len();
-        ensure!(
-            length > 0,
-            "unpack {}: it is empty; name another archive with --archive",
-            path.display()
-        );
+        let wanted = release.as_ref().map(|(_, digest)| digest);
+        let algorithm = wanted.map_or(Algorithm::Sha256, Digest::algorithm);
+        let digest = Digest::of_file(&file, algorithm);
+        let digest = digest.with_context(|| format!("read the archive {}", path.display()))?;
         let path = path.to_owned();
-        let wanted = match release {
-            Some(release) => match release.pinned() {
-                None if said => Some((release, mirrors_digest(release, mirror)?)),
-                pinned => pinned.map(|digest| (release, digest)),
-            },
-            None => None,
-        };
-        let Some((release, wanted)) = wanted else {
-            let digest = Digest::of_file(&file, Algorithm::Sha256).with_context(doing)?;
+        let Some((release, wanted)) = release else {
             let root = Root::Archive(digest.to_string());
             let how = "unchecked, because its correct SHA-256 is unknown".to_owned();
             return Ok(Archive { path, file, digest, root, how });
         };
-        let digest = Digest::of_file(&file, wanted.algorithm).with_context(doing)?;
         ensure!(
             digest == wanted,
-            "check {}: its {} is {digest}, but {release} has {wanted}; download the archive again",
-            path.display(),
-            wanted.algorithm
+            "check {}: its {algorithm} is {digest}, but {release} has {wanted}; download the archive again",
+            path.display()
         );
         Ok(Archive::checked(path, file, digest, release))
     }
 
-    fn checked(path: PathBuf, file: File, digest: Digest, release: &Release) -> Archive {
-        let algorithm = digest.algorithm;
+    fn checked(path: PathBuf, file: File, digest: Digest, release: Release) -> Archive {
+        let algorithm = digest.algorithm();
         let how = match release.pinned() {
             Some(_) => format!("checked against the pinned {algorithm}"),
             None => format!("checked against the {algorithm} from the mirror"),
         };
-        Archive { path, file, digest, root: Root::Alpine(release.clone()), how }
+        Archive { path, file, digest, root: Root::Alpine(release), how }
     }
 
     /// Unpacks the archive into an empty directory.
@@ -121,8 +102,7 @@ impl Archive {
     pub(crate) fn unpack(&mut self, root: &Folder) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;
-        let left_out =
-            unpack_file(&self.file, root.as_file(), Limits::GENEROUS).with_context(doing)?;
+        let left_out = unpack(&self.file, root.as_file(), Limits::GENEROUS).with_context(doing)?;
         ensure!(
             has_programs(root),
             "{}: it has no program in any of {}; name the archive of a root",
@@ -142,13 +122,32 @@ impl Archive {
 
     /// Copies the archive to the cache.
     pub(crate) fn keep(&mut self, cache: &Folder) -> Result<()> {
-        let doing = || format!("keep {}", self.path.display());
-        save(&self.root, &self.digest, cache, |copy, _| {
+        let name = self.root.archive().context("find a name for the archive")?;
+        cache.save(&name, |copy, _| {
+            let doing = || format!("keep {}", self.path.display());
             self.file.rewind().with_context(doing)?;
-            io::copy(&mut self.file, copy).map(drop).with_context(doing)
+            io::copy(&mut self.file, copy).with_context(doing)?;
+            match &self.root {
+                Root::Alpine(release) => keep_digest(release, &self.digest, cache),
+                _ => Ok(()),
+            }
         })?;
         Ok(())
     }
+}
+
+/// Opens the archive that the user named.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let doing = || format!("read the archive {}", path.display());
+    let file = open::regular(path).with_context(doing)?;
+    // A file of /proc has no length, and a read may wait for an event.
+    let length = file.metadata().with_context(doing)?.len();
+    ensure!(
+        length > 0,
+        "unpack {}: it is empty; name another archive with --archive",
+        path.display()
+    );
+    Ok(file)
 }
 
 /// Downloads the archive of a release to the cache, and keeps it if its digest is
@@ -158,41 +157,46 @@ fn fetch(release: &Release, cache: &Folder, mirror: &Mirror<'_>) -> Result<(File
         Some(digest) => digest,
         None => mirrors_digest(release, mirror)?,
     };
+    let algorithm = wanted.algorithm();
     let url = release.url(mirror.url);
-    let tell_after = if mirror.quiet { SLOW } else { Duration::ZERO };
-    let file = save(&Root::Alpine(release.clone()), &wanted, cache, |file, path| {
-        let doing = || format!("write {}", path.display());
-        let found = mirror.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| {
+    let tell_after = if mirror.server.quiet { SLOW } else { Duration::ZERO };
+    let file = cache.save(&release.archive(), |file, path| {
+        let mut hasher = Hasher::new(algorithm);
+        let found = mirror.server.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| {
             let written = match part {
-                Part::Start => file.set_len(0).and_then(|()| file.rewind()),
-                Part::Bytes(bytes) => file.write_all(bytes),
+                Part::Start => {
+                    hasher = Hasher::new(algorithm);
+                    file.set_len(0).and_then(|()| file.rewind())
+                }
+                Part::Bytes(bytes) => {
+                    hasher.update(bytes);
+                    file.write_all(bytes)
+                }
             };
-            written.with_context(doing)
+            written.with_context(|| format!("write {}", path.display()))
         })?;
         ensure!(
             found,
             "fetch {url}: it does not exist (404); the release may not exist, see {}",
             mirror.url
         );
-        let digest = Digest::of_file(file, wanted.algorithm);
-        let digest = digest.with_context(|| format!("read {}", path.display()))?;
+        let digest = hasher.finish();
         ensure!(
             digest == wanted,
-            "check {url}: its {} is {digest}, but the release has {wanted}, so the archive is not kept; try again, or name another mirror with --mirror",
-            wanted.algorithm
+            "check {url}: its {algorithm} is {digest}, but the release has {wanted}, so the archive is not kept; try again, or name another mirror with --mirror"
         );
-        Ok(())
+        keep_digest(release, &wanted, cache)
     })?;
     Ok((file, wanted))
 }
 
 /// The digest of a release's archive, from the mirror.
-fn mirrors_digest(release: &Release, mirror: &Mirror<'_>) -> Result<Digest> {
+pub(crate) fn mirrors_digest(release: &Release, mirror: &Mirror<'_>) -> Result<Digest> {
     let archive = release.url(mirror.url);
     for algorithm in Algorithm::ALL {
         let url = format!("{archive}{}", algorithm.suffix());
         let mut text = Vec::new();
-        let found = mirror.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |part| {
+        let found = mirror.server.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |part| {
             match part {
                 Part::Start => text.clear(),
                 Part::Bytes(bytes) => text.extend_from_slice(bytes),
@@ -215,77 +219,42 @@ fn mirrors_digest(release: &Release, mirror: &Mirror<'_>) -> Result<Digest> {
     )
 }
 
-/// Keeps the archive of a root in the cache, with its digest. `write` gets an empty
-/// file and its path. The file gets its final name when it is complete.
-fn save(
-    root: &Root,
-    digest: &Digest,
-    cache: &Folder,
-    write: impl FnOnce(&mut File, &Path) -> Result<()>,
-) -> Result<File> {
-    let name = root.archive().context("find a name for the archive")?;
-    let part = format!("{name}.part");
-    let path = cache.join(&part);
-    let mut file = cache.create(&part).with_context(|| format!("write {}", path.display()))?;
-    let saved = write(&mut file, &path).and_then(|()| {
-        if let Root::Alpine(release) = root
-            && let Some((name, line)) = digest_file(release, digest)
-        {
-            cache.write(&name, line.as_bytes())?;
-        }
-        cache.rename(&part, &name).with_context(|| format!("keep {}", cache.join(&name).display()))
-    });
-    if saved.is_err() {
-        // If this fails, the next run removes the file.
-        let _ = cache.remove(&part);
+/// Keeps the digest of a release's archive, unless it is pinned.
+fn keep_digest(release: &Release, digest: &Digest, cache: &Folder) -> Result<()> {
+    match digest_file(release, digest) {
+        Some((name, line)) => cache.write(&name, line.as_bytes()),
+        None => Ok(()),
     }
-    saved.map(|()| file)
 }
 
 /// The name of a release's digest file and its line, unless the digest is pinned.
 fn digest_file(release: &Release, digest: &Digest) -> Option<(String, String)> {
     let name = release.archive();
-    let file = format!("{name}{}", digest.algorithm.suffix());
+    let file = format!("{name}{}", digest.algorithm().suffix());
     release.pinned().is_none().then(|| (file, format!("{digest}  {name}\n")))
 }
 
 /// The archive of a release from the cache, if it is unchanged.
-fn kept_release(release: &Release, cache: &Folder) -> Result<Option<(File, Digest)>> {
+fn kept_release(release: &Release, store: &Store) -> Result<Option<(File, Digest)>> {
     let name = release.archive();
     let mirrors = || {
         Algorithm::ALL.into_iter().find_map(|algorithm| {
-            let file = cache.read(&format!("{name}{}", algorithm.suffix()))?;
+            let file = store.cache().read(&format!("{name}{}", algorithm.suffix()))?;
             Digest::of_name(&file, &name, algorithm)
         })
     };
-    kept(cache, &name, release.pinned().or_else(mirrors))
-}
-
-/// A file of the cache, if it is there. Removes the file if its digest is wrong, or
-/// the correct digest is unknown.
-fn kept(cache: &Folder, name: &str, digest: Option<Digest>) -> Result<Option<(File, Digest)>> {
-    let Some(file) = cache.file(name) else {
-        return Ok(None);
-    };
-    let path = cache.join(name);
-    if let Some(digest) = digest {
-        let found = Digest::of_file(&file, digest.algorithm);
-        if found.with_context(|| format!("read {}", path.display()))? == digest {
-            return Ok(Some((file, digest)));
-        }
-    }
-    note(&format!("removed {}, because its digest is wrong", path.display()));
-    cache.remove(name)?;
-    Ok(None)
+    let digest = release.pinned().or_else(mirrors);
+    Ok(store.kept(&name, digest.as_ref())?.zip(digest))
 }
 
 /// Copies the archives of releases in the cache to the directory `to`, with the
-/// digests from the mirror, and returns the releases.
-pub(crate) fn copy_kept(cache: &Folder, to: &Path) -> Result<Vec<Release>> {
+/// digests from the mirror, and returns the releases. `to` can then be a cache.
+pub(crate) fn copy_kept(store: &Store, to: &Path) -> Result<Vec<Release>> {
+    let cache = store.cache();
     let mut releases = Vec::new();
     for name in cache.names()? {
         let Some(release) = name.to_str().and_then(Release::of_archive) else { continue };
-        let Some((mut file, digest)) = kept_release(&release, cache)? else { continue };
+        let Some((mut file, digest)) = kept_release(&release, store)? else { continue };
         let archive = release.archive();
         let doing = || format!("copy {}", cache.join(&archive).display());
         file.rewind().with_context(doing)?;
@@ -296,6 +265,8 @@ pub(crate) fn copy_kept(cache: &Folder, to: &Path) -> Result<Vec<Release>> {
         }
         releases.push(release);
     }
+    let marker = to.join(CLIENT.marker());
+    fs::write(&marker, "").with_context(|| format!("write {}", marker.display()))?;
     Ok(releases)
 }
 

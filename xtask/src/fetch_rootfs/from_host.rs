@@ -13,13 +13,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::{Program, open};
+use layers::{Folder, names};
 
-use needs::needed_by;
-
-use super::folder::Folder;
 use super::root::{PROGRAM_DIRS, Root};
-use super::store::place::names;
 use crate::say::note;
+use needs::needed_by;
 
 /// The programs to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,27 +1,38 @@
 //! Decides what to do, from the options and the present root. This module does not
 //! use a disk or a network.
 
+use layers::Contents;
+
 use super::from_host::FromHost;
 use super::releases::Release;
 use super::root::Root;
-use super::store::There;
 
 /// The root that the options ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// A release of Alpine, with the options that were given.
-    Release {
-        /// The named release, else the default release.
-        release: Release,
-        version: bool,
-        arch: bool,
-        mirror: bool,
-        /// Whether the programs of this machine also do, if the mirror does not answer.
-        or_host: bool,
-    },
+    Release(Asked),
     /// The root in the named archive.
     Archive(Root),
     Host(FromHost),
+}
+
+/// A release of Alpine, as the options ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The named release, else the default release.
+    pub(crate) release: Release,
+    /// The parts that the options name. The other parts are the default.
+    pub(crate) named: Vec<Named>,
+    /// The programs of this machine that will also do, if the mirror does not answer.
+    pub(crate) or: Option<FromHost>,
+}
+
+/// A part of a release that an option names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Version,
+    Arch,
+    Mirror,
 }
 
 /// The decision.
@@ -40,25 +51,39 @@ pub(crate) enum Plan {
 /// The source of the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    Release(Release),
+    /// The release. If the mirror does not answer, these programs of this machine.
+    Release(Release, Option<FromHost>),
     /// The archive with this SHA-256 from the cache, else the release.
     Kept(String, Release),
     /// The named archive.
     Named,
     Host(FromHost),
-    /// The release. If the mirror does not answer, the host's programs.
-    ReleaseOrHost(Release, FromHost),
 }
 
 impl Plan {
-    pub(crate) fn new(wanted: &Wanted, there: &There, force: bool) -> Plan {
-        match there {
-            There::Root(root) if force => Plan::Put(wanted.in_place_of(root)),
-            There::Root(root) if wanted.is(root) => Plan::Stay(root.clone()),
-            There::Root(root) => Plan::RefuseAnother(root.clone()),
-            There::Other if !force => Plan::RefuseOther,
-            There::Other | There::Nothing => Plan::Put(wanted.source()),
+    pub(crate) fn new(wanted: &Wanted, there: &Contents, force: bool) -> Plan {
+        let root = match there {
+            Contents::Nothing => return Plan::Put(wanted.source()),
+            Contents::Root(record) => Root::of_record(record),
+            Contents::Other => None,
+        };
+        match root {
+            Some(root) if force => Plan::Put(wanted.in_place_of(&root)),
+            Some(root) if wanted.is(&root) => Plan::Stay(root),
+            Some(root) => Plan::RefuseAnother(root),
+            None if force => Plan::Put(wanted.source()),
+            None => Plan::RefuseOther,
         }
+    }
+}
+
+impl Asked {
+    fn names(&self, part: Named) -> bool {
+        self.named.contains(&part)
+    }
+
+    fn names_release(&self) -> bool {
+        self.names(Named::Version) || self.names(Named::Arch)
     }
 }
 
@@ -66,11 +91,11 @@ impl Wanted {
     /// Whether the present root is the wanted root.
     fn is(&self, there: &Root) -> bool {
         match (self, there) {
-            (Wanted::Release { release, version, arch, .. }, Root::Alpine(there)) => {
-                (!version || release.version() == there.version())
-                    && (!arch || release.arch() == there.arch())
+            (Wanted::Release(asked), Root::Alpine(there)) => {
+                (!asked.names(Named::Version) || asked.release.version() == there.version())
+                    && (!asked.names(Named::Arch) || asked.release.arch() == there.arch())
             }
-            (Wanted::Release { version, arch, .. }, _) => !version && !arch,
+            (Wanted::Release(asked), _) => !asked.names_release(),
             (Wanted::Archive(root), there) => root == there,
             (Wanted::Host(FromHost::Any), there) => matches!(there, Root::Host { .. }),
             (Wanted::Host(FromHost::Libraries), there) => *there == Root::Host { libraries: true },
@@ -79,10 +104,7 @@ impl Wanted {
 
     fn source(&self) -> Source {
         match self {
-            Wanted::Release { release, or_host: true, .. } => {
-                Source::ReleaseOrHost(release.clone(), FromHost::Any)
-            }
-            Wanted::Release { release, .. } => Source::Release(release.clone()),
+            Wanted::Release(asked) => Source::Release(asked.release.clone(), asked.or),
             Wanted::Archive(_) => Source::Named,
             Wanted::Host(which) => Source::Host(*which),
         }
@@ -91,17 +113,17 @@ impl Wanted {
     /// The source for `--force`. Without options, it is the same root again: a
     /// release by its name, else a root from the same source.
     fn in_place_of(&self, there: &Root) -> Source {
-        let Wanted::Release { release, version: false, arch: false, mirror, .. } = self else {
+        let Wanted::Release(asked) = self else { return self.source() };
+        if asked.names_release() {
             return self.source();
-        };
+        }
+        let default = || asked.release.clone();
         match there {
-            Root::Alpine(there) => Source::Release(there.clone()),
-            Root::Archive(digest) if !mirror => Source::Kept(digest.clone(), release.clone()),
-            Root::Host { libraries } if !mirror => {
-                let which = if *libraries { FromHost::Libraries } else { FromHost::Any };
-                Source::ReleaseOrHost(release.clone(), which)
-            }
-            _ => self.source(),
+            Root::Alpine(there) => Source::Release(there.clone(), None),
+            _ if asked.names(Named::Mirror) => self.source(),
+            Root::Archive(digest) => Source::Kept(digest.clone(), default()),
+            Root::Host { libraries: true } => Source::Release(default(), Some(FromHost::Libraries)),
+            Root::Host { libraries: false } => Source::Release(default(), Some(FromHost::Any)),
         }
     }
 }
@@ -114,24 +136,24 @@ mod tests {
         Release::new(version, Some(arch)).expect("a release")
     }
 
-    /// A wanted release. The letters `v`, `a` and `m` say that the options name a
-    /// version, an architecture or a mirror, and `h` that the host's programs do.
-    fn wanted(version: &str, arch: &str, named: &str) -> Wanted {
-        let [version_named, arch_named, mirror, or_host] =
-            ["v", "a", "m", "h"].map(|it| named.contains(it));
+    fn wanted(version: &str, arch: &str, named: &[Named]) -> Wanted {
         let release = release(version, arch);
-        Wanted::Release { release, version: version_named, arch: arch_named, mirror, or_host }
+        Wanted::Release(Asked { release, named: named.to_vec(), or: None })
     }
 
     #[test]
     fn what_is_done_follows_from_what_is_asked_for_and_what_is_there() {
         let default = || release("3.15.4", "x86_64");
         let older = || release("3.15.11", "x86_64");
-        let alpine = |release: Release| There::Root(Root::Alpine(release));
+        let there = |root: Root| Contents::Root(root.to_string());
+        let alpine = |release: Release| there(Root::Alpine(release));
+        let only = |release: Release| Source::Release(release, None);
+        let or = |which| Source::Release(default(), Some(which));
         let archive = || Root::Archive("ab".to_owned());
         let host = |libraries| Root::Host { libraries };
-        let nothing_named = || wanted("3.15.4", "x86_64", "");
-        let a_mirror = || wanted("3.15.4", "x86_64", "m");
+        let nothing_named = || wanted("3.15.4", "x86_64", &[]);
+        let a_mirror = || wanted("3.15.4", "x86_64", &[Named::Mirror]);
+        let or_host = Asked { release: default(), named: Vec::new(), or: Some(FromHost::Any) };
         let (any, libraries) = (FromHost::Any, FromHost::Libraries);
         let put = Plan::Put;
 
@@ -139,91 +161,71 @@ mod tests {
         // decision with force.
         let table = [
             // No present root: the wanted root, with or without force.
-            (
-                nothing_named(),
-                There::Nothing,
-                put(Source::Release(default())),
-                put(Source::Release(default())),
-            ),
-            (
-                wanted("3.15.4", "x86_64", "h"),
-                There::Nothing,
-                put(Source::ReleaseOrHost(default(), any)),
-                put(Source::ReleaseOrHost(default(), any)),
-            ),
-            (Wanted::Archive(archive()), There::Nothing, put(Source::Named), put(Source::Named)),
-            (Wanted::Host(any), There::Nothing, put(Source::Host(any)), put(Source::Host(any))),
+            (nothing_named(), Contents::Nothing, put(only(default())), put(only(default()))),
+            (Wanted::Release(or_host), Contents::Nothing, put(or(any)), put(or(any))),
+            (Wanted::Archive(archive()), Contents::Nothing, put(Source::Named), put(Source::Named)),
+            (Wanted::Host(any), Contents::Nothing, put(Source::Host(any)), put(Source::Host(any))),
             // A directory that fetch-rootfs did not make: only with force.
-            (nothing_named(), There::Other, Plan::RefuseOther, put(Source::Release(default()))),
-            (Wanted::Archive(archive()), There::Other, Plan::RefuseOther, put(Source::Named)),
-            (Wanted::Host(any), There::Other, Plan::RefuseOther, put(Source::Host(any))),
+            (nothing_named(), Contents::Other, Plan::RefuseOther, put(only(default()))),
+            (Wanted::Archive(archive()), Contents::Other, Plan::RefuseOther, put(Source::Named)),
+            (Wanted::Host(any), Contents::Other, Plan::RefuseOther, put(Source::Host(any))),
             // Alpine: it stays, and force restores it, unless the options name
             // another root.
             (
                 nothing_named(),
                 alpine(older()),
                 Plan::Stay(Root::Alpine(older())),
-                put(Source::Release(older())),
+                put(only(older())),
             ),
+            (a_mirror(), alpine(older()), Plan::Stay(Root::Alpine(older())), put(only(older()))),
             (
-                a_mirror(),
+                wanted("3.15.11", "x86_64", &[Named::Version]),
                 alpine(older()),
                 Plan::Stay(Root::Alpine(older())),
-                put(Source::Release(older())),
+                put(only(older())),
             ),
             (
-                wanted("3.15.11", "x86_64", "v"),
-                alpine(older()),
-                Plan::Stay(Root::Alpine(older())),
-                put(Source::Release(older())),
-            ),
-            (
-                wanted("3.15.4", "x86_64", "v"),
+                wanted("3.15.4", "x86_64", &[Named::Version]),
                 alpine(older()),
                 Plan::RefuseAnother(Root::Alpine(older())),
-                put(Source::Release(default())),
+                put(only(default())),
             ),
             (
-                wanted("3.15.4", "x86_64", "a"),
+                wanted("3.15.4", "x86_64", &[Named::Arch]),
                 alpine(older()),
                 Plan::Stay(Root::Alpine(older())),
-                put(Source::Release(default())),
+                put(only(default())),
             ),
             (
-                wanted("3.15.4", "x86", "a"),
+                wanted("3.15.4", "x86", &[Named::Arch]),
                 alpine(default()),
                 Plan::RefuseAnother(Root::Alpine(default())),
-                put(Source::Release(release("3.15.4", "x86"))),
+                put(only(release("3.15.4", "x86"))),
             ),
             // An archive: force restores it from the cache, unless the options name
             // a release or a mirror.
             (
                 nothing_named(),
-                There::Root(archive()),
+                there(archive()),
                 Plan::Stay(archive()),
                 put(Source::Kept("ab".to_owned(), default())),
             ),
+            (a_mirror(), there(archive()), Plan::Stay(archive()), put(only(default()))),
             (
-                a_mirror(),
-                There::Root(archive()),
-                Plan::Stay(archive()),
-                put(Source::Release(default())),
-            ),
-            (
-                wanted("3.15.4", "x86_64", "v"),
-                There::Root(archive()),
+                wanted("3.15.4", "x86_64", &[Named::Version]),
+                there(archive()),
                 Plan::RefuseAnother(archive()),
-                put(Source::Release(default())),
+                put(only(default())),
             ),
             (
                 Wanted::Archive(archive()),
-                There::Root(archive()),
+                there(archive()),
                 Plan::Stay(archive()),
                 put(Source::Named),
             ),
             (
                 Wanted::Archive(Root::Archive("cd".to_owned())),
-                There::Root(archive()),
+                there(archive()),
                 Plan::RefuseAnother(archive()),
                 put(Source::Named),
             ),
@@ -234,39 +236,19 @@ mod tests {
                 put(Source::Named),
             ),
             // The host's programs: force takes Alpine if the mirror answers.
+            (nothing_named(), there(host(false)), Plan::Stay(host(false)), put(or(any))),
+            (nothing_named(), there(host(true)), Plan::Stay(host(true)), put(or(libraries))),
+            (a_mirror(), there(host(true)), Plan::Stay(host(true)), put(only(default()))),
             (
-                nothing_named(),
-                There::Root(host(false)),
-                Plan::Stay(host(false)),
-                put(Source::ReleaseOrHost(default(), any)),
-            ),
-            (
-                nothing_named(),
-                There::Root(host(true)),
-                Plan::Stay(host(true)),
-                put(Source::ReleaseOrHost(default(), libraries)),
-            ),
-            (
-                a_mirror(),
-                There::Root(host(true)),
-                Plan::Stay(host(true)),
-                put(Source::Release(default())),
-            ),
-            (
-                wanted("3.15.4", "x86_64", "a"),
-                There::Root(host(true)),
+                wanted("3.15.4", "x86_64", &[Named::Arch]),
+                there(host(true)),
                 Plan::RefuseAnother(host(true)),
-                put(Source::Release(default())),
+                put(only(default())),
             ),
-            (
-                Wanted::Host(any),
-                There::Root(host(true)),
-                Plan::Stay(host(true)),
-                put(Source::Host(any)),
-            ),
+            (Wanted::Host(any), there(host(true)), Plan::Stay(host(true)), put(Source::Host(any))),
             (
                 Wanted::Host(libraries),
-                There::Root(host(false)),
+                there(host(false)),
                 Plan::RefuseAnother(host(false)),
                 put(Source::Host(libraries)),
             ),

@@ -4,8 +4,7 @@ use std::env::consts::ARCH;
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
-
-use super::digest::Digest;
+use layers::Digest;
 
 /// The default release: the release of the workshop in 2022.
 pub(crate) const DEFAULT: &str = "3.15.4";

@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use testkit::archives::{Entry, gz, tar};
 use testkit::{stderr, stdout};
 
-use crate::archives::{Entry, gz, tar};
 use crate::mirror::Mirror;
 use crate::place::{Place, sole_refusal, text, wait_for};
 use crate::{PINNED_SHA256, PLACE, sha256, sha512, small};

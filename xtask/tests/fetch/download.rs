@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::getuid;
+use testkit::archives::gz;
 use testkit::{skip, stderr, stdout};
 
-use crate::archives::gz;
 use crate::mirror::{Answer, Mirror, sha512_file};
 use crate::place::{Place, refusal, sole_refusal};
 use crate::{NAME, PINNED, PINNED_SHA256, PLACE, RELEASE, sha256, sha512, small};
@@ -198,6 +198,28 @@ fn what_may_pass_is_tried_again() {
             scope.spawn(move || try_out(case));
         }
     });
+}
+
+#[test]
+fn only_the_rest_of_a_broken_download_is_fetched() {
+    let archive = small("one");
+    let digest = [Answer::Whole(sha512_file(&archive))];
+    let half = Answer::CutOff(archive.clone());
+    let fetched = |rest: Vec<u8>| {
+        let answers = [half.clone(), Answer::Rest(rest)];
+        let mirror = Mirror::new(&[(PLACE, &answers), (&format!("{PLACE}.sha512"), &digest)]);
+        let place = Place::with_root("old");
+        let output = place.fetch_from(&mirror, &["--force", "--timeout=12"]);
+        assert_eq!(mirror.asked(PLACE), 2, "{output:?}");
+        (place, output)
+    };
+    let (place, output) = fetched(archive.clone());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::read(place.cache(NAME)).expect("kept"), archive);
+    // The rest of another file: the digest is that of all bytes.
+    let (place, output) = fetched([&archive[..archive.len() - 1], b"x"].concat());
+    refusal(&output, &[PLACE, &sha512(&archive), "not kept"]);
+    assert_eq!((place.mark(), place.leftovers().len()), ("old".to_owned(), 0));
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use testkit::archives::{Entry, gz, tar};
 use testkit::workspace;
 
-use crate::archives::{Entry, gz, tar};
 use crate::mebibyte;
 use crate::place::{Place, sole_refusal, text};
 
@@ -152,7 +152,7 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
 }
 
 fn corpus() -> PathBuf {
-    workspace().join("xtask/tests/corpus")
+    workspace().join("layers/tests/corpus")
 }
 
 /// Writes the corpus again, after a change to [`hostile`].

@@ -1,8 +1,6 @@
 //! `cargo xtask fetch-rootfs` against a mirror on loopback.
 
 mod archive;
-#[path = "../archives/mod.rs"]
-mod archives;
 mod dest;
 mod download;
 mod from_host;
@@ -14,7 +12,7 @@ mod place;
 
 use sha2::{Digest, Sha256, Sha512};
 
-use archives::{Entry, gz, tar};
+use testkit::archives::{Entry, gz, tar};
 
 /// A release without a pinned digest.
 const RELEASE: &str = "3.99.1";

@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     Stalls(Vec<u8>),
     /// Nothing at all.
     Silent,
+    /// The rest of the file. A request for the whole file is refused.
+    Rest(Vec<u8>),
 }
 
 /// A mirror: a list of answers for each path. It repeats the last answer.
@@ -52,14 +54,14 @@ impl Mirror {
                     break;
                 }
                 let mut stream = stream.expect("a connection");
-                let path = request(&mut stream);
+                let (path, from) = request(&mut stream);
                 let mut asked = asked.lock().expect("no panic");
                 let nth = asked.iter().filter(|it| **it == path).count();
                 let answer = answers.get(&path).map_or(Answer::Status(404), |answers| {
                     answers[nth.min(answers.len() - 1)].clone()
                 });
                 asked.push(path);
-                connections.push(thread::spawn(move || answer.send(stream)));
+                connections.push(thread::spawn(move || answer.send(stream, from)));
             }
             for connection in connections {
                 connection.join().expect("no panic");
@@ -97,20 +99,23 @@ impl Drop for Mirror {
     }
 }
 
-/// Reads a request and returns its path.
-fn request(stream: &mut TcpStream) -> String {
+/// Reads a request. Returns its path, and the number of bytes that the client has.
+fn request(stream: &mut TcpStream) -> (String, Option<usize>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head);
-    head.split(' ').nth(1).unwrap_or_default().to_owned()
+    let range = head.lines().find_map(|line| {
+        line.to_lowercase().strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok()
+    });
+    (head.split(' ').nth(1).unwrap_or_default().to_owned(), range)
 }
 
 impl Answer {
     /// Sends the answer. A client that has gone is not an error.
-    fn send(self, mut stream: TcpStream) {
+    fn send(self, mut stream: TcpStream, from: Option<usize>) {
         let head = |status: &str, rest: &str| {
             format!("HTTP/1.1 {status}\r\nConnection: close\r\n{rest}\r\n\r\n").into_bytes()
         };
@@ -138,6 +143,17 @@ impl Answer {
                 let sent = stream.write_all(&[&ok(&body), &body[..body.len() / 2]].concat());
                 wait_for_the_end(&mut stream);
                 sent
+            }
+            Answer::Rest(body) => {
+                let rest = from.and_then(|from| body.get(from..)).unwrap_or_default();
+                let (from, end) = (body.len() - rest.len(), body.len());
+                let fields = format!(
+                    "Content-Length: {}\r\nContent-Range: bytes {from}-{}/{end}",
+                    rest.len(),
+                    end - 1
+                );
+                let status = if from < end { "206 Partial Content" } else { "400 No" };
+                stream.write_all(&[&head(status, &fields), rest].concat())
             }
             Answer::Silent => {
                 wait_for_the_end(&mut stream);

@@ -126,7 +126,7 @@ fn links_of_another_user_lead_nowhere() {
     for name in ["link", "of-root"] {
         sole_refusal(
             &as_nobody(&place, &place.path(name), &args),
-            &[name, "it is another user's symbolic link"],
+            &[name, "link is a symbolic link of another user"],
         );
         assert_eq!(place.mark(), "old");
     }

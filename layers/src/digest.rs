@@ -4,31 +4,27 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-use sha2::{Digest as Sha2, Sha256, Sha512};
+use sha2::digest::DynDigest;
+use sha2::{Sha256, Sha512};
 
-/// The digests that Alpine publishes.
+/// The algorithm of a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Algorithm {
+pub enum Algorithm {
+    /// SHA-256, with 64 hexadecimal digits.
     Sha256,
+    /// SHA-512, with 128 hexadecimal digits.
     Sha512,
 }
 
 impl Algorithm {
     /// Both algorithms, the stronger first.
-    pub(crate) const ALL: [Algorithm; 2] = [Algorithm::Sha512, Algorithm::Sha256];
+    pub const ALL: [Algorithm; 2] = [Algorithm::Sha512, Algorithm::Sha256];
 
     /// The end of a digest file's name.
-    pub(crate) fn suffix(self) -> &'static str {
+    pub fn suffix(self) -> &'static str {
         match self {
             Algorithm::Sha256 => ".sha256",
             Algorithm::Sha512 => ".sha512",
-        }
-    }
-
-    fn digits(self) -> usize {
-        match self {
-            Algorithm::Sha256 => 64,
-            Algorithm::Sha512 => 128,
         }
     }
 }
@@ -44,23 +40,27 @@ impl fmt::Display for Algorithm {
 
 /// A digest. It is printed in hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Digest {
-    pub(crate) algorithm: Algorithm,
+pub struct Digest {
+    algorithm: Algorithm,
     hex: String,
 }
 
 impl Digest {
     /// Reads the digest `hex`. Its length gives the algorithm.
-    pub(crate) fn parse(hex: &str) -> Option<Digest> {
+    pub fn parse(hex: &str) -> Option<Digest> {
         let hex = hex.to_ascii_lowercase();
-        let algorithm = Algorithm::ALL.into_iter().find(|it| it.digits() == hex.len())?;
+        let algorithm = match hex.len() {
+            64 => Algorithm::Sha256,
+            128 => Algorithm::Sha512,
+            _ => return None,
+        };
         let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         digits.then_some(Digest { algorithm, hex })
     }
 
     /// The digest of `name` in a digest file: a line with the digest, two
     /// blanks and the name, as sha256sum(1) writes it.
-    pub(crate) fn of_name(file: &[u8], name: &str, algorithm: Algorithm) -> Option<Digest> {
+    pub fn of_name(file: &[u8], name: &str, algorithm: Algorithm) -> Option<Digest> {
         let text = str::from_utf8(file).ok()?;
         let found = text.lines().find_map(|line| {
             let mut words = line.split_ascii_whitespace();
@@ -72,12 +72,25 @@ impl Digest {
     }
 
     /// The digest of a whole open file.
-    pub(crate) fn of_file(file: &File, algorithm: Algorithm) -> io::Result<Digest> {
-        let bytes = match algorithm {
-            Algorithm::Sha256 => hash::<Sha256>(file)?,
-            Algorithm::Sha512 => hash::<Sha512>(file)?,
-        };
-        Ok(Digest { algorithm, hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() })
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn of_file(mut file: &File, algorithm: Algorithm) -> io::Result<Digest> {
+        file.rewind()?;
+        let mut hasher = Hasher::new(algorithm);
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hasher.finish()),
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+    }
+
+    /// The algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 }
 
@@ -87,15 +100,32 @@ impl fmt::Display for Digest {
     }
 }
 
-fn hash<D: Sha2>(mut file: &File) -> io::Result<Vec<u8>> {
-    file.rewind()?;
-    let mut hasher = D::new();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().to_vec()),
-            n => hasher.update(&buffer[..n]),
-        }
+/// Computes the digest of bytes that come in pieces.
+pub struct Hasher {
+    algorithm: Algorithm,
+    state: Box<dyn DynDigest>,
+}
+
+impl Hasher {
+    /// The state before the first byte.
+    pub fn new(algorithm: Algorithm) -> Hasher {
+        let state: Box<dyn DynDigest> = match algorithm {
+            Algorithm::Sha256 => Box::<Sha256>::default(),
+            Algorithm::Sha512 => Box::<Sha512>::default(),
+        };
+        Hasher { algorithm, state }
+    }
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.state.update(bytes);
+    }
+
+    /// The digest of all bytes.
+    pub fn finish(self) -> Digest {
+        let bytes = self.state.finalize();
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Digest { algorithm: self.algorithm, hex }
     }
 }
 

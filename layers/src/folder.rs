@@ -1,8 +1,8 @@
 //! A directory by its descriptor. Its name may lead to another place later.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::fs::{File, Metadata};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,14 +15,17 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, getuid, unlinkat};
 use rustix::fs::{RenameFlags, renameat_with};
 
 /// The maximum number of bytes that [`Folder::read`] reads.
 const SHORT: u64 = 64 << 10;
 
+/// The end of the name of an unfinished file.
+pub(crate) const PART: &str = ".part";
+
 /// An open directory.
-pub(crate) struct Folder {
+pub struct Folder {
     /// Its path when it was opened, for messages.
     path: PathBuf,
     dir: File,
@@ -35,31 +38,42 @@ impl AsFd for Folder {
 }
 
 impl Folder {
-    pub(crate) fn new(path: PathBuf, dir: impl Into<File>) -> Folder {
+    /// The open directory `dir`, which has the path `path`.
+    pub fn new(path: PathBuf, dir: impl Into<File>) -> Folder {
         Folder { path, dir: dir.into() }
     }
 
-    /// Opens the directory `name` in this directory. A symbolic link is an error.
-    pub(crate) fn folder(&self, name: impl AsRef<OsStr>) -> nix::Result<Folder> {
+    /// Opens the directory `name` in this directory.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, or is something else. A symbolic link is not followed.
+    pub fn folder(&self, name: impl AsRef<OsStr>) -> nix::Result<Folder> {
         let dir = open::directory(&self.dir, name.as_ref())?;
         Ok(Folder { path: self.join(name), dir })
     }
 
-    pub(crate) fn as_file(&self) -> &File {
+    /// The open directory.
+    pub fn as_file(&self) -> &File {
         &self.dir
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The path when it was opened.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The path of an entry.
-    pub(crate) fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
+    pub fn join(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
 
     /// The names of the entries.
-    pub(crate) fn names(&self) -> Result<Vec<OsString>> {
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn names(&self) -> Result<Vec<OsString>> {
         let doing = || format!("look into {}", self.path.display());
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = Dir::openat(&self.dir, ".", flags, Mode::empty()).with_context(doing)?;
@@ -73,7 +87,12 @@ impl Folder {
         Ok(names)
     }
 
-    pub(crate) fn is_empty(&self) -> Result<bool> {
+    /// Whether it has no entries.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn is_empty(&self) -> Result<bool> {
         Ok(self.names()?.is_empty())
     }
 
@@ -81,12 +100,13 @@ impl Folder {
         fstatat(&self.dir, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
-    pub(crate) fn metadata(&self) -> Result<std::fs::Metadata> {
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
         self.dir.metadata().with_context(|| format!("look at {}", self.path.display()))
     }
 
-    pub(crate) fn owner(&self) -> Result<u32> {
-        Ok(self.metadata()?.uid())
+    /// Whether it belongs to this user.
+    pub(crate) fn is_ours(&self) -> Result<bool> {
+        Ok(self.metadata()?.uid() == getuid().as_raw())
     }
 
     /// Whether `other` is the same directory.
@@ -104,36 +124,60 @@ impl Folder {
         Ok(match birth {
             // Directories that are made together have the same time of birth.
             Some(birth) => format!("{}-{}", birth.as_nanos(), found.ino()),
-            // The file system does not store the time of birth.
             None => format!("inode-{}", found.ino()),
         })
     }
 
     /// The regular file `name`, if there is one.
-    pub(crate) fn file(&self, name: &str) -> Option<File> {
+    pub fn file(&self, name: &str) -> Option<File> {
         open::regular_in(&self.dir, name).ok()
     }
 
     /// The first bytes of the file `name`, if there is one.
-    pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         self.file(name)?.take(SHORT).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
 
-    /// Makes the file `name`. It must not exist.
-    pub(crate) fn create(&self, name: &str) -> io::Result<File> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        Ok(openat(&self.dir, name, flags, Mode::from_bits_truncate(0o644))?.into())
+    /// Makes the file `name`, or replaces it in one step.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let fill = |file: &mut File, path: &Path| {
+            file.write_all(bytes).with_context(|| format!("write {}", path.display()))
+        };
+        self.save(name, fill).map(drop)
     }
 
-    /// Makes the file `name` or replaces it, in one step.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let doing = || format!("write {}", self.join(name).display());
-        let part = format!("{name}.part");
+    /// Makes the file `name`, or replaces it, when `fill` has filled an empty file. It
+    /// gets the file and its path.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made, or `fill` fails.
+    pub fn save(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut File, &Path) -> Result<()>,
+    ) -> Result<File> {
+        let part = format!("{name}{PART}");
+        let path = self.join(&part);
         self.remove(&part)?;
-        self.create(&part).and_then(|mut file| file.write_all(bytes)).with_context(doing)?;
-        self.rename(&part, name).with_context(doing)
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(&self.dir, &*part, flags, Mode::from_bits_truncate(0o644));
+        let mut file = File::from(file.with_context(|| format!("write {}", path.display()))?);
+        let saved = fill(&mut file, &path).and_then(|()| {
+            let doing = || format!("keep {}", self.join(name).display());
+            self.rename(&part, name).with_context(doing)
+        });
+        if saved.is_err() {
+            // If this fails, the next run removes the file.
+            let _ = self.remove(&part);
+        }
+        saved.map(|()| file)
     }
 
     pub(crate) fn rename(&self, old: impl AsRef<OsStr>, new: impl AsRef<OsStr>) -> nix::Result<()> {
@@ -150,7 +194,7 @@ impl Folder {
         new: impl AsRef<OsStr>,
     ) -> nix::Result<()> {
         let (old, new) = (old.as_ref(), new.as_ref());
-        match self.renameat2(old, to, new, RenameFlags::NOREPLACE) {
+        match renameat_with(self, old, to, new, RenameFlags::NOREPLACE).map_err(errno) {
             Err(Errno::EINVAL | Errno::ENOSYS) => renameat(self, old, to, new),
             renamed => renamed,
         }
@@ -163,22 +207,16 @@ impl Folder {
         other: &Folder,
         others: impl AsRef<OsStr>,
     ) -> nix::Result<()> {
-        self.renameat2(name.as_ref(), other, others.as_ref(), RenameFlags::EXCHANGE)
-    }
-
-    fn renameat2(
-        &self,
-        old: &OsStr,
-        to: &Folder,
-        new: &OsStr,
-        how: RenameFlags,
-    ) -> nix::Result<()> {
-        let renamed = renameat_with(self, old, to, new, how);
-        renamed.map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+        let (name, others) = (name.as_ref(), others.as_ref());
+        renameat_with(self, name, other, others, RenameFlags::EXCHANGE).map_err(errno)
     }
 
     /// Removes an entry: a file, or a tree.
-    pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When a part of it stays.
+    pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<()> {
         let name = name.as_ref();
         let path = self.join(name);
         match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
@@ -187,4 +225,9 @@ impl Folder {
             removed => removed.with_context(|| format!("remove {}", path.display())),
         }
     }
+}
+
+/// renameat2(2) is from rustix: of nix, only the version for glibc has it.
+fn errno(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
 }

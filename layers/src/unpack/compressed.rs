@@ -30,18 +30,13 @@ enum Member<S: Input> {
 }
 
 /// Other kinds of archives and compression: the first bytes and the name.
-const OTHERS: [(&[u8], &str); 11] = [
+const OTHERS: [(&[u8], &str); 6] = [
     (b"BZh", "compressed with bzip2"),
     (b"PK\x03\x04", "a zip file"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip file"),
-    (b"LZIP", "compressed with lzip"),
-    (b"\x5d\0\0", "compressed with lzma"),
-    (b"\x04\x22\x4d\x18", "compressed with lz4"),
-    (b"\x1f\x9d", "compressed with compress"),
     (b"!<arch>\n", "an ar archive or a Debian package"),
     (b"07070", "a cpio archive"),
     (b"hsqs", "a squashfs image"),
-    (b"QFI\xfb", "a disk image"),
 ];
 
 /// Reads an archive with a known compression, or without compression.
@@ -57,9 +52,9 @@ pub(super) fn decompress<'a>(mut source: impl Input + 'a) -> anyhow::Result<Box<
             bail!("it is {what}; name a tar archive, plain or compressed with gzip, xz or zstd");
         }
     }
-    Ok(match Member::begin(&head, source)? {
-        Ok(first) => Box::new(Members { member: Some(first) }),
-        Err(plain) => Box::new(plain),
+    Ok(match Member::that_begins(&head) {
+        Some(begin) => Box::new(Members { member: Some(begin(source)?) }),
+        None => Box::new(source),
     })
 }
 
@@ -88,11 +83,9 @@ impl<S: Input> Read for Members<S> {
             skip_zeros(&mut source)?;
             let head = peek(&mut source)?;
             if !head.is_empty() {
-                let next = Member::begin(&head, source)?;
-                self.member = Some(next.map_err(|_other| {
-                    let why = "other data follows the compressed data; download the archive again";
-                    io::Error::other(why)
-                })?);
+                let why = "other data follows the compressed data; download the archive again";
+                let begin = Member::that_begins(&head).ok_or(io::Error::other(why))?;
+                self.member = Some(begin(source)?);
             }
         }
         Ok(0)
@@ -125,26 +118,25 @@ fn skip_frame<S: Input>(mut source: S) -> io::Result<S> {
 }
 
 impl<S: Input> Member<S> {
-    /// Begins the member with the first bytes `head`. Returns the source if `head`
-    /// is not the beginning of a member.
-    fn begin(head: &[u8], source: S) -> io::Result<Result<Member<S>, S>> {
-        Ok(Ok(match head {
-            [0x1f, 0x8b, ..] => Member::Gzip(Box::new(GzDecoder::new(source))),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+    /// The function that begins a member with the first bytes `head`.
+    fn that_begins(head: &[u8]) -> Option<fn(S) -> io::Result<Member<S>>> {
+        Some(match head {
+            [0x1f, 0x8b, ..] => |source| Ok(Member::Gzip(Box::new(GzDecoder::new(source)))),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => |source| {
                 // In KiB, and a little more than the window.
                 let limit = MEMORY / 1024 + 1024;
-                Member::Xz(Box::new(XzReader::new_mem_limit(source, false, limit)))
-            }
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+                Ok(Member::Xz(Box::new(XzReader::new_mem_limit(source, false, limit))))
+            },
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => |source| {
                 let begun = StreamingDecoder::new_with_max_window_size(source, MEMORY.into());
-                Member::Zstd(Box::new(begun.map_err(|error| match error {
+                Ok(Member::Zstd(Box::new(begun.map_err(|error| match error {
                     FrameDecoderError::WindowSizeTooBig { .. } => io::Error::other(TOO_MUCH_MEMORY),
                     error => damaged(io::Error::other(error)),
-                })?))
-            }
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Member::Skippable(source),
-            _ => return Ok(Err(source)),
-        }))
+                })?)))
+            },
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => |source| Ok(Member::Skippable(source)),
+            _ => return None,
+        })
     }
 
     /// Checks the checksum if the decoder does not check it. Returns the source

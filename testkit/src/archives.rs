@@ -8,20 +8,26 @@ use tar::Header;
 
 /// An entry, written exactly as given.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// The type in ustar: `0` is a file, `5` a directory, and so on.
-    pub(crate) kind: u8,
-    pub(crate) name: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) data: Vec<u8>,
-    pub(crate) mode: u32,
-    pub(crate) modified: u64,
+    pub kind: u8,
+    /// The name, of any bytes. The header has room for 100.
+    pub name: Vec<u8>,
+    /// The target of a link.
+    pub link: Vec<u8>,
+    /// The data after the header.
+    pub data: Vec<u8>,
+    /// The mode.
+    pub mode: u32,
+    /// The time of the last change, in seconds since 1970.
+    pub modified: u64,
     /// The size in the header, if it differs from the size of the data.
-    pub(crate) declared: Option<u64>,
+    pub declared: Option<u64>,
 }
 
 impl Entry {
-    pub(crate) fn new(kind: u8, name: &str) -> Entry {
+    /// An entry without data.
+    pub fn new(kind: u8, name: &str) -> Entry {
         Entry {
             kind,
             name: name.into(),
@@ -33,20 +39,27 @@ impl Entry {
         }
     }
 
-    pub(crate) fn file(name: &str, data: &str) -> Entry {
+    /// A file.
+    pub fn file(name: &str, data: &str) -> Entry {
         Entry { data: data.into(), ..Entry::new(b'0', name) }
     }
 
-    pub(crate) fn symlink(name: &str, target: &str) -> Entry {
+    /// A symbolic link.
+    pub fn symlink(name: &str, target: &str) -> Entry {
         Entry { link: target.into(), ..Entry::new(b'2', name) }
     }
 
-    pub(crate) fn hard_link(name: &str, target: &str) -> Entry {
+    /// A hard link.
+    pub fn hard_link(name: &str, target: &str) -> Entry {
         Entry { link: target.into(), ..Entry::new(b'1', name) }
     }
 
     /// An extended header with pax records.
-    pub(crate) fn pax(records: &[(&str, &[u8])]) -> Entry {
+    ///
+    /// # Panics
+    ///
+    /// Never: it writes to memory.
+    pub fn pax(records: &[(&str, &[u8])]) -> Entry {
         let mut data = Vec::new();
         for (key, value) in records {
             // The length counts its own digits.
@@ -84,7 +97,7 @@ fn put(field: &mut [u8], bytes: &[u8]) {
 }
 
 /// An archive of the entries.
-pub(crate) fn tar(entries: &[Entry]) -> Vec<u8> {
+pub fn tar(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::new();
     entries.iter().for_each(|entry| entry.write(&mut out));
     out.resize(out.len() + 1024, 0);
@@ -92,7 +105,11 @@ pub(crate) fn tar(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// The bytes, compressed with gzip.
-pub(crate) fn gz(bytes: &[u8]) -> Vec<u8> {
+///
+/// # Panics
+///
+/// Never: it writes to memory.
+pub fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("write to memory");
     encoder.finish().expect("write to memory")

@@ -3,18 +3,19 @@
 use std::collections::VecDeque;
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::{is_trusted, others_can_rename_in};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
 
-use crate::fetch_rootfs::folder::Folder;
+use crate::{Client, Folder};
 
 /// The maximum number of symbolic links in the path. The kernel has the same limit.
 const LINKS: usize = 40;
@@ -30,93 +31,144 @@ const LINKS: usize = 40;
 /// # Errors
 ///
 /// When no root may be there, or a symbolic link of another user leads there.
-pub(crate) fn find(dest: &Path) -> Result<(Folder, OsString)> {
+pub(crate) fn find(dest: &Path, client: Client) -> Result<(Folder, OsString)> {
     let doing = || format!("find {}", dest.display());
-    let no_root = |why: &str| {
-        anyhow!("put a root in {}: {why}; name another directory with --dest", dest.display())
-    };
-    let mut left = VecDeque::from(names(&std::path::absolute(dest).with_context(doing)?));
-    let mut path = PathBuf::from("/");
-    // Every directory from `/` to `path`, open.
-    let mut open = vec![look_at(AT_FDCWD, "/".as_ref()).with_context(doing)?];
-    let mut links = 0;
-    // The number of names after the last symbolic link. If at least so many are left,
-    // the present name is from the target of the link.
-    let mut after_link = usize::MAX;
-    while let (Some(name), Some(dir)) = (left.pop_front(), open.last()) {
-        if name == ".." {
-            path.pop();
-            open.truncate(1.max(open.len() - 1));
-            continue;
-        }
-        let here = path.join(&name);
-        let found = match look_at(dir, &name) {
-            Err(Errno::ENOENT) if after_link == 0 => {
-                return Err(no_root("it is a symbolic link to a missing file"));
-            }
-            Err(Errno::ENOENT) if left.len() >= after_link => {
-                return Err(no_root(&format!(
-                    "a symbolic link leads to {}, which is missing",
-                    here.display()
-                )));
-            }
-            Err(Errno::ENOENT) if left.back().is_some_and(|last| last == "..") => {
-                return Err(no_root("the path does not end with a name"));
-            }
-            Err(Errno::ENOENT) if left.is_empty() => {
-                path = here;
-                break;
-            }
-            Err(Errno::ENOENT) => {
-                match mkdirat(dir, &*name, Mode::from_bits_truncate(0o777)) {
-                    Err(Errno::EEXIST) => {}
-                    made => made
-                        .map_err(not_ours)
-                        .with_context(|| format!("make {}", here.display()))?,
-                }
-                left.push_front(name);
-                continue;
-            }
-            found => found.with_context(doing)?,
-        };
-        let status = found.metadata().with_context(doing)?;
-        if !status.is_symlink() {
-            path = here;
-            open.push(found);
-            continue;
-        }
-        if !is_trusted(status.uid()) {
-            return Err(match left.is_empty() {
-                true => no_root("it is another user's symbolic link"),
-                false => no_root(&format!("{} is a symbolic link of another user", here.display())),
-            });
-        }
-        if others_can_rename_in(&dir.metadata().with_context(doing)?) {
-            return Err(no_root(&format!(
-                "{} is a symbolic link, and other users can rename files in its directory",
-                here.display()
-            )));
-        }
-        links += 1;
-        ensure!(links <= LINKS, "{}: {}", doing(), Errno::ELOOP.desc());
-        after_link = after_link.min(left.len());
-        // By its descriptor: another link may have its name now.
-        let target = PathBuf::from(readlinkat(&found, "").with_context(doing)?);
-        if target.is_absolute() {
-            path = "/".into();
-            open.truncate(1);
-        }
-        names(&target).into_iter().rev().for_each(|name| left.push_front(name));
-    }
-    if let Some(why) = reason_against(&path) {
-        return Err(no_root(why));
+    let top = Folder::new("/".into(), look_at(AT_FDCWD, "/".as_ref()).with_context(doing)?);
+    let mut way = Way { dest, client, open: vec![top], left: VecDeque::new(), links: 0 };
+    way.lead_through(&std::path::absolute(dest).with_context(doing)?, false);
+    let place = way.walk()?;
+    if let Some(why) = reason_against(&place) {
+        return Err(client.refusal(dest, why));
     }
     // The last name is the root: its directory is open only if it exists.
-    open.truncate(path.components().count() - 1);
-    let above = open.pop().with_context(doing)?;
-    let name = path.file_name().unwrap_or_default().to_owned();
-    path.pop();
-    Ok((Folder::new(path, above), name))
+    way.open.truncate(place.components().count() - 1);
+    let above = way.open.pop().with_context(doing)?;
+    Ok((above, place.file_name().unwrap_or_default().to_owned()))
+}
+
+/// The way to a place.
+struct Way<'a> {
+    dest: &'a Path,
+    client: Client,
+    /// Every directory from `/` to here.
+    open: Vec<Folder>,
+    left: VecDeque<Name>,
+    /// The number of symbolic links so far.
+    links: usize,
+}
+
+/// A name on the way.
+struct Name {
+    name: OsString,
+    /// Whether it is from the target of a symbolic link.
+    of_link: bool,
+}
+
+impl Way<'_> {
+    /// Puts the components of a path before the names that are left.
+    fn lead_through(&mut self, path: &Path, of_link: bool) {
+        for name in names(path).into_iter().rev() {
+            self.left.push_front(Name { name, of_link });
+        }
+    }
+
+    /// Goes to the end of the way, and returns its path. There, a file may be missing.
+    fn walk(&mut self) -> Result<PathBuf> {
+        while let Some(name) = self.left.pop_front() {
+            if name.name == ".." {
+                self.open.truncate(1.max(self.open.len() - 1));
+                continue;
+            }
+            match look_at(self.here()?, &name.name) {
+                Err(Errno::ENOENT) if self.left.is_empty() && !name.of_link => {
+                    return Ok(self.here()?.join(name.name));
+                }
+                Err(Errno::ENOENT) => self.make(name)?,
+                found => self.enter(&name.name, found.with_context(|| self.doing())?)?,
+            }
+        }
+        Ok(self.here()?.path().to_owned())
+    }
+
+    /// Makes a missing directory, and goes there next.
+    fn make(&mut self, name: Name) -> Result<()> {
+        let above = self.here()?;
+        if name.of_link {
+            let missing = above.join(&name.name);
+            let missing = missing.display();
+            bail!(
+                self.refusal(format_args!("a symbolic link leads to {missing}, which is missing"))
+            );
+        }
+        if self.left.back().is_some_and(|last| last.name == "..") {
+            bail!(self.refusal("the path does not end with a name"));
+        }
+        make_directory(above, &name.name, Mode::from_bits_truncate(0o777), self.client)?;
+        self.left.push_front(name);
+        Ok(())
+    }
+
+    /// Goes into a directory, or follows a symbolic link.
+    fn enter(&mut self, name: &OsStr, found: File) -> Result<()> {
+        let doing = || self.doing();
+        let above = self.here()?;
+        let path = above.join(name);
+        let status = found.metadata().with_context(doing)?;
+        if !status.is_symlink() {
+            self.open.push(Folder::new(path, found));
+            return Ok(());
+        }
+        let why = if !is_trusted(status.uid()) {
+            Some(" of another user")
+        } else if others_can_rename_in(&above.metadata()?) {
+            Some(", and other users can rename files in its directory")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            bail!(self.refusal(format_args!("{} is a symbolic link{why}", path.display())));
+        }
+        self.links += 1;
+        ensure!(self.links <= LINKS, "{}: {}", self.doing(), Errno::ELOOP.desc());
+        // By its descriptor: another link may have its name now.
+        let target = PathBuf::from(readlinkat(&found, "").with_context(|| self.doing())?);
+        if target.is_absolute() {
+            self.open.truncate(1);
+        }
+        self.lead_through(&target, true);
+        Ok(())
+    }
+
+    fn here(&self) -> Result<&Folder> {
+        self.open.last().with_context(|| self.doing())
+    }
+
+    fn doing(&self) -> String {
+        format!("find {}", self.dest.display())
+    }
+
+    fn refusal(&self, why: impl Display) -> anyhow::Error {
+        self.client.refusal(self.dest, why)
+    }
+}
+
+/// Makes the directory `name`, unless it exists.
+pub(crate) fn make_directory(
+    above: &Folder,
+    name: &OsStr,
+    mode: Mode,
+    client: Client,
+) -> Result<()> {
+    match mkdirat(above, name, mode) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS)) => Err(anyhow!(
+            "{}; name a directory that you can write to with {}",
+            errno.desc(),
+            client.option
+        )),
+        Err(errno) => Err(errno.into()),
+    }
+    .with_context(|| format!("make {}", above.join(name).display()))
 }
 
 /// Opens a directory, a symbolic link or a file, only to look at it and into it.
@@ -132,7 +184,7 @@ fn look_at(at: impl AsFd, name: &OsStr) -> nix::Result<File> {
 }
 
 /// The components of a path, without `/` and `.`.
-pub(crate) fn names(path: &Path) -> Vec<OsString> {
+pub fn names(path: &Path) -> Vec<OsString> {
     let is_name =
         |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
     path.components().filter(is_name).map(|part| part.as_os_str().to_owned()).collect()
@@ -159,24 +211,15 @@ fn reason_against(dest: &Path) -> Option<&'static str> {
 }
 
 /// Refuses to replace a directory of this machine, such as `/usr`.
-pub(crate) fn refuse_to_replace(dest: &Path) -> Result<()> {
+pub(crate) fn refuse_to_replace(dest: &Path, client: Client) -> Result<()> {
     ensure!(
         dest.parent() != Some(Path::new("/")),
-        "replace {}: it is directly below /, and fetch-rootfs did not make it; remove it first, or name another directory with --dest",
-        dest.display()
+        "replace {}: it is directly below /, and {} did not make it; remove it first, or {}",
+        dest.display(),
+        client.name,
+        client.another()
     );
     Ok(())
-}
-
-/// The error about a directory that cannot be made. It has a remedy if this user
-/// cannot write there.
-pub(crate) fn not_ours(errno: Errno) -> anyhow::Error {
-    match errno {
-        Errno::EACCES | Errno::EPERM | Errno::EROFS => {
-            anyhow!("{}; name a directory that you can write to with --dest", errno.desc())
-        }
-        _ => errno.into(),
-    }
 }
 
 #[cfg(test)]
@@ -185,11 +228,12 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::store::tests::CLIENT;
 
     #[test]
     fn a_directory_of_the_machines_is_not_replaced() {
-        assert!(refuse_to_replace(Path::new("/usr")).is_err());
-        assert!(refuse_to_replace(Path::new("/usr/rootfs")).is_ok());
+        assert!(refuse_to_replace(Path::new("/usr"), CLIENT).is_err());
+        assert!(refuse_to_replace(Path::new("/usr/rootfs"), CLIENT).is_ok());
     }
 
     #[test]
@@ -203,7 +247,7 @@ mod tests {
             symlink(target, real.join(link)).expect("link");
         }
         let found = |dest: &str| {
-            let (above, name) = find(&dir.path().join(dest))?;
+            let (above, name) = find(&dir.path().join(dest), CLIENT)?;
             assert!(above.folder(".").is_ok() && above.path().is_dir());
             Ok::<_, anyhow::Error>(above.join(name))
         };

@@ -13,7 +13,7 @@ use super::*;
 const MOST_MEMORY: u64 = 100_000_000 / 1024;
 
 /// The variable that names the test in the separate process.
-const ALONE: &str = "XTASK_TEST_ALONE";
+const ALONE: &str = "LAYERS_TEST_ALONE";
 
 /// Runs `test` in a separate process, and checks its memory.
 fn alone(name: &str, test: impl FnOnce()) {

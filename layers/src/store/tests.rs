@@ -1,68 +1,72 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-use super::cache::{Kind, MARKER, kind};
+use super::cache::{Kind, kind};
 use super::*;
 
-fn put(store: &Store, mark: &str) {
-    let seen = store.look().expect("look");
-    let new = store.new_root().expect("a directory");
-    fs::write(new.dir().join(mark), "").expect("write");
-    new.put(&Root::Archive(mark.to_owned()), &seen).expect("put in place");
+const MARKER: &str = "made-by-a-test";
+const KEPT: &str = "kept.tar.gz";
+
+pub(crate) const CLIENT: Client = Client {
+    name: "a-test",
+    option: "--dest",
+    tell: |note| panic!("{note}"),
+    keeps: |name| name.strip_suffix(".sha512").unwrap_or(name) == KEPT,
+};
+
+fn open(dest: &Path) -> Store {
+    Store::open(dest, CLIENT).expect("open")
 }
 
-fn there(store: &Store) -> There {
-    store.look().expect("look").there
+fn put(store: &Store, mark: &str) {
+    let found = store.look().expect("look");
+    let new = store.new_root().expect("a directory");
+    fs::write(new.dir().join(mark), "").expect("write");
+    new.put(mark, &found).expect("put in place");
+}
+
+fn there(store: &Store) -> Contents {
+    store.look().expect("look").contents
 }
 
 #[test]
 fn a_record_goes_with_its_root() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
-    let store = Store::open(&dest).expect("open");
-    assert_eq!(there(&store), There::Nothing);
+    let store = open(&dest);
+    assert_eq!(there(&store), Contents::Nothing);
     for mark in ["a", "b"] {
         put(&store, mark);
-        let root = Root::Archive(mark.to_owned());
-        assert_eq!(there(&store), There::Root(root));
+        assert_eq!(there(&store), Contents::Root(mark.to_owned()));
         assert!(dest.join(mark).exists());
     }
     assert!(!dest.join("a").exists(), "the old root is gone");
     // A directory that another program makes there is not a root.
     fs::remove_dir_all(&dest).expect("remove");
     fs::create_dir(&dest).expect("make");
-    assert_eq!(there(&store), There::Nothing);
+    assert_eq!(there(&store), Contents::Nothing);
     fs::write(dest.join("x"), "").expect("write");
-    assert_eq!(there(&store), There::Other);
+    assert_eq!(there(&store), Contents::Other);
 }
 
 #[test]
 fn a_record_counts_only_for_this_directory_of_this_user() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     put(&store, "a");
     let record = record_name(&store.above.folder("rootfs").expect("open")).expect("a name");
     let inode = fs::metadata(&dest).expect("look").ino();
     assert!(record.ends_with(&format!("-{inode}")) && store.cache().has(&record), "{record}");
-    // A former version knew the root and the cache by their time of birth only.
-    let former = |word: &str| match word.contains("inode-") {
-        // This file system stores no time of birth.
-        true => word.to_owned(),
-        false => word.rsplit_once('-').expect("an inode").0.to_owned(),
-    };
-    let cache = store.cache().path().to_owned();
-    fs::write(cache.join(MARKER), former(&store.cache().birth().expect("a birth"))).expect("write");
-    fs::rename(cache.join(&record), cache.join(former(&record))).expect("rename");
     drop(store);
-    let store = Store::open(&dest).expect("open");
-    assert_eq!(there(&store), There::Root(Root::Archive("a".to_owned())));
+    let store = open(&dest);
+    assert_eq!(there(&store), Contents::Root("a".to_owned()));
     if !testkit::is_root() {
         testkit::skip("only root can give a directory to another user");
         return;
     }
     chown(&dest, Some(65534), None).expect("chown");
-    assert_eq!(there(&store), There::Other);
+    assert_eq!(there(&store), Contents::Other);
 }
 
 #[test]
@@ -70,13 +74,13 @@ fn what_came_after_the_look_is_not_replaced() {
     let dir = testkit::tempdir();
     let (dest, away) = (dir.path().join("rootfs"), dir.path().join("away"));
     fs::create_dir_all(away.join("mine")).expect("make");
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     let put_after = |change: &dyn Fn()| {
-        let seen = store.look().expect("look");
+        let found = store.look().expect("look");
         let new = store.new_root().expect("a directory");
         fs::write(new.dir().join("new"), "").expect("write");
         change();
-        let put = new.put(&Root::Archive("ab".to_owned()), &seen);
+        let put = new.put("ab", &found);
         let error = put.expect_err("it is refused");
         assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
         assert!(!dest.join("new").exists() && !store.cache().has(NEW));
@@ -118,14 +122,14 @@ fn what_came_after_the_look_is_not_replaced() {
 fn what_is_exchanged_and_is_another_is_put_back() {
     let dir = testkit::tempdir();
     let (dest, away) = (dir.path().join("rootfs"), dir.path().join("away"));
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     put(&store, "old");
-    let seen = store.look().expect("look");
+    let found = store.look().expect("look");
     fs::rename(&dest, &away).expect("move");
     fs::create_dir(&dest).expect("make");
     fs::write(dest.join("mine"), "").expect("write");
     fs::create_dir(store.cache().join(NEW)).expect("make");
-    assert!(store.replace_in_two_steps(&seen).is_err());
+    assert!(store.replace_in_two_steps(&found).is_err());
     assert!(dest.join("mine").exists() && !store.cache().has(ASIDE));
 }
 
@@ -133,7 +137,7 @@ fn what_is_exchanged_and_is_another_is_put_back() {
 fn a_directory_that_others_can_put_there_is_not_replaced() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     fs::create_dir_all(dest.join("mine")).expect("make");
     for (mode, is_refused) in [(0o777, true), (0o1777, false), (0o755, false)] {
         fs::set_permissions(dir.path(), Permissions::from_mode(mode)).expect("chmod");
@@ -151,7 +155,7 @@ fn a_directory_that_others_can_put_there_is_not_replaced() {
 fn what_two_exchanges_bring_is_never_removed() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     for number in 0..2 {
         // Another program made two directories and moved the new root away: the first
         // directory was exchanged, and the second is in its place.
@@ -183,53 +187,53 @@ fn what_two_exchanges_bring_is_never_removed() {
 fn an_old_root_that_was_set_aside_comes_back() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     put(&store, "old");
     let (aside, new) = (store.cache().join(ASIDE), store.cache().join(NEW));
     fs::create_dir(&new).expect("make");
     // The run is killed between the two steps.
     fs::rename(&dest, &aside).expect("set aside");
     drop(store);
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     assert!(dest.join("old").exists() && !aside.exists() && !new.exists());
     // Another program makes a directory in the place.
     fs::rename(&dest, &aside).expect("set aside");
     fs::create_dir(&dest).expect("make");
     fs::write(dest.join("theirs"), "").expect("write");
     drop(store);
-    let error = Store::open(&dest).err().expect("it cannot be put back");
+    let error = Store::open(&dest, CLIENT).err().expect("it cannot be put back");
     assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
-    let store = Store::open(&dest).expect("open");
+    let store = open(&dest);
     let found = store.cache().join("found-0");
     assert!(found.join("old").exists() && dest.join("theirs").exists() && !aside.exists());
     fs::remove_dir_all(&dest).expect("remove");
     fs::rename(&found, &dest).expect("move");
     put(&store, "old");
     // The second step fails, because the new root is missing.
-    let seen = store.look().expect("look");
-    assert!(store.replace_in_two_steps(&seen).is_err());
+    let found = store.look().expect("look");
+    assert!(store.replace_in_two_steps(&found).is_err());
     assert!(dest.join("old").exists() && !aside.exists());
     // Both steps work.
     fs::create_dir(&new).expect("make");
-    store.replace_in_two_steps(&seen).expect("replace");
+    store.replace_in_two_steps(&found).expect("replace");
     assert!(!dest.join("old").exists() && new.join("old").exists() && !aside.exists());
 }
 
 #[test]
 fn only_archives_and_their_digests_are_kept() {
-    let is_kept = |name: &str| matches!(kind(OsStr::new(name)), Some(Kind::Release));
-    let name = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
-    assert!(is_kept(name) && is_kept(&format!("{name}.sha512")));
-    for other in ["new-abc", ASIDE, "root-12", "root-1-2", "root-inode-1", &format!("{name}.part")]
-    {
-        assert!(!is_kept(other) && kind(OsStr::new(other)).is_some(), "{other}");
+    let kind = |name: &str| kind(OsStr::new(name), CLIENT);
+    assert_eq!(kind(KEPT), Some(Kind::Kept));
+    assert_eq!(kind(&format!("{KEPT}.sha512")), Some(Kind::Kept));
+    let archive = format!("{}.tar.gz", "ab".repeat(32));
+    for other in ["new", ASIDE, "root-1-2", "root-inode-1", &format!("{KEPT}.part"), &archive] {
+        assert!(!matches!(kind(other), Some(Kind::Kept) | None), "{other}");
     }
-    // Files with other names do not belong to fetch-rootfs.
+    // Files with other names do not belong to the store.
     for other in [
         "root-1-2-3", "root-inode", "root-x-1", "x", "_cacache", "x.tar.gz", ".part", "new-a/b",
         "left-", "root-",
     ] {
-        assert!(kind(OsStr::new(other)).is_none(), "{other}");
+        assert_eq!(kind(other), None, "{other}");
     }
 }
 
@@ -237,32 +241,31 @@ fn only_archives_and_their_digests_are_kept() {
 fn a_cache_is_known_by_its_marker() {
     let dir = testkit::tempdir();
     let (dest, cache) = (dir.path().join("npm"), dir.path().join(".npm-cache"));
-    let archive = "alpine-minirootfs-3.15.4-x86_64.tar.gz";
     // The caches of other programs, with any contents.
-    for names in [&["_logs"][..], &["_logs", archive], &["new-1"], &["aside", "new-1"]] {
+    for names in [&["_logs"][..], &["_logs", KEPT], &["new"], &["aside", "new"], &[KEPT]] {
         for name in names {
             fs::create_dir_all(cache.join(name)).expect("make");
         }
-        let error = Store::open(&dest).err().expect("it is refused").to_string();
-        assert!(error.contains("fetch-rootfs did not make it"), "{error}");
+        let error = Store::open(&dest, CLIENT).err().expect("it is refused").to_string();
+        assert!(error.contains("a-test did not make it"), "{error}");
         assert_eq!(fs::read_dir(&cache).expect("list").count(), names.len());
         fs::remove_dir_all(&cache).expect("remove");
     }
-    // A cache of a former version, an empty cache, and an unfinished cache.
-    for names in [&[archive, "root-12", "new-1"][..], &[], &["made-by-fetch-rootfs.part"]] {
+    // A copy of a cache, an empty cache, and an unfinished cache.
+    for names in [&[MARKER, KEPT, "root-1-2", "new"][..], &[], &["made-by-a-test.part"]] {
         fs::create_dir_all(&cache).expect("make");
         for name in names {
             fs::write(cache.join(name), "").expect("write");
         }
-        drop(Store::open(&dest).expect("it is ours"));
+        drop(open(&dest));
         let mode = fs::metadata(&cache).expect("look").mode();
         assert_eq!(mode & 0o7777, 0o700, "another user could open it, and lock it for ever");
-        assert!(cache.join(MARKER).exists() && !cache.join("new-1").exists());
-        // fetch-rootfs does not remove a file that the user adds.
+        assert!(cache.join(MARKER).exists() && !cache.join("new").exists());
+        // The store does not remove a file that the user adds.
         fs::write(cache.join("mine"), "").expect("write");
-        drop(Store::open(&dest).expect("it is ours"));
+        drop(open(&dest));
         assert!(cache.join("mine").exists());
-        assert_eq!(cache.join(archive).exists(), names.contains(&archive));
+        assert_eq!(cache.join(KEPT).exists(), names.contains(&KEPT));
         fs::remove_dir_all(&cache).expect("remove");
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use nix::unistd::getuid;
 use testkit::Scratches;
+use testkit::archives::{Entry, gz, tar};
 
 use super::*;
 
@@ -17,13 +18,9 @@ mod formats;
 mod generated;
 mod limits;
 
-#[path = "../../../tests/archives/mod.rs"]
-mod archives;
-use archives::{Entry, gz, tar};
-
 /// Unpacks an archive.
 fn unpack_bytes(archive: &[u8], root: &Path, limits: Limits) -> Result<LeftOut> {
-    unpack(Cursor::new(archive), &File::open(root).expect("open"), limits)
+    unpack_from(Cursor::new(archive), &File::open(root).expect("open"), limits)
 }
 
 const SMALL: Limits = Limits { bytes: 64 << 10, entries: 30 };
@@ -170,11 +167,8 @@ fn an_archive_that_is_cut_off_is_refused_wherever_that_is() {
         fs::write(&file, &whole[..length]).expect("write");
         let root = dir.path().join("root");
         fs::create_dir(&root).expect("make");
-        let result = unpack_file(
-            &File::open(&file).expect("open"),
-            &File::open(&root).expect("open"),
-            SMALL,
-        );
+        let result =
+            unpack(&File::open(&file).expect("open"), &File::open(&root).expect("open"), SMALL);
         assert!(result.is_err(), "{length} of {} bytes", whole.len());
     }
 }

@@ -31,24 +31,26 @@ use tree::Unpacker;
 /// and on the pieces of a sparse file. Together they keep the memory below 100 MB
 /// for any archive: the program stores nothing about unpacked entries.
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Bytes, with the headers.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Entries, and directories above them that have no entry.
-    pub(crate) entries: u64,
+    pub entries: u64,
 }
 
 impl Limits {
-    pub(crate) const GENEROUS: Limits = Limits { bytes: 1 << 30, entries: 200_000 };
+    /// Enough for a large root.
+    pub const GENEROUS: Limits = Limits { bytes: 1 << 30, entries: 200_000 };
 }
 
 /// Device nodes, pipes and similar entries that are left out. An ordinary user
 /// cannot make a device node, and a container gets its devices by mounts.
 #[derive(Debug, Default)]
-pub(crate) struct LeftOut {
-    pub(crate) count: u64,
+pub struct LeftOut {
+    /// Their number.
+    pub count: u64,
     /// The name of the first such entry.
-    pub(crate) first: String,
+    pub first: String,
 }
 
 /// Unpacks an archive, plain or compressed with gzip, xz or zstd, into the empty
@@ -58,11 +60,11 @@ pub(crate) struct LeftOut {
 ///
 /// When the archive is cut off, corrupt or too large, or has an entry that must not
 /// be in a root. The files that are already unpacked stay.
-pub(crate) fn unpack_file(archive: &File, root: &File, limits: Limits) -> Result<LeftOut> {
-    unpack(BufReader::with_capacity(128 << 10, archive), root, limits)
+pub fn unpack(archive: &File, root: &File, limits: Limits) -> Result<LeftOut> {
+    unpack_from(BufReader::with_capacity(128 << 10, archive), root, limits)
 }
 
-fn unpack(archive: impl Input, root: &File, limits: Limits) -> Result<LeftOut> {
+fn unpack_from(archive: impl Input, root: &File, limits: Limits) -> Result<LeftOut> {
     let archive = Limited { inner: decompress(archive)?, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
     let mut unpacker = Unpacker::new(root, limits)?;

@@ -1,0 +1,325 @@
+//! The place of a root: reads the present root, and replaces it in one step.
+//!
+//! Beside a root `rootfs` is a directory `.rootfs-cache`. It has archives, the record
+//! of the root, and unfinished files. A marker says which program made it. A process
+//! that holds its lock is the only process that changes the root and the cache.
+
+mod cache;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::others_can_rename_in;
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::unistd::{fchown, getgid};
+
+use crate::{Digest, Folder, place};
+use cache::{ASIDE, NEW, record_name};
+
+/// The program that uses a store.
+#[derive(Clone, Copy)]
+pub struct Client {
+    /// Its name, in messages.
+    pub name: &'static str,
+    /// Its option for another place, in messages.
+    pub option: &'static str,
+    /// Takes a note for the user.
+    pub tell: fn(&str),
+    /// Whether it gives this name to a file beside the root that stays when another root
+    /// takes the place. A file `DIGEST.tar.gz` stays while the record names the digest.
+    pub keeps: fn(&str) -> bool,
+}
+
+impl Client {
+    /// The name of the file that marks the directory beside a root. In a copy of the
+    /// directory, the contents of the file do not matter.
+    pub fn marker(&self) -> String {
+        format!("made-by-{}", self.name)
+    }
+
+    pub(crate) fn another(&self) -> String {
+        format!("name another directory with {}", self.option)
+    }
+
+    pub(crate) fn refusal(&self, dest: &Path, why: impl Display) -> anyhow::Error {
+        anyhow!("put a root in {}: {why}; {}", dest.display(), self.another())
+    }
+}
+
+/// The contents of the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing, or an empty directory.
+    Nothing,
+    /// A root of this store, with this record.
+    Root(String),
+    /// A directory with files that the store did not make, or of another user.
+    Other,
+}
+
+/// The directory that was found at the place. Only this may be replaced.
+pub struct Found {
+    /// Its contents.
+    pub contents: Contents,
+    dir: Option<Folder>,
+}
+
+/// The place of a root, which this process has locked.
+pub struct Store {
+    client: Client,
+    /// The absolute path of the root, without symbolic links.
+    dest: PathBuf,
+    /// The directory above the root, and the root's name in it.
+    above: Folder,
+    name: OsString,
+    /// The locked directory beside the root.
+    cache: Folder,
+}
+
+impl Store {
+    /// Locks the place `dest`, after the end of another run there. Removes the
+    /// files that a killed run has left.
+    ///
+    /// # Errors
+    ///
+    /// When no root may be there, this user cannot write there, or the directory
+    /// beside it is not ours.
+    pub fn open(dest: &Path, client: Client) -> Result<Store> {
+        let (above, name) = place::find(dest, client)?;
+        let dest = above.join(&name);
+        let beside: OsString = [OsStr::new("."), &name, OsStr::new("-cache")].into_iter().collect();
+        let cache = cache::lock(&above, &beside, &dest, client)?;
+        let store = Store { client, above, name, dest, cache };
+        store.claim()?;
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// The absolute path of the root, without symbolic links.
+    pub fn dest(&self) -> &Path {
+        &self.dest
+    }
+
+    /// The directory beside the root.
+    pub fn cache(&self) -> &Folder {
+        &self.cache
+    }
+
+    /// A file beside the root, if it is there and has this digest. Otherwise removes it,
+    /// and tells the client.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or removed.
+    pub fn kept(&self, name: &str, digest: Option<&Digest>) -> Result<Option<File>> {
+        let Some(file) = self.cache.file(name) else {
+            return Ok(None);
+        };
+        let path = self.cache.join(name);
+        if let Some(digest) = digest {
+            let found = Digest::of_file(&file, digest.algorithm());
+            if found.with_context(|| format!("read {}", path.display()))? == *digest {
+                return Ok(Some(file));
+            }
+        }
+        (self.client.tell)(&format!("removed {}, because its digest is wrong", path.display()));
+        self.cache.remove(name)?;
+        Ok(None)
+    }
+
+    /// Looks at the place.
+    ///
+    /// # Errors
+    ///
+    /// When this user cannot look into the directory there, or it is something else.
+    pub fn look(&self) -> Result<Found> {
+        let dir = match self.above.folder(&self.name) {
+            Err(Errno::ENOENT) => return Ok(Found { contents: Contents::Nothing, dir: None }),
+            Err(errno @ Errno::EACCES) => {
+                bail!("put a root in {}: {}", self.dest.display(), self.theirs(errno))
+            }
+            dir => dir.with_context(|| format!("look at {}", self.dest.display()))?,
+        };
+        let contents = if dir.is_empty()? {
+            Contents::Nothing
+        } else if !dir.is_ours()? {
+            // Its programs are not from this store, whatever the record says.
+            Contents::Other
+        } else {
+            let record = self.cache.read(&record_name(&dir)?);
+            let text = |record: Vec<u8>| String::from_utf8_lossy(&record).trim_end().to_owned();
+            record.map_or(Contents::Other, |record| Contents::Root(text(record)))
+        };
+        Ok(Found { contents, dir: Some(dir) })
+    }
+
+    /// Checks that a directory may be replaced.
+    ///
+    /// # Errors
+    ///
+    /// When it belongs to another user, or is never a root.
+    pub fn may_replace(&self, found: &Found) -> Result<()> {
+        if let Some(dir) = &found.dir
+            && !dir.is_ours()?
+        {
+            bail!("put a root in {}: {}", self.dest.display(), self.theirs(Errno::EACCES));
+        }
+        if found.contents == Contents::Other {
+            place::refuse_to_replace(&self.dest, self.client)?;
+            // Another user can give this name to any directory of this user.
+            ensure!(
+                !others_can_rename_in(&self.above.metadata()?),
+                "replace {}: {} did not make it, and other users can rename files in {}; remove it first, or {}",
+                self.dest.display(),
+                self.client.name,
+                self.above.path().display(),
+                self.client.another()
+            );
+        }
+        Ok(())
+    }
+
+    fn theirs(&self, errno: Errno) -> anyhow::Error {
+        anyhow!(
+            "{}; it belongs to another user: remove it as that user or as root (sudo rm -r {}), or {}",
+            errno.desc(),
+            self.dest.display(),
+            self.client.another()
+        )
+    }
+
+    /// An empty directory to make a root in.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made.
+    pub fn new_root(&self) -> Result<NewRoot<'_>> {
+        let doing = || format!("make a directory in {}", self.cache.path().display());
+        mkdirat(&self.cache, NEW, Mode::S_IRWXU).with_context(doing)?;
+        let dir = self.cache.folder(NEW).with_context(doing)?;
+        // In a set-group-ID directory, the new root would have another group, and
+        // all its files as well. A container can only change files of the caller's
+        // group.
+        fchown(&dir, None, Some(getgid())).with_context(doing)?;
+        fchmod(&dir, Mode::S_IRWXU).with_context(doing)?;
+        Ok(NewRoot { store: self, dir })
+    }
+
+    /// Exchanges the new root and the directory that was found at the place.
+    fn replace(&self, new: &Folder, found: &Found) -> Result<()> {
+        let refused = |errno| self.refused(errno, found);
+        let Some(old) = &found.dir else {
+            return self.cache.move_to(NEW, &self.above, &self.name).map_err(refused);
+        };
+        let there = self.above.folder(&self.name).map_err(refused)?;
+        ensure!(there.is(old)?, changed());
+        match self.cache.exchange(NEW, &self.above, &self.name) {
+            // The file system or the kernel cannot exchange two directories.
+            Err(Errno::EINVAL | Errno::ENOSYS) => return self.replace_in_two_steps(found),
+            exchanged => exchanged.map_err(refused)?,
+        }
+        // Now the old root has the name NEW.
+        if self.is_what_was_found(NEW, found) { Ok(()) } else { Err(self.take_back(new)) }
+    }
+
+    /// Exchanges the new root and a directory that is not the found directory again.
+    /// Only the new root is removed later.
+    fn take_back(&self, new: &Folder) -> anyhow::Error {
+        let exchanged = self.cache.exchange(NEW, &self.above, &self.name);
+        let back = exchanged.and_then(|()| self.cache.folder(NEW));
+        if back.is_ok_and(|back| back.is(new).unwrap_or(false)) {
+            return changed();
+        }
+        self.rescue(NEW, changed())
+    }
+
+    /// If this process is killed between the steps, the next run finds the old root
+    /// aside and puts it back.
+    fn replace_in_two_steps(&self, found: &Found) -> Result<()> {
+        let refused = |errno| self.refused(errno, found);
+        self.above.move_to(&self.name, &self.cache, ASIDE).map_err(refused)?;
+        let put = if self.is_what_was_found(ASIDE, found) {
+            self.cache.move_to(NEW, &self.above, &self.name).map_err(refused)
+        } else {
+            Err(changed())
+        };
+        if let Err(error) = put {
+            return Err(match self.cache.move_to(ASIDE, &self.above, &self.name) {
+                Ok(()) => error,
+                Err(_) => self.rescue(ASIDE, error),
+            });
+        }
+        // From now on, no run puts it back.
+        self.cache.rename(ASIDE, NEW).map_err(refused)
+    }
+
+    /// The reason why the place cannot be changed.
+    fn refused(&self, errno: Errno, found: &Found) -> anyhow::Error {
+        match (errno, &found.dir) {
+            (Errno::EACCES | Errno::EPERM, Some(dir)) if !dir.is_ours().unwrap_or(true) => {
+                self.theirs(errno)
+            }
+            (Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR | Errno::ENOENT, _) => changed(),
+            _ => errno.into(),
+        }
+    }
+
+    fn is_what_was_found(&self, name: &str, found: &Found) -> bool {
+        let (Ok(moved), Some(old)) = (self.cache.folder(name), &found.dir) else {
+            return false;
+        };
+        // Another program can have filled the empty directory.
+        let is_filled = found.contents == Contents::Nothing && !moved.is_empty().unwrap_or(false);
+        !is_filled && moved.is(old).unwrap_or(false)
+    }
+}
+
+fn changed() -> anyhow::Error {
+    anyhow!("another program changed it; end that program, and try again")
+}
+
+/// An unfinished root. It is removed unless it is put in its place.
+pub struct NewRoot<'a> {
+    store: &'a Store,
+    dir: Folder,
+}
+
+impl NewRoot<'_> {
+    /// The directory for the new root.
+    pub fn dir(&self) -> &Folder {
+        &self.dir
+    }
+
+    /// Replaces the directory that was found at the place with the new root in one
+    /// step, and removes the old directory.
+    ///
+    /// # Errors
+    ///
+    /// When another program has changed the place, or this user cannot change it.
+    pub fn put(self, record: &str, found: &Found) -> Result<()> {
+        let store = self.store;
+        // The record names this directory, so it says nothing about the place yet.
+        store.cache.write(&record_name(&self.dir)?, format!("{record}\n").as_bytes())?;
+        let new = self.dir.path().display();
+        let doing = || format!("put {new} in the place of {}", store.dest.display());
+        store.replace(&self.dir, found).with_context(doing)?;
+        if let Some(old) = &found.dir {
+            store.discard(record_name(old)?.as_ref());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NewRoot<'_> {
+    /// Removes an unfinished root, or the old root.
+    fn drop(&mut self) {
+        self.store.discard(NEW.as_ref());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
