@@ -4,33 +4,34 @@
 //!
 //! - [`Args`] has the options. `releases` and `root` describe releases and roots.
 //! - [`Store`] opens the place and looks at it, and `plan` decides what to do.
-//! - `archive` takes the kept archive, or downloads one, checks its digest, and unpacks
-//!   it into a new directory. Without an archive, `from_host` makes a root from programs
-//!   of this machine.
+//! - `archive` takes the kept archive, or downloads one from a `mirror`, checks its
+//!   digest, and unpacks it into a new directory. Without an archive, `from_host` makes a
+//!   root from programs of this machine.
 //! - [`Store`] puts the new directory in the place, in one step.
 
 mod archive;
 mod from_host;
+mod mirror;
 mod plan;
 mod releases;
 mod root;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use common::errno_of;
 use layers::{Algorithm, Client, Folder, Store};
 use nix::errno::Errno;
 
 use archive::Archive;
 pub(crate) use from_host::{FromHost, bring, is_static};
+use mirror::Mirror;
 use plan::{Asked, Named, Plan, Source, Wanted};
 pub(crate) use releases::Release;
 use root::Root;
 
-use crate::download::{Server, Unreachable};
+use crate::download::Unreachable;
 use crate::say::{self, note};
 
 /// Fetch Alpine as the root of the containers and check it, or make a root from
@@ -97,12 +98,6 @@ fn is_of_release(name: &str) -> bool {
     Release::of_archive(archive.unwrap_or(name)).is_some()
 }
 
-/// A mirror of Alpine.
-struct Mirror<'a> {
-    url: &'a str,
-    server: Server,
-}
-
 impl Args {
     /// Alpine in the default place. If the mirror cannot be reached, a root of this
     /// machine's programs.
@@ -115,33 +110,6 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn mirror(&self) -> Result<Mirror<'_>> {
-        let url = self.mirror.as_deref().unwrap_or(releases::MIRROR);
-        let (scheme, host) = url.split_once("://").unwrap_or_default();
-        let is_web = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
-        ensure!(is_web, "use the mirror {url}: it must begin with http:// or https://");
-        ensure!(
-            !host.trim_matches('/').is_empty(),
-            "use the mirror {url}: the name of the host is missing"
-        );
-        let url = url.trim_end_matches('/');
-        let seconds = self.timeout.unwrap_or(TIMEOUT);
-        let timeout = Duration::try_from_secs_f64(seconds).ok();
-        let timeout = timeout.filter(|it| (1..=3_600_000).contains(&it.as_millis()));
-        let timeout = timeout.with_context(|| {
-            format!("wait {seconds} seconds: name a time above 0 and up to 3600")
-        })?;
-        let server = Server {
-            name: "the mirror",
-            sends: "Alpine",
-            remedy: "name another mirror with --mirror",
-            unreachable: "check the network, name another mirror with --mirror, or make a root without a network with --from-host",
-            timeout,
-            quiet: false,
-        };
-        Ok(Mirror { url, server })
-    }
-
     /// The root that the user wants, and the archive, if the user named an archive.
     fn wanted(&self, mirror: &Mirror<'_>) -> Result<(Wanted, Option<Archive>)> {
         if let Some(which) = self.from_host {
@@ -150,23 +118,7 @@ impl Args {
         let version = self.release.as_deref().map(releases::number);
         let arch = self.arch.as_deref();
         if let Some(path) = &self.archive {
-            let file = archive::open(path)?;
-            let named = path.file_name().and_then(|name| Release::of_archive(name.to_str()?));
-            let release = if version.is_none() && arch.is_none() {
-                named
-            } else {
-                let version = version.or(named.as_ref().map(Release::version));
-                let arch = arch.or(named.as_ref().map(Release::arch));
-                Some(Release::new(version.unwrap_or(releases::DEFAULT), arch)?)
-            };
-            let digest = match release.as_ref().map(|release| (release, release.pinned())) {
-                // The user says that it is this release.
-                Some((release, None)) if version.is_some() => {
-                    Some(archive::mirrors_digest(release, mirror)?)
-                }
-                found => found.and_then(|(_, pinned)| pinned),
-            };
-            let archive = Archive::of_file(path, file, release.zip(digest))?;
+            let archive = self.named_archive(path, mirror)?;
             return Ok((Wanted::Archive(archive.root.clone()), Some(archive)));
         }
         let named = [
@@ -180,6 +132,25 @@ impl Args {
             or: self.or,
         };
         Ok((Wanted::Release(asked), None))
+    }
+
+    /// The archive that the user named. It must be the archive of its release, if the
+    /// digest is pinned, or if the user named the release.
+    fn named_archive(&self, path: &Path, mirror: &Mirror<'_>) -> Result<Archive> {
+        let file = archive::open(path)?;
+        let version = self.release.as_deref().map(releases::number);
+        let arch = self.arch.as_deref();
+        let mut release = path.file_name().and_then(|name| Release::of_archive(name.to_str()?));
+        if version.is_some() || arch.is_some() {
+            let version = version.or(release.as_ref().map(Release::version));
+            let arch = arch.or(release.as_ref().map(Release::arch));
+            release = Some(Release::new(version.unwrap_or(releases::DEFAULT), arch)?);
+        }
+        let digest = match release.as_ref().map(|release| (release, release.pinned())) {
+            Some((release, None)) if version.is_some() => Some(mirror.digest(release)?),
+            found => found.and_then(|(_, pinned)| pinned),
+        };
+        Archive::of_file(path, file, release.zip(digest))
     }
 }
 
@@ -219,7 +190,10 @@ const REMEDY: &str = "replace it with --force, or name another directory with --
 
 /// Finds the place, decides, makes the root, and puts it in its place.
 fn fetch_and_put(args: &Args) -> Result<String> {
-    let mirror = args.mirror()?;
+    let mirror = Mirror::new(
+        args.mirror.as_deref().unwrap_or(releases::MIRROR),
+        args.timeout.unwrap_or(TIMEOUT),
+    )?;
     let (wanted, named) = args.wanted(&mirror)?;
     let dest = args.dest.clone().unwrap_or_else(|| common::workspace().join("rootfs"));
     let store = Store::open(&dest, CLIENT)?;
@@ -268,8 +242,7 @@ fn make(
         },
         Source::Release(release, None) => Archive::of_release(&release, store, mirror)?,
         Source::Release(release, Some(which)) => {
-            let server = Server { quiet: true, ..mirror.server };
-            let fetched = Archive::of_release(&release, store, &Mirror { server, ..*mirror });
+            let fetched = Archive::of_release(&release, store, &mirror.quiet());
             if let Some(why) = fetched.as_ref().err().and_then(unreachable) {
                 note(&format!(
                     "fetch Alpine: {why}; this task makes a root from this machine's programs instead; `cargo xtask fetch-rootfs --force` fetches Alpine later"

@@ -117,9 +117,12 @@ fn skip_frame<S: Input>(mut source: S) -> io::Result<S> {
     Ok(source)
 }
 
+/// Begins a member.
+type Begin<S> = fn(S) -> io::Result<Member<S>>;
+
 impl<S: Input> Member<S> {
     /// The function that begins a member with the first bytes `head`.
-    fn that_begins(head: &[u8]) -> Option<fn(S) -> io::Result<Member<S>>> {
+    fn that_begins(head: &[u8]) -> Option<Begin<S>> {
         Some(match head {
             [0x1f, 0x8b, ..] => |source| Ok(Member::Gzip(Box::new(GzDecoder::new(source)))),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => |source| {

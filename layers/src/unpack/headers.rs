@@ -87,17 +87,12 @@ pub(super) struct Extension {
     pub(super) modified: Option<TimeSpec>,
     /// The pieces of a sparse file in GNU's format.
     pub(super) pieces: Option<Pieces>,
-    sparse: Sparse,
-}
-
-/// The pax records about a sparse file.
-#[derive(Default, PartialEq)]
-struct Sparse {
+    /// Whether pax records describe a sparse file.
     is_sparse: bool,
-    name: Option<Vec<u8>>,
+    sparse_name: Option<Vec<u8>>,
     /// From version 1 on, the data begins with the list of pieces.
-    major: Option<u64>,
-    size: Option<u64>,
+    sparse_version: Option<u64>,
+    sparse_size: Option<u64>,
 }
 
 impl Extension {
@@ -111,7 +106,7 @@ impl Extension {
             // A record without a value cancels an earlier record.
             let value = (!value.is_empty()).then_some(value);
             let number = || value.map(|it| number(it).context(DAMAGED_PAX)).transpose();
-            self.sparse.is_sparse |= key.starts_with(b"GNU.sparse.");
+            self.is_sparse |= key.starts_with(b"GNU.sparse.");
             match key {
                 b"path" => self.name = value.map(Into::into),
                 b"linkpath" => self.link = value.map(Into::into),
@@ -120,9 +115,9 @@ impl Extension {
                     let time = value.map(|it| time(it).context(DAMAGED_PAX));
                     self.modified = time.transpose()?;
                 }
-                b"GNU.sparse.name" => self.sparse.name = value.map(Into::into),
-                b"GNU.sparse.major" => self.sparse.major = number()?,
-                b"GNU.sparse.realsize" => self.sparse.size = number()?,
+                b"GNU.sparse.name" => self.sparse_name = value.map(Into::into),
+                b"GNU.sparse.major" => self.sparse_version = number()?,
+                b"GNU.sparse.realsize" => self.sparse_size = number()?,
                 _ => {}
             }
         }
@@ -131,21 +126,20 @@ impl Extension {
 
     /// Takes the name of the entry.
     pub(super) fn take_name(&mut self, header: &Header) -> Vec<u8> {
-        let name = self.sparse.name.take().or_else(|| self.name.take());
+        let name = self.sparse_name.take().or_else(|| self.name.take());
         name.unwrap_or_else(|| header.path_bytes().into_owned())
     }
 
     /// The pieces of the file. `data` is the data in the archive.
     pub(super) fn pieces(&mut self, data: &mut Take<impl BufRead>) -> Result<Pieces> {
-        let sparse = &self.sparse;
         let pieces = match self.pieces.take() {
             Some(pieces) => pieces,
-            None if sparse.is_sparse => {
+            None if self.is_sparse => {
                 ensure!(
-                    sparse.major == Some(1),
+                    self.sparse_version == Some(1),
                     "it is a sparse file in an old format; make the archive again with tar --sparse-version=1.0"
                 );
-                Pieces::of_list(data, sparse.size.context(DAMAGED_SPARSE)?)?
+                Pieces::of_list(data, self.sparse_size.context(DAMAGED_SPARSE)?)?
             }
             None => Pieces { pieces: vec![(0, data.limit())], size: data.limit() },
         };

@@ -56,8 +56,8 @@ pub(super) struct Unpacker {
     /// directory open.
     open: Vec<Open>,
     left_out: LeftOut,
+    /// The number of bytes that are left, and the greatest number of entries.
     limits: Limits,
-    bytes: u64,
     entries: u64,
 }
 
@@ -69,7 +69,6 @@ impl Unpacker {
             open: vec![Open { name: Vec::new(), dir, modified: None }],
             left_out: LeftOut::default(),
             limits,
-            bytes: 0,
             entries: 0,
         })
     }
@@ -158,8 +157,7 @@ impl Unpacker {
         mode: u32,
         time: TimeSpec,
     ) -> Result<()> {
-        self.bytes = self.bytes.saturating_add(*size);
-        ensure!(self.bytes <= self.limits.bytes, TOO_LARGE);
+        self.limits.bytes = self.limits.bytes.checked_sub(*size).context(TOO_LARGE)?;
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;

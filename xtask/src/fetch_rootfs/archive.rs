@@ -2,26 +2,17 @@
 //! digest is checked before the archive is read.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use common::open;
-use layers::{Algorithm, Digest, Folder, Hasher, Limits, Store, unpack};
+use layers::{Algorithm, Digest, Folder, Limits, Store, unpack};
 
+use super::mirror::Mirror;
 use super::root::{PROGRAM_DIRS, Root};
-use super::{CLIENT, Mirror, Release};
-use crate::download::Part;
+use super::{CLIENT, Release};
 use crate::say::note;
-
-/// The maximum length of an archive, and of a digest file.
-const LONGEST_ARCHIVE: u64 = 1 << 30;
-const LONGEST_DIGEST_FILE: u64 = 64 << 10;
-
-/// After this time, a note names the file that is fetched, unless it is already
-/// named. Three tries that fail at once need less time.
-const SLOW: Duration = Duration::from_secs(3);
 
 /// An archive. Its digest was checked, if the correct digest is known.
 pub(crate) struct Archive {
@@ -155,68 +146,13 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 fn fetch(release: &Release, cache: &Folder, mirror: &Mirror<'_>) -> Result<(File, Digest)> {
     let wanted = match release.pinned() {
         Some(digest) => digest,
-        None => mirrors_digest(release, mirror)?,
+        None => mirror.digest(release)?,
     };
-    let algorithm = wanted.algorithm();
-    let url = release.url(mirror.url);
-    let tell_after = if mirror.server.quiet { SLOW } else { Duration::ZERO };
     let file = cache.save(&release.archive(), |file, path| {
-        let mut hasher = Hasher::new(algorithm);
-        let found = mirror.server.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| {
-            let written = match part {
-                Part::Start => {
-                    hasher = Hasher::new(algorithm);
-                    file.set_len(0).and_then(|()| file.rewind())
-                }
-                Part::Bytes(bytes) => {
-                    hasher.update(bytes);
-                    file.write_all(bytes)
-                }
-            };
-            written.with_context(|| format!("write {}", path.display()))
-        })?;
-        ensure!(
-            found,
-            "fetch {url}: it does not exist (404); the release may not exist, see {}",
-            mirror.url
-        );
-        let digest = hasher.finish();
-        ensure!(
-            digest == wanted,
-            "check {url}: its {algorithm} is {digest}, but the release has {wanted}, so the archive is not kept; try again, or name another mirror with --mirror"
-        );
+        mirror.archive(release, &wanted, file, path)?;
         keep_digest(release, &wanted, cache)
     })?;
     Ok((file, wanted))
-}
-
-/// The digest of a release's archive, from the mirror.
-pub(crate) fn mirrors_digest(release: &Release, mirror: &Mirror<'_>) -> Result<Digest> {
-    let archive = release.url(mirror.url);
-    for algorithm in Algorithm::ALL {
-        let url = format!("{archive}{}", algorithm.suffix());
-        let mut text = Vec::new();
-        let found = mirror.server.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |part| {
-            match part {
-                Part::Start => text.clear(),
-                Part::Bytes(bytes) => text.extend_from_slice(bytes),
-            }
-            Ok(())
-        });
-        if found? {
-            let name = release.archive();
-            let digest = Digest::of_name(&text, &name, algorithm);
-            return digest.with_context(|| {
-                format!(
-                    "read {url}: it has no {algorithm} of {name}; name another mirror with --mirror"
-                )
-            });
-        }
-    }
-    bail!(
-        "fetch {archive}.sha512: it and .sha256 do not exist (404), and {release} needs a digest; the release may not exist, see {}",
-        mirror.url
-    )
 }
 
 /// Keeps the digest of a release's archive, unless it is pinned.
