@@ -195,31 +195,26 @@ fn reason_against(dest: &Path) -> Option<&'static str> {
     let holds = |dir: Option<PathBuf>| {
         dir.and_then(|dir| fs::canonicalize(dir).ok()).is_some_and(|dir| dir.starts_with(dest))
     };
-    if dest == Path::new("/") {
-        Some("it is the root of this machine")
-    } else if holds(env::current_dir().ok()) {
-        Some("the current directory is there")
-    } else if holds(Some(common::workspace().to_owned())) {
-        Some("the workspace is there")
-    } else if holds(env::home_dir()) {
-        Some("the home directory is there")
-    } else if fs::symlink_metadata(dest).is_ok_and(|found| !found.is_dir()) {
-        Some("it is not a directory")
-    } else {
-        None
-    }
+    let reasons = [
+        (dest == Path::new("/"), "it is the root of this machine"),
+        (holds(env::current_dir().ok()), "the current directory is there"),
+        (holds(Some(common::workspace().to_owned())), "the workspace is there"),
+        (holds(env::home_dir()), "the home directory is there"),
+        (fs::symlink_metadata(dest).is_ok_and(|found| !found.is_dir()), "it is not a directory"),
+    ];
+    reasons.into_iter().find_map(|(is_true, why)| is_true.then_some(why))
 }
 
-/// Refuses to replace a directory of this machine, such as `/usr`.
-pub(crate) fn refuse_to_replace(dest: &Path, client: Client) -> Result<()> {
-    ensure!(
-        dest.parent() != Some(Path::new("/")),
-        "replace {}: it is directly below /, and {} did not make it; remove it first, or {}",
-        dest.display(),
-        client.name,
-        client.another()
-    );
-    Ok(())
+/// The reason why no directory of another program at a place is replaced, if there is a
+/// reason.
+pub(crate) fn reason_to_keep(dest: &Path, above: &Folder) -> Result<Option<String>> {
+    if dest.parent() == Some(Path::new("/")) {
+        return Ok(Some("it is directly below /".to_owned()));
+    }
+    // Another user can give this name to any directory of this user.
+    let others = others_can_rename_in(&above.metadata()?);
+    let why = || format!("other users can rename files in {}", above.path().display());
+    Ok(others.then(why))
 }
 
 #[cfg(test)]
@@ -232,8 +227,9 @@ mod tests {
 
     #[test]
     fn a_directory_of_the_machines_is_not_replaced() {
-        assert!(refuse_to_replace(Path::new("/usr"), CLIENT).is_err());
-        assert!(refuse_to_replace(Path::new("/usr/rootfs"), CLIENT).is_ok());
+        let above = Folder::new("/".into(), File::open("/").expect("open"));
+        let is_kept = |dest: &str| reason_to_keep(Path::new(dest), &above).expect("look").is_some();
+        assert!(is_kept("/usr") && !is_kept("/usr/rootfs"));
     }
 
     #[test]

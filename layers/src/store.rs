@@ -12,7 +12,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use common::others_can_rename_in;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{fchown, getgid};
@@ -168,15 +167,13 @@ impl Store {
         {
             bail!("put a root in {}: {}", self.dest.display(), self.theirs(Errno::EACCES));
         }
-        if found.contents == Contents::Other {
-            place::refuse_to_replace(&self.dest, self.client)?;
-            // Another user can give this name to any directory of this user.
-            ensure!(
-                !others_can_rename_in(&self.above.metadata()?),
-                "replace {}: {} did not make it, and other users can rename files in {}; remove it first, or {}",
+        if found.contents == Contents::Other
+            && let Some(why) = place::reason_to_keep(&self.dest, &self.above)?
+        {
+            bail!(
+                "replace {}: {} did not make it, and {why}; remove it first, or {}",
                 self.dest.display(),
                 self.client.name,
-                self.above.path().display(),
                 self.client.another()
             );
         }

@@ -67,10 +67,7 @@ impl std::error::Error for Unreachable {}
 /// The reason why a try failed.
 enum Failure {
     /// The next try may succeed.
-    MayPass {
-        why: String,
-        answered: bool,
-    },
+    MayPass(String),
     Lasts(Error),
 }
 
@@ -95,7 +92,8 @@ impl Server {
     ) -> Result<bool> {
         let doing = format!("fetch {url}");
         let tell = Some(Instant::now() + tell_after);
-        let mut download = Download { server: self, url, longest, tell, came: 0, sink };
+        let mut download =
+            Download { server: self, url, longest, tell, answered: false, came: 0, sink };
         let pause = self.timeout / 12;
         let mut deadline = Instant::now() + self.timeout;
         let mut left = TRIES;
@@ -106,13 +104,11 @@ impl Server {
             let why = match download.attempt(share) {
                 Ok(found) => return Ok(found),
                 Err(Failure::Lasts(error)) => return Err(error.context(doing)),
-                Err(Failure::MayPass { why, answered }) => {
-                    if answered {
-                        deadline = Instant::now() + self.timeout;
-                    }
-                    why
-                }
+                Err(Failure::MayPass(why)) => why,
             };
+            if download.answered {
+                deadline = Instant::now() + self.timeout;
+            }
             if left == 0 {
                 let why = format!("{why}, at the last of {TRIES} tries");
                 let remedy = self.unreachable;
@@ -138,6 +134,8 @@ struct Download<'a> {
     longest: u64,
     /// The time of a note that names the file, until it is printed.
     tell: Option<Instant>,
+    /// Whether the server answered at this try.
+    answered: bool,
     /// The number of bytes that came.
     came: u64,
     sink: &'a mut Sink<'a>,
@@ -155,6 +153,7 @@ impl Download<'_> {
         let (sender, events) = sync_channel(4);
         let (url, from, window) = (self.url.to_owned(), self.came, self.server.timeout);
         thread::spawn(move || request(&url, from, wait, window, &sender));
+        self.answered = false;
         let mut pace = Pace::new(wait, window);
         let mut bar = ProgressBar::hidden();
         loop {
@@ -173,8 +172,7 @@ impl Download<'_> {
                 }
                 Event::End => return Ok(true),
                 Event::Failed(error) => {
-                    let why = why_failed(error, self.server)?;
-                    return Err(Failure::MayPass { why, answered: pace.has_begun() });
+                    return Err(Failure::MayPass(why_failed(error, self.server)?));
                 }
             }
         }
@@ -191,8 +189,7 @@ impl Download<'_> {
                 Ok(event) => return Ok(event),
                 Err(RecvTimeoutError::Timeout) if Instant::now() < pace.due => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    let (why, answered) = (pace.why_too_slow(), pace.has_begun());
-                    return Err(Failure::MayPass { why, answered });
+                    return Err(Failure::MayPass(pace.why_too_slow()));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(anyhow!("the request ended without a result").into());
@@ -203,6 +200,7 @@ impl Download<'_> {
 
     /// Whether the server has the file and begins to send it, or the rest of it.
     fn begins(&mut self, answer: &Answer) -> Result<bool, Failure> {
+        self.answered = true;
         let why = format!("{} answers with status {}", self.server.name, answer.status);
         match answer.status {
             200 => {
@@ -215,10 +213,10 @@ impl Download<'_> {
             // Range Not Satisfiable: the next try asks for the whole file.
             416 if self.came > 0 => {
                 self.came = 0;
-                Err(Failure::MayPass { why, answered: true })
+                Err(Failure::MayPass(why))
             }
             // Request Timeout, Too Many Requests, and errors of the server.
-            408 | 429 | 500.. => Err(Failure::MayPass { why, answered: true }),
+            408 | 429 | 500.. => Err(Failure::MayPass(why)),
             _ => Err(self.server.fails(why).into()),
         }
     }
@@ -260,10 +258,6 @@ impl Pace {
     /// Begins a window.
     fn begin(&mut self) {
         (self.came, self.due) = (Some(0), Instant::now() + self.window);
-    }
-
-    fn has_begun(&self) -> bool {
-        self.came.is_some()
     }
 
     /// Counts bytes. If they are enough, the next window begins.
