@@ -29,7 +29,7 @@ pub struct Client {
     /// Takes a note for the user.
     pub tell: fn(&str),
     /// Whether it gives this name to a file beside the root that stays when another root
-    /// takes the place. A file `DIGEST.tar.gz` stays while the record names the digest.
+    /// takes the place. A file `DIGEST.tar.gz` stays while the record ends with the digest.
     pub keeps: fn(&str) -> bool,
 }
 

@@ -127,15 +127,17 @@ impl Store {
                 .with_context(|| format!("put the old root back in {}", self.dest.display()));
         }
         let record = found.dir.as_ref().map(record_name).transpose()?;
-        let is_of = |digest: &Digest| match &found.contents {
-            Contents::Root(record) => record.ends_with(&digest.to_string()),
-            _ => false,
+        let archive = match &found.contents {
+            Contents::Root(text) => {
+                text.rsplit(' ').next().map(|digest| format!("{digest}.tar.gz"))
+            }
+            _ => None,
         };
         for name in self.cache.names()? {
+            let of_root = [&record, &archive].iter().any(|it| it.as_deref() == name.to_str());
             match kind(&name, self.client) {
-                Some(Kind::Record) if record.as_deref() == name.to_str() => {}
-                Some(Kind::Archive(digest)) if is_of(&digest) => {}
-                Some(Kind::Record | Kind::Archive(_) | Kind::Passing) => self.discard(&name),
+                Some(Kind::OfRoot) if of_root => {}
+                Some(Kind::OfRoot | Kind::Passing) => self.discard(&name),
                 Some(Kind::Left) => drop(self.cache.remove(&name)),
                 Some(Kind::Kept) | None => {}
             }
@@ -178,9 +180,8 @@ impl Store {
 pub(super) enum Kind {
     /// The marker, or a file that the client keeps.
     Kept,
-    /// The archive of a root of which only the digest is known.
-    Archive(Digest),
-    Record,
+    /// The record of a root, or its archive, of which only the digest is known.
+    OfRoot,
     /// Only a killed run leaves such a file.
     Passing,
     Left,
@@ -193,11 +194,11 @@ pub(super) fn kind(name: &OsStr, client: Client) -> Option<Kind> {
     if name == client.marker() || (client.keeps)(name) {
         Some(Kind::Kept)
     } else if let Some(digest) = name.strip_suffix(".tar.gz") {
-        Digest::parse(digest).map(Kind::Archive)
+        Digest::parse(digest).map(|_| Kind::OfRoot)
     } else if let Some(birth) = name.strip_prefix(RECORD) {
         let (time, inode) = birth.split_once('-')?;
         let is_birth = (time == "inode" || is_number(time)) && is_number(inode);
-        is_birth.then_some(Kind::Record)
+        is_birth.then_some(Kind::OfRoot)
     } else if let Some(number) = name.strip_prefix(LEFT) {
         is_number(number).then_some(Kind::Left)
     } else if let Some(whole) = name.strip_suffix(PART) {

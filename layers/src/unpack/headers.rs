@@ -73,11 +73,6 @@ pub(super) fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// The time of a header. A number in base 256 has 64 bits with a sign.
-pub(super) fn modified(header: &Header) -> io::Result<TimeSpec> {
-    Ok(TimeSpec::new(header.mtime()?.cast_signed(), 0))
-}
-
 /// The contents of extended headers, for the entry after them.
 #[derive(Default, PartialEq)]
 pub(super) struct Extension {
@@ -233,13 +228,10 @@ impl Pieces {
 
     /// Whether every piece is inside the file, and the pieces use all the data.
     fn fit(&self, stored: u64) -> bool {
-        let mut sum = Some(0_u64);
-        for (at, length) in &self.pieces {
-            if at.checked_add(*length).is_none_or(|end| end > self.size) {
-                return false;
-            }
-            sum = sum.and_then(|sum| sum.checked_add(*length));
-        }
+        let sum = self.pieces.iter().try_fold(0_u64, |sum, (at, length)| {
+            at.checked_add(*length).filter(|end| *end <= self.size)?;
+            sum.checked_add(*length)
+        });
         sum == Some(stored)
     }
 }

@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use tar::{EntryType, Header};
 
-use super::headers::{Extension, Pieces, modified};
+use super::headers::{Extension, Pieces};
 use super::{CUT_OFF, LeftOut, Limits, TOO_LARGE, damaged, short};
 
 /// The maximum depth of a directory. Each level needs a descriptor.
@@ -94,7 +94,8 @@ impl Unpacker {
         let mode = header.mode().map_err(damaged)?;
         let time = match extension.modified {
             Some(time) => time,
-            None => modified(header).map_err(damaged)?,
+            // A number in base 256 has 64 bits with a sign.
+            None => TimeSpec::new(header.mtime().map_err(damaged)?.cast_signed(), 0),
         };
         let size = data.limit();
         ensure!(extension.size.is_none_or(|it| it == size), "it has two different sizes");
@@ -103,6 +104,7 @@ impl Unpacker {
             EntryType::Directory => self.directory(&path, mode, time),
             // Old archives had no type for directories.
             EntryType::Regular if name.ends_with(b"/") => self.directory(&path, mode, time),
+            // A whiteout of a layer is such a file, too: here its name means nothing.
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let pieces = extension.pieces(data)?;
                 self.file(&path, data, &pieces, mode, time)
