@@ -282,15 +282,11 @@ fn changed() -> anyhow::Error {
 /// An unfinished root. It is removed unless it is put in its place.
 pub struct NewRoot<'a> {
     store: &'a Store,
-    dir: Folder,
+    /// The directory for the new root.
+    pub dir: Folder,
 }
 
 impl NewRoot<'_> {
-    /// The directory for the new root.
-    pub fn dir(&self) -> &Folder {
-        &self.dir
-    }
-
     /// Replaces the directory that was found at the place with the new root in one
     /// step, and removes the old directory.
     ///

@@ -208,13 +208,9 @@ impl Download<'_> {
                 (self.sink)(Part::Start)?;
                 Ok(true)
             }
+            // Partial Content.
             206 if self.came > 0 && answer.from == Some(self.came) => Ok(true),
             404 => Ok(false),
-            // Range Not Satisfiable: the next try asks for the whole file.
-            416 if self.came > 0 => {
-                self.came = 0;
-                Err(Failure::MayPass(why))
-            }
             // Request Timeout, Too Many Requests, and errors of the server.
             408 | 429 | 500.. => Err(Failure::MayPass(why)),
             _ => Err(self.server.fails(why).into()),

@@ -210,7 +210,7 @@ fn fetch_and_put(args: &Args) -> Result<String> {
         Plan::Put(source) => {
             store.may_replace(&found)?;
             let new = store.new_root()?;
-            let (root, how) = make(source, named, new.dir(), &store, &mirror)?;
+            let (root, how) = make(source, named, &new.dir, &store, &mirror)?;
             new.put(&root.to_string(), &found)?;
             if let (Root::Alpine(release), None, None) = (&root, &args.release, &args.archive)
                 && let Some(remark) = release.remark()

@@ -21,7 +21,7 @@ fn open(dest: &Path) -> Store {
 fn put(store: &Store, mark: &str) {
     let found = store.look().expect("look");
     let new = store.new_root().expect("a directory");
-    fs::write(new.dir().join(mark), "").expect("write");
+    fs::write(new.dir.join(mark), "").expect("write");
     new.put(mark, &found).expect("put in place");
 }
 
@@ -78,7 +78,7 @@ fn what_came_after_the_look_is_not_replaced() {
     let put_after = |change: &dyn Fn()| {
         let found = store.look().expect("look");
         let new = store.new_root().expect("a directory");
-        fs::write(new.dir().join("new"), "").expect("write");
+        fs::write(new.dir.join("new"), "").expect("write");
         change();
         let put = new.put("ab", &found);
         let error = put.expect_err("it is refused");
@@ -166,7 +166,7 @@ fn what_two_exchanges_bring_is_never_removed() {
             fs::create_dir(&place).expect("make");
             fs::write(place.join(name), "").expect("write");
         }
-        let error = store.take_back(new.dir()).to_string();
+        let error = store.take_back(&new.dir).to_string();
         drop(new);
         // The names of former runs stay.
         let found = store.cache().join(format!("found-{number}"));
@@ -178,7 +178,7 @@ fn what_two_exchanges_bring_is_never_removed() {
     let new = store.new_root().expect("a directory");
     fs::rename(store.cache().join(NEW), &dest).expect("move");
     fs::create_dir(store.cache().join(NEW)).expect("make");
-    store.take_back(new.dir());
+    store.take_back(&new.dir);
     drop(new);
     assert!(dest.exists() && !store.cache().has(NEW) && !store.cache().has("found-2"));
 }
