@@ -14,7 +14,7 @@ use testkit::procs::{
     IDLE, Proc, end_of, gone, having, in_state, naptime, running, token, wait_until,
 };
 use testkit::pty::{END, INTERRUPT, QUIT, SUSPEND, Terminal, keys_work, ordinary, shells};
-use testkit::{bin, has_init, steps, tempdir};
+use testkit::{bin, has_init, skip, steps, tempdir};
 
 #[test]
 fn a_shell_inside_has_job_control() {
@@ -79,6 +79,27 @@ fn ctrl_c_ends_a_start_while_a_tool_hangs() {
     terminal.keys(INTERRUPT);
     let said = terminal.see("host> ");
     assert!(said.contains("step14-network: ip -o link show: SIGINT has ended the wait"), "{said}");
+    assert_eq!(terminal.run("echo =$?"), "=130\n");
+    gone(&time);
+}
+
+#[test]
+fn a_command_with_a_network_has_the_terminal() {
+    if !keys_work() {
+        return;
+    }
+    if !["ip", "nft", "nsenter"].into_iter().all(common::has_tool) {
+        skip("there is no ip, nft or nsenter");
+        return;
+    }
+    let mut terminal = Terminal::shell("/bin/sh");
+    let time = naptime();
+    let step = format!("exec step14-network --network bridge sleep {time}");
+    let host = "unshare --map-root-user --net --mount sh -c";
+    terminal.line(&format!("{host} 'mount -t tmpfs none /run && {step}'"));
+    terminal.is_lent_to(running("sleep", &time));
+    terminal.keys(INTERRUPT);
+    terminal.see("host> ");
     assert_eq!(terminal.run("echo =$?"), "=130\n");
     gone(&time);
 }
