@@ -145,6 +145,7 @@ on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 start --network bridge --publish 8080:80
 new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
 new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
+new is 'its hardware address says so, too'           '02:10:0a:db:00:02' "$(ask 'cat /sys/class/net/eth0/address')"
 so has 'the other end is on the bridge'                ' master containers0 ' "$(on_host ip -o link show container-2 2>&1)"
 so is '/etc/hosts has the address'                     '10.219.0.2'     "$(ask 'while read -r address name; do [ "$name" = localhost ] || echo $address; done </etc/hosts')"
 needs_host_and_inside nc

@@ -55,6 +55,16 @@ impl Exit {
         Exit { key: Some(Key { signal, alone }), ..self }
     }
 
+    /// The exit status for a signal that ends the runner itself. For a signal of a key, the
+    /// runner ends by it.
+    pub(crate) fn by_signal(signal: Signal) -> Exit {
+        let exit = Exit::with(128 + signal as u8);
+        match signal {
+            Signal::SIGINT | Signal::SIGQUIT => exit.by_key(signal, false),
+            _ => exit,
+        }
+    }
+
     /// Ends the runner: by the signal of the key that ended the command, or with the
     /// status. Call it last.
     ///

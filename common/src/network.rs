@@ -4,17 +4,19 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
-use std::thread;
-use std::time::Duration;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use nix::ifaddrs::getifaddrs;
+use nix::poll::PollTimeout;
+use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::{Shutdown, setsockopt, shutdown};
 use nix::unistd::getuid;
 
 use crate::error::note;
 use crate::limits::number;
 use crate::open::text;
+use crate::signals::Patience;
 use crate::tool::has_tool;
 
 /// How the container is connected.
@@ -78,7 +80,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// When a port would get no answers, and as [`Port::bind`].
+    /// When a port would get no answers, and as [`Port::take`].
     pub fn check_ports(self, ports: &[Port]) -> Result<()> {
         for port in ports {
             let is_udp = port.protocol == "udp";
@@ -102,7 +104,7 @@ impl Network {
                     "publish {port}: the pasta of Debian 12 passes no answers to 127.0.0.1 if HOST is greater than CONTAINER"
                 ));
             }
-            port.bind()?;
+            port.take()?;
         }
         Ok(())
     }
@@ -151,46 +153,52 @@ impl Port {
         })
     }
 
-    /// The destination of packets for this port, in the words of nft(8). 0.0.0.0 stands for
-    /// every address of the host.
-    pub fn destination(&self) -> String {
-        match self.address.is_unspecified() {
-            true => "fib daddr type local".to_owned(),
-            false => format!("ip daddr {}", self.address),
-        }
+    /// The port in the name of a table, where no `:` can be.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}-{}", self.protocol, self.address, self.host)
     }
 
-    /// Whether a rule of nftables changes the destination of packets for this port.
-    pub(crate) fn is_in(&self, rule: &str) -> bool {
-        let everywhere = Port { address: Ipv4Addr::UNSPECIFIED, ..*self }.destination();
-        rule.contains(&format!(" {} dport {} dnat to ", self.protocol, self.host))
-            && (self.address.is_unspecified()
-                || rule.starts_with(&everywhere)
-                || rule.starts_with(&(self.destination() + " ")))
+    /// Whether a packet can be for this port and for the port with this name. 0.0.0.0 stands
+    /// for every address of the host.
+    pub(crate) fn meets(&self, name: &str) -> bool {
+        let everywhere = Port { address: Ipv4Addr::UNSPECIFIED, ..*self };
+        let (first, last) = (format!("{}-", self.protocol), format!("-{}", self.host));
+        let is_same = name.starts_with(&first) && name.ends_with(&last);
+        is_same && (*self == everywhere || name == self.name() || name == everywhere.name())
     }
 
-    /// Binds the port on the host, so that no other program can use it.
+    /// Takes the port on the host, so that no other program can use it.
     ///
     /// # Errors
     ///
-    /// When another program uses it, or the host does not have the address.
-    pub fn bind(&self) -> Result<OwnedFd> {
-        let place = (self.address, self.host);
-        let bind = || match self.protocol {
-            "udp" => UdpSocket::bind(place).map(OwnedFd::from),
-            _ => TcpListener::bind(place).map(OwnedFd::from),
-        };
-        let mut bound = bind();
+    /// When another program uses it, or the host does not have the address. When a signal
+    /// asks the runner to end.
+    pub fn take(&self) -> Result<OwnedFd> {
+        let doing = || format!("publish {self}");
+        let mut patience = Patience::new()?;
         // If its runner was just killed, a container's port is free a moment later.
         for _ in 0..20 {
-            let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
-            if !bound.as_ref().is_err_and(in_use) {
-                break;
+            match self.bind() {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    patience.sleep(None, PollTimeout::from(50u16)).with_context(doing)?;
+                }
+                bound => return bound.with_context(doing),
             }
-            thread::sleep(Duration::from_millis(50));
-            bound = bind();
         }
-        bound.with_context(|| format!("publish {self}"))
+        self.bind().with_context(doing)
+    }
+
+    fn bind(&self) -> io::Result<OwnedFd> {
+        let place = (self.address, self.host);
+        if self.protocol == "udp" {
+            return Ok(UdpSocket::bind(place)?.into());
+        }
+        let socket = TcpListener::bind(place)?;
+        // The port stays with the socket, but nobody accepts connections there. Until the
+        // rules exist, the kernel must refuse them: then the client tries again.
+        setsockopt(&socket, ReuseAddr, &false)?;
+        shutdown(socket.as_raw_fd(), Shutdown::Read)?;
+        Ok(socket.into())
     }
 }
 
@@ -237,6 +245,23 @@ impl Subnet {
         1 << (32 - self.bits)
     }
 
+    /// A hardware address that says an address and the bits of its subnet. A device has it from
+    /// its first moment on, and a later container with the same address has the same.
+    pub fn hardware(self, address: Ipv4Addr) -> String {
+        let [a, b, c, d] = address.octets();
+        // The bit 02 marks an address that no maker of devices has given.
+        format!("02:{:02x}:{a:02x}:{b:02x}:{c:02x}:{d:02x}", self.bits)
+    }
+
+    /// The subnet of the bridge with this hardware address, if it is one of ours.
+    pub(crate) fn of_bridge(hardware: &str) -> Option<Subnet> {
+        let bytes = hardware.split(':').map(|byte| u8::from_str_radix(byte, 16).ok());
+        let [_, bits, a, b, c, d] = bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
+        let first = Ipv4Addr::from_bits(u32::from_be_bytes([a, b, c, d]).checked_sub(1)?);
+        let subnet = Subnet::parse(format!("{first}/{bits}").as_ref()).ok()?;
+        (subnet.hardware(subnet.address(1)) == hardware).then_some(subnet)
+    }
+
     /// The address with this number in the subnet.
     pub(crate) fn address(self, number: u32) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.first.to_bits() + number)
@@ -259,6 +284,8 @@ impl fmt::Display for Subnet {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
 
     #[test]
@@ -308,17 +335,53 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_a_port_is_recognized() {
+    fn ports_meet_at_an_address() {
         let port = |word: &str| Port::parse(word.as_ref()).expect("a port");
-        for (word, rule, is_in) in [
-            ("8080:80", "ip daddr 127.0.0.1 tcp dport 8080 dnat to 10.219.0.2:9", true),
-            ("8080:80", "fib daddr type local tcp dport 8080 dnat to 10.219.0.2:9", true),
-            ("0.0.0.0:8080:80", "ip daddr 127.0.0.1 tcp dport 8080 dnat to 10.219.0.2:9", true),
-            ("8080:80", "ip daddr 127.0.0.12 tcp dport 8080 dnat to 10.219.0.2:9", false),
-            ("8080:80", "ip daddr 127.0.0.1 udp dport 8080 dnat to 10.219.0.2:9", false),
-            ("8080:80", "ip daddr 127.0.0.1 tcp dport 80800 dnat to 10.219.0.2:8080", false),
+        for (one, other, meet) in [
+            ("8080:80", "127.0.0.1:8080:9", true),
+            ("8080:80", "0.0.0.0:8080:9", true),
+            ("0.0.0.0:8080:80", "8080:9", true),
+            ("8080:80", "127.0.0.12:8080:9", false),
+            ("8080:80", "8080:9/udp", false),
+            ("8080:80", "8081:80", false),
         ] {
-            assert_eq!(port(word).is_in(rule), is_in, "{word}: {rule}");
+            assert_eq!(port(one).meets(&port(other).name()), meet, "{one}, {other}");
+        }
+    }
+
+    /// An accepted connection would never get an answer.
+    #[test]
+    fn a_taken_port_refuses_clients_and_other_programs() {
+        // Another program could take a free port of this host in the meantime.
+        let (port, taken) = (1..=u16::MAX)
+            .rev()
+            .map(|host| Port {
+                address: Ipv4Addr::new(127, 0, 7, 1),
+                host,
+                inside: 1,
+                protocol: "tcp",
+            })
+            .find_map(|port| Some((port, port.bind().ok()?)))
+            .expect("a free port");
+        let place = (port.address, port.host);
+        let refused = TcpStream::connect(place).map(drop).map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
+        let in_use = TcpListener::bind(place).map(drop).map_err(|error| error.kind());
+        assert_eq!(in_use, Err(io::ErrorKind::AddrInUse));
+        drop(taken);
+        port.bind().expect("take it again");
+    }
+
+    #[test]
+    fn a_hardware_address_says_the_subnet() {
+        for word in ["10.219.0.0/16", "192.168.5.4/30", "10.0.0.0/8"] {
+            let subnet = Subnet::parse(word.as_ref()).expect("a subnet");
+            assert_eq!(Subnet::of_bridge(&subnet.hardware(subnet.address(1))), Some(subnet));
+            assert_eq!(Subnet::of_bridge(&subnet.hardware(subnet.address(2))), None);
+        }
+        assert_eq!(Subnet::default().hardware(Ipv4Addr::new(10, 219, 0, 1)), "02:10:0a:db:00:01");
+        for other in ["", "02:00:00:00:00:01", "52:54:00:12:34:56", "06:10:0a:db:00:01", "a"] {
+            assert_eq!(Subnet::of_bridge(other), None, "{other}");
         }
     }
 

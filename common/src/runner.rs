@@ -92,11 +92,14 @@ impl Child {
             return Ok(None);
         }
         ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
+        // Until the command runs, Ctrl-C is for the runner.
+        runner.terminal.as_mut().map(Terminal::take_back);
         let worked = work(runner.pid);
         if worked.is_err() {
             signals::send(runner.pid, libc::SIGKILL);
             let _ = runner.wait(&mut self.signals);
         } else {
+            runner.terminal.as_mut().map(|terminal| terminal.lend(runner.pid));
             // An error means that a signal has ended the child.
             let _ = send(runner.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
         }

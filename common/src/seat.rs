@@ -1,10 +1,11 @@
 //! A container's place on the bridge: its number, and the end of both.
 //!
 //! The kernel keeps the list of containers: the devices on the bridge. The name of a
-//! device ends with the number of its address.
+//! device ends with the number of its address. The names of its tables begin with the name
+//! of the device. The bridge's hardware address says its subnet. So all that a start makes
+//! is known from its first moment on, and a later start can remove it.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -13,10 +14,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use libc::c_uint;
 use nix::net::if_::if_nametoindex;
+use nix::poll::PollTimeout;
 
 use crate::limits::number;
 use crate::network::{Port, Subnet};
 use crate::open::text;
+use crate::signals::Patience;
 use crate::tool::run;
 use crate::{note, one_line};
 
@@ -24,11 +27,11 @@ use crate::{note, one_line};
 const PREFIX: &str = "container-";
 
 /// A place for a container on a bridge, and all that exists by its name on the host: a
-/// device and a table of nftables. Both are removed when this is dropped, and the bridge
+/// device and tables of nftables. They are removed when this is dropped, and the bridge
 /// with its table after the last container.
 pub struct Seat {
     bridge: &'static str,
-    /// The name of the device, and of the table with the published ports.
+    /// The name of the device, and of the table with its rules.
     pub name: String,
     /// The addresses of all containers.
     pub subnet: Subnet,
@@ -56,19 +59,22 @@ impl Seat {
     /// # Errors
     ///
     /// When no address is free, a route of the host overlaps with the subnet, the bridge has
-    /// another subnet, or another program uses a port.
+    /// another subnet, or another program uses a port. When a signal asks the runner to end.
     pub fn take(bridge: &'static str, subnet: Subnet, ports: &[Port]) -> Result<Seat> {
+        // Before the lock, because this may wait.
+        let held = ports.iter().map(Port::take).collect::<Result<_>>()?;
         let lock = Lock::take(bridge)?;
         let mut host = Host::look(bridge)?;
-        if host.remove(None)? {
+        if host.remove(None, ports)? {
             host = Host::look(bridge)?;
         }
-        match host.bridge.as_deref() {
-            Some(alias) => ensure!(
-                alias == subnet.to_string(),
+        if host.has_bridge {
+            ensure!(
+                host.subnet == Some(subnet),
                 "use the bridge {bridge}: it is not for the subnet {subnet}; wait for its containers to end, or use their --subnet, or remove it with `ip link delete {bridge}`"
-            ),
-            None => no_route_overlaps(subnet)?,
+            );
+        } else {
+            no_route_overlaps(subnet)?;
         }
         let free = subnet.numbers().find(|number| !host.devices.contains(&name(*number)));
         let number = free.with_context(|| format!("take an address of {subnet}: all are in use; wait for other containers to end, or name a larger --subnet"))?;
@@ -77,20 +83,23 @@ impl Seat {
                 "this host forwards no packets, so the container reaches only the host and other containers; as root: sysctl -w net.ipv4.ip_forward=1",
             );
         }
-        let held = ports.iter().map(Port::bind).collect::<Result<_>>()?;
-        remove_rules_for(ports)?;
         Ok(Seat {
             bridge,
             name: name(number),
             subnet,
             gateway: subnet.address(1),
             address: subnet.address(number),
-            needs_bridge: host.bridge.is_none(),
-            needs_table: !host.tables.iter().any(|table| table == bridge),
+            needs_bridge: !host.has_bridge,
+            needs_table: !host.tables.iter().any(|table| table.owner == bridge),
             _ports: held,
             lock: Some(lock),
             device: None,
         })
+    }
+
+    /// The name of the table with the rules for a published port. It says which port.
+    pub fn table(&self, port: &Port) -> String {
+        format!("{}-{}", self.name, port.name())
     }
 
     /// Lets other containers take a place: the device of this container exists.
@@ -112,10 +121,10 @@ impl Seat {
         }
         // First: what has gone by then is not in the list.
         let leaving = self.leaving();
-        let removed = Host::look(self.bridge)?.remove(leaving);
+        let removed = Host::look(self.bridge)?.remove(leaving, &[]);
         // The kernel may have removed the device in the meantime.
         if removed.is_err() && self.leaving().is_none() {
-            return Host::look(self.bridge)?.remove(None).map(drop);
+            return Host::look(self.bridge)?.remove(None, &[]).map(drop);
         }
         removed.map(drop)
     }
@@ -136,106 +145,116 @@ fn name(number: u32) -> String {
     format!("{PREFIX}{number}")
 }
 
-/// Whether a name is one of a container.
-fn is_ours(name: &str) -> bool {
-    name.strip_prefix(PREFIX).and_then(number).is_some()
-}
-
 /// What the host has by our names.
 struct Host {
-    name: &'static str,
-    /// The alias of the bridge, which is its subnet.
-    bridge: Option<String>,
+    bridge: &'static str,
+    has_bridge: bool,
+    /// The subnet of the bridge, if it is ours.
+    subnet: Option<Subnet>,
     /// All devices.
     devices: Vec<String>,
     /// The devices on the bridge.
     containers: Vec<String>,
     /// The bridge's table, and those of containers.
-    tables: Vec<String>,
+    tables: Vec<Table>,
+}
+
+/// A table of nftables: the bridge's, or a container's.
+struct Table {
+    /// Its family and its name.
+    words: String,
+    /// The bridge, or the container's device.
+    owner: String,
+    /// The published port, as [`Port::name`] writes it.
+    port: String,
+}
+
+impl Table {
+    /// Reads `table FAMILY NAME`, if it is one of ours.
+    fn read(line: &str, bridge: &str) -> Option<Table> {
+        let words = line.strip_prefix("table ")?;
+        let (_, name) = words.split_once(' ')?;
+        let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+        let (digits, port) = rest.split_once('-').unwrap_or((rest, ""));
+        let is_ours = name == bridge || number(digits).is_some();
+        let owner = if name == bridge { name.to_owned() } else { format!("{PREFIX}{digits}") };
+        is_ours.then(|| Table { words: words.to_owned(), owner, port: port.to_owned() })
+    }
 }
 
 impl Host {
     fn look(bridge: &'static str) -> Result<Host> {
         let mut host = Host {
-            name: bridge,
-            bridge: None,
+            bridge,
+            has_bridge: false,
+            subnet: None,
             devices: Vec::new(),
             containers: Vec::new(),
             tables: Vec::new(),
         };
         for line in run(Command::new("ip").args(["-o", "link", "show"]), "")?.lines() {
-            let mut words = line.split(' ');
+            let mut words = line.split([' ', '\\']);
             let device = words.nth(1).unwrap_or_default().trim_end_matches(':');
             // `container-2@if3`: its other end is device 3 of another namespace.
             let device = device.split('@').next().unwrap_or_default();
             host.devices.push(device.to_owned());
-            let value = |key| line.split([' ', '\\']).skip_while(|word| *word != key).nth(1);
+            let value = |key| words.clone().skip_while(|word| *word != key).nth(1);
             if device == bridge {
-                host.bridge = Some(value("alias").unwrap_or_default().to_owned());
+                host.has_bridge = true;
+                host.subnet = value("link/ether").and_then(Subnet::of_bridge);
             } else if value("master") == Some(bridge) {
                 host.containers.push(device.to_owned());
             }
         }
-        for line in run(Command::new("nft").args(["list", "tables", "ip"]), "")?.lines() {
-            let table = line.strip_prefix("table ip ").unwrap_or_default();
-            if table == bridge || is_ours(table) {
-                host.tables.push(table.to_owned());
-            }
-        }
+        let tables = run(Command::new("nft").args(["list", "tables"]), "")?;
+        host.tables.extend(tables.lines().filter_map(|line| Table::read(line, bridge)));
         Ok(host)
     }
 
     /// Removes the container `leaving`, and the tables of containers that are gone. Without
     /// a container left, removes the bridge and its table, too. Returns whether there was
     /// something to remove.
-    fn remove(&self, leaving: Option<&str>) -> Result<bool> {
-        let leaves = |name: &str| Some(name) == leaving;
-        let is_last = self.containers.iter().all(|name| leaves(name));
-        // A bridge of that name that is not ours has no subnet as its alias.
-        let is_ours = |alias: &String| Subnet::parse(alias.as_ref()).is_ok();
-        let ends = is_last && self.bridge.as_ref().is_none_or(is_ours);
-        let bridge = self.bridge.iter().filter(|_| ends).map(|_| self.name);
-        let devices = self.containers.iter().map(|name| &**name).filter(|name| leaves(name));
-        let devices: String =
-            devices.chain(bridge).map(|it| format!("link delete {it}\n")).collect();
-        let tables = self.tables.iter().map(|name| &**name).filter(|name| match *name {
-            name if name == self.name => ends,
-            name => leaves(name) || !self.containers.iter().any(|it| it == name),
-        });
-        let had_tables = delete_tables(tables)?;
+    ///
+    /// Also removes the tables for `ports`. This runner has them, so the runners of those
+    /// tables were killed, and their devices are about to go.
+    fn remove(&self, leaving: Option<&str>, ports: &[Port]) -> Result<bool> {
+        let stays = |name: &str| Some(name) != leaving && self.is_container(name);
+        // A bridge of that name that is not ours stays.
+        let is_ours = self.subnet.is_some() || !self.has_bridge;
+        let ends = is_ours && !self.containers.iter().any(|name| stays(name));
+
+        let mut tables = String::new();
+        for table in &self.tables {
+            let goes = if table.owner == self.bridge {
+                ends
+            } else {
+                !stays(&table.owner) || ports.iter().any(|port| port.meets(&table.port))
+            };
+            if goes {
+                tables += &format!("delete table {}\n", table.words);
+            }
+        }
+        let mut devices = String::new();
+        if let Some(name) = leaving.filter(|name| self.is_container(name)) {
+            devices += &format!("link delete {name}\n");
+        }
+        if ends && self.has_bridge {
+            devices += &format!("link delete {}\n", self.bridge);
+        }
+        // All tables, or none.
+        if !tables.is_empty() {
+            run(Command::new("nft").args(["-f", "-"]), &tables)?;
+        }
         if !devices.is_empty() {
             run(Command::new("ip").args(["-force", "-batch", "-"]), &devices)?;
         }
-        Ok(had_tables || !devices.is_empty())
+        Ok(!tables.is_empty() || !devices.is_empty())
     }
-}
 
-/// Deletes tables of nftables, all or none. Returns whether there were any.
-fn delete_tables<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<bool> {
-    let script: String =
-        names.into_iter().map(|name| format!("delete table ip {name}\n")).collect();
-    if !script.is_empty() {
-        run(Command::new("nft").args(["-f", "-"]), &script)?;
+    /// Whether the bridge has a device of this name.
+    fn is_container(&self, name: &str) -> bool {
+        self.containers.iter().any(|container| container == name)
     }
-    Ok(!script.is_empty())
-}
-
-/// Removes the tables of other containers that publish these ports. This runner has bound the
-/// ports, so the runners of those were killed, and their devices are about to go.
-fn remove_rules_for(ports: &[Port]) -> Result<()> {
-    if ports.is_empty() {
-        return Ok(());
-    }
-    let (mut table, mut stale) = ("", BTreeSet::new());
-    let rules = run(Command::new("nft").args(["list", "ruleset", "ip"]), "")?;
-    for line in rules.lines() {
-        if let Some(name) = line.strip_prefix("table ip ") {
-            table = name.trim_end_matches(" {");
-        } else if is_ours(table) && ports.iter().any(|port| port.is_in(line.trim_start())) {
-            stale.insert(table);
-        }
-    }
-    delete_tables(stale).map(drop)
 }
 
 /// Whether no route of the host overlaps with the subnet, except one that stands for all
@@ -268,15 +287,23 @@ impl Lock {
         // Only root can write to /run.
         let name = format!("/run/{bridge}.lock");
         let doing = || format!("lock {name}");
+        let mut patience = Patience::new()?;
         loop {
             let mut options = OpenOptions::new();
             options.write(true).create(true).mode(0o600);
             let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&name);
             let file = file.with_context(doing)?;
-            file.lock().with_context(doing)?;
-            // If not, the runner before has just removed it.
-            if file.metadata().with_context(doing)?.nlink() > 0 {
-                return Ok(Lock { name, _file: file });
+            match file.try_lock() {
+                // Otherwise, the runner before has just removed it.
+                Ok(()) if file.metadata().with_context(doing)?.nlink() > 0 => {
+                    return Ok(Lock { name, _file: file });
+                }
+                Ok(()) => {}
+                // No signal would end a wait in flock(2).
+                Err(TryLockError::WouldBlock) => {
+                    patience.sleep(None, PollTimeout::from(10u16)).with_context(doing)?;
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
             }
         }
     }

@@ -4,14 +4,20 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use libc::c_int;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask,
 };
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
+
+use crate::Exit;
+use crate::error::Failure;
+use crate::wait::{has_something, poll_for};
 
 /// Signals of a fault in the process itself. The kernel ends a process that blocks
 /// them.
@@ -50,17 +56,22 @@ static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".init_array")]
 static BEFORE_RUST: extern "C" fn() = {
     extern "C" fn look() {
-        #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
-        // SAFETY: nothing changes; the kernel writes only to `action`, for which
-        // zeros are valid. The code needs nothing of Rust's start.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action);
-            PIPE_IGNORED.store(action.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
-        }
+        PIPE_IGNORED.store(is_ignored(Signal::SIGPIPE), Ordering::Relaxed);
     }
     look
 };
+
+/// Whether this process ignores a signal. The code needs nothing of Rust's start.
+fn is_ignored(signal: Signal) -> bool {
+    #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
+    // SAFETY: nothing changes; the kernel writes only to `action`, for which zeros are
+    // valid.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal as c_int, std::ptr::null(), &raw mut action);
+        action.sa_sigaction == libc::SIG_IGN
+    }
+}
 
 /// Ignores signals that can be ignored.
 pub(crate) fn ignore(signals: [Signal; 2]) {
@@ -228,5 +239,62 @@ pub(crate) fn pending() -> SigSet {
     unsafe {
         libc::sigpending(&raw mut set);
         SigSet::from_sigset_t_unchecked(set)
+    }
+}
+
+/// Signals that ask a program to end.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// The time that a wait still has after such a signal. A tool that works ends in this time:
+/// then it leaves nothing half done, at the start and at the end of a container.
+const AFTER_A_SIGNAL: Duration = Duration::from_secs(1);
+
+/// The patience of a runner that waits for another process. A signal that asks the runner to
+/// end also ends the wait. The signal stays pending: it ends the next wait, too.
+pub(crate) struct Patience {
+    signals: SignalFd,
+    ending: SigSet,
+    /// The signal that has arrived, and the end of the wait.
+    end: Option<(Signal, Instant)>,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Result<Patience> {
+        // The kernel keeps a blocked signal even if the caller ignores it.
+        let ending: SigSet = ENDING.into_iter().filter(|it| !is_ignored(*it)).collect();
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&ending, flags).context("open a signal descriptor")?;
+        Ok(Patience { signals, ending, end: None })
+    }
+
+    /// Sleeps until `fd` has something to read or is closed, or for `time`, or until a signal
+    /// arrives. Returns whether to read from `fd`.
+    ///
+    /// # Errors
+    ///
+    /// A while after a signal that asks the runner to end, with the exit status for it.
+    pub(crate) fn sleep(&mut self, fd: Option<BorrowedFd<'_>>, time: PollTimeout) -> Result<bool> {
+        let time = match self.end {
+            None => time,
+            Some((signal, end)) => {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    let message = format!("{signal} has ended the wait");
+                    return Err(Failure { exit: Exit::by_signal(signal), message }.into());
+                }
+                // A wait with a time of its own is shorter, and repeats.
+                if time.is_none() { left.try_into().unwrap_or(PollTimeout::MAX) } else { time }
+            }
+        };
+        let on = if self.end.is_none() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), on)];
+        fds.extend(fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        poll_for(&mut fds, time)?;
+        if has_something(&fds[0]) {
+            let come = pending();
+            let signal = self.ending.iter().find(|signal| come.contains(*signal));
+            self.end = signal.map(|signal| (signal, Instant::now() + AFTER_A_SIGNAL));
+        }
+        Ok(fds.get(1).and_then(PollFd::any).unwrap_or(false))
     }
 }

@@ -2,19 +2,25 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::poll::PollTimeout;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::error::printable;
+use crate::signals::Patience;
 
 /// The tools that are not on every host, and their packages.
 pub const PACKAGES: [(&str, &str); 5] = [
@@ -30,19 +36,53 @@ pub const PACKAGES: [(&str, &str); 5] = [
 /// # Errors
 ///
 /// When the tool is missing, with the name of its package. When it fails, with its words
-/// and its message.
+/// and its message. When a signal asks the runner to end, and the tool does not end soon.
 pub fn run(tool: &mut Command, input: &str) -> Result<String> {
-    tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Not a second pipe, which this would have to read at the same time.
+    let errors = memfd_create("errors", MFdFlags::MFD_CLOEXEC).with_context(|| words(tool))?;
+    let theirs = errors.try_clone().with_context(|| words(tool))?;
+    tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(theirs);
     let mut started = start(tool)?;
     if let Some(mut line) = started.stdin.take() {
         // A tool that has ended says why.
         let _ = line.write_all(input.as_bytes());
     }
-    let output = started.wait_with_output().with_context(|| words(tool))?;
+    let output = finish(&mut started, File::from(errors)).with_context(|| words(tool))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(failure(tool, input, &output))
+}
+
+/// Waits for a tool, and returns what it has written. If the wait fails, kills the tool.
+fn finish(tool: &mut Child, mut errors: File) -> Result<Output> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    if let Some(from) = &mut tool.stdout
+        && let Err(error) = read_all(from, &mut stdout)
+    {
+        // It leads a process group: see `start`. An error means that it has just ended.
+        let _ = killpg(Pid::from_raw(tool.id() as libc::pid_t), Signal::SIGKILL);
+        let _ = tool.wait();
+        return Err(error);
+    }
+    let status = tool.wait()?;
+    errors.rewind()?;
+    errors.read_to_end(&mut stderr)?;
+    Ok(Output { status, stdout, stderr })
+}
+
+/// Reads until the other end of a pipe closes.
+fn read_all(from: &mut ChildStdout, to: &mut Vec<u8>) -> Result<()> {
+    let mut patience = Patience::new()?;
+    let mut part = [0; 4096];
+    loop {
+        if patience.sleep(Some(from.as_fd()), PollTimeout::NONE)? {
+            match from.read(&mut part)? {
+                0 => return Ok(()),
+                count => to.extend_from_slice(&part[..count]),
+            }
+        }
+    }
 }
 
 /// Starts a tool. The terminal's keys do not reach it. It dies with this process. A tool of

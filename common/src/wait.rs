@@ -48,7 +48,12 @@ pub(crate) fn wait_for(child: Pid) -> Result<Waited> {
 
 /// Sleeps until a descriptor has something to read; poll(2).
 pub(crate) fn poll_on(fds: &mut [PollFd<'_>]) -> Result<()> {
-    match poll(fds, PollTimeout::NONE) {
+    poll_for(fds, PollTimeout::NONE)
+}
+
+/// As [`poll_on`], at most for `time`.
+pub(crate) fn poll_for(fds: &mut [PollFd<'_>], time: PollTimeout) -> Result<()> {
+    match poll(fds, time) {
         // Interrupted by a signal that is not blocked, such as SIGCONT.
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno).context("wait for a signal"),

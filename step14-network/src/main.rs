@@ -17,7 +17,7 @@ use libc::{BPF_ABS, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, c_int, c_long, seccomp_data, sock_filter};
 use nix::mount::{MntFlags, umount2};
 use nix::mount::{MsFlags, mount};
-use nix::net::if_::InterfaceFlags;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sched::CloneFlags;
 use nix::sched::unshare;
 use nix::sys::prctl::set_no_new_privs;
@@ -340,23 +340,53 @@ fn connect(args: &Args, scratch: &Scratch, child: Pid) -> Result<Box<dyn Any>> {
     }
 }
 
-/// Connects the container to a bridge with a cable: one end of it is eth0 inside; veth(4).
+/// Connects the container to the bridge, and publishes its ports.
 fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
-    let ip = |lines: &str| common::run(Command::new("ip").args(["-batch", "-"]), lines);
-    let nft = |rules: &str| common::run(Command::new("nft").args(["-f", "-"]), rules);
     let mut seat = Seat::take(BRIDGE, args.subnet(), &args.ports)?;
-    let Seat { subnet, gateway, address, name, .. } = &seat;
-    let bits = subnet.bits;
+    make_bridge(&seat)?;
+    lay_cable(&seat, child)?;
+    publish_ports(&seat, &args.ports)?;
+    seat.unlock();
+    Ok(Box::new(seat))
+}
+
+/// Gives lines to ip(8).
+fn ip(lines: &str) -> Result<String> {
+    common::run(Command::new("ip").args(["-batch", "-"]), lines)
+}
+
+/// Gives rules to nft(8).
+fn nft(rules: &str) -> Result<String> {
+    common::run(Command::new("nft").args(["-f", "-"]), rules)
+}
+
+/// Sets a value that the kernel keeps for each device.
+fn set(family: &str, name: &str, value: &str) -> Result<()> {
+    let file = format!("/proc/sys/net/{family}/conf/{BRIDGE}/{name}");
+    // A kernel without IPv6 does not have its files.
+    if Path::new(&file).exists() {
+        fs::write(&file, value).with_context(|| format!("write {file}"))?;
+    }
+    Ok(())
+}
+
+/// Makes the bridge, if this is the first container, with the rules for all.
+fn make_bridge(seat: &Seat) -> Result<()> {
+    let Seat { subnet, gateway, .. } = seat;
+    let (hardware, bits) = (subnet.hardware(*gateway), subnet.bits);
     if seat.needs_table {
         nft(&format!(
             "table ip {BRIDGE} {{
                 chain leaving {{ type nat hook postrouting priority srcnat
                     ip saddr {subnet} oifname != {BRIDGE} masquerade
-                    ip saddr {{ {subnet}, 127.0.0.0/8 }} oifname {BRIDGE} ct status dnat masquerade
+                    ip saddr {{ {subnet}, 127.0.0.0/8 }} oifname {BRIDGE} \
+                        ct status dnat masquerade
                 }}
                 chain entering {{ type filter hook forward priority filter
-                    iifname != {BRIDGE} oifname {BRIDGE} ct state new ct status & dnat == 0 drop
-                    iifname != {BRIDGE} oifname {BRIDGE} ct state {{ invalid, untracked }} drop
+                    iifname != {BRIDGE} oifname {BRIDGE} \
+                        ct state new ct status & dnat == 0 drop
+                    iifname != {BRIDGE} oifname {BRIDGE} \
+                        ct state {{ invalid, untracked }} drop
                 }}
                 chain loopback {{ type filter hook prerouting priority raw
                     iifname != lo ip daddr 127.0.0.0/8 drop
@@ -366,19 +396,36 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
     }
     if seat.needs_bridge {
         ip(&format!(
-            "link add {BRIDGE} address 02:00:00:00:00:01 type bridge
-            link set {BRIDGE} alias {subnet}
+            "link add {BRIDGE} address {hardware} type bridge
             address add {gateway}/{bits} dev {BRIDGE}"
         ))?;
         // Otherwise a container can advertise a route to the host.
-        let sysctl = format!("/proc/sys/net/ipv6/conf/{BRIDGE}/disable_ipv6");
-        if Path::new(&sysctl).exists() {
-            fs::write(sysctl, "1").context("set disable_ipv6 of the bridge")?;
-        }
+        set("ipv6", "disable_ipv6", "1")?;
+        // No packet comes from an address that is not behind the bridge.
+        set("ipv4", "rp_filter", "1")?;
     }
+    Ok(())
+}
+
+/// Lays a cable to the bridge: one end of it is eth0 inside; veth(4). The
+/// other end takes only packets with the addresses of this container.
+fn lay_cable(seat: &Seat, child: Pid) -> Result<()> {
+    let Seat { subnet, gateway, address, name, .. } = seat;
+    let (hardware, bits) = (subnet.hardware(*address), subnet.bits);
     ip(&format!(
         "link set {BRIDGE} up
-        link add {name} up master {BRIDGE} type veth peer name eth0 netns {child}"
+        link add {name} up master {BRIDGE} type veth \
+            peer name eth0 address {hardware} netns {child}"
+    ))?;
+    nft(&format!(
+        "table netdev {name} {{
+            chain from_inside {{
+                type filter hook ingress device {name} priority filter
+                policy drop
+                ether saddr {hardware} ip saddr {address} accept
+                ether saddr {hardware} arp saddr ip {address} accept
+            }}
+        }}"
     ))?;
     let inside = format!(
         "link set eth0 up
@@ -386,26 +433,63 @@ fn join_bridge(args: &Args, child: Pid) -> Result<Box<dyn Any>> {
         route add default via {gateway}"
     );
     let namespace = format!("--net=/proc/{child}/ns/net");
-    common::run(Command::new("nsenter").args([&namespace, "ip", "-batch", "-"]), &inside)?;
-    if !args.ports.is_empty() {
-        // Packets from the host's own 127.0.0.1 go to the bridge, too.
-        let sysctl = format!("/proc/sys/net/ipv4/conf/{BRIDGE}/route_localnet");
-        fs::write(sysctl, "1").context("set route_localnet of the bridge")?;
-        let rule = |port: &Port| {
-            let Port { protocol, host, inside, .. } = port;
-            let to = port.destination();
-            format!("{to} {protocol} dport {host} dnat to {address}:{inside}\n")
-        };
-        let rules: String = args.ports.iter().map(rule).collect();
-        nft(&format!(
-            "table ip {name} {{
-                chain from_others {{ type nat hook prerouting priority dstnat; {rules} }}
-                chain from_host {{ type nat hook output priority -100; {rules} }}
-            }}"
-        ))?;
+    let mut enter = Command::new("nsenter");
+    enter.args([&namespace, "ip", "-batch", "-"]);
+    common::run(&mut enter, &inside)?;
+    Ok(())
+}
+
+/// Leads ports of the host to ports of the container.
+fn publish_ports(seat: &Seat, ports: &[Port]) -> Result<()> {
+    let Seat { address, name, .. } = seat;
+    if ports.is_empty() {
+        return Ok(());
     }
-    seat.unlock();
-    Ok(Box::new(seat))
+    // Packets from the host's own 127.0.0.1 go to the bridge, too.
+    let everywhere = |port: &Port| port.address.is_unspecified();
+    if ports.iter().any(|port| everywhere(port) || port.address.is_loopback()) {
+        set("ipv4", "route_localnet", "1")?;
+    }
+    // With br_netfilter, a packet may go back to the container itself.
+    ip(&format!("link set {name} type bridge_slave hairpin on"))?;
+    // No earlier device had this number. So the kernel knows no earlier
+    // connections in this zone, which would lead to other containers.
+    let device = if_nametoindex(&**name);
+    let device = device.context("get the number of the device")?;
+    let zone = format!("ct original zone set {}", device as u16);
+    let rules = |port: &Port| {
+        let Port { protocol, host, inside, .. } = port;
+        let table = seat.table(port);
+        let to_host = match everywhere(port) {
+            true => "fib daddr type local".to_owned(),
+            false => format!("ip daddr {}", port.address),
+        };
+        let to_port = format!("{to_host} {protocol} dport {host}");
+        let dnat = format!("dnat to {address}:{inside}");
+        format!(
+            "table ip {table} {{
+                chain new_from_others {{
+                    type filter hook prerouting priority raw
+                    {to_port} {zone}
+                }}
+                chain new_from_host {{
+                    type filter hook output priority raw
+                    {to_port} {zone}
+                }}
+                chain from_others {{
+                    type nat hook prerouting priority dstnat
+                    {to_port} {dnat}
+                }}
+                chain from_host {{
+                    type nat hook output priority -100
+                    {to_port} {dnat}
+                }}
+            }}
+            "
+        )
+    };
+    nft(&ports.iter().map(rules).collect::<String>())?;
+    Ok(())
 }
 
 /// Drops packets that leave for loopback: pasta and slirp4netns would carry them to the

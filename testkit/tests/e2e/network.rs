@@ -59,7 +59,7 @@ fn is_done(tools: &str, script: &str) {
 #[test]
 fn many_containers_have_different_addresses_and_leave_nothing() {
     // A container has a key, and an ordinary user 200; keyrings(7). Other tests run, too.
-    let number = if is_root() { 200 } else { 100 };
+    let number = 100;
     let script = r#"
         before=$(state)
         mkfifo /run/end
@@ -110,16 +110,15 @@ fn a_port_does_not_lead_to_a_container_that_was_killed() {
         exec 3>/run/end
         until_true ip link show container-2 >/run/said 2>&1
         ip link add container-9 up master containers0 type veth peer name nine
-        nft 'table ip container-9 { chain it { type nat hook output priority -100
-            ip daddr 127.0.0.1 tcp dport 8080 dnat to 10.219.0.9:9; }; }'
+        nft 'table ip container-9-tcp-0.0.0.0-8080 { chain it { type nat hook output priority -100
+            fib daddr type local tcp dport 8080 dnat to 10.219.0.9:9; }; }'
         mkfifo /run/ready
         "$STEP" --network bridge --publish 8080:9 sh -c 'echo; exec sleep 1000' >/run/ready &
         read -r line </run/ready
         # No program listens in the container, so it refuses the connection.
-        timeout 9 bash -c '</dev/tcp/127.0.0.1/8080' 2>/dev/null || echo $?"#;
-    if let Some(output) = on_host("bash", script) {
-        assert_eq!(stdout(&output), "1", "{}", stderr(&output));
-    }
+        timeout 9 bash -c '</dev/tcp/127.0.0.1/8080' 2>/run/said || grep -q refused /run/said
+        nft list tables | grep container-9 || echo done"#;
+    is_done("bash", script);
 }
 
 /// The kernel removes the device of a container before its runner does, and another container
@@ -189,6 +188,224 @@ fn a_tool_that_fails_is_named_with_its_message() {
         assert_eq!(stdout(&output), "125", "{tool}: {said}");
         assert!(is_one_line(STEP, last) && last.contains(line), "{tool}: {said}");
     }
+}
+
+/// Each thing that a start makes is known from its first moment on.
+#[test]
+fn a_runner_killed_after_any_line_blocks_no_later_start() {
+    let script = r#"
+        before=$(state)
+        mkdir /run/bin
+        printf '%s\n' '#!/bin/sh' 'case "$*" in *-batch\ -) ;; *) exec '"$(command -v ip)"' "$@" ;; esac
+            while read -r line || [ "$line" ]; do
+                echo "$line" | '"$(command -v ip)"' -batch - || exit
+                echo "$line" >>/run/lines
+                [ "$(wc -l </run/lines)" != "$CUT" ] || kill -9 $PPID
+            done' >/run/bin/ip
+        chmod +x /run/bin/ip
+        for CUT in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do
+            export CUT
+            status=0
+            : >/run/lines
+            PATH=/run/bin:$PATH "$STEP" --network bridge --publish 8080:80 true 2>/dev/null || status=$?
+            [ $status = 137 ] || break
+            "$STEP" --network bridge --publish 8080:80 true 2>/run/said || { cat /run/said /run/lines; exit 1; }
+        done
+        # The last start was not killed.
+        [ $status = 0 ] && [ $CUT -gt 9 ] || { echo "$CUT: $status"; exit 1; }
+        is_clean() {
+            "$STEP" --network bridge true 2>/dev/null
+            [ "$(state)" = "$before" ]
+        }
+        until_true is_clean
+        echo done"#;
+    is_done("", script);
+}
+
+/// Also when the tools that remove all hang, too.
+#[test]
+fn a_signal_ends_a_start_while_a_tool_hangs() {
+    for (tool, hangs) in
+        [("nft", "*"), ("nft", "-f*"), ("ip", "*"), ("ip", "-b*"), ("nsenter", "*")]
+    {
+        let script = format!(
+            r#"before=$(state)
+            mkdir /run/bin
+            printf '%s\n' '#!/bin/sh' 'case "$*" in {hangs}) : >/run/called; exec sleep 1000;; esac' \
+                "exec $(command -v {tool}) \"\$@\"" >/run/bin/{tool}
+            chmod +x /run/bin/{tool}
+            called() {{ [ -e /run/called ]; }}
+            for signal in TERM HUP INT; do
+                # In the background, a program ignores SIGINT.
+                {{ until_true called; kill -$signal "$(cat /run/pid)"; }} &
+                status=0
+                PATH=/run/bin:$PATH sh -c 'echo $$ >/run/pid
+                    exec "$STEP" --network bridge --publish 8080:80 true 2>/dev/null' || status=$?
+                echo $status
+                rm /run/called
+            done
+            [ ! -e /run/containers0.lock ] || echo locked
+            "$STEP" --network bridge true 2>/dev/null
+            [ "$(state)" = "$before" ] || state"#
+        );
+        let Some(output) = on_host("", &script) else { return };
+        assert_eq!(stdout(&output), "143\n129\n130", "{tool} {hangs}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_refused_port_does_not_wait_for_the_lock_and_a_signal_ends_the_wait() {
+    let script = r#"
+        mkfifo /run/ready
+        flock /run/containers0.lock sh -c 'echo >/run/ready; exec sleep 1000' &
+        read -r line </run/ready
+        "$STEP" --network bridge --publish 192.0.2.1:8080:80 true 2>/dev/null || echo $?
+        "$STEP" --network bridge true 2>/run/said &
+        waits() { ls -l /proc/$!/fd 2>/dev/null | grep -q signalfd && [ ! -s /run/said ]; }
+        until_true waits
+        kill -TERM $!
+        wait $! || echo $?
+        grep -c 'lock /run/containers0.lock: SIGTERM' /run/said"#;
+    if let Some(output) = on_host("flock", script) {
+        assert_eq!(stdout(&output), "125\n143\n1", "{}", stderr(&output));
+    }
+}
+
+/// Starts containers for a script: `inside N COMMAND...` runs a command of the host in the
+/// network of the container with the address 10.219.0.N.
+const CONTAINERS: &str = r#"
+echo 1 >/proc/sys/net/ipv4/ip_forward
+mkfifo /run/ready
+# begin N OPTION...
+begin() {
+    number=$1
+    shift
+    "$STEP" --network bridge "$@" sh -c 'echo; exec sleep 1000' >/run/ready &
+    read -r line </run/ready
+    eval "runner_$number=$!"
+}
+inside() {
+    eval "of=\$runner_$1"
+    shift
+    nsenter --net="/proc/$(cat "/proc/$of/task/$of/children" | tr -d ' ')/ns/net" "$@"
+}
+# watch HOOK MATCH: counts packets, also after `nft flush ruleset`.
+watch() { nft "table ip watch { chain it { type filter hook $1 priority 300; $2 counter; }; }"; }
+seen() { nft list table ip watch | sed -n 's/.*counter packets \([0-9]*\).*/\1/p'; }
+"#;
+
+/// First the rules of the cable drop them. Without rules, the kernel's own check does.
+#[test]
+fn a_packet_with_a_false_source_does_not_leave_the_cable() {
+    let script = r#"
+        begin 2 --publish 8080:80
+        # send FROM TO
+        send() {
+            inside 2 sh -c "ip address add $1/32 dev eth0 2>&-; ip route replace $2 via 10.219.0.1 src $1
+                echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet"
+            inside 2 bash -c "echo >/dev/udp/$2/9"
+        }
+        inside 2 ip address delete 127.0.0.1/8 dev lo
+        inside 2 ip neigh replace 10.219.0.1 lladdr 02:10:0a:db:00:01 dev eth0
+        ip link add up0 up type veth peer name up1
+        ip link set up1 up
+        ip address add 192.0.2.1/24 dev up0
+        # A neighbour that is never there: the packet would be forwarded to it.
+        ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev up0
+        nft 'table ip watch { chain it { type filter hook prerouting priority -400; iifname containers0 udp dport 9 counter; }; }'
+        send 198.51.100.9 192.0.2.9
+        send 10.219.0.7 192.0.2.9
+        send 127.0.0.2 192.0.2.1
+        seen
+        send 10.219.0.2 192.0.2.9
+        seen
+        nft flush ruleset
+        nft 'table ip watch
+            table ip watch { chain it { type filter hook forward priority 300; udp dport 9 counter; }
+            chain that { type filter hook input priority 300; udp dport 9 counter; }; }'
+        send 198.51.100.9 192.0.2.9
+        send 127.0.0.2 192.0.2.1
+        seen
+        send 10.219.0.2 192.0.2.9
+        seen"#;
+    if let Some(output) = on_host("bash tr", &format!("{CONTAINERS}{script}")) {
+        assert_eq!(stdout(&output), "0\n1\n0\n0\n1\n0", "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_container_cannot_answer_for_another() {
+    let script = r#"
+        begin 2
+        begin 3
+        begin 4
+        inside 3 ip link set eth0 down
+        inside 2 ip address add 10.219.0.3/16 dev eth0
+        for to in 2 3; do inside 4 bash -c "echo >/dev/udp/10.219.0.$to/9"; done
+        asked() { inside 4 ip neigh show 10.219.0.3 | grep -q -e FAILED -e lladdr; }
+        until_true asked
+        inside 4 ip neigh show | sed -n 's/^\([0-9.]*\) .* lladdr \([^ ]*\).*/\1 \2/p'"#;
+    if let Some(output) = on_host("bash tr", &format!("{CONTAINERS}{script}")) {
+        assert_eq!(stdout(&output), "10.219.0.2 02:10:0a:db:00:02", "{}", stderr(&output));
+    }
+}
+
+/// Otherwise its neighbours send to the old hardware address for half a minute.
+#[test]
+fn a_later_container_has_the_same_hardware_address() {
+    let script =
+        r#"for i in 1 2; do "$STEP" --network bridge cat /sys/class/net/eth0/address; done"#;
+    if let Some(output) = on_host("", script) {
+        let address = "02:10:0a:db:00:02";
+        assert_eq!(stdout(&output), format!("{address}\n{address}"), "{}", stderr(&output));
+    }
+}
+
+/// The kernel remembers where packets from a client's port went before.
+#[test]
+fn a_client_that_sent_before_the_start_reaches_the_container() {
+    let script = r#"
+        watch postrouting 'oifname containers0 udp dport 9'
+        # The kernel remembers connections when a rule asks for them.
+        nft 'table ip others { chain it { type filter hook output priority 0; ct state new accept; }; }'
+        cat >/run/client <<'END'
+            exec 4<>/dev/udp/127.0.0.1/8080
+            while read -r line; do echo >&4 || :; echo >/run/sent; done
+END
+        mkfifo /run/client.in /run/sent
+        bash /run/client </run/client.in 2>/dev/null &
+        exec 5>/run/client.in 6<>/run/sent
+        # The first packet after a refusal fails.
+        send() { for i in 1 2; do echo >&5; read -r line <&6; done; }
+        arrives() { [ "$(seen)" -gt 0 ] && echo arrives; }
+        send
+        begin 2
+        begin 3 --publish 8080:9/udp
+        send
+        arrives
+        # A restart, with another address.
+        kill $runner_3
+        wait $runner_3 || :
+        begin 3
+        begin 4 --publish 8080:9/udp
+        nft flush chain ip watch it
+        nft add rule ip watch it ip daddr 10.219.0.4 udp dport 9 counter
+        send
+        arrives"#;
+    if let Some(output) = on_host("bash tr", &format!("{CONTAINERS}{script}")) {
+        assert_eq!(stdout(&output), "arrives\narrives", "{}", stderr(&output));
+    }
+}
+
+/// With br_netfilter, the bridge sends the packet back by the port that it came from.
+#[test]
+fn a_container_reaches_its_own_published_port() {
+    let script = r#"
+        begin 2 --publish 0.0.0.0:8080:9
+        # No program listens in the container, so it refuses the connection.
+        inside 2 timeout 9 bash -c '</dev/tcp/10.219.0.1/8080' 2>/run/said || grep -q refused /run/said
+        echo done"#;
+    is_done("bash tr", &format!("{CONTAINERS}{script}"));
 }
 
 #[test]

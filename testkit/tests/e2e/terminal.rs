@@ -1,6 +1,8 @@
 //! A container on a terminal: keys, jobs, the window, and the state of the terminal
 //! afterwards.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -12,7 +14,7 @@ use testkit::procs::{
     IDLE, Proc, end_of, gone, having, in_state, naptime, running, token, wait_until,
 };
 use testkit::pty::{END, INTERRUPT, QUIT, SUSPEND, Terminal, keys_work, ordinary, shells};
-use testkit::{bin, has_init, steps};
+use testkit::{bin, has_init, skip, steps, tempdir};
 
 #[test]
 fn a_shell_inside_has_job_control() {
@@ -57,6 +59,49 @@ fn a_shell_inside_has_job_control() {
             assert_eq!(terminal.run("echo =$?"), "=5\n", "{name} {shell}");
         }
     }
+}
+
+/// The runner has the terminal until the command runs.
+#[test]
+fn ctrl_c_ends_a_start_while_a_tool_hangs() {
+    if !keys_work() {
+        return;
+    }
+    let dir = tempdir();
+    let (tool, time) = (dir.path().join("ip"), naptime());
+    fs::write(&tool, format!("#!/bin/sh\nexec sleep {time}\n")).expect("write");
+    fs::set_permissions(&tool, Permissions::from_mode(0o755)).expect("change the mode");
+    let mut terminal = Terminal::shell("/bin/sh");
+    let step = "mount -t tmpfs none /run && exec step14-network --network bridge true";
+    let host = format!("unshare --map-root-user --net --mount sh -c '{step}'");
+    terminal.line(&format!("PATH={}:$PATH {host}", dir.path().display()));
+    running("sleep", &time);
+    terminal.keys(INTERRUPT);
+    let said = terminal.see("host> ");
+    assert!(said.contains("step14-network: ip -o link show: SIGINT has ended the wait"), "{said}");
+    assert_eq!(terminal.run("echo =$?"), "=130\n");
+    gone(&time);
+}
+
+#[test]
+fn a_command_with_a_network_has_the_terminal() {
+    if !keys_work() {
+        return;
+    }
+    if !["ip", "nft", "nsenter"].into_iter().all(common::has_tool) {
+        skip("there is no ip, nft or nsenter");
+        return;
+    }
+    let mut terminal = Terminal::shell("/bin/sh");
+    let time = naptime();
+    let step = format!("exec step14-network --network bridge sleep {time}");
+    let host = "unshare --map-root-user --net --mount sh -c";
+    terminal.line(&format!("{host} 'mount -t tmpfs none /run && {step}'"));
+    terminal.is_lent_to(running("sleep", &time));
+    terminal.keys(INTERRUPT);
+    terminal.see("host> ");
+    assert_eq!(terminal.run("echo =$?"), "=130\n");
+    gone(&time);
 }
 
 #[test]
