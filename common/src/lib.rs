@@ -22,6 +22,7 @@ mod hint;
 mod host;
 mod inherit;
 mod init;
+mod landlock;
 mod limits;
 mod line;
 mod names;
