@@ -105,7 +105,7 @@ impl Root {
     pub fn open(rootfs: impl AsRef<Path>) -> Result<Root> {
         let rootfs = rootfs.as_ref();
         let doing = || format!("open the root {}", rootfs.display());
-        ensure!(host::has_proc(), "{}: {NO_PROC}", doing());
+        ensure!(host::has_proc(), "{}: {}", doing(), host::no_proc());
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         openat(AT_FDCWD, rootfs, flags, Mode::empty()).map(Root).with_context(doing)
     }
@@ -165,9 +165,6 @@ impl NixPath for Place {
         self.name.with_nix_path(f)
     }
 }
-
-/// The reason why a place has no name, and why no command can start.
-pub(crate) const NO_PROC: &str = "no proc is mounted on /proc, likely as that is a symbolic link in the root; make it a directory there";
 
 /// Opens a path below `root` with `O_PATH`.
 fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
@@ -154,8 +155,17 @@ pub fn set_capabilities(
     // SAFETY: the arrays have the layout of the two structures that the kernel reads for
     // this version. It may write a version to `header`.
     let set = unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr()) };
-    Errno::result(set).map(drop)
+    Errno::result(set)?;
+    SET.store(true, Ordering::Relaxed);
+    Ok(())
 }
+
+/// Whether this process has called [`set_capabilities`].
+pub(crate) fn are_set() -> bool {
+    SET.load(Ordering::Relaxed)
+}
+
+static SET: AtomicBool = AtomicBool::new(false);
 
 #[cfg(test)]
 mod tests {

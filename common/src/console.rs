@@ -1,12 +1,13 @@
-//! Gives the caller's terminal a name in the container.
+//! Gives the caller's terminal a name in the container, and replaces devices of the host.
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, ttyname};
 
 use crate::Bind;
@@ -14,37 +15,71 @@ use crate::Bind;
 /// The terminal's name in a container.
 const CONSOLE: &str = "/dev/console";
 
-/// The terminal on standard input as `/dev/console` of the container, if standard
-/// input is a terminal. In the container's own /dev/pts, the terminal's host name
-/// is missing or belongs to another terminal.
-pub fn console() -> Option<Bind> {
-    let host = ttyname(io::stdin()).ok()?;
-    Some(Bind { host, inside: CONSOLE.into(), read_only: false })
+/// The other devices that standard input, output and error may be, and their numbers.
+const DEVICES: [(&str, u64); 6] = [
+    ("/dev/null", makedev(1, 3)),
+    ("/dev/zero", makedev(1, 5)),
+    ("/dev/full", makedev(1, 7)),
+    ("/dev/random", makedev(1, 8)),
+    ("/dev/urandom", makedev(1, 9)),
+    ("/dev/tty", makedev(5, 0)),
+];
+
+/// Whether each container of lesson 10 has the device with this number.
+pub(crate) fn is_usual(number: u64) -> bool {
+    DEVICES.iter().any(|(_, known)| *known == number)
 }
 
-/// Opens standard input, output and error again as `/dev/console`, so that
-/// ttyname(3) finds the name. Does nothing without a console, or if another user
-/// owns the terminal.
+/// The terminal on standard input, output or error as `/dev/console` of the container, if
+/// there is any. In the container's own /dev/pts, the terminal's host name is missing or
+/// belongs to another terminal. It is read-only, so its owner and mode stay as they are.
+pub fn console() -> Option<Bind> {
+    let host = ttyname(io::stdin()).or_else(|_| ttyname(io::stdout()));
+    let host = host.or_else(|_| ttyname(io::stderr())).ok()?;
+    Some(Bind { host, inside: CONSOLE.into(), read_only: true })
+}
+
+/// Opens each device on standard input, output and error again, by its name in the
+/// container: ttyname(3) then finds the terminal, and the mount of the host, where root could
+/// change the mode of the device, is out of reach. A device of another user, which this user
+/// cannot open, stays.
 ///
 /// # Errors
 ///
 /// When a descriptor cannot be replaced; dup2(2).
-pub fn use_console() -> Result<()> {
-    let Ok(found) = fs::metadata(CONSOLE) else { return Ok(()) };
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let Ok(console) = open(CONSOLE, flags, Mode::empty()) else { return Ok(()) };
-    let is_console = |stream: nix::Result<libc::stat>| {
-        stream.is_ok_and(|it| (it.st_dev, it.st_ino) == (found.dev(), found.ino()))
-    };
-    let doing = "use the terminal by the name of /dev/console";
-    if is_console(fstat(io::stdin())) {
-        dup2_stdin(&console).context(doing)?;
+pub fn use_devices() -> Result<()> {
+    let doing = "use a device of the container";
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    if let Some(device) = in_container(&stdin) {
+        dup2_stdin(device).context(doing)?;
     }
-    if is_console(fstat(io::stdout())) {
-        dup2_stdout(&console).context(doing)?;
+    if let Some(device) = in_container(&stdout) {
+        dup2_stdout(device).context(doing)?;
     }
-    if is_console(fstat(io::stderr())) {
-        dup2_stderr(&console).context(doing)?;
+    if let Some(device) = in_container(&stderr) {
+        dup2_stderr(device).context(doing)?;
     }
     Ok(())
+}
+
+/// The same device, opened for the same purpose in the container.
+fn in_container(stream: &impl AsFd) -> Option<OwnedFd> {
+    let known = fstat(stream).ok()?;
+    if known.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFCHR.bits() {
+        return None;
+    }
+    let name = match DEVICES.iter().find(|(_, number)| *number == known.st_rdev) {
+        Some((name, _)) => name,
+        // A terminal of another devpts has the same number.
+        None => {
+            let found = fs::metadata(CONSOLE).ok()?;
+            let same = (found.dev(), found.ino()) == (known.st_dev, known.st_ino);
+            same.then_some(CONSOLE)?
+        }
+    };
+    let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL).ok()?);
+    let flags = flags & (OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_NONBLOCK);
+    let device = open(name, flags | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    // A learner's /dev may have another file there.
+    (fstat(&device).ok()?.st_rdev == known.st_rdev).then_some(device)
 }

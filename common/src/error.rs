@@ -80,6 +80,8 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// An error and its causes in one line, without a remedy.
 pub fn causes(error: &anyhow::Error) -> String {
     let words = |cause: &(dyn std::error::Error + 'static)| match errno_of(cause) {
+        // "Try again" would read as the remedy.
+        Some(Errno::EAGAIN) => "Resource temporarily unavailable".to_owned(),
         Some(errno) => errno.desc().to_owned(),
         None => cause.to_string(),
     };

@@ -9,18 +9,19 @@ use std::{env, process};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OpenHow, ResolveFlag, openat2};
 use nix::sys::prctl::get_dumpable;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, execv};
 
-use crate::error::Failure;
+use crate::error::{Failure, note};
 use crate::hint::NO_ROOT;
 use crate::host::is_no_root;
-use crate::program::Program;
+use crate::landlock::execute_only_in_root;
+use crate::program::{Machine, Program};
 use crate::terminal::Terminal;
-use crate::{Exit, open, signals};
+use crate::{Exit, open, seccomp, signals};
 
 /// The PATH in a root.
 const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -62,13 +63,17 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
         Terminal::fail_in_background();
     }
     signals::restore_mask()?;
+    // Only `fork` makes a process non-dumpable, after the last change of the root.
+    let has_own_root = get_dumpable() == Ok(false);
+    // With a filter on mounts, Landlock takes nothing away that a container still has.
+    let mut confined = has_own_root && seccomp::is_set() && execute_only_in_root().is_ok();
     let searched = !name.to_bytes().contains(&b'/');
     let mut failure = (Errno::ENOENT, None);
     for path in candidates(name) {
         let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
             continue;
         };
-        if let Some(why) = way_out(&path) {
+        if has_own_root && let Some(why) = way_out(&path, &mut confined) {
             let message = format!("execute {}: {why}", path.display());
             return Err(Failure { exit: Exit::NOT_EXECUTABLE, message }.into());
         }
@@ -155,6 +160,9 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
                 "its loader {} is not in this root; use a program for this root, or a static program",
                 file.display()
             ),
+            None if errno != Errno::ELIBBAD => {
+                "its interpreter in binfmt_misc cannot be executed here; install the interpreter in this root".to_owned()
+            }
             Some(Program::Static) | None => errno.desc().to_owned(),
         },
         Errno::ENOEXEC => "it is not a program for this machine, and not a script that begins with #!".to_owned(),
@@ -164,45 +172,67 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
     format!("execute {shown}: {why}")
 }
 
-/// The reason not to execute a file in a root of its own: `/proc/self/exe` leads to it, or
-/// to the interpreter of a script.
+/// Looks at a file before it is executed in a root of its own. Returns the reason not to
+/// execute it, if there is any.
 ///
-/// This link leads out of the root, to the program of the step. If the step executed its
-/// own program in the container, the container could open that file, and change its mode;
-/// CVE-2019-5736. "Magic links" in symlink(7), openat2(2).
-fn way_out(path: &Path) -> Option<&'static str> {
+/// The link `/proc/self/exe` leads out of the root, to the program of the step. If the step
+/// executed its own program in the container, the container could open that file, and
+/// change its mode; CVE-2019-5736. "Magic links" in symlink(7), openat2(2). A name can lead
+/// there, and an interpreter: of a script, or of a format in binfmt_misc.
+///
+/// Another container may change the file after this look. So `confined` matters: Landlock
+/// then stops the kernel, whatever the name leads to.
+fn way_out(path: &Path, confined: &mut bool) -> Option<String> {
     /// The interpreter of a script may be a script, and so on; execve(2).
     const DEPTH: usize = 5;
-    // Only `fork` makes a process non-dumpable, after the last change of the root.
-    if get_dumpable() != Ok(false) {
-        return None;
-    }
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let mut file = path.to_owned();
+    let how = OpenHow::new().flags(open::READ).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let mut name = path.to_owned();
     for _ in 0..=DEPTH {
-        // The error for links in a circle is the same, but they lead to no file.
-        if matches!(openat2(AT_FDCWD, &file, how), Err(Errno::ELOOP)) && file.exists() {
-            return Some(
-                "a link of /proc leads to it or to its interpreter, maybe out of the root; use the file itself",
-            );
-        }
-        match open::regular(&file) {
-            Ok(opened) => match Program::of(&opened) {
-                Some(Program::Script(interpreter)) => file = interpreter,
-                _ => return None,
-            },
-            Err(error) if error.kind() == ErrorKind::PermissionDenied && is_executable(&file) => {
-                return Some(
-                    "this user cannot read it or its interpreter, and a #! line could lead out of the root; make it readable with chmod +r",
-                );
+        let opened = match openat2(AT_FDCWD, &name, how) {
+            Ok(opened) => open::checked(opened),
+            // The error for links in a circle is the same, but they lead to no file.
+            Err(Errno::ELOOP) if name.exists() => return Some(LINK.to_owned()),
+            Err(errno) => Err(errno.into()),
+        };
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && is_executable(&name) => {
+                return (!*confined).then(|| UNREADABLE.to_owned());
             }
-            Err(_) => return None,
+            // The kernel does not execute these either, and says why.
+            Err(error) if NO_PROGRAM.contains(&error.kind()) => return None,
+            Err(error) => return Some(format!("look at {} first: {error}", name.display())),
+        };
+        match Program::of(&file) {
+            Some(Program::Script(interpreter)) => name = interpreter,
+            Some(_) if Machine::of(&file) == Machine::Own => return None,
+            _ => {
+                if seccomp::is_set() && Machine::of(&file) == Machine::Narrow {
+                    note(&format!("{} {NARROW}", name.display()));
+                }
+                // The kernel may execute an interpreter, which it finds by a name.
+                *confined = *confined || execute_only_in_root().is_ok();
+                return (!*confined).then(|| FOREIGN.to_owned());
+            }
         }
     }
     None
 }
+
+const LINK: &str =
+    "a link of /proc leads to it or to its interpreter, maybe out of the root; use the file itself";
+const UNREADABLE: &str = "this user cannot read it or its interpreter, and a #! line could lead out of the root; make it readable with chmod +r";
+const FOREIGN: &str = "it or its interpreter is not a program for this machine, and a handler in binfmt_misc could lead out of the root; start a kernel with Landlock, since Linux 5.19";
+const NARROW: &str = "is a program for 32 bits; the filter knows only the calls of 64 bits and refuses the others, so it likely ends with SIGSEGV";
+
+/// The errors for a file that does not exist or is no regular file, and for one that this
+/// user cannot execute.
+const NO_PROGRAM: [ErrorKind; 4] = [
+    ErrorKind::NotFound,
+    ErrorKind::NotADirectory,
+    ErrorKind::InvalidInput,
+    ErrorKind::PermissionDenied,
+];
 
 fn is_executable(path: &Path) -> bool {
     access(path, AccessFlags::X_OK).is_ok()

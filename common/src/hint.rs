@@ -4,6 +4,7 @@ mod clone;
 mod groups;
 mod ids;
 mod mounts;
+mod order;
 mod places;
 
 use std::path::PathBuf;
@@ -142,7 +143,9 @@ pub fn hint(error: &Error) -> Option<&'static str> {
     let failed = Failed::of(error);
     let fits =
         |row: &&Row| row.call.covers(failed.call) && row.errno == errno && (row.seen)(&failed);
-    let tables = [clone::ROWS, groups::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
+    // An earlier stage explains more than the host does.
+    let tables =
+        [order::ROWS, clone::ROWS, groups::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
     tables.into_iter().flatten().find(fits).map(|row| row.remedy)
 }
 

@@ -60,6 +60,15 @@ pub(crate) fn has_proc() -> bool {
     found.is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
+/// The reason why a place has no name, and why no command can start: there is no proc.
+pub(crate) fn no_proc() -> &'static str {
+    if Path::new("/proc").is_symlink() {
+        "no proc is mounted on /proc, which is a symbolic link in the root; make it a directory there"
+    } else {
+        "no proc is mounted on /proc; mount it after you enter the root, and before you leave the old one"
+    }
+}
+
 /// Whether another root is mounted on top of this one: `..` leads there.
 pub(crate) fn is_covered() -> bool {
     let place = |path| fs::metadata(path).map(|dir| (dir.dev(), dir.ino())).ok();

@@ -10,7 +10,6 @@ use nix::sched::CloneFlags;
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
-use crate::bind::NO_PROC;
 use crate::doing::Doing;
 use crate::inherit::{close_all_but, wipe_environment};
 use crate::line::{self, ENDED};
@@ -44,7 +43,7 @@ pub struct Run {
 /// proc was mounted in another place.
 pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     // Proc was then mounted on the old root, and unmounted in its place.
-    ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {NO_PROC}");
+    ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {}", host::no_proc());
     close_all_but(line::childs_end().map(AsRawFd::as_raw_fd))?;
     wipe_environment();
     // Root inside cannot override this: the program was executed in the caller's

@@ -38,9 +38,11 @@ pub fn regular_in<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> io::Result<F
     checked(openat(at, name, READ | OFlag::O_NOFOLLOW, Mode::empty())?)
 }
 
-const READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
+/// The flags for a file that another user may have replaced.
+pub(crate) const READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
 
-fn checked(file: OwnedFd) -> io::Result<File> {
+/// A descriptor as a file, if it is a regular one.
+pub(crate) fn checked(file: OwnedFd) -> io::Result<File> {
     let file = File::from(file);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));

@@ -71,6 +71,40 @@ impl Program {
     }
 }
 
+/// The machine that a program is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Machine {
+    /// The machine of this program.
+    Own,
+    /// The same, with addresses of 32 bits.
+    Narrow,
+    Other,
+}
+
+impl Machine {
+    /// Reads the first fields of a program; elf(5).
+    pub(crate) fn of(file: &File) -> Machine {
+        // With the order of bytes of this machine, and another machine if it has no name here.
+        let (own, narrow) = match () {
+            () if cfg!(target_arch = "x86_64") => (libc::EM_X86_64, libc::EM_386),
+            () if cfg!(target_arch = "aarch64") => (libc::EM_AARCH64, libc::EM_ARM),
+            () if cfg!(target_arch = "riscv64") => (libc::EM_RISCV, libc::EM_RISCV),
+            () if cfg!(target_arch = "powerpc64") => (libc::EM_PPC64, libc::EM_PPC),
+            () if cfg!(target_arch = "s390x") => (libc::EM_S390, libc::EM_S390),
+            () => (libc::EM_NONE, libc::EM_NONE),
+        };
+        let mut head = [0; 20];
+        if file.read_exact_at(&mut head, 0).is_err() {
+            return Machine::Other;
+        }
+        match (&head[..5], u16::from_ne_bytes([head[18], head[19]])) {
+            (b"\x7fELF\x02", machine) if machine == own => Machine::Own,
+            (b"\x7fELF\x01", machine) if machine == narrow => Machine::Narrow,
+            _ => Machine::Other,
+        }
+    }
+}
+
 fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes.to_vec()))
 }

@@ -1,5 +1,7 @@
 //! Filters on system calls; seccomp(2).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use libc::{sock_filter, sock_fprog};
 use nix::errno::Errno;
 
@@ -45,5 +47,14 @@ pub fn set_filter(filter: &[sock_filter]) -> nix::Result<()> {
             &raw const program,
         )
     };
-    Errno::result(set).map(drop)
+    Errno::result(set)?;
+    SET.store(true, Ordering::Relaxed);
+    Ok(())
 }
+
+/// Whether this process or its parent has called [`set_filter`].
+pub(crate) fn is_set() -> bool {
+    SET.load(Ordering::Relaxed)
+}
+
+static SET: AtomicBool = AtomicBool::new(false);

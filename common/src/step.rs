@@ -18,6 +18,7 @@ use crate::doing::Doing;
 use crate::error::{note, report, speak_as};
 use crate::exec::words;
 use crate::overlay::warn_of_owner;
+use crate::streams::Copier;
 use crate::{Bind, Exit, Limits, Network, Port, Scratch, Subnet, inherit, workspace};
 
 use self::options::{
@@ -129,7 +130,12 @@ impl Step {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
             Ok(Parsed::Start(args)) => {
-                let run = inherit::close_all_but(None).and_then(|()| container(&args));
+                let run = inherit::close_all_but(None).and_then(|()| {
+                    // Without a root of its own, the container has the host's files anyway.
+                    let copier = self.has_root().then(Copier::start).transpose()?.flatten();
+                    let exit = container(&args).unwrap_or_else(|error| report(&error));
+                    Ok(copier.map_or(exit, |copier| copier.finish(exit)))
+                });
                 run.unwrap_or_else(|error| report(&error))
             }
             Ok(Parsed::Help) => {
@@ -144,6 +150,11 @@ impl Step {
             }
         };
         exit.end()
+    }
+
+    /// Whether the container has a root of its own.
+    fn has_root(&self) -> bool {
+        self.options.iter().any(|option| option.name == ROOTFS.name)
     }
 
     fn usage(&self) -> String {

@@ -67,7 +67,7 @@ fn container(args: &Args) -> Result<Exit> {
         // This child stays as process 1; the command is its own child.
         let command = common::fork(|| {
             common::fresh_environment();
-            common::use_console()?;
+            common::use_devices()?;
             common::exec(&args.command)
         })?;
         command.reap()

@@ -1,9 +1,11 @@
 //! Lesson 13: what programs notice of the filter. `testkit/tests/e2e/calls.rs` asks it about
 //! every system call.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use testkit::{containers_work, skip, stderr, stdout, step};
+use testkit::{containers_work, skip, stderr, stdout, step, tempdir};
 
 const STEP: &str = "step13-seccomp";
 
@@ -46,4 +48,37 @@ threads = [threading.Thread(target=subprocess.run, args=([\"true\"],)) for _ in 
         assert!(output.status.success(), "{program}: {said}\n{error}");
         assert_eq!(error, "", "{program}");
     }
+}
+
+/// The filter refuses its calls, and "Segmentation fault" alone does not say so.
+#[test]
+fn a_program_for_32_bits_is_named() {
+    if !containers_work() {
+        return;
+    }
+    if !cfg!(target_arch = "x86_64") {
+        skip("the program is for x86");
+        return;
+    }
+    // A header, one segment, and exit(5) by the number that i386 has for it.
+    let code = [0xb8, 1, 0, 0, 0, 0xbb, 5, 0, 0, 0, 0xcd, 0x80];
+    let (base, start, length) = (0x0804_8000u32, 84u32, 84 + code.len() as u32);
+    let mut program = b"\x7fELF\x01\x01\x01".to_vec();
+    program.resize(16, 0);
+    let half = |values: &[u16]| values.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<_>>();
+    let word = |values: &[u32]| values.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<_>>();
+    program.extend([half(&[2, 3]), word(&[1, base + start, 52, 0, 0])].concat());
+    program.extend(half(&[52, 32, 1, 0, 0, 0]));
+    program.extend(word(&[1, 0, base, base, length, length, 5, 4096]));
+    program.extend(code);
+    let place = tempdir();
+    let file = place.path().join("narrow");
+    fs::write(&file, program).expect("write a program");
+    fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("chmod");
+    let mut command = step(STEP);
+    command.args(["--bind", &format!("{}:/place", place.path().display()), "/place/narrow"]);
+    let output = command.output().expect("start the step");
+    let said = stderr(&output);
+    assert!(said.starts_with(STEP) && said.contains("32 bits"), "{said}");
+    assert!(!output.status.success());
 }

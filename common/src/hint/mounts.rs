@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
         call: Call::KeepMountsPrivate,
         errno: Errno::EINVAL,
         seen: always,
-        remedy: "the root of this process is not a mount point, so the process is in a chroot; start it outside of the chroot",
+        remedy: "the root of this process is not a mount point, so the process is in a chroot; start it outside of the chroot, and make the mounts private before you enter a root",
     },
     Row {
         call: Call::Mount,

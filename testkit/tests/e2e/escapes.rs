@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Error, Read, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
 use libc::{c_long, c_ulong};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -21,6 +24,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, chdir, chroot, fork};
+use testkit::procs::token;
 use testkit::pty::Terminal;
 use testkit::{
     Scratches, bin, containers_work, copy_program, is_root, lesson, rootfs, scratch_place, skip,
@@ -154,7 +158,7 @@ impl Host {
         }
         let words = ["/way-out/test", "--exact", NAME, "--nocapture"];
         program.extend(words.map(str::to_owned));
-        let name = format!("way-out-{}", std::process::id());
+        let name = format!("way-out-{}", token());
         let address = SocketAddr::from_abstract_name(&name).expect("an address");
         let socket = UnixListener::bind_addr(&address).expect("bind a socket");
         let evil = compile(&layer.path().join("evil.so")) && !libraries.is_empty();
@@ -248,9 +252,97 @@ impl Host {
         "no link leads out".into()
     }
 
-    /// The root makes the command the step itself, by the name `/proc/self/exe`, with a
-    /// library of the root in it. Its code tries to change the step's program.
+    /// A root that leads the command to the step itself. Its code then tries to change the
+    /// step's program.
     fn program_of_the_step(&self, name: &str) -> String {
+        let root = EvilRoot::new(name);
+        for (script, mode, interpreter) in [
+            ("script", 0o755, "/proc/self/exe"),
+            ("leased", 0o755, "/proc/self/exe"),
+            ("second", 0o755, "/script"),
+            ("hidden", 0o111, "/proc/self/exe"),
+        ] {
+            let file = root.top.path().join(script);
+            fs::write(&file, format!("#!{interpreter}\n")).expect("write a script");
+            fs::set_permissions(&file, Permissions::from_mode(mode)).expect("chmod");
+        }
+        let foreign = root.top.path().join("foreign");
+        fs::write(&foreign, "FOREIGN").expect("write a file");
+        fs::set_permissions(&foreign, Permissions::from_mode(0o755)).expect("chmod");
+        let mut last = String::new();
+        for command in
+            ["/proc/self/exe", "/link", "/script", "/second", "/hidden", "/leased", "/foreign"]
+        {
+            let mut step = self.step(&root.program, Some(root.top.path()));
+            if lesson(name).number >= 12 {
+                // Without it, the step may not read each file that it may execute.
+                step.args(["--cap-drop", "DAC_OVERRIDE"]);
+            }
+            step.arg(command);
+            if command == "/foreign" {
+                step = with_handler(&step);
+            }
+            let lease = (command == "/leased").then(|| Lease::of(&root.top.path().join("leased")));
+            let output = step.output().expect("start a step");
+            drop(lease);
+            if let Some(result) = stdout(&output).strip_prefix(RESULT) {
+                return result.to_owned();
+            }
+            last = stderr(&output);
+        }
+        last
+    }
+}
+
+/// While a step starts, another container changes the link that is the command: between the
+/// look and the start, the link leads to the step.
+#[test]
+fn a_command_that_changes_meanwhile_is_not_the_step() {
+    /// Without Landlock, one of about twenty starts the step.
+    const TRIES: u32 = 150;
+    let host = Host::new();
+    if let Some(why) = host.lacks("exe") {
+        skip(&why);
+        return;
+    }
+    if !containers_work() {
+        return;
+    }
+    let (root, shared) = (EvilRoot::new("step13-seccomp"), testkit::tempdir());
+    let (link, next) = (shared.path().join("link"), shared.path().join("next"));
+    symlink("/bin/true", &link).expect("make a link");
+    let start = || {
+        let mut step = host.step(&root.program, Some(root.top.path()));
+        step.arg("--bind").arg(format!("{}:/shared", shared.path().display()));
+        stdout(&step.arg("/shared/link").output().expect("start a step"))
+    };
+    let enough = AtomicBool::new(false);
+    let out = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                for target in ["/bin/true", "/proc/self/exe"] {
+                    symlink(target, &next).expect("make a link");
+                    fs::rename(&next, &link).expect("replace a link");
+                }
+            }
+        });
+        let out = (0..TRIES).map(|_| start()).find(|said| said == &format!("{RESULT}works"));
+        enough.store(true, Ordering::Relaxed);
+        out
+    });
+    assert_eq!(out, None);
+}
+
+/// A copy of a step's program, and a layer with a link to it. The loader of the layer adds
+/// [`EVIL`] to each program.
+struct EvilRoot {
+    _place: Scratches,
+    top: Scratches,
+    program: PathBuf,
+}
+
+impl EvilRoot {
+    fn new(name: &str) -> EvilRoot {
         let (place, top) = (testkit::tempdir(), testkit::tempdir());
         // The other tests use the program itself.
         let program = place.path().join(name);
@@ -267,31 +359,63 @@ impl Host {
         fs::create_dir_all(top.path().join("etc")).expect("make a directory");
         fs::write(top.path().join("etc/ld.so.preload"), "/evil.so\n").expect("write a file");
         symlink("/proc/self/exe", top.path().join("link")).expect("make a link");
-        for (script, mode, interpreter) in [
-            ("script", 0o755, "/proc/self/exe"),
-            ("second", 0o755, "/script"),
-            ("hidden", 0o111, "/proc/self/exe"),
-        ] {
-            let file = top.path().join(script);
-            fs::write(&file, format!("#!{interpreter}\n")).expect("write a script");
-            fs::set_permissions(&file, Permissions::from_mode(mode)).expect("chmod");
-        }
-        let mut last = String::new();
-        for command in ["/proc/self/exe", "/link", "/script", "/second", "/hidden"] {
-            let mut step = self.step(&program, Some(top.path()));
-            if lesson(name).number >= 12 {
-                // Without it, the step may not read each file that it may execute.
-                step.args(["--cap-drop", "DAC_OVERRIDE"]);
+        EvilRoot { _place: place, top, program }
+    }
+}
+
+/// The step, in a namespace with a handler for files that begin with FOREIGN; without
+/// change, if the kernel is older than 6.7. The interpreter of the handler is `/link`.
+fn with_handler(step: &Command) -> Command {
+    let script = "mount -t binfmt_misc none /proc/sys/fs/binfmt_misc 2>/dev/null && \
+        echo ':foreign:M::FOREIGN::/link:' >/proc/sys/fs/binfmt_misc/register; exec \"$@\"";
+    let mut command = Command::new(bin("step04-uidmap"));
+    command.args(["/bin/sh", "-c", script, "sh"]).arg(step.get_program()).args(step.get_args());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A lease on a file, as another container can hold it: fcntl(2), F_SETLEASE. The kernel
+/// then refuses an open that does not wait.
+struct Lease {
+    over: Arc<AtomicBool>,
+    holder: Option<JoinHandle<()>>,
+}
+
+#[allow(unsafe_code, reason = "nix has no leases")]
+impl Lease {
+    fn of(path: &Path) -> Lease {
+        let file = File::open(path).expect("open a file");
+        let fd = file.as_raw_fd();
+        /// Not in libc.
+        const F_SETSIG: libc::c_int = 10;
+        // SAFETY: only numbers; a break of the lease sends SIGURG, which does nothing, in the
+        // place of SIGIO.
+        let taken = unsafe {
+            libc::fcntl(fd, F_SETSIG, libc::SIGURG);
+            libc::fcntl(fd, libc::F_SETLEASE, libc::F_WRLCK)
+        };
+        assert_eq!(taken, 0, "take a lease: {}", Error::last_os_error());
+        let over = Arc::new(AtomicBool::new(false));
+        let watch = over.clone();
+        let holder = thread::spawn(move || {
+            // SAFETY: only numbers.
+            while unsafe { libc::fcntl(fd, libc::F_GETLEASE) } == libc::F_WRLCK
+                && !watch.load(Ordering::Relaxed)
+            {
+                thread::yield_now();
             }
-            let output = step.arg(command).output();
-            let output = output.expect("start a step");
-            let said = stdout(&output);
-            if let Some(result) = said.strip_prefix(RESULT) {
-                return result.to_owned();
-            }
-            last = stderr(&output);
-        }
-        last
+            // The end of the lease: an open was refused.
+            drop(file);
+        });
+        Lease { over, holder: Some(holder) }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let ended = self.holder.take().map(JoinHandle::join);
+        assert!(thread::panicking() || ended.is_none_or(|ended| ended.is_ok()));
     }
 }
 

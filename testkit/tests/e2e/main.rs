@@ -16,6 +16,7 @@ mod network;
 mod places;
 mod refusals;
 mod signals;
+mod streams;
 mod terminal;
 mod user_network;
 mod workspace;

@@ -2,11 +2,18 @@
 //! cause and the remedy. The doctor, called in the same place, must find the same.
 
 use std::hint::black_box;
+use std::io::{self, Write};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use anyhow::Error;
+use common::Capabilities;
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -277,7 +284,7 @@ fn a_limit_on_processes_is_named() {
         skip("the limit is not for root");
         return;
     }
-    let why = "Try again; \
+    let why = "Resource temporarily unavailable; \
         this user has reached a limit on processes; raise ulimit -u, or pids.max of the control group";
     let limited = |program: &str, argument: &str| {
         let mut command = Command::new("prlimit");
@@ -288,6 +295,57 @@ fn a_limit_on_processes_is_named() {
         refused(&limited(name, "true"), name, "processes", "clone a child", why);
     }
     diagnosed(&limited("xtask", "doctor"), "processes", why);
+}
+
+/// The hint for a stage that fails after another stage, which a learner has put before it.
+/// Each process of this test is in the state after that stage, and asks for the hint.
+#[test]
+#[allow(unsafe_code, reason = "no safe function makes a process")]
+fn stages_in_a_wrong_order_are_named() {
+    const NAME: &str = "refusals::stages_in_a_wrong_order_are_named";
+    let Ok(earlier) = std::env::var("EARLIER") else {
+        if containers_work() {
+            for (earlier, words) in [
+                ("filter_calls", "set the filter after"),
+                ("drop_capabilities", "give them up after"),
+                ("leave_old_root", "before you leave the old root"),
+                ("nothing", "this host hides parts of its /proc"),
+            ] {
+                let mut test = Command::new(std::env::current_exe().expect("a test has a path"));
+                test.args(["--exact", NAME, "--nocapture"]).env("EARLIER", earlier);
+                let said = stdout(&test.output().expect("start the test"));
+                assert!(said.contains(words), "{earlier}: {said}");
+            }
+        }
+        return;
+    };
+    // SAFETY: the other thread of this process waits for this one.
+    if let ForkResult::Parent { child } = unsafe { fork() }.expect("fork") {
+        waitpid(child, None).expect("wait for a child");
+        return;
+    }
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).expect("unshare");
+    match &*earlier {
+        "filter_calls" => {
+            let code = (libc::BPF_RET | libc::BPF_K) as u16;
+            let k = libc::SECCOMP_RET_ALLOW;
+            common::set_filter(&[libc::sock_filter { code, jt: 0, jf: 0, k }]).expect("a filter");
+        }
+        "drop_capabilities" => {
+            let none = Capabilities::default();
+            common::set_capabilities(none, none, none).expect("drop capabilities");
+        }
+        // No proc is left.
+        "leave_old_root" => {
+            mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>)
+                .expect("mount a tmpfs")
+        }
+        _ => {}
+    }
+    let error = Error::from(Errno::EPERM).context("mount proc on /proc");
+    let remedy = common::hint(&error).unwrap_or_default();
+    io::stdout().write_all(format!("{remedy}\n").as_bytes()).expect("print");
+    std::process::exit(0);
 }
 
 /// Starts a program with seccomp filters in force, and waits for its end.

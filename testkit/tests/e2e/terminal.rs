@@ -14,7 +14,7 @@ use testkit::procs::{
     IDLE, Proc, end_of, gone, having, in_state, naptime, running, token, wait_until,
 };
 use testkit::pty::{END, INTERRUPT, QUIT, SUSPEND, Terminal, keys_work, ordinary, shells};
-use testkit::{bin, has_init, skip, steps, tempdir};
+use testkit::{bin, has_init, lesson, skip, steps, tempdir};
 
 #[test]
 fn a_shell_inside_has_job_control() {
@@ -102,6 +102,26 @@ fn a_command_with_a_network_has_the_terminal() {
     terminal.see("host> ");
     assert_eq!(terminal.run("echo =$?"), "=130\n");
     gone(&time);
+}
+
+/// A neighbour could read what the user types, after the container has ended.
+#[test]
+fn the_mode_of_the_terminal_stays() {
+    if !keys_work() {
+        return;
+    }
+    let chmod = "'chmod 666 /dev/console /proc/self/fd/[012]; echo done'";
+    for name in steps().filter(|name| lesson(name).number >= 10) {
+        let mut terminal = Terminal::shell("/bin/sh");
+        terminal.run("tty=$(tty); look() { ls -lL $tty | cut -c1-10; }");
+        let before = terminal.run("look");
+        assert!(before.starts_with('c'), "{before}");
+        // The terminal is on all of them, or on one.
+        for streams in ["", "</dev/null 2>/dev/null", "</dev/null >/dev/null", ">/dev/null 2>&1"] {
+            terminal.run(&format!("{name} sh -c {chmod} {streams}"));
+            assert_eq!(terminal.run("look"), before, "{name} {streams}");
+        }
+    }
 }
 
 #[test]
