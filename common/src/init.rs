@@ -10,7 +10,6 @@ use nix::sched::CloneFlags;
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
-use crate::bind::NO_PROC;
 use crate::doing::Doing;
 use crate::inherit::{close_all_but, wipe_environment};
 use crate::line::{self, ENDED};
@@ -18,6 +17,8 @@ use crate::process::{raw_clone, work_and_exit};
 use crate::signals::{self, Signals};
 use crate::wait::{ANY, Waited, poll_on, wait_for};
 use crate::{Exit, host};
+
+const NO_PROC: &str = "no proc is mounted on /proc, likely as that is a symbolic link in the root; make it a directory there";
 
 /// The process that becomes the command: a child of process 1.
 #[must_use = "a process without a wait stays as a zombie"]

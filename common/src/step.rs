@@ -129,6 +129,7 @@ impl Step {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
             Ok(Parsed::Start(args)) => {
+                args.binds.iter().for_each(Bind::warn_of_owner);
                 let run = inherit::close_all_but(None).and_then(|()| container(&args));
                 run.unwrap_or_else(|error| report(&error))
             }

@@ -215,9 +215,15 @@ fn cgroup_namespace(merged: &Path) -> Result<()> {
 /// Binds the lower directory that the overlay shows over itself.
 fn bind_read_only(merged: &Path) -> Result<()> {
     let place = Root::open(merged)?.directory("/dir")?;
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(&merged.join("dir")), &place, NONE, flags, NONE).context("bind a directory")?;
-    common::set_read_only(&Root::open(merged)?.directory("/dir")?)
+    let copy = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    let (recursive, empty) = (libc::AT_RECURSIVE, libc::AT_EMPTY_PATH);
+    let moved = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    let bind = |read_only| {
+        let bind = common::open_tree(&place, c"", copy | (recursive | empty) as u32)?;
+        common::mount_setattr(&bind, c"", recursive | empty, read_only)?;
+        common::move_mount(&bind, c"", &place, c"", moved)
+    };
+    bind(libc::MOUNT_ATTR_RDONLY).context("bind a directory")
 }
 
 /// Makes a lower layer, and mounts an overlay on it.
