@@ -20,7 +20,7 @@ use crate::note;
 /// A file or directory of the host, and its place in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
-    /// The path on the host.
+    /// The path on the host, without symbolic links.
     pub host: PathBuf,
     /// The path in the root, which begins with `/`.
     pub inside: PathBuf,
@@ -82,7 +82,7 @@ impl Bind {
         if getuid().is_root() && found.uid() != 0 {
             note(&format!(
                 "{} belongs to user {} and group {}, but the container has only user 0 and group {}: \
-                 its files show as nobody's, and root inside has the rights of all other users there",
+                 its files show as nobody's, and root inside has the rights of any other user there",
                 self.host.display(),
                 found.uid(),
                 found.gid(),
