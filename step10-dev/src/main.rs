@@ -13,8 +13,9 @@ use libc::{MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH};
 use nix::mount::{MntFlags, umount2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
+use nix::unistd::symlinkat;
 use nix::unistd::{Gid, Uid, getgid, getuid};
-use nix::unistd::{chdir, pivot_root, symlinkat};
+use nix::unistd::{chdir, pivot_root};
 
 const NONE: Option<&str> = None;
 

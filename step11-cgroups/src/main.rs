@@ -15,8 +15,9 @@ use nix::mount::{MntFlags, umount2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 use nix::sched::unshare;
+use nix::unistd::symlinkat;
 use nix::unistd::{Gid, Uid, getgid, getuid};
-use nix::unistd::{chdir, pivot_root, symlinkat};
+use nix::unistd::{chdir, pivot_root};
 
 const NONE: Option<&str> = None;
 

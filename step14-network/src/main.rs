@@ -27,8 +27,9 @@ use nix::sched::unshare;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::Pid;
+use nix::unistd::symlinkat;
 use nix::unistd::{Gid, Uid, getgid, getuid};
-use nix::unistd::{chdir, pivot_root, symlinkat};
+use nix::unistd::{chdir, pivot_root};
 
 const NONE: Option<&str> = None;
 
