@@ -83,8 +83,10 @@ ln -s "$tmp/outside" top/absolute
 ln -s /proc/self/cwd top/magic
 new is 'a link leads to another place in the root'   'host'           "$(out --lower top --lower "$root" --bind "$shared:/inside/a" cat /elsewhere/a/file)"
 for link in relative absolute magic; do
-    is "a link out of the root is refused: $link"    '125'            "$(exits --lower top --lower "$root" --bind "$shared:/$link/a" true; ls -A "$tmp/outside"; ls -d a 2>&-)"
+    is "a link never leads out of the root: $link"   '0'              "$(exits --lower top --lower "$root" --bind "$shared:/$link/a" true; ls -A "$tmp/outside"; ls -d a 2>&-)"
 done
+ln -s "$tmp/shared" top/link
+new is 'a link at the source is refused'             125              "$(exits --bind "${shared%/shared}/top/link:/x" true)"
 new so is 'a path inside with .. is refused'         2                "$(exits --bind "$shared:/../x" true)"
 page 'Try it'
 new is 'a colon in a name is written \:'             'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"

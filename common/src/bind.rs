@@ -1,25 +1,26 @@
 //! Files and directories of the host to bind, and the places for them in a root.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
-use nix::NixPath;
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::unistd::{getgid, getuid};
 
-use crate::host;
+use crate::doing::Doing;
+use crate::note;
 
 /// A file or directory of the host, and its place in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
-    /// The path on the host.
+    /// The path on the host, without symbolic links.
     pub host: PathBuf,
     /// The path in the root, which begins with `/`.
     pub inside: PathBuf,
@@ -72,17 +73,51 @@ impl Bind {
         Ok(bind)
     }
 
-    /// The place for it in a root: a directory for a directory, else a file. Makes a
-    /// missing place. See [`Root::directory`].
+    /// Warns root if the file belongs to another user. The container has only the IDs of its
+    /// caller, and root inside has no rights over a file whose owner it does not have:
+    /// user_namespaces(7). A user has none outside either. Call it in the runner.
+    pub(crate) fn warn_of_owner(&self) {
+        // If the file is missing, `open` reports it later.
+        let Ok(found) = fs::metadata(&self.host) else { return };
+        if getuid().is_root() && found.uid() != 0 {
+            note(&format!(
+                "{} belongs to user {} and group {}, but the container has only user 0 and group {}: \
+                 its files show as nobody's, and root inside has the rights of any other user there",
+                self.host.display(),
+                found.uid(),
+                found.gid(),
+                getgid()
+            ));
+        }
+    }
+
+    /// Opens the file or directory of the host, and then the place for it in a root. Makes
+    /// a missing place: a directory for a directory, else a file. See [`Root::directory`].
     ///
     /// # Errors
     ///
-    /// When the host has no such file, or the place is a file and not a directory, or
-    /// a directory and not a file.
-    pub fn target(&self, root: &Root) -> Result<Place> {
-        let host = &self.host;
-        let found = fs::metadata(host).with_context(|| format!("bind {}", host.display()))?;
-        root.place(&self.inside, found.is_dir())
+    /// When the host has no such file, when a part of its path is a symbolic link, or when
+    /// the place is a file and not a directory, or a directory and not a file.
+    pub fn open(&self, root: &Root) -> Result<(OwnedFd, Place)> {
+        let doing = || format!("bind {self}");
+        let source = self.source().with_context(doing)?;
+        let directory = is_directory(&source).with_context(doing)?;
+        Ok((source, root.place(&self.inside, directory).with_context(doing)?))
+    }
+
+    /// A container that can write above the file can put a link there, and lead the bind to
+    /// any other file of the host. Its files belong to the caller, so the owner tells nothing.
+    fn source(&self) -> Result<OwnedFd> {
+        match open_at(AT_FDCWD, &self.host, O_PATH, ResolveFlag::RESOLVE_NO_SYMLINKS) {
+            Err(Errno::ELOOP) => {
+                let real = fs::canonicalize(&self.host)?;
+                bail!(
+                    "a part of the path is a symbolic link, which a container can make; name {}, if you mean that",
+                    real.display()
+                )
+            }
+            opened => Ok(opened?),
+        }
     }
 }
 
@@ -100,19 +135,18 @@ impl Root {
     ///
     /// # Errors
     ///
-    /// When it is not a directory, or no proc is mounted on `/proc`: the name of a
-    /// [`Place`] is a path there.
+    /// When it is not a directory.
     pub fn open(rootfs: impl AsRef<Path>) -> Result<Root> {
         let rootfs = rootfs.as_ref();
-        let doing = || format!("open the root {}", rootfs.display());
-        ensure!(host::has_proc(), "{}: {}", doing(), host::no_proc());
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        openat(AT_FDCWD, rootfs, flags, Mode::empty()).map(Root).with_context(doing)
+        let flags = O_PATH | OFlag::O_DIRECTORY;
+        let opened = openat(AT_FDCWD, rootfs, flags, Mode::empty());
+        opened.map(Root).with_context(|| format!("open the root {}", rootfs.display()))
     }
 
     /// A directory in the root, as a place for a mount. Makes a missing directory.
     ///
-    /// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT.
+    /// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT. If it
+    /// leads to a missing directory, that is made.
     ///
     /// # Errors
     ///
@@ -121,133 +155,131 @@ impl Root {
         self.place(Path::new(path), true)
     }
 
-    /// Makes a symbolic link to `target`, in a directory from [`Root::directory`];
-    /// symlink(2).
+    /// A file or directory in the root, as a place for a mount, if there is one.
     ///
     /// # Errors
     ///
-    /// When the link cannot be made, or a file already has its name.
-    pub fn link(&self, link: &str, target: &str) -> Result<()> {
-        let (above, name) = link.rsplit_once('/').unwrap_or(("", link));
-        let made = symlink(target, Path::new(&self.directory(above)?.name).join(name));
-        made.with_context(|| format!("make the link {link} to {target}"))
+    /// When it cannot be opened.
+    pub fn find(&self, path: &str) -> Result<Option<Place>> {
+        let path = PathBuf::from(path);
+        match self.open_in(&path, O_PATH) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
+            Ok(file) => Ok(Some(Place { path, file })),
+        }
     }
 
     fn place(&self, path: &Path, directory: bool) -> Result<Place> {
-        let doing = || format!("open {} in the root", path.display());
-        let place = File::from(open_or_make(&self.0, path, directory).with_context(doing)?);
-        match (directory, place.metadata().with_context(doing)?.is_dir()) {
-            (true, false) => bail!("{}: a file is there, but a directory is needed", doing()),
-            (false, true) => bail!("{}: a directory is there, but a file is needed", doing()),
-            _ => {}
+        let doing = || Doing::OpenPlace(path.to_owned());
+        match self.open_or_make(path, directory, MOST_LINKS) {
+            Err(Errno::ENOTDIR) => bail!("{}: a file is there, but a directory is needed", doing()),
+            Err(Errno::EISDIR) => bail!("{}: a directory is there, but a file is needed", doing()),
+            opened => Ok(Place { path: path.to_owned(), file: opened.with_context(doing)? }),
         }
-        Ok(Place { name: format!("/proc/self/fd/{}", place.as_raw_fd()), _open: place })
+    }
+
+    /// Opens a directory or a file, and makes its missing parts.
+    fn open_or_make(&self, path: &Path, directory: bool, links: u32) -> nix::Result<OwnedFd> {
+        let kind = if directory { OFlag::O_DIRECTORY } else { OFlag::empty() };
+        let (parent, name) =
+            match (self.open_in(path, O_PATH | kind), path.parent(), path.file_name()) {
+                (Err(Errno::ENOENT), Some(parent), Some(name)) => (parent, name),
+                (Ok(file), ..) if !directory && is_directory(&file)? => return Err(Errno::EISDIR),
+                (opened, ..) => return opened,
+            };
+        let above = self.open_or_make(parent, true, links)?;
+        match make(&above, name, directory) {
+            Err(Errno::EEXIST) if links == 0 => Err(Errno::ELOOP),
+            // A symbolic link to a missing file: its target is made.
+            Err(Errno::EEXIST) => {
+                let next = match readlinkat(&above, name) {
+                    // Another process has just made it.
+                    Err(Errno::EINVAL) => path.to_owned(),
+                    target => parent.join(target?),
+                };
+                self.open_or_make(&next, directory, links - 1)
+            }
+            made => made,
+        }
+    }
+
+    fn open_in(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        open_at(&self.0, path, flags, resolve)
     }
 }
 
-/// A place in the root, as an open descriptor: no process can replace the place
-/// before the mount. Its path is `/proc/self/fd/N`, proc_pid_fd(5).
+const O_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
+
+/// The kernel follows no more links in a path; path_resolution(7).
+const MOST_LINKS: u32 = 40;
+
+/// A place in the root, as an open descriptor: no process can replace the place before
+/// the mount.
 pub struct Place {
-    name: String,
-    _open: File,
+    path: PathBuf,
+    file: OwnedFd,
 }
 
-impl NixPath for Place {
-    fn is_empty(&self) -> bool {
-        NixPath::is_empty(&*self.name)
+impl Place {
+    /// Whether it is a directory.
+    ///
+    /// # Errors
+    ///
+    /// As in fstat(2).
+    pub fn is_directory(&self) -> nix::Result<bool> {
+        is_directory(&self.file)
     }
 
-    fn len(&self) -> usize {
-        NixPath::len(&*self.name)
-    }
-
-    fn with_nix_path<T, F: FnOnce(&CStr) -> T>(&self, f: F) -> nix::Result<T> {
-        self.name.with_nix_path(f)
+    /// A name for mount(2), which takes no descriptor: `/proc/self/fd/N`, proc_pid_fd(5).
+    pub fn name(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 }
 
-/// Opens a path below `root` with `O_PATH`.
-fn open_in(root: &OwnedFd, path: &Path) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+impl AsFd for Place {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Its path in the root.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+fn open_at(at: impl AsFd, path: &Path, flags: OFlag, resolve: ResolveFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags).resolve(resolve);
     // EAGAIN: a mount or a rename, anywhere on the host, came between; openat2(2).
     loop {
-        match openat2(root, path, how) {
+        match openat2(&at, path, how) {
             Err(Errno::EAGAIN) => {}
             opened => return opened,
         }
     }
 }
 
-/// The reason why the kernel refuses a call that it has since a version.
-fn refused(errno: Errno, call: &str, since: &str) -> Error {
-    match errno {
-        Errno::ENOSYS | Errno::EPERM if host::is_filtered() => anyhow!(
-            "a seccomp filter is in force and likely refuses {call}; start it without, in Docker with --security-opt seccomp=unconfined"
-        ),
-        Errno::ENOSYS => anyhow!("this kernel has no {call}; start Linux {since} or later"),
-        errno => errno.into(),
-    }
+fn is_directory(file: impl AsFd) -> nix::Result<bool> {
+    let mode = fstat(file)?.st_mode;
+    Ok(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
 }
 
-/// Opens a path below `root`, and makes its missing parts.
-fn open_or_make(root: &OwnedFd, path: &Path, directory: bool) -> Result<OwnedFd> {
-    match (open_in(root, path), path.parent(), path.file_name()) {
-        (Err(Errno::ENOENT), Some(parent), Some(name)) => {
-            make(&open_or_make(root, parent, true)?, Path::new(name), directory)?;
-            Ok(open_in(root, path)?)
-        }
-        (opened, ..) => opened.map_err(|errno| refused(errno, "openat2(2)", "5.6")),
-    }
-}
-
-/// Makes an empty file or directory as a place for a mount.
-fn make(above: &OwnedFd, name: &Path, directory: bool) -> Result<()> {
-    let made = if directory {
-        mkdirat(above, name, Mode::from_bits_truncate(0o755))
-    } else {
+/// Makes an empty file or directory as a place for a mount, and opens it.
+fn make(above: &OwnedFd, name: &OsStr, directory: bool) -> nix::Result<OwnedFd> {
+    if !directory {
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        openat(above, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
-    };
-    match made {
-        Err(Errno::EEXIST) => {
-            Err(anyhow!("it is a symbolic link to a missing file; remove the link"))
-        }
-        made => Ok(made?),
+        return openat(above, name, flags, Mode::from_bits_truncate(0o644));
     }
-}
-
-/// Makes a mount and all mounts below it read-only. Their other flags stay;
-/// mount_setattr(2), since Linux 5.12.
-///
-/// # Errors
-///
-/// When `mount` is not the root of a mount.
-pub fn set_read_only(mount: &Place) -> Result<()> {
-    let doing = "make a bind read-only";
-    let path = CString::new(&*mount.name).context(doing)?;
-    let attr_set = libc::MOUNT_ATTR_RDONLY;
-    let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    #[allow(unsafe_code, reason = "nix has no mount_setattr(2)")]
-    // SAFETY: `path` ends with a zero, and the kernel gets the size of
-    // `attributes`, which it reads.
-    let set = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            libc::AT_RECURSIVE,
-            &raw const attributes,
-            size_of_val(&attributes),
-        )
-    };
-    let set = Errno::result(set).map(drop);
-    set.map_err(|errno| refused(errno, "mount_setattr(2)", "5.12")).context(doing)
+    mkdirat(above, name, Mode::from_bits_truncate(0o755))?;
+    let flags = O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    openat(above, name, flags, Mode::empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
@@ -261,7 +293,7 @@ mod tests {
             fs::create_dir(place.path(dir)).expect("make a directory");
         }
         symlink("../a", place.path("root/a/link")).expect("make a link");
-        let root = OwnedFd::from(fs::File::open(place.path("root")).expect("open"));
+        let root = Root::open(place.path("root")).expect("open");
         let enough = AtomicBool::new(false);
         let refused = thread::scope(|scope| {
             scope.spawn(|| {
@@ -271,7 +303,8 @@ mod tests {
                     }
                 }
             });
-            let refused = (0..10_000).find_map(|_| open_in(&root, Path::new("/a/link")).err());
+            let refused =
+                (0..10_000).find_map(|_| root.open_in(Path::new("/a/link"), O_PATH).err());
             enough.store(true, Ordering::Relaxed);
             refused
         });

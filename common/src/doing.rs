@@ -19,6 +19,7 @@ pub(crate) enum Doing {
     },
     Fork,
     OpenLayer(PathBuf),
+    OpenPlace(PathBuf),
     MakeScratch(PathBuf),
     LockScratch(PathBuf),
     MakeGroup(PathBuf),
@@ -39,6 +40,7 @@ impl fmt::Display for Doing {
             }
             Doing::Fork => f.write_str("fork the command"),
             Doing::OpenLayer(dir) => write!(f, "open the layer {}", dir.display()),
+            Doing::OpenPlace(path) => write!(f, "open {} in the root", path.display()),
             Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
             Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
             Doing::MakeGroup(group) => write!(f, "make the control group {}", group.display()),

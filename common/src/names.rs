@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::stat::Mode;
@@ -32,7 +31,7 @@ impl Network {
     /// # Errors
     ///
     /// When a file cannot be written. A root that belongs to another user keeps its own.
-    pub fn write_names(self, rootfs: &Path) -> Result<()> {
+    pub fn write_names(self, root: &Root) -> Result<()> {
         let name = gethostname().context("get the hostname")?;
         let name = name.to_string_lossy();
         let own = own_address()?;
@@ -45,7 +44,7 @@ impl Network {
             files.push(("resolv.conf", lines));
         }
         for (file, lines) in files {
-            match replace(rootfs, file, &lines) {
+            match replace(root, file, &lines) {
                 Err(error) if error.downcast_ref().is_some_and(is_of_another) => {
                     if self != Network::None {
                         note(&format!(
@@ -121,9 +120,8 @@ fn own_address() -> Result<Option<Ipv4Addr>> {
 }
 
 /// Replaces a file in `/etc` of the root.
-fn replace(rootfs: &Path, file: &str, lines: &str) -> Result<()> {
-    let etc = Root::open(rootfs)?.directory("/etc")?;
-    let etc = open(&etc, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+fn replace(root: &Root, file: &str, lines: &str) -> Result<()> {
+    let etc = root.directory("/etc")?;
     match unlinkat(&etc, file, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(Errno::EISDIR) => bail!("it is a directory; remove it from the root"),

@@ -92,7 +92,7 @@ fn name(path: &Path, dir: File, room: usize) -> String {
 /// `O_PATH` with musl.
 fn open(dir: &Path) -> Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = fcntl::open(dir, flags, Mode::empty());
+    let opened = fcntl::openat(fcntl::AT_FDCWD, dir, flags, Mode::empty());
     let opened = opened.with_context(|| Doing::OpenLayer(dir.to_owned()))?;
     Ok(File::from(opened))
 }

@@ -130,6 +130,7 @@ impl Step {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
             Ok(Parsed::Start(args)) => {
+                args.binds.iter().for_each(Bind::warn_of_owner);
                 let run = inherit::close_all_but(None).and_then(|()| {
                     // Without a root of its own, the container has the host's files anyway.
                     let copier = self.has_root().then(Copier::start).transpose()?.flatten();

@@ -1,12 +1,17 @@
 //! Lesson 10: devices, a terminal with a name, and directories of the host.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, io, thread};
 
 use testkit::pty::Terminal;
-use testkit::{Scratches, bin, containers_work, is_one_line, rootfs, sh, stderr, stdout, step};
+use testkit::{
+    Scratches, bin, containers_work, is_one_line, is_root, rootfs, sh, skip, stderr, stdout, step,
+};
 
 const STEP: &str = "step10-dev";
 
@@ -88,15 +93,134 @@ fn no_link_in_the_root_leads_out_of_it() {
     }
     let output = bound(top.path(), dir.path(), "/inside/made", "cat /elsewhere/made/file");
     assert_eq!(stdout(&output), "host", "{}", stderr(&output));
+    // The root has no such directory, and gets one.
     for link in ["up", "over", "magic"] {
         let output = bound(top.path(), dir.path(), &format!("/{link}/made"), "true");
-        assert_eq!(output.status.code(), Some(125), "{link}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(0), "{link}: {}", stderr(&output));
     }
     symlink(outside.path(), top.path().join("dev")).expect("make a link");
-    let output = bound(top.path(), dir.path(), "/place", "true");
-    assert!(stderr(&output).contains("symbolic link to a missing file"), "{}", stderr(&output));
+    let output = bound(top.path(), dir.path(), "/place", "test -c /dev/null && readlink /dev");
+    assert_eq!(stdout(&output), outside.path().to_string_lossy(), "{}", stderr(&output));
     let names: Vec<_> = fs::read_dir(outside.path()).expect("list it").flatten().collect();
     assert_eq!(names.len(), 1, "{names:?}");
+}
+
+/// Many roots have such a link at /etc/resolv.conf.
+#[test]
+fn a_bind_over_a_link_to_a_missing_file_makes_that_file() {
+    if !containers_work() {
+        return;
+    }
+    let (top, dir) = (testkit::tempdir(), host_dir());
+    fs::create_dir(top.path().join("etc")).expect("make a directory");
+    symlink("../run/a/stub", top.path().join("etc/link")).expect("make a link");
+    symlink("link", top.path().join("etc/resolv.conf")).expect("make a link");
+    symlink("loop", top.path().join("etc/loop")).expect("make a link");
+    let file = dir.path().join("file");
+    let output = bound(top.path(), &file, "/etc/resolv.conf", "cat /etc/resolv.conf /run/a/stub");
+    assert_eq!(stdout(&output), "hosthost", "{}", stderr(&output));
+    let output = bound(top.path(), &file, "/etc/loop", "true");
+    assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
+    assert!(is_one_line(STEP, &stderr(&output)), "{}", stderr(&output));
+}
+
+#[test]
+fn root_is_told_whose_files_a_bind_shows() {
+    if !containers_work() {
+        return;
+    }
+    if !is_root() {
+        skip("an ordinary user has no rights over such files outside either");
+        return;
+    }
+    let (top, dir) = (testkit::tempdir(), host_dir());
+    let output = bound(top.path(), dir.path(), "/place", "true");
+    assert_eq!(stderr(&output), "");
+    chown(dir.path(), Some(1234), None).expect("give it to a user");
+    let output = bound(top.path(), dir.path(), "/place", "stat -c %u /place");
+    assert_eq!(stdout(&output), "65534");
+    let told = format!("{} belongs to user 1234 and group 0, but", dir.path().display());
+    assert!(stderr(&output).contains(&told), "{}", stderr(&output));
+    assert!(is_one_line(STEP, &stderr(&output)), "{}", stderr(&output));
+}
+
+/// Another container may have made the link, in a directory that it can write.
+#[test]
+fn no_link_leads_to_the_source_of_a_bind() {
+    if !containers_work() {
+        return;
+    }
+    let (top, volume, outside) = (testkit::tempdir(), testkit::tempdir(), host_dir());
+    symlink(outside.path(), volume.path().join("link")).expect("make a link");
+    for source in ["link", "link/file"] {
+        let output = bound(top.path(), &volume.path().join(source), "/place", "cat /place*");
+        let error = stderr(&output);
+        assert_eq!((stdout(&output).as_str(), output.status.code()), ("", Some(125)), "{error}");
+        let remedy = "a part of the path is a symbolic link, which a container can make; name ";
+        assert!(error.contains(remedy) && is_one_line(STEP, &error), "{error}");
+    }
+}
+
+/// A process that can write above the place of a bind swaps the place for a link to another
+/// mount, again and again. The bind is read-only before it has a place.
+#[test]
+fn a_read_only_bind_is_never_writable() {
+    if !containers_work() {
+        return;
+    }
+    let (shared, source) = (testkit::tempdir(), host_dir());
+    fs::create_dir(shared.path().join("place")).expect("make a directory");
+    symlink("/tmp", shared.path().join("link")).expect("make a link");
+    let ended = AtomicBool::new(false);
+    let outputs: Vec<_> = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                exchange(&shared.path().join("place"), &shared.path().join("link"));
+            }
+        });
+        let start = |_| {
+            let mut command = step(STEP);
+            command.arg("--bind").arg(format!("{}:/shared", shared.path().display()));
+            command.arg("--bind").arg(format!("{}:/shared/place:ro", source.path().display()));
+            let write = "for dir in /shared/* /tmp; do (echo >$dir/file) 2>&-; done; true";
+            command.args(["/bin/sh", "-c", write]).output()
+        };
+        let outputs = (0..100).map(start).collect();
+        ended.store(true, Ordering::Relaxed);
+        outputs
+    });
+    assert_eq!(fs::read(source.path().join("file")).expect("read it"), b"host");
+    for output in outputs {
+        let output = output.expect("start the step");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+/// Gives each of two files the name of the other; renameat2(2).
+#[allow(unsafe_code, reason = "nix has renameat2(2) only for glibc")]
+fn exchange(one: &Path, other: &Path) {
+    let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).expect("a name");
+    let (one, other) = (name(one), name(other));
+    let (here, flag) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+    // SAFETY: both paths end with a zero, and live longer than the call.
+    let renamed = unsafe {
+        libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), flag)
+    };
+    assert_eq!(renamed, 0, "{}", io::Error::last_os_error());
+}
+
+/// The caller's directory takes the place of /dev, as it is. Files are still hidden, and not
+/// by a file of that directory.
+#[test]
+fn a_bind_can_replace_dev() {
+    if !containers_work() {
+        return;
+    }
+    let (top, dir) = (testkit::tempdir(), host_dir());
+    symlink("/etc/hostname", dir.path().join("null")).expect("make a link");
+    let output = bound(top.path(), dir.path(), "/dev", "ls /dev; test -s /proc/timer_list");
+    assert_eq!(stdout(&output), "file\nnull", "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
 }
 
 /// The mount of proc follows such a link to the old root. The step would then

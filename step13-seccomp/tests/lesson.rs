@@ -3,7 +3,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use testkit::{containers_work, skip, stderr, stdout, step, tempdir};
 
@@ -35,8 +34,9 @@ threads = [threading.Thread(target=subprocess.run, args=([\"true\"],)) for _ in 
         ("apk", "apk info 2>/dev/null", &[]),
     ] {
         let mut command = step(STEP);
-        for dir in binds.iter().filter(|dir| Path::new(dir).exists()) {
-            command.args(["--bind", &format!("{dir}:{dir}:ro")]);
+        // A bind follows no link, such as /lib64.
+        for (dir, real) in binds.iter().filter_map(|dir| Some((dir, fs::canonicalize(dir).ok()?))) {
+            command.args(["--bind", &format!("{}:{dir}:ro", real.display())]);
         }
         let script = format!("command -v {program} || exit 99; {script}");
         let output = command.args(["/bin/sh", "-ec", &script]).output().expect("start the step");

@@ -214,10 +214,14 @@ fn cgroup_namespace(merged: &Path) -> Result<()> {
 
 /// Binds the lower directory that the overlay shows over itself.
 fn bind_read_only(merged: &Path) -> Result<()> {
+    let doing = "bind a directory";
     let place = Root::open(merged)?.directory("/dir")?;
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(&merged.join("dir")), &place, NONE, flags, NONE).context("bind a directory")?;
-    common::set_read_only(&Root::open(merged)?.directory("/dir")?)
+    let flags = libc::AT_RECURSIVE | libc::AT_EMPTY_PATH;
+    let copy = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | flags as u32;
+    let bind = common::open_tree(&place, c"", copy).context(doing)?;
+    common::mount_setattr(&bind, c"", flags, libc::MOUNT_ATTR_RDONLY).context(doing)?;
+    let empty = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    common::move_mount(&bind, c"", &place, c"", empty).context(doing)
 }
 
 /// Makes a lower layer, and mounts an overlay on it.

@@ -5,6 +5,7 @@ use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, Statfs, TMPFS_MAGIC, statfs,
 };
 
+use super::clone::SECCOMP;
 use super::{APPARMOR, Call, FULL, Failed, NO_ROOT, PROFILE, Row, SELINUX, TAKEN, always};
 use crate::host;
 
@@ -45,6 +46,14 @@ pub(super) const ROWS: &[Row] = &[
         errno: Errno::ENOENT,
         seen: always,
         remedy: "bind a file or directory that this host has",
+    },
+    Row { call: Call::Bind, errno: Errno::EPERM, seen: |_| host::is_filtered(), remedy: SECCOMP },
+    Row { call: Call::Bind, errno: Errno::ENOSYS, seen: |_| host::is_filtered(), remedy: SECCOMP },
+    Row {
+        call: Call::Bind,
+        errno: Errno::ENOSYS,
+        seen: always,
+        remedy: "this kernel lacks openat2(2), open_tree(2), move_mount(2) or mount_setattr(2); start Linux 5.12 or later",
     },
     Row {
         call: Call::MountProc,

@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 
+use super::clone::SECCOMP;
 use super::{Call, Failed, Row, TAKEN, always};
 use crate::host;
 
@@ -20,6 +21,24 @@ pub(super) const ROWS: &[Row] = &[
         errno: Errno::EPERM,
         seen: always,
         remedy: "chroot needs CAP_SYS_CHROOT; map your ID to root of a user namespace first",
+    },
+    Row {
+        call: Call::OpenPlace,
+        errno: Errno::EPERM,
+        seen: |_| host::is_filtered(),
+        remedy: SECCOMP,
+    },
+    Row {
+        call: Call::OpenPlace,
+        errno: Errno::ENOSYS,
+        seen: |_| host::is_filtered(),
+        remedy: SECCOMP,
+    },
+    Row {
+        call: Call::OpenPlace,
+        errno: Errno::ENOSYS,
+        seen: always,
+        remedy: "this kernel has no openat2(2); start Linux 5.6 or later",
     },
     Row { call: Call::MakeScratch, errno: Errno::ENOENT, seen: always, remedy: SCRATCH },
     Row { call: Call::MakeScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },

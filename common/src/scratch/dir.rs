@@ -1,10 +1,10 @@
 //! Uses a directory by its descriptor, so that it is the directory that was checked.
 
 use std::ffi::CStr;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 use nix::unistd::{fchownat, getgid, getuid};
 
+use super::{ENTRIES, entry};
 use crate::doing::Doing;
 use crate::open;
 use crate::trust::{belongs, changeable, is_trusted, others_can_write};
@@ -85,7 +86,28 @@ impl Dir {
                 getuid()
             );
         }
+        if let Some(dir) = &dir {
+            dir.close_to_others().with_context(doing)?;
+        }
         Ok(dir)
+    }
+
+    /// Lets only the owner enter: root inside can make a set-user-ID file in `upper`, and
+    /// another user of the host would run it as the caller.
+    fn close_to_others(&self) -> Result<()> {
+        if self.found.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        for entry in fs::read_dir(self.by_descriptor())? {
+            let entry = entry?.file_name();
+            // The caller may need the directory for other files.
+            ensure!(
+                ENTRIES.iter().chain(&entry::NAMES).any(|name| entry == *name),
+                "other users can enter it, and it has files of its own, such as {}; name a new directory, or chmod 700 this one",
+                entry.display()
+            );
+        }
+        Ok(self.file.set_permissions(Permissions::from_mode(self.found.mode() & 0o7700))?)
     }
 
     /// Makes a directory in this one, with the caller's group: the kernel mounts no

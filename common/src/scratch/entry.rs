@@ -11,6 +11,11 @@ use nix::unistd::{Pid, UnlinkatFlags, symlinkat, unlinkat};
 
 use super::Scratch;
 
+const LINK: &str = "netns";
+const SOCKET: &str = "socket";
+/// All of these names.
+pub(super) const NAMES: [&str; 2] = [LINK, SOCKET];
+
 /// A link or a socket in the scratch directory. It is removed when this is dropped.
 pub struct Entry {
     path: PathBuf,
@@ -28,9 +33,9 @@ impl Scratch {
     ///
     /// When the link cannot be made.
     pub fn link_network(&self, child: Pid) -> Result<Entry> {
-        let path = self.dir.name.join("netns");
+        let path = self.dir.name.join(LINK);
         let doing = || format!("make the link {}", path.display());
-        let entry = self.entry("netns", absolute(&path).with_context(doing)?)?;
+        let entry = self.entry(LINK, absolute(&path).with_context(doing)?)?;
         let target = format!("/proc/{child}/ns/net");
         symlinkat(target.as_str(), &entry.dir, entry.name).with_context(doing)?;
         Ok(entry)
@@ -44,7 +49,7 @@ impl Scratch {
     /// When a socket of that name cannot be removed.
     pub fn socket(&self) -> Result<Entry> {
         let (runner, dir) = (process::id(), self.dir.file.as_raw_fd());
-        self.entry("socket", format!("/proc/{runner}/fd/{dir}/socket").into())
+        self.entry(SOCKET, format!("/proc/{runner}/fd/{dir}/{SOCKET}").into())
     }
 
     /// In a named directory, a killed runner may have left the name.

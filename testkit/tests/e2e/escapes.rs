@@ -109,7 +109,7 @@ impl Page {
     /// Every way that the page names. They are the ways that this test knows.
     fn ways(&self) -> BTreeSet<String> {
         let ways: BTreeSet<_> = self.0.iter().flat_map(|(ways, _)| ways).cloned().collect();
-        let known = INSIDE.into_iter().chain(["crypto", "terminal", "links", "exe"]);
+        let known = INSIDE.into_iter().chain(["crypto", "terminal", "links", "exe", "set-user-ID"]);
         assert_eq!(ways, known.map(str::to_owned).collect());
         ways
     }
@@ -205,6 +205,7 @@ impl Host {
         match way {
             "links" => return self.links(step),
             "exe" => return self.program_of_the_step(step),
+            "set-user-ID" => return self.program_for_all(step),
             _ => {}
         }
         let command = self.inside(self.step(&bin(step), None), way);
@@ -225,9 +226,11 @@ impl Host {
 
 /// The ways that need more than the program inside.
 impl Host {
-    /// A root that has symbolic links to a directory of the host at mount points.
+    /// A root that has symbolic links to a directory of the host at mount points, and a
+    /// directory that a container wrote, with such a link at the source of a bind.
     fn links(&self, step: &str) -> String {
-        let (outside, top) = (testkit::tempdir(), testkit::tempdir());
+        let (outside, top, volume) = (testkit::tempdir(), testkit::tempdir(), testkit::tempdir());
+        symlink(outside.path(), volume.path().join("sub")).expect("make a link");
         fs::write(outside.path().join("marker"), "outside").expect("write a file");
         let up = format!("../../../../../../../../../../..{}", outside.path().display());
         let binds = lesson(step).number >= 10;
@@ -249,7 +252,30 @@ impl Host {
                 fs::remove_file(link).expect("remove a link");
             }
         }
+        if binds {
+            for source in ["sub", "sub/marker"] {
+                let mut command = self.step(&bin(step), None);
+                command.arg("--bind").arg(format!("{}/{source}:/volume", volume.path().display()));
+                command.args(["/bin/sh", "-c", "cat /volume /volume/marker"]);
+                if stdout(&command.output().expect("start a step")).contains("outside") {
+                    return "works".into();
+                }
+            }
+        }
         "no link leads out".into()
+    }
+
+    /// Root inside makes a set-user-ID program in a scratch directory that was open to others.
+    fn program_for_all(&self, step: &str) -> String {
+        let scratch = scratch_place();
+        let mode = |of: &Path| fs::metadata(of).expect("look").permissions().mode();
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).expect("chmod");
+        let mut command = self.step(&bin(step), None);
+        command.arg("--scratch").arg(scratch.path());
+        command.args(["/bin/sh", "-c", "cp /bin/sh /own && chmod 4755 /own"]);
+        let output = command.output().expect("start a step");
+        assert_eq!(mode(&scratch.path().join("upper/own")) & 0o4001, 0o4001, "{}", stderr(&output));
+        if mode(scratch.path()) & 0o077 == 0 { "closed" } else { "works" }.into()
     }
 
     /// A root that leads the command to the step itself. Its code then tries to change the

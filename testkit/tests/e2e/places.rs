@@ -247,6 +247,7 @@ fn what_is_made_in_a_directory_of_another_group_gets_the_callers() {
     };
     fine(step(STEP).env("TMPDIR", &shared));
     fine(step(STEP).arg("--scratch").arg(shared.join("new")));
+    common::remove_tree(&shared.join("new")).expect("remove it");
     // The same holds for the directory itself.
     fine(step(STEP).arg("--scratch").arg(&shared));
 
@@ -272,6 +273,45 @@ fn what_is_made_in_a_directory_of_another_group_gets_the_callers() {
         ),
     );
     common::remove_tree(&shared).expect("remove it");
+}
+
+/// Root inside can make a set-user-ID file, which another user of the host must not run:
+/// CVE-2021-41091.
+#[test]
+fn a_named_scratch_directory_is_closed_to_others() {
+    if !containers_work() {
+        return;
+    }
+    let place = scratch_place();
+    let named = place.path().join("box");
+    let run = |script: &str| {
+        let mut command = step(STEP);
+        command.arg("--scratch").arg(&named).args(["/bin/sh", "-c", script]);
+        command.output().expect("start a step")
+    };
+    let mode = || fs::metadata(&named).expect("look").mode() & 0o7777;
+    let open = || fs::set_permissions(&named, Permissions::from_mode(0o755)).expect("set the mode");
+    for made in ["by the step", "by the caller", "in a run before"] {
+        if made != "by the step" {
+            open();
+        }
+        let output = run("cp /bin/sh /own; chmod 4755 /own");
+        assert_eq!(output.status.code(), Some(0), "{made}: {}", stderr(&output));
+        assert_eq!(mode(), 0o700, "{made}");
+        let own = fs::metadata(named.join("upper/own")).expect("look").mode();
+        assert_eq!(own & 0o7777, 0o4755, "{made}");
+        if made == "by the step" {
+            fs::remove_dir_all(&named).expect("remove it");
+            fs::create_dir(&named).expect("make a directory");
+        }
+    }
+    // The caller may need it for other files.
+    open();
+    fs::write(named.join("page.html"), "for all").expect("write a file");
+    let said = "other users can enter it, and it has files of its own, such as page.html; name a \
+        new directory, or chmod 700 this one";
+    refused(&run("true"), &format!("use the scratch directory {}: {said}", named.display()));
+    assert_eq!(mode(), 0o755);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Odd names of directories, and odd paths to them.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -114,6 +114,10 @@ fn every_way_to_a_directory_will_do() {
     }
     fs::create_dir_all(&deep).expect("make a directory");
     fs::write(format!("{deep}/marker"), "found").expect("write a file");
+    for dir in [&absolute, &deep] {
+        // A scratch directory with other files in it must be closed to other users.
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).expect("set the mode");
+    }
     let ways = [
         &*absolute,
         &format!("{absolute}///"),
