@@ -89,7 +89,7 @@ new so is 'a path inside with .. is refused'         2                "$(exits -
 page 'Try it'
 new is 'a colon in a name is written \:'             'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"
 new is 'it cannot bind a path that does not exist'   125              "$(exits --bind "$shared/none:/x" true)"
-new is 'the error is one line'                       1                "$(err --bind "$shared/none:/x" true | wc -l | tidy)"
+new is 'the error is one line'                       1                "$(errors --bind "$shared/none:/x" true | wc -l | tidy)"
 
 page 'The new code' step08-overlay
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"
