@@ -5,7 +5,8 @@
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
 # A host of the script's own: a process in a new network namespace, in which an ordinary user
-# is root. /run is its own, too, because a bridge has a lock there.
+# is root. /run is its own, too, because a bridge has a lock there. The host outlives all
+# containers of the script.
 make_host() {
     needs ip nft nsenter unshare
     [ ! "$why_not" ] || return
@@ -17,9 +18,9 @@ make_host() {
     [ "$uid" = 0 ] || as="--user --preserve-credentials $as" made="--map-root-user $made"
     # shellcheck disable=SC2086 # words
     unshare $made sh -c 'mount -t tmpfs none /run && ip link set lo up && echo ready && exec sleep "$0"' \
-        "$long" >host 2>host.err 6>&- 7>&- 8>&- 9>&- &
+        $((10 * long)) >host 2>host.err 6>&- 7>&- 8>&- 9>&- &
     host=$!
-    if wait_until grep -q ready host; then
+    if wait_until grep -qs ready host; then
         off_host=$program
         be_on_host
     else
