@@ -147,7 +147,8 @@ fn verify(
     let mut checks = Checks::default();
     let shown = BufReader::new(out).split(b'\n').try_for_each(|line| {
         let line = line.with_context(doing)?;
-        let line = String::from_utf8_lossy(&line);
+        // The checked program may have written it.
+        let line = common::printable(&String::from_utf8_lossy(&line));
         checks.take(&line);
         say(&line)
     });

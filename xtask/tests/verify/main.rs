@@ -222,6 +222,21 @@ fn every_fault_is_found() {
     }
 }
 
+/// What a program prints cannot control the terminal, nor forge a line.
+#[test]
+fn a_program_writes_no_escape_sequence_to_the_terminal() {
+    let dir = tempdir();
+    let program = script(dir.path(), r"printf '\033]0;title\007\rok\n'");
+    for format in ["text", "tap", "json"] {
+        let mut command = verify();
+        command.args(["1", "--format", format, "--bin"]).arg(&program);
+        let output = command.env("VERIFY_LIMIT", "5").output().expect("start xtask");
+        let said = stdout(&output);
+        assert!(said.contains("]0;title"), "{said}");
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said}");
+    }
+}
+
 #[test]
 fn every_claim_is_made_once() {
     for step in STEPS.iter().copied() {
