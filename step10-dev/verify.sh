@@ -99,6 +99,9 @@ new is 'with :ro a write is refused'                 'refused'        "$(ask 'ec
 new is 'it can bind a single file'                   'host'           "$(ask 'cat /etc/one')"
 is 'upper has the mount points, which are empty'     '0'              "$(find "$(overlay upperdir)/etc/one" "$(overlay upperdir)/made/here" ! -type d -size +0 2>&1 | wc -l | tidy)"
 page 'The new code'
+new is 'a bind is on top of /dev, /tmp and /sys'     'host host host' "$(
+    out --bind "$shared:/dev/own" --bind "$shared:/tmp/own" --bind "$shared:/sys/fs" cat /dev/own/file /tmp/own/file /sys/fs/file 2>&1 | joined
+)"
 [ -e /dev/pts/ptmx ] || why_not='this host has no mount in /dev'
 new is 'a bind has the mounts below it, too'         'there'          "$(out --bind /dev:/x sh -c 'test -e /x/pts/ptmx && echo there')"
 page 'Break it'
