@@ -177,8 +177,10 @@ on_host nsenter --net="/proc/${two:-none}/ns/net" sh -c 'ip route add 10.219.0.0
     ip address delete 127.0.0.1/8 dev lo
     ip route add 127.0.0.1 via 198.51.100.1 src 198.51.100.2
     echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet' 2>/dev/null
-so is 'but the other host cannot begin a connection'   ''               "$(two ask 'nc -w 3 10.219.0.2 80 </dev/null 2>&-')"
-so is 'nor by the port that is published at 127.0.0.1' ''               "$(two ask 'nc -w 3 127.0.0.1 8080 </dev/null 2>&-')"
+needs_host_and_inside nc timeout
+so is 'but the other host cannot begin a connection'   ''               "$(two ask 'timeout 3 nc 10.219.0.2 80 </dev/null 2>&-')"
+so is 'nor by the port that is published at 127.0.0.1' ''               "$(two ask 'timeout 3 nc 127.0.0.1 8080 </dev/null 2>&-')"
+needs_host_and_inside nc
 on_host nsenter --net="/proc/${pid:-none}/ns/net" ip route delete default 2>/dev/null
 so is 'but not without a default route'                ''               "$(ask 'nc -w 20 198.51.100.2 80 </dev/null 2>&-')"
 needs_host
