@@ -19,7 +19,7 @@ needs nothing
 page 'What the kernel did'
 start
 is 'it has no namespace of its own'                  'nothing'        "$(own)"
-is "its mounts are the host's"                       "$(mount_points self)" "$(mount_points "$pid")"
+is "its mounts are the host's"                       'same'           "$(same_mounts)"
 page 'The code'
 is 'process tree: runner -> command'                 'runner -> command' "$tree"
 stop

@@ -22,7 +22,7 @@ is 'inside, the user is still root'                  0                "$(ask 'id
 
 page 'Try it'
 # The container has not mounted proc yet. ps reads /proc, which is the host's.
-is "its mounts are still the host's"                 "$(mount_points self)" "$(mount_points "$pid")"
+is "its mounts are still the host's"                 'same'           "$(same_mounts)"
 needs proc
 is '/proc still shows the processes of the host'     "/proc/$$"       "$(ask "ls -d /proc/$$")"
 needs proc ps

@@ -13,6 +13,24 @@ echo host >"$tmp/shared/file"
 # In an argument of --bind, a backslash comes before a backslash or a colon.
 shared=$(printf %s "$tmp/shared" | sed 's/[\\:]/\\&/g')
 
+# lacks PLACE OPTION...: the options that the mount at PLACE does not have.
+lacks() {
+    at=$1
+    options=,$(proc mounts | awk -v at="$at" '$2 == at { last = $4 } END { print last }'),
+    shift
+    for option in "$@"; do
+        case $options in *",$option,"*) ;; *) echo "$at: $option" ;; esac
+    done
+}
+
+# Which of these files the host has, and which of them are read-only in the container.
+of_host() {
+    for at in "$@"; do [ ! -e "$at" ] || echo "$at"; done | joined
+}
+read_only() {
+    for at in "$@"; do [ "$(lacks "$at" ro)" ] || echo "$at"; done | joined
+}
+
 page 'The new code' step05-pid
 start
 is 'ipc, mnt, net, pid, user and uts are its own'    'ipc mnt net pid user uts' "$(own)"
@@ -31,6 +49,13 @@ new is '/dev/fd/1 is standard output'                'written'        "$(ask 'sh
 new is '/dev/shm and /tmp are in memory, mode 1777'  'tmpfs 1777 tmpfs 1777' "$(
     for at in /dev/shm /tmp; do proc mounts | awk -v at="$at" '$2 == at { print $3 }'; ask "stat -c %a $at"; done | joined
 )"
+new is 'each new mount has its flags and options'    ''               "$({
+    lacks /dev nosuid noexec size=64k mode=755
+    lacks /dev/pts nosuid noexec ptmxmode=666 mode=620
+    lacks /dev/shm nosuid nodev noexec
+    lacks /tmp nosuid nodev
+    lacks /sys ro nosuid nodev noexec
+} | joined)"
 page 'What the kernel did'
 new is 'it has its own pseudoterminals'              'ptmx'           "$(ask 'ls /dev/pts')"
 
@@ -39,9 +64,10 @@ page 'The new code'
 new is 'sysfs is there, read-only'                   'there refused'  "$(ask 'test -d /sys/class && echo there; mkdir /sys/x 2>&- || echo refused' | joined)"
 new so is '/sys/firmware is empty'                   ''               "$(ask 'test ! -e /sys/firmware || ls -A /sys/firmware')"
 new is '/proc/sys cannot be written'                 'refused'        "$(ask '(cat /proc/sys/net/ipv4/ip_forward >/proc/sys/net/ipv4/ip_forward) 2>&- || echo refused')"
-[ -e /proc/sysrq-trigger ] || why_not='this kernel has no /proc/sysrq-trigger'
-new is '/proc/sysrq-trigger cannot be written'       'refused'        "$(ask '(: >>/proc/sysrq-trigger) 2>&- || echo refused')"
-needs nothing
+set -- /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger
+new is 'all files that change the host are read-only' "$(of_host "$@")" "$(read_only "$@")"
+set -- /proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug /proc/scsi /proc/timer_list /proc/timer_stats /sys/firmware
+new is 'all files that describe it are hidden'       "$(of_host "$@")" "$(read_only "$@")"
 [ -e /proc/kcore ] || why_not='this kernel has no /proc/kcore'
 new is '/proc/kcore is empty'                        ''               "$(ask 'test ! -e /proc/kcore || head -c 1 /proc/kcore')"
 needs nothing
@@ -58,6 +84,13 @@ so is 'the host has none of these mounts'            ''               "$(new_mou
 stop
 
 page 'Try it'
+needs script
+[ "$why_not" ] || needs_inside tty
+# shellcheck disable=SC2030,SC2031 # only for script
+new is 'on a terminal, there is a /dev/console'      '/dev/console'   "$(export PROGRAM="$program" SHELL=/bin/sh
+    [ "$why_not$hands_off" ] || timeout -s KILL "$limit" script -q -c 'exec "$PROGRAM" tty 2>&1' /dev/null 6>&- 7>&- | tr -d '\r' | tail -n 1)"
+needs nothing
+
 # Binds.
 start --bind "$shared:/made/here" --bind "$shared:/read:ro" --bind "$shared/file:/etc/one"
 new is 'a bound directory shows the files of the host' 'host'           "$(ask 'cat /made/here/file')"
@@ -65,6 +98,12 @@ new is 'the host has a file that it writes there'    'inside'         "$(ask 'ec
 new is 'with :ro a write is refused'                 'refused'        "$(ask 'echo x 2>&- >/read/file || echo refused')"
 new is 'it can bind a single file'                   'host'           "$(ask 'cat /etc/one')"
 is 'upper has the mount points, which are empty'     '0'              "$(find "$(overlay upperdir)/etc/one" "$(overlay upperdir)/made/here" ! -type d -size +0 2>&1 | wc -l | tidy)"
+page 'The new code'
+new is 'a bind is on top of /dev, /tmp and /sys'     'host host host' "$(
+    out --bind "$shared:/dev/own" --bind "$shared:/tmp/own" --bind "$shared:/sys/fs" cat /dev/own/file /tmp/own/file /sys/fs/file 2>&1 | joined
+)"
+[ -e /dev/pts/ptmx ] || why_not='this host has no mount in /dev'
+new is 'a bind has the mounts below it, too'         'there'          "$(out --bind /dev:/x sh -c 'test -e /x/pts/ptmx && echo there')"
 page 'Break it'
 needs_inside mount
 new is 'break out: root inside makes :ro writable'   'written'        "$(ask 'mount -o remount,bind,rw /read && echo written >/read/file && cat /made/here/file')"
@@ -91,7 +130,7 @@ new so is 'a path inside with .. is refused'         2                "$(exits -
 page 'Try it'
 new is 'a colon in a name is written \:'             'host'           "$(mkdir 'a:b' && echo host >'a:b/file' && out --bind 'a\:b:/x' cat /x/file)"
 new is 'it cannot bind a path that does not exist'   125              "$(exits --bind "$shared/none:/x" true)"
-new is 'the error is one line'                       1                "$(err --bind "$shared/none:/x" true | wc -l | tidy)"
+new is 'the error is one line'                       1                "$(errors --bind "$shared/none:/x" true | wc -l | tidy)"
 
 page 'The new code' step08-overlay
 is 'the root below is the same, byte for byte'       "$before"        "$(digest "$root")"

@@ -6,8 +6,29 @@
 
 # How many filters a process has more than this script.
 filters() {
-    echo $(($(field Seccomp_filters "${1:-$pid}") - $(field Seccomp_filters $$)))
+    [ "$pid" ] && echo $(($(field Seccomp_filters "${1:-$pid}") - $(field Seccomp_filters $$)))
 }
+
+# The program that asks the filter is a task. It runs inside, but with the host's root.
+xtask=${VERIFY_XTASK:-}
+needs_xtask() {
+    needs_inside chroot
+    [ "$why_not$xtask" ] || why_not='only `cargo xtask verify` asks the filter'
+}
+
+# answers ANSWER CALL...: prints ANSWER if each call gets it, otherwise the calls that
+# get another answer. A call is a name or a number, and up to two arguments.
+answers() {
+    [ ! "$why_not" ] || return
+    wanted=$1
+    shift
+    printf '%s\n' "$@" | out --bind /:/host chroot /host "$xtask" calls >answers
+    awk -v wanted="$wanted" '$NF != wanted { other = other ", " $0 }
+        END { print NR == '$#' && !other ? wanted : substr(other, 3) }' answers
+}
+
+# ioctl(2) requests, and a flag of clone(2) and unshare(2).
+tiocsti=0x5412 tioclinux=0x541c newuser=0x10000000
 
 page 'The new code'
 start
@@ -30,6 +51,29 @@ needs_inside apk
 is 'apk works'                                       'musl'           "$(ask 'apk info 2>&- | grep -x musl')"
 needs nothing
 stop
+
+page 'The new code'
+# Each call and its answer. No call is made.
+needs_xtask
+new is 'it refuses calls that make and move mounts'  'EPERM'          "$(answers EPERM mount umount2 mount_setattr move_mount open_tree fsopen fsconfig fsmount fspick pivot_root setns)"
+new is 'it refuses the keys of the kernel'           'EPERM'          "$(answers EPERM add_key request_key keyctl)"
+new is 'it refuses programs in the kernel and their like' 'EPERM'     "$(answers EPERM bpf perf_event_open io_uring_setup io_uring_enter io_uring_register userfaultfd fanotify_init)"
+new is 'it refuses to reach into other processes'    'EPERM'          "$(answers EPERM process_vm_readv process_vm_writev pidfd_getfd kcmp move_pages migrate_pages)"
+new is 'it refuses to change or replace the kernel'  'EPERM'          "$(answers EPERM init_module finit_module delete_module kexec_load kexec_file_load reboot)"
+new is 'it refuses to set the clock'                 'EPERM'          "$(answers EPERM settimeofday clock_settime)"
+new is 'it refuses disks, accounts and the log'      'EPERM'          "$(answers EPERM swapon swapoff quotactl quotactl_fd acct syslog)"
+new is 'it refuses to open a file by a number'       'EPERM'          "$(answers EPERM open_by_handle_at)"
+new is 'it refuses a new user namespace'             'EPERM'          "$(answers EPERM "clone $newuser" "unshare $newuser" 'clone 0x7e020011' 'unshare 0x7e020000')"
+new is 'it refuses characters for a terminal: TIOCSTI' 'EPERM'        "$(answers EPERM "ioctl 0 $tiocsti" "ioctl 0 $tioclinux" "ioctl 0 0x1$(printf %08x $tiocsti)")"
+new is 'it refuses the socket families after Bluetooth' 'EPERM'       "$(answers EPERM 'socket 32' 'socket 38' 'socket 40' 'socket 45')"
+new is 'clone3 does not exist: ENOSYS'               'ENOSYS'         "$(answers ENOSYS clone3)"
+new is 'nor does any call after the last in the table' 'ENOSYS'       "$(answers ENOSYS 463 464 1000 0x40000000 0x40000027)"
+[ "$why_not" ] || [ "$(echo i386 | "$xtask" calls 2>&1)" = 'i386 runs' ] || why_not='this kernel has no calls of i386'
+new is 'nor does a call of another architecture'     'ENOSYS'         "$(answers ENOSYS i386)"
+needs_xtask
+so is 'the same calls pass with other arguments'     'runs'           "$(answers runs 'clone 0x11' 'clone 0x6e020011' 'unshare 0x6e020000' 'ioctl 0 0x5413' "ioctl $tiocsti 0" 'socket 1' 'socket 2' 'socket 31')"
+is 'the calls of usual programs pass'                'runs'           "$(answers runs read write openat execve wait4 futex mmap kill ptrace chroot mseal)"
+needs nothing
 
 page 'Break it'
 # With every capability, only the filter refuses.

@@ -5,7 +5,8 @@
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
 # A host of the script's own: a process in a new network namespace, in which an ordinary user
-# is root. /run is its own, too, because a bridge has a lock there.
+# is root. /run is its own, too, because a bridge has a lock there. The host outlives all
+# containers of the script.
 make_host() {
     needs ip nft nsenter unshare
     [ ! "$why_not" ] || return
@@ -17,9 +18,9 @@ make_host() {
     [ "$uid" = 0 ] || as="--user --preserve-credentials $as" made="--map-root-user $made"
     # shellcheck disable=SC2086 # words
     unshare $made sh -c 'mount -t tmpfs none /run && ip link set lo up && echo ready && exec sleep "$0"' \
-        "$long" >host 2>host.err 6>&- 7>&- 8>&- 9>&- &
+        $((10 * long)) >host 2>host.err 6>&- 7>&- 8>&- 9>&- &
     host=$!
-    if wait_until grep -q ready host; then
+    if wait_until grep -qs ready host; then
         off_host=$program
         be_on_host
     else
@@ -69,9 +70,10 @@ has_address() {
 }
 
 # shellcheck disable=SC2317 # `wait_until` calls it
-# Whether a process in the network of process $1 listens at port 80: 0A is the state.
+# Whether a process in the network of process $1 listens at port 80, or at the port with
+# the hexadecimal number $2: 0A is the state.
 listens() {
-    grep -qs ':0050 [0-9A-F:]* 0A ' "/proc/$1/net/tcp" "/proc/$1/net/tcp6"
+    grep -qs ":${2:-0050} [0-9A-F:]* 0A " "/proc/$1/net/tcp" "/proc/$1/net/tcp6"
 }
 
 # Runs a server at port 80 of the container, which answers each client with a word.
@@ -146,6 +148,7 @@ start --network bridge --publish 8080:80
 new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
 new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
 new is 'its hardware address says so, too'           '02:10:0a:db:00:02' "$(ask 'cat /sys/class/net/eth0/address')"
+so is 'the bridge has no IPv6, by which a container could advertise a route' '1' "$(on_host cat /proc/sys/net/ipv6/conf/containers0/disable_ipv6 2>&1)"
 so has 'the other end is on the bridge'                ' master containers0 ' "$(on_host ip -o link show container-2 2>&1)"
 so is '/etc/hosts has the address'                     '10.219.0.2'     "$(ask 'while read -r address name; do [ "$name" = localhost ] || echo $address; done </etc/hosts')"
 needs_host_and_inside nc
@@ -165,8 +168,19 @@ other_host
 two serve far
 new is 'it reaches a host beyond this one'           'far'            "$(when_ready 2 ask 'nc -w 20 198.51.100.2 80 </dev/null')"
 two tell 'sleep 1000 | nc -l -p 81 >&- 2>&- &'
-tell 'while :; do sleep 1000 | nc 198.51.100.2 81; sleep 0.1; done >&- 2>&- &'
+[ "$why_not$hands_off" ] || ! [ -s pid.2 ] || wait_until listens "$(cat pid.2)" 0051
+tell 'sleep 1000 | nc 198.51.100.2 81 >&- 2>&- &'
 so is 'which sees the address of this host'            'yes'            "$([ "$why_not$hands_off" ] || wait_until sees_host && echo yes)"
+two=$(cat pid.2)
+# For a neighbour, 127.0.0.1 can be another host.
+on_host nsenter --net="/proc/${two:-none}/ns/net" sh -c 'ip route add 10.219.0.0/16 via 198.51.100.1
+    ip address delete 127.0.0.1/8 dev lo
+    ip route add 127.0.0.1 via 198.51.100.1 src 198.51.100.2
+    echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet' 2>/dev/null
+needs_host_and_inside nc timeout
+so is 'but the other host cannot begin a connection'   ''               "$(two ask 'timeout 3 nc 10.219.0.2 80 </dev/null 2>&-')"
+so is 'nor by the port that is published at 127.0.0.1' ''               "$(two ask 'timeout 3 nc 127.0.0.1 8080 </dev/null 2>&-')"
+needs_host_and_inside nc
 on_host nsenter --net="/proc/${pid:-none}/ns/net" ip route delete default 2>/dev/null
 so is 'but not without a default route'                ''               "$(ask 'nc -w 20 198.51.100.2 80 </dev/null 2>&-')"
 needs_host
@@ -194,6 +208,7 @@ needs_host_and_inside ping
 new has 'no packet for loopback leaves the container' 'not permitted'  "$(ask 'ping -c 1 -w 1 -I up0 127.0.0.1')"
 page 'Try it'
 needs_host pasta /dev/net/tun
+new has 'nor can a container with pasta publish that port' '8080:80/tcp: Address already in use' "$(err --network pasta --publish 8080:80 true)"
 stop
 on_host ip link delete up0 2>/dev/null
 two stop
@@ -210,6 +225,7 @@ needs_host_and_inside ping
 new has 'there, no packet for loopback leaves it either' 'not permitted' "$(ask 'ping -c 1 -w 1 -I tap0 127.0.0.1')"
 page 'Try it'
 needs_host slirp4netns /dev/net/tun
+new has 'nor can a container with slirp4netns publish it' '8080:80/tcp: Address already in use' "$(err --network pasta --publish 8080:80 true)"
 stop
 
 page 'Try it' step01-run

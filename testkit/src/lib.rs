@@ -53,17 +53,40 @@ pub fn workspace() -> &'static Path {
     common::workspace()
 }
 
-/// The path of a program of the workspace, beside the running test.
+/// The path of a program of the workspace, beside the running test. If one is missing, as
+/// after `cargo test -p PACKAGE` on a new checkout, cargo builds them all.
 ///
 /// # Panics
 ///
-/// When it is not built. `cargo test` for the whole workspace builds them all.
+/// When it is not built, and no cargo runs the test.
 pub fn bin(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
-    let bin = profile.join(name);
+    static PROFILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().expect("a test has a path");
+        let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
+        let mut programs = STEPS.iter().chain(&["xtask"]);
+        if !programs.all(|program| profile.join(program).exists()) {
+            build(profile);
+        }
+        profile.to_owned()
+    });
+    let bin = PROFILE.join(name);
     assert!(bin.exists(), "{} is missing; build it with `cargo build`", bin.display());
     bin
+}
+
+/// Builds every program of the workspace into a directory target/PROFILE, if cargo runs
+/// the test.
+fn build(profile: &Path) {
+    let (Some(mut cargo), Some(target), Some(name)) =
+        (cargo(), profile.parent(), profile.file_name())
+    else {
+        return;
+    };
+    let name = if name == "debug" { OsStr::new("dev") } else { name };
+    cargo.args(["build", "--quiet", "--workspace", "--profile"]).arg(name);
+    cargo.arg("--target-dir").arg(target).current_dir(workspace());
+    let built = cargo.status().expect("start cargo");
+    assert!(built.success(), "build the programs that the tests start: cargo failed");
 }
 
 /// The cargo that runs the tests, without arguments yet, or nothing without a

@@ -96,7 +96,9 @@ fn tracked() -> Result<Contents> {
         "{}: git tracks none of them; make the hand-out in a clone of the course",
         doing()
     );
-    Ok(names.into_iter().map(|name| (name.clone(), workspace.join(name))).collect())
+    let contents = names.into_iter().map(|name| (name.clone(), workspace.join(name)));
+    // Git still lists a file that was deleted since.
+    Ok(contents.filter(|(_, from)| from.symlink_metadata().is_ok()).collect())
 }
 
 /// Copies the archives of Alpine from the cache to the directory `place`, and

@@ -2,6 +2,7 @@
 
 mod bench;
 mod book;
+mod calls;
 mod cargo;
 mod diff;
 mod dist;
@@ -51,6 +52,8 @@ enum Task {
     /// Make a temporary directory for another task or a test
     #[command(hide = true)]
     Temporary(temporary::Args),
+    #[command(hide = true)]
+    Calls(calls::Args),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::Exercise(args) => args.run(),
         Task::Book(args) => args.run(),
         Task::Temporary(args) => args.run(),
+        Task::Calls(args) => args.run(),
     };
     done.unwrap_or_else(|error| failed(&error))
 }

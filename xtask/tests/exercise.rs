@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
 use testkit::{
-    STEPS, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, workspace,
+    STEPS, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, within, workspace,
 };
 
 /// Whether there is a cargo to build exercises with.
@@ -67,21 +67,55 @@ fn a_save_is_checked_again() {
     let main = dir.path().join(step).join("src/main.rs");
     let todo = fs::read_to_string(&main).expect("read the exercise");
     let solution = fs::read_to_string(workspace().join(step).join("src/main.rs"));
+    let solution = solution.expect("read the solution");
     let new = main.with_file_name("main.rs~");
     let mut until = |text: &str| {
         let found = said.by_ref().lines().map_while(Result::ok).any(|line| line.contains(text));
         assert!(found, "xtask ended before it said {text:?}");
     };
     until("press Ctrl-C to stop");
-    fs::write(&new, solution.expect("read the solution")).expect("write");
+    fs::write(&new, &solution).expect("write");
     fs::rename(&new, &main).expect("rename");
     until("now passes: ");
     until("press Ctrl-C to stop");
-    fs::write(&main, todo).expect("write");
+    fs::write(&main, &todo).expect("write");
     until("now fails:  ");
+    // In the place of the directory, and of the directory above, as git writes them.
+    let src = dir.path().join(step).join("src");
+    let replaced =
+        [(&src, &solution, "now passes: "), (&dir.path().join(step), &todo, "now fails:  ")];
+    for (place, text, found) in replaced {
+        until("press Ctrl-C to stop");
+        let old = place.with_extension("old");
+        fs::rename(place, &old).expect("rename");
+        let copied = Command::new("cp").arg("-r").arg(&old).arg(place).status();
+        assert!(copied.expect("start cp").success());
+        fs::write(&main, text).expect("write");
+        until(found);
+    }
+    until("press Ctrl-C to stop");
+    fs::write(&main, &solution).expect("write");
+    until("now passes: ");
     // A caller in the background can ignore SIGINT, and xtask with it.
     watch.kill().expect("it runs");
     watch.wait().expect("wait for xtask");
+}
+
+#[test]
+fn a_limit_on_watches_is_named() {
+    if !containers_work() {
+        return;
+    }
+    let dir = tempdir();
+    assert!(exercise(dir.path(), &["3"]).status.success());
+    for setting in ["instances", "watches"] {
+        let setup = format!("echo 0 >/proc/sys/user/max_inotify_{setting}");
+        let mut watch = within(&setup, "xtask");
+        watch.args(["exercise", "3", "--watch", "--dir"]).arg(dir.path());
+        let said = stderr(&watch.output().expect("start xtask"));
+        let remedy = format!("raise fs.inotify.max_user_{setting} with sysctl(8)");
+        assert!(said.ends_with(&remedy) && said.lines().count() == 1, "{said}");
+    }
 }
 
 /// In the learner's crate, cargo looks for the course there.

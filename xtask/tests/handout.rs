@@ -42,9 +42,11 @@ impl Class {
         git(workspace(), &["add", "--all"]);
         fs::create_dir(&course).expect("make a directory");
         git(&course, &["checkout-index", "--all"]);
+        fs::write(course.join("deleted"), "").expect("write a file");
         for words in [&["init", "--quiet"][..], &["add", "--all"]] {
             done(Command::new("git").args(words).current_dir(&course));
         }
+        fs::remove_file(course.join("deleted")).expect("remove a file");
         fs::write(course.join("untracked"), "").expect("write a file");
         let built = course.join("target/debug");
         fs::create_dir_all(&built).expect("make a directory");

@@ -1,11 +1,12 @@
 //! Checks again each time the learner saves the program.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use notify::{RecursiveMode, Watcher};
+use anyhow::{Context, Result, anyhow};
+use notify::{ErrorKind, RecursiveMode, Watcher};
 
 use super::{Exercise, progress};
 use crate::say;
@@ -20,18 +21,20 @@ pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
     let (sender, saved) = channel();
     let source = exercise.file("src");
     let doing = || format!("watch {}", source.display());
+    let file = source.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // A build reads the program; that is not a change.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
+        // A build reads the program; that is not a change. The tasks write beside `src`.
+        let concerns = |path: &PathBuf| path.starts_with(&file) || file.starts_with(path);
+        if event.is_ok_and(|it| !it.kind.is_access() && it.paths.iter().any(concerns)) {
             // The receiver lives as long as this program.
             let _ = sender.send(());
         }
     })
+    .map_err(with_remedy)
     .with_context(doing)?;
-    // Watch the directory, not the file: many editors replace the file.
-    watcher.watch(&source, RecursiveMode::NonRecursive).with_context(doing)?;
     let mut before: Option<Checks> = None;
     loop {
+        watch(&mut watcher, &source).with_context(doing)?;
         match exercise.check(true) {
             Ok(checks) => {
                 if let Some(before) = &before {
@@ -49,6 +52,36 @@ pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
         ))?;
         wait(&saved).context("wait for a save")?;
     }
+}
+
+/// Watches the directory, not the file: many editors replace the file. It watches the two
+/// directories above, too: git and some editors replace the directory. A watch stays with the
+/// old directory, so this function begins again.
+fn watch(watcher: &mut impl Watcher, source: &Path) -> Result<()> {
+    for dir in source.ancestors().take(3) {
+        // There may be no watch yet.
+        let _ = watcher.unwatch(dir);
+        match watcher.watch(dir, RecursiveMode::NonRecursive) {
+            Err(error) if !matches!(error.kind, ErrorKind::PathNotFound) => {
+                return Err(with_remedy(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Names the setting of the kernel that is too low; inotify(7).
+fn with_remedy(error: notify::Error) -> anyhow::Error {
+    let setting = match &error.kind {
+        ErrorKind::MaxFilesWatch => "watches",
+        ErrorKind::Io(io) if io.raw_os_error() == Some(libc::EMFILE) => "instances",
+        _ => return error.into(),
+    };
+    anyhow!(
+        "this user has no inotify {setting} left; end a program that watches files, or raise \
+         fs.inotify.max_user_{setting} with sysctl(8)"
+    )
 }
 
 /// Waits for an event, and until no further event follows.

@@ -35,6 +35,11 @@ err() {
     cat err
 }
 
+errors() {
+    err true >notes
+    err "$@" | awk 'FILENAME == "notes" { note[$0]; next } !($0 in note)' notes -
+}
+
 exits() {
     run "$@"
     status=$?

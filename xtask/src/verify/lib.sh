@@ -16,6 +16,7 @@
 #
 #   out ARG...     runs PROGRAM ARG... and prints its standard output,
 #   err ARG...     its standard error,
+#   errors ARG...  the same without the notes that it prints for every command,
 #   exits ARG...   its exit status
 #   inside SCRIPT  out /bin/sh -c SCRIPT
 #
@@ -207,13 +208,9 @@ none_holds() {
     [ -z "$left" ] || ! kill -KILL $left 2>/dev/null
 }
 
-# The new mounts in our directories. A mount comes after the mounts in it.
+# The mounts in our directories. A mount comes after the mounts in it.
 ours_mounted() {
-    new_mounts | sort -r | while read -r mount; do
-        case $(printf '%s\n' "$mount" | as_it_is) in
-        "$tmp/"* | "$mem/"*) printf '%s\n' "$mount" ;;
-        esac
-    done
+    mount_points self | sort -r | in_ours
 }
 
 # Ends processes, unmounts, and removes files, however the script ends.
@@ -260,6 +257,16 @@ for tool in awk sha256sum timeout; do
 done
 uid=$(id -u)
 gid=$(id -g)
+
+# As root, the script is a host of its own: other programs may mount meanwhile, and a
+# faulty program does not change the real host. The mounts are shared, as systemd makes
+# them: so a container that does not make them private changes this host.
+own_mounts=${VERIFY_OWN_MOUNTS:-}
+unset VERIFY_OWN_MOUNTS
+if [ "$uid$own_mounts" = 0 ] && unshare --mount true 2>/dev/null; then
+    # shellcheck disable=SC2016 # the new shell expands this
+    exec unshare --mount sh -c 'mount --make-rshared / && VERIFY_OWN_MOUNTS=1 exec sh "$0" "$@"' "$0" "$@"
+fi
 
 # The limit for a container, and for each wait, in seconds.
 limit=${VERIFY_LIMIT:-60}

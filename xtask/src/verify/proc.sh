@@ -72,6 +72,24 @@ mount_points() {
     [ "$1" ] && cut -d ' ' -f 5 "/proc/$1/mountinfo" | sort
 }
 
+# Whether the container has the mounts of the host. Otherwise prints its mounts. If
+# other programs can mount here, only the places count that stay mounted.
+same_mounts() {
+    theirs=$(mount_points "$pid")
+    host=$(lasting_mounts | sort)
+    if ! [ "$own_mounts" ]; then
+        host=$(printf '%s\n' "$host" | uniq)
+        theirs=$(printf '%s\n' "$theirs" | grep -xF -e "$host" | uniq)
+    fi
+    if [ "$theirs" = "$host" ]; then echo same; else printf '%s\n' "$theirs" | or_nothing; fi
+}
+
+# lasting_mounts [!]: the mounts of the host that existed when the script began; with !,
+# the others. The first field is the ID of the mount.
+lasting_mounts() {
+    awk 'NR == FNR { old[$1]; next } '"${1:-}"'($1 in old) { print $5 }' "$tmp/host-mounts" /proc/self/mountinfo
+}
+
 # The number of the container's own mounts that pass new mounts to other namespaces,
 # or receive them.
 tied_mounts() {
@@ -148,9 +166,19 @@ holding() {
     done | grep -vx "$$" | sort -u
 }
 
-# The mounts of the host that did not exist when the script began.
+# The mounts of the host that did not exist when the script began. Without root, the
+# program cannot mount there, but other programs can.
 new_mounts() {
-    grep -vxF -f "$tmp/host-mounts" /proc/self/mountinfo | cut -d ' ' -f 5
+    if [ "$own_mounts" ]; then lasting_mounts !; else lasting_mounts ! | in_ours; fi
+}
+
+# Copies the mount points that are in our directories.
+in_ours() {
+    while read -r mount; do
+        case $(printf '%s\n' "$mount" | as_it_is) in
+        "$tmp/"* | "$mem/"*) printf '%s\n' "$mount" ;;
+        esac
+    done
 }
 
 # --- Small things ----------------------------------------------------------
