@@ -56,8 +56,8 @@ new is 'no way out: enter the mount namespace again' 'held'           "$(inside 
 needs nothing
 
 page 'Break it'
-# An open directory of the caller is outside of the mount namespace.
-is 'a way out: an open directory of the host'        'outside'        "$(out sh -c 'cd -P /proc/self/fd/0 && cat ../marker' <top 2>&1)"
+# An open directory of the caller would be outside of the mount namespace.
+is 'no way out: an open directory of the host'       '125'            "$(exits sh -c 'cd -P /proc/self/fd/0 && cat ../marker' <top)"
 
 page 'The new code'
 # /proc of this root is a link to /.., the old root, which is then unmounted.
