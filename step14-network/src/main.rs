@@ -391,7 +391,7 @@ fn set(family: &str, name: &str, value: &str) -> Result<()> {
     let file = format!("/proc/sys/net/{family}/conf/{BRIDGE}/{name}");
     // A kernel without IPv6 does not have its files.
     if Path::new(&file).exists() {
-        fs::write(&file, value).with_context(|| format!("write {file}"))?;
+        fs::write(file, value).with_context(|| format!("set the bridge's {name}"))?;
     }
     Ok(())
 }
