@@ -93,6 +93,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("get the flags of lo", Call::ConnectNetwork),
     ("set the flags of lo", Call::ConnectNetwork),
     ("set the bridge's ", Call::ConnectNetwork),
+    ("get the number of the device", Call::ConnectNetwork),
     ("set ping_group_range", Call::AllowPing),
     ("publish ", Call::Publish),
     ("set the seccomp filter", Call::SetFilter),
