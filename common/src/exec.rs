@@ -68,7 +68,7 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
     // With a filter on mounts, Landlock takes nothing away that a container still has.
     let mut confined = has_own_root && seccomp::is_set() && execute_only_in_root().is_ok();
     let searched = !name.to_bytes().contains(&b'/');
-    let mut failure = (Errno::ENOENT, None);
+    let mut failure = None;
     for path in candidates(name) {
         let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
             continue;
@@ -83,20 +83,16 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
             Errno::ENOENT | Errno::ENOTDIR if fs::metadata(&path).is_err() => {}
             Errno::EACCES if searched && fs::metadata(&path).is_err() => {}
             // A later directory of PATH may have an executable file of that name.
-            Errno::EACCES => failure = (errno, Some(path)),
+            Errno::EACCES => failure = Some((path, errno)),
             _ => {
-                failure = (errno, Some(path));
+                failure = Some((path, errno));
                 break;
             }
         }
     }
-    let message = match &failure {
-        (errno, Some(path)) => cannot_execute(path, *errno),
-        (_, None) => not_found(name),
-    };
-    let exit = match failure {
-        (_, Some(_)) => Exit::NOT_EXECUTABLE,
-        (_, None) => Exit::NOT_FOUND,
+    let (exit, message) = match failure {
+        Some((path, errno)) => (Exit::NOT_EXECUTABLE, cannot_execute(&path, errno)),
+        None => (Exit::NOT_FOUND, not_found(name)),
     };
     Err(Failure { exit, message }.into())
 }
