@@ -60,7 +60,7 @@ pub(crate) fn has_proc() -> bool {
     found.is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
-/// The reason why a place has no name, and why no command can start: there is no proc.
+/// The reason why no command can start: no proc is mounted on `/proc`. With the remedy.
 pub(crate) fn no_proc() -> &'static str {
     if Path::new("/proc").is_symlink() {
         "no proc is mounted on /proc, which is a symbolic link in the root; make it a directory there"

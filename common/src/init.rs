@@ -42,7 +42,8 @@ pub struct Run {
 /// When the kernel refuses a call, or when `/proc` in the root is a symbolic link, so that
 /// proc was mounted in another place.
 pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
-    // Proc was then mounted on the old root, and unmounted in its place.
+    // Otherwise proc was mounted on the old root, and then unmounted in its place: the old root
+    // still covers this one.
     ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {}", host::no_proc());
     close_all_but(line::childs_end().map(AsRawFd::as_raw_fd))?;
     wipe_environment();

@@ -21,7 +21,8 @@ pub(crate) fn keep(line: UnixStream) {
     let _ = LINE.set(line);
 }
 
-/// The bytes of a meeting: no number of a signal.
+/// The byte with which the child says that it waits, and the runner's answer. It is the number
+/// of no signal.
 pub(crate) const READY: u8 = 0;
 
 /// Waits in the child until the runner has connected it, if it gets a network: see
