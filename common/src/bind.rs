@@ -1,8 +1,9 @@
 //! Files and directories of the host to bind, and the places for them in a root.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -42,17 +43,18 @@ impl Bind {
 
     /// Reads `HOST:INSIDE[:ro]`. In a path `\:` stands for `:`, and `\\` for `\`.
     pub(crate) fn parse(word: &OsStr) -> Result<Bind> {
-        let mut fields = vec![Vec::new()];
+        let (mut fields, mut field) = (Vec::new(), Vec::new());
         let mut bytes = word.as_bytes().iter().copied().peekable();
         while let Some(byte) = bytes.next() {
             let escaped = bytes.next_if(|next| byte == b'\\' && matches!(next, b':' | b'\\'));
-            match (byte, escaped, fields.last_mut()) {
-                (b':', _, _) => fields.push(Vec::new()),
-                (byte, escaped, Some(field)) => field.push(escaped.unwrap_or(byte)),
-                (_, _, None) => {}
+            if byte == b':' {
+                fields.push(mem::take(&mut field));
+            } else {
+                field.push(escaped.unwrap_or(byte));
             }
         }
-        let mut fields = fields.into_iter().map(std::ffi::OsString::from_vec);
+        fields.push(field);
+        let mut fields = fields.into_iter().map(OsString::from_vec);
         let (host, inside) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         let mode = fields.next();
         ensure!(
