@@ -172,11 +172,10 @@ impl Root {
     }
 
     fn place(&self, path: &Path, directory: bool) -> Result<Place> {
-        let doing = || Doing::OpenPlace(path.to_owned());
-        match self.open_or_make(path, directory, MOST_LINKS) {
-            Err(Errno::ENOTDIR) => bail!("{}: a file is there, but a directory is needed", doing()),
-            Err(Errno::EISDIR) => bail!("{}: a directory is there, but a file is needed", doing()),
-            opened => Ok(Place { path: path.to_owned(), file: opened.with_context(doing)? }),
+        let path = path.to_owned();
+        match self.open_or_make(&path, directory, MOST_LINKS) {
+            Ok(file) => Ok(Place { path, file }),
+            Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
         }
     }
 

@@ -1,4 +1,5 @@
-//! What an error says about the call that failed: the action, and the error number.
+//! What an error says about the call or the tool that failed: the action, and the error
+//! number or the message.
 
 use std::fmt;
 use std::io;
@@ -22,11 +23,14 @@ pub(crate) enum Doing {
     OpenPlace(PathBuf),
     MakeScratch(PathBuf),
     LockScratch(PathBuf),
+    UseGroups(PathBuf),
     MakeGroup(PathBuf),
     WriteGroup {
         file: PathBuf,
         value: String,
     },
+    /// With the port.
+    Publish(String),
     Print,
 }
 
@@ -43,12 +47,26 @@ impl fmt::Display for Doing {
             Doing::OpenPlace(path) => write!(f, "open {} in the root", path.display()),
             Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
             Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
+            Doing::UseGroups(above) => write!(f, "make a control group in {}", above.display()),
             Doing::MakeGroup(group) => write!(f, "make the control group {}", group.display()),
             Doing::WriteGroup { file, value } => write!(f, "write {value} to {}", file.display()),
+            Doing::Publish(port) => write!(f, "publish {port}"),
             Doing::Print => f.write_str("write to standard output"),
         }
     }
 }
+
+/// The message of a tool of the host that failed.
+#[derive(Debug)]
+pub(crate) struct Said(pub(crate) String);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Said {}
 
 /// The error number in a cause, from nix or from std.
 pub fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {

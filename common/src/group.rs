@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -154,18 +154,13 @@ fn place_for_groups() -> Result<PathBuf> {
         }
     }
     for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
-        if let Err(errno) = access(&place.join(file), AccessFlags::W_OK) {
-            let remedy = if errno == Errno::EROFS { READ_ONLY } else { DELEGATE };
-            bail!("make a control group in {}: {}; {remedy}", place.display(), errno.desc());
-        }
+        access(&place.join(file), AccessFlags::W_OK)
+            .with_context(|| Doing::UseGroups(place.clone()))?;
     }
     Ok(place)
 }
 
 const NO_V2: &str = "make a control group: /sys/fs/cgroup has no control groups v2 alone, and the limits need them; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
-const READ_ONLY: &str =
-    "the control groups are read-only here, as in a container; start the step outside of it";
-const DELEGATE: &str = "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
 
 /// Moves the processes of a group to the group `caller` in it. The root of all groups
 /// can keep its processes; only that group has no cgroup.events.

@@ -6,14 +6,15 @@ mod ids;
 mod mounts;
 mod order;
 mod places;
+mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Error;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
-use crate::doing::{Doing, errno_of};
+use crate::doing::{Doing, Said, errno_of};
 use crate::host;
 
 /// A known failure: the call, its error, a condition to check on this host, and
@@ -45,6 +46,7 @@ enum Call {
     OpenPlace,
     MakeScratch,
     LockScratch,
+    UseGroups,
     MakeGroup,
     EnableController,
     LimitSwap,
@@ -95,7 +97,6 @@ const LESSONS: &[(&str, Call)] = &[
     ("set the bridge's ", Call::ConnectNetwork),
     ("get the number of the device", Call::ConnectNetwork),
     ("set ping_group_range", Call::AllowPing),
-    ("publish ", Call::Publish),
     ("set the seccomp filter", Call::SetFilter),
 ];
 
@@ -108,29 +109,33 @@ struct Failed {
 }
 
 impl Failed {
+    fn new(call: Call) -> Failed {
+        Failed { call, path: None, namespaces: CloneFlags::empty(), in_chroot: false }
+    }
+
     /// Reads the type of a context from this crate, else the words of a context
     /// from a lesson.
     fn of(error: &Error) -> Failed {
-        let (namespaces, in_chroot) = match error.downcast_ref() {
-            Some(&Doing::Clone { namespaces, in_chroot }) => (namespaces, in_chroot),
-            _ => (CloneFlags::empty(), false),
-        };
-        let (call, path) = match error.downcast_ref() {
-            Some(Doing::Clone { .. }) => (Call::Clone, None),
-            Some(Doing::Fork) => (Call::Fork, None),
-            Some(Doing::OpenLayer(path)) => (Call::OpenLayer, Some(path.clone())),
-            Some(Doing::OpenPlace(path)) => (Call::OpenPlace, Some(path.clone())),
-            Some(Doing::MakeScratch(path)) => (Call::MakeScratch, Some(path.clone())),
-            Some(Doing::LockScratch(path)) => (Call::LockScratch, Some(path.clone())),
-            Some(Doing::MakeGroup(path)) => (Call::MakeGroup, Some(path.clone())),
-            Some(Doing::WriteGroup { file, .. }) => (groups::call(file), Some(file.clone())),
-            Some(Doing::Print) => (Call::Print, None),
+        let at = |call, path: &Path| Failed { path: Some(path.to_owned()), ..Failed::new(call) };
+        match error.downcast_ref() {
+            Some(&Doing::Clone { namespaces, in_chroot }) => {
+                Failed { namespaces, in_chroot, ..Failed::new(Call::Clone) }
+            }
+            Some(Doing::Fork) => Failed::new(Call::Fork),
+            Some(Doing::OpenLayer(path)) => at(Call::OpenLayer, path),
+            Some(Doing::OpenPlace(path)) => at(Call::OpenPlace, path),
+            Some(Doing::MakeScratch(path)) => at(Call::MakeScratch, path),
+            Some(Doing::LockScratch(path)) => at(Call::LockScratch, path),
+            Some(Doing::UseGroups(path)) => at(Call::UseGroups, path),
+            Some(Doing::MakeGroup(path)) => at(Call::MakeGroup, path),
+            Some(Doing::WriteGroup { file, .. }) => at(groups::call(file), file),
+            Some(Doing::Publish(_)) => Failed::new(Call::Publish),
+            Some(Doing::Print) => Failed::new(Call::Print),
             None => {
                 let known = error.chain().find_map(|cause| of_lesson(&cause.to_string()));
-                known.map_or((Call::Any, None), |(call, path)| (call, Some(path)))
+                known.map_or(Failed::new(Call::Any), |(call, path)| at(call, &path))
             }
-        };
-        Failed { call, path, namespaces, in_chroot }
+        }
     }
 }
 
@@ -140,9 +145,12 @@ fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
     LESSONS.iter().find_map(|(words, call)| Some((*call, doing.strip_prefix(words)?.into())))
 }
 
-/// The remedy for an error from a failed system call: the first row that fits, if
-/// there is any. A remedy that we could not try says "likely".
+/// The remedy for an error from a failed system call, or from a tool of the host: the first
+/// row that fits, if there is any. A remedy that we could not try says "likely".
 pub fn hint(error: &Error) -> Option<&'static str> {
+    if let Some(Said(message)) = error.downcast_ref() {
+        return tools::remedy(message);
+    }
     let errno = error.chain().find_map(errno_of)?;
     let failed = Failed::of(error);
     let fits =
@@ -257,7 +265,7 @@ mod tests {
         assert!(of("chroot to /x", Errno::ENOENT).contains("fetch-rootfs"));
         assert!(of("mount proc on /proc", Errno::EPERM).contains("systempaths"));
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
-        assert!(of("publish 127.0.0.1:80:80/tcp", Errno::EACCES).contains("port_start"));
+        assert!(of("set the bridge's route_localnet", Errno::EROFS).contains("pasta"));
         assert_eq!(of("chdir to /", Errno::EIO), "");
         // Words in a name do not count.
         assert!(of("chroot to /proc/self/fd/9", Errno::EACCES).contains("let this user enter"));
@@ -276,6 +284,15 @@ mod tests {
         let scratch = Doing::MakeScratch("/x".into());
         let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS)).context(scratch);
         assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
+        for (doing, errno, remedy) in [
+            (Doing::UseGroups("/x".into()), Errno::EROFS, "read-only"),
+            (Doing::UseGroups("/x".into()), Errno::EACCES, "Delegate=yes"),
+            (Doing::Publish("127.0.0.1:80:80/tcp".into()), Errno::EACCES, "port_start"),
+            (Doing::OpenPlace("/x".into()), Errno::ENOTDIR, "a directory is needed"),
+        ] {
+            let said = hint(&Error::from(errno).context(doing)).unwrap_or_default();
+            assert!(said.contains(remedy), "{said}");
+        }
         for (file, remedy) in
             [("cgroup.subtree_control", "controller"), ("memory.swap.max", "swapaccount")]
         {

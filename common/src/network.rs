@@ -13,6 +13,7 @@ use nix::sys::socket::sockopt::ReuseAddr;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown};
 use nix::unistd::getuid;
 
+use crate::doing::Doing;
 use crate::error::note;
 use crate::limits::number;
 use crate::open::text;
@@ -174,7 +175,7 @@ impl Port {
     /// When another program uses it, or the host does not have the address. When a signal
     /// asks the runner to end.
     pub fn take(&self) -> Result<OwnedFd> {
-        let doing = || format!("publish {self}");
+        let doing = || Doing::Publish(self.to_string());
         let mut patience = Patience::new()?;
         // If its runner was just killed, a container's port is free a moment later.
         for _ in 0..20 {

@@ -15,9 +15,10 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::pipe;
 
+use crate::doing::Said;
 use crate::error::printable;
 use crate::network::Port;
-use crate::tool::{start, with_remedy};
+use crate::tool::start;
 
 /// A running slirp4netns. It ends when this is dropped, or when the runner ends.
 pub struct Slirp {
@@ -48,7 +49,8 @@ impl Slirp {
             let mut text = String::new();
             said.rewind().and_then(|()| said.read_to_string(&mut text)).context(doing)?;
             let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("WARNING"));
-            anyhow::bail!("{doing}: {}", with_remedy(&lines.collect::<Vec<_>>().join(" ")));
+            let message = printable(&lines.collect::<Vec<_>>().join(" "));
+            return Err(Said(message)).context(doing);
         }
         Ok(slirp)
     }

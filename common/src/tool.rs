@@ -19,6 +19,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::doing::Said;
 use crate::error::printable;
 use crate::signals::Patience;
 
@@ -169,47 +170,19 @@ fn failure(tool: &Command, input: &str, output: &Output) -> Error {
     said.retain(|line| line.bytes().any(|byte| !matches!(byte, b'^' | b'~' | b' ')));
     said.retain(|line| !line.ends_with(" bytes to syslog"));
     let said = if said.is_empty() { output.status.to_string() } else { said.join(" ") };
-    anyhow!("{doing}: {}", with_remedy(&said))
+    Error::from(Said(printable(&said))).context(doing)
 }
-
-/// The message of a tool, and the remedy if it is known.
-pub(crate) fn with_remedy(said: &str) -> String {
-    let remedy = REMEDIES.iter().find(|(words, _)| words.iter().any(|part| said.contains(part)));
-    let remedy = remedy.map(|(_, remedy)| format!("; {remedy}")).unwrap_or_default();
-    printable(said) + &remedy
-}
-
-/// Parts of messages, and remedies.
-const REMEDIES: [(&[&str], &str); 6] = [
-    (&["BusyBox"], "this is a tool of busybox; install the package iproute2 or util-linux"),
-    (
-        &["Failed to open tun socket", "/dev/net/tun"],
-        "this user cannot open /dev/net/tun; as root: modprobe tun; chmod 666 /dev/net/tun",
-    ),
-    (
-        &["External interface not usable"],
-        "pasta needs a default route by an Ethernet device; for a host without one, install the package slirp4netns",
-    ),
-    (&["failed to execute nft"], "install the package nftables"),
-    (
-        &["Operation not permitted"],
-        "this root may not change the network, as in a Docker container; start that container with --cap-add NET_ADMIN, or use --network pasta",
-    ),
-    (
-        &["Unknown device type", "Operation not supported", "Protocol not supported"],
-        "this kernel likely has not loaded a module; as root: modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_fib_ipv4",
-    ),
-];
 
 #[cfg(test)]
 mod tests {
     use nix::sys::signal::SigmaskHow;
 
     use super::*;
+    use crate::one_line;
 
     fn said(script: &str, input: &str) -> String {
         let ran = run(Command::new("sh").args(["-c", script]), input);
-        ran.map_or_else(|error| error.to_string(), |out| format!("no error: {out}"))
+        ran.map_or_else(|error| one_line(&error), |out| format!("no error: {out}"))
     }
 
     #[test]
@@ -251,10 +224,10 @@ mod tests {
         for (name, package) in PACKAGES {
             let error = start(Command::new(name).env_clear().current_dir("/proc/none"));
             // Not found, because the directory is missing.
-            let said = error.map(drop).expect_err(name).to_string();
-            assert_eq!(said, format!("{name} is missing; install the package {package}"));
+            let error = error.map(drop).expect_err(name).to_string();
+            assert_eq!(error, format!("{name} is missing; install the package {package}"));
         }
-        let said = with_remedy("nsenter: failed to execute nft: No such file or directory");
-        assert!(said.ends_with("; install the package nftables"));
+        let nsenter = "echo 'nsenter: failed to execute nft: No such file' >&2; exit 127";
+        assert!(said(nsenter, "").ends_with(" No such file; install the package nftables"));
     }
 }

@@ -9,6 +9,15 @@ use super::{Call, Row, always};
 
 pub(super) const ROWS: &[Row] = &[
     Row {
+        call: Call::UseGroups,
+        errno: Errno::EROFS,
+        seen: always,
+        remedy: "the control groups are read-only here, as in a container; start the step outside of it",
+    },
+    Row { call: Call::UseGroups, errno: Errno::EACCES, seen: always, remedy: DELEGATE },
+    // The group is above the root of a cgroup namespace.
+    Row { call: Call::UseGroups, errno: Errno::ENOENT, seen: always, remedy: DELEGATE },
+    Row {
         call: Call::EnableController,
         errno: Errno::ENOENT,
         seen: |_| getuid().is_root(),
@@ -57,6 +66,8 @@ pub(super) const ROWS: &[Row] = &[
         remedy: "this host has reached the limit on cgroup namespaces; as root: sysctl user.max_cgroup_namespaces=10000",
     },
 ];
+
+const DELEGATE: &str = "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
 
 /// The action behind a write to a file of a group.
 pub(super) fn call(file: &Path) -> Call {

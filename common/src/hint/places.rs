@@ -40,6 +40,18 @@ pub(super) const ROWS: &[Row] = &[
         seen: always,
         remedy: "this kernel has no openat2(2); start Linux 5.6 or later",
     },
+    Row {
+        call: Call::OpenPlace,
+        errno: Errno::ENOTDIR,
+        seen: always,
+        remedy: "a file is there, but a directory is needed",
+    },
+    Row {
+        call: Call::OpenPlace,
+        errno: Errno::EISDIR,
+        seen: always,
+        remedy: "a directory is there, but a file is needed",
+    },
     Row { call: Call::MakeScratch, errno: Errno::ENOENT, seen: always, remedy: SCRATCH },
     Row { call: Call::MakeScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
     Row { call: Call::MakeScratch, errno: Errno::EPERM, seen: always, remedy: SCRATCH },
