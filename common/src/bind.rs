@@ -142,7 +142,7 @@ impl Root {
         let rootfs = rootfs.as_ref();
         let flags = O_PATH | OFlag::O_DIRECTORY;
         let opened = openat(AT_FDCWD, rootfs, flags, Mode::empty());
-        opened.map(Root).with_context(|| format!("open the root {}", rootfs.display()))
+        opened.map(Root).with_context(|| Doing::OpenRoot(rootfs.to_owned()))
     }
 
     /// A directory in the root, as a place for a mount. Makes a missing directory.

@@ -20,6 +20,7 @@ pub(crate) enum Doing {
     },
     Fork,
     OpenLayer(PathBuf),
+    OpenRoot(PathBuf),
     OpenPlace(PathBuf),
     MakeScratch(PathBuf),
     LockScratch(PathBuf),
@@ -44,6 +45,7 @@ impl fmt::Display for Doing {
             }
             Doing::Fork => f.write_str("fork the command"),
             Doing::OpenLayer(dir) => write!(f, "open the layer {}", dir.display()),
+            Doing::OpenRoot(dir) => write!(f, "open the root {}", dir.display()),
             Doing::OpenPlace(path) => write!(f, "open {} in the root", path.display()),
             Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
             Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),

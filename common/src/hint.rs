@@ -43,6 +43,7 @@ enum Call {
     PivotRoot,
     LeaveOldRoot,
     OpenLayer,
+    OpenRoot,
     OpenPlace,
     MakeScratch,
     LockScratch,
@@ -123,6 +124,7 @@ impl Failed {
             }
             Some(Doing::Fork) => Failed::new(Call::Fork),
             Some(Doing::OpenLayer(path)) => at(Call::OpenLayer, path),
+            Some(Doing::OpenRoot(path)) => at(Call::OpenRoot, path),
             Some(Doing::OpenPlace(path)) => at(Call::OpenPlace, path),
             Some(Doing::MakeScratch(path)) => at(Call::MakeScratch, path),
             Some(Doing::LockScratch(path)) => at(Call::LockScratch, path),

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process;
 
 use nix::errno::Errno;
 use nix::sys::statfs::{SYSFS_MAGIC, statfs};
@@ -35,6 +37,15 @@ pub(super) const ROWS: &[Row] = &[
         remedy: "no sysfs is left that shows all of its files, because the old root is gone; mount it before you leave the old root",
     },
     Row {
+        call: Call::Mount,
+        errno: Errno::ENOENT,
+        seen: |failed| failed.call == Call::Mount && !host::has_proc(),
+        remedy: "the place has its name in /proc, where no proc is mounted; mount this before you enter the root",
+    },
+    Row { call: Call::OpenRoot, errno: Errno::ENOENT, seen: has_entered_root, remedy: ENTERED },
+    Row { call: Call::OpenLayer, errno: Errno::ENOENT, seen: has_entered_root, remedy: ENTERED },
+    Row { call: Call::Bind, errno: Errno::ENOENT, seen: has_entered_root, remedy: ENTERED },
+    Row {
         call: Call::MapIds,
         errno: Errno::ENOENT,
         seen: |_| host::is_covered() || host::in_chroot(),
@@ -53,6 +64,15 @@ pub(super) const ROWS: &[Row] = &[
         remedy: "the new root is likely not a mount point; mount the overlay on it before you enter the root",
     },
 ];
+
+const ENTERED: &str = "this process has entered the new root, and a path of the host leads nowhere there; do this before you enter the root";
+
+/// Whether process 1 is in the new root: it is on top of the old one, or has no proc yet, or
+/// has a proc of its own.
+fn has_entered_root(_failed: &Failed) -> bool {
+    let has_own_proc = || fs::read_link("/proc/self").is_ok_and(|pid| pid == Path::new("1"));
+    process::id() == 1 && (host::is_covered() || !host::has_proc() || has_own_proc())
+}
 
 /// Whether lesson 12's stage has run before another stage that needs a capability.
 fn has_given_up_capabilities(failed: &Failed) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Error;
-use common::Capabilities;
+use common::{Capabilities, Root};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -309,7 +309,10 @@ fn stages_in_a_wrong_order_are_named() {
                 ("filter_calls", "set the filter after"),
                 ("drop_capabilities", "give them up after"),
                 ("leave_old_root", "before you leave the old root"),
-                ("nothing", "this host hides parts of its /proc"),
+                ("leave_old_root", "mount this before you enter the root"),
+                ("leave_old_root", "do this before you enter the root"),
+                ("mount_proc", "do this before you enter the root"),
+                ("nothing", "systempaths=unconfined\nnothing\nnothing"),
             ] {
                 let mut test = Command::new(std::env::current_exe().expect("a test has a path"));
                 test.args(["--exact", NAME, "--nocapture"]).env("EARLIER", earlier);
@@ -319,12 +322,17 @@ fn stages_in_a_wrong_order_are_named() {
         }
         return;
     };
-    // SAFETY: the other thread of this process waits for this one.
-    if let ForkResult::Parent { child } = unsafe { fork() }.expect("fork") {
+    let fork_or_wait = || {
+        // SAFETY: the other thread of this process waits for this one.
+        let ForkResult::Parent { child } = unsafe { fork() }.expect("fork") else { return };
         waitpid(child, None).expect("wait for a child");
-        return;
-    }
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).expect("unshare");
+        std::process::exit(0);
+    };
+    fork_or_wait();
+    let namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
+    unshare(namespaces).expect("unshare");
+    // The next process is process 1.
+    fork_or_wait();
     match &*earlier {
         "filter_calls" => {
             let code = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -340,11 +348,18 @@ fn stages_in_a_wrong_order_are_named() {
             mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>)
                 .expect("mount a tmpfs")
         }
+        "mount_proc" => mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)
+            .expect("mount a proc"),
         _ => {}
     }
-    let error = Error::from(Errno::EPERM).context("mount proc on /proc");
-    let remedy = common::hint(&error).unwrap_or_default();
-    io::stdout().write_all(format!("{remedy}\n").as_bytes()).expect("print");
+    for error in [
+        Error::from(Errno::EPERM).context("mount proc on /proc"),
+        Error::from(Errno::ENOENT).context("mount tmpfs on /dev"),
+        Root::open("/no such directory").map(drop).expect_err("a root"),
+    ] {
+        let remedy = common::hint(&error).unwrap_or("nothing");
+        io::stdout().write_all(format!("{remedy}\n").as_bytes()).expect("print");
+    }
     std::process::exit(0);
 }
 
