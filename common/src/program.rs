@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::mem::offset_of;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -42,32 +43,87 @@ impl Program {
             let mut bytes = vec![0; usize::try_from(len).ok().filter(|&len| len <= 4096)?];
             (read(&mut bytes, at)? == bytes.len()).then_some(bytes)
         };
-        let little = head.get(5)? == &1;
-        let number = |len: u64, at: u64| {
-            let mut bytes = exact(len, at)?;
-            if little {
-                bytes.reverse();
-            }
-            Some(bytes.iter().fold(0, |n, &b| n << 8 | u64::from(b)))
-        };
-        // How long an address is, and where the header has the table of
-        // segments, the size and the number of its entries, and an entry its
-        // offset and size.
-        let (word, [table, size, count, offset, length]) = match head.get(..5)? {
-            b"\x7fELF\x01" => (4, [28, 42, 44, 4, 16]),
-            b"\x7fELF\x02" => (8, [32, 54, 56, 8, 32]),
-            _ => return None,
-        };
-        let (table, size, count) = (number(word, table)?, number(2, size)?, number(2, count)?);
-        for entry in 0..count {
-            let at = table.checked_add(entry * size)?;
-            if number(4, at)? == u64::from(libc::PT_INTERP) {
-                let start = number(word, at.checked_add(offset)?)?;
-                let name = exact(number(word, at.checked_add(length)?)?, start)?;
+        let elf = Elf::of(head)?;
+        let Layout { table, entry_size, entries, entry_len, kind, offset, length, .. } = elf.layout;
+        let in_header = |field| elf.number(head, field);
+        let (table, entry_size) = (in_header(table)?, in_header(entry_size)?);
+        for entry in 0..in_header(entries)? {
+            let segment = exact(*entry_len, table.checked_add(entry * entry_size)?)?;
+            let in_segment = |field| elf.number(&segment, field);
+            if in_segment(kind)? == u64::from(libc::PT_INTERP) {
+                let name = exact(in_segment(length)?, in_segment(offset)?)?;
                 return Some(Program::Dynamic(path(name.split(|&b| b == 0).next()?)));
             }
         }
         Some(Program::Static)
+    }
+}
+
+/// A number in a program's file.
+struct Field {
+    at: usize,
+    len: usize,
+}
+
+/// The fields of a program's header, and of an entry in its table of segments; elf(5).
+struct Layout {
+    machine: Field,
+    /// The place of the table, the size of an entry, and the number of the entries.
+    table: Field,
+    entry_size: Field,
+    entries: Field,
+    /// The part of an entry that the kernel knows, in bytes.
+    entry_len: u64,
+    kind: Field,
+    /// The place of the segment in the file, and its length there, in bytes.
+    offset: Field,
+    length: Field,
+}
+
+macro_rules! layout {
+    ($header:ty, $segment:ty, $word:ty) => {{
+        const fn field<T>(at: usize) -> Field {
+            Field { at, len: size_of::<T>() }
+        }
+        Layout {
+            machine: field::<u16>(offset_of!($header, e_machine)),
+            table: field::<$word>(offset_of!($header, e_phoff)),
+            entry_size: field::<u16>(offset_of!($header, e_phentsize)),
+            entries: field::<u16>(offset_of!($header, e_phnum)),
+            entry_len: size_of::<$segment>() as u64,
+            kind: field::<u32>(offset_of!($segment, p_type)),
+            offset: field::<$word>(offset_of!($segment, p_offset)),
+            length: field::<$word>(offset_of!($segment, p_filesz)),
+        }
+    }};
+}
+
+const NARROW: Layout = layout!(libc::Elf32_Ehdr, libc::Elf32_Phdr, u32);
+const WIDE: Layout = layout!(libc::Elf64_Ehdr, libc::Elf64_Phdr, u64);
+
+/// What the first bytes of a program say about the rest of it.
+struct Elf {
+    is_wide: bool,
+    is_little: bool,
+    layout: &'static Layout,
+}
+
+impl Elf {
+    /// Nothing if these are not the first bytes of a program.
+    fn of(head: &[u8]) -> Option<Elf> {
+        let is_wide = match head.get(..5)? {
+            b"\x7fELF\x01" => false,
+            b"\x7fELF\x02" => true,
+            _ => return None,
+        };
+        let layout = if is_wide { &WIDE } else { &NARROW };
+        Some(Elf { is_wide, is_little: head.get(5)? == &1, layout })
+    }
+
+    fn number(&self, bytes: &[u8], field: &Field) -> Option<u64> {
+        let bytes = bytes.get(field.at..field.at + field.len)?.iter();
+        let add = |number, byte: &u8| number << 8 | u64::from(*byte);
+        Some(if self.is_little { bytes.rev().fold(0, add) } else { bytes.fold(0, add) })
     }
 }
 
@@ -82,9 +138,9 @@ pub(crate) enum Machine {
 }
 
 impl Machine {
-    /// Reads the first fields of a program; elf(5).
+    /// Reads the header of a program; elf(5).
     pub(crate) fn of(file: &File) -> Machine {
-        // With the order of bytes of this machine, and another machine if it has no name here.
+        // A machine without a name here is another machine than its own.
         let (own, narrow) = match () {
             () if cfg!(target_arch = "x86_64") => (libc::EM_X86_64, libc::EM_386),
             () if cfg!(target_arch = "aarch64") => (libc::EM_AARCH64, libc::EM_ARM),
@@ -93,13 +149,15 @@ impl Machine {
             () if cfg!(target_arch = "s390x") => (libc::EM_S390, libc::EM_S390),
             () => (libc::EM_NONE, libc::EM_NONE),
         };
-        let mut head = [0; 20];
-        if file.read_exact_at(&mut head, 0).is_err() {
+        let mut head = [0; size_of::<libc::Elf64_Ehdr>()];
+        let Some(elf) = file.read_at(&mut head, 0).ok().and_then(|len| Elf::of(&head[..len]))
+        else {
             return Machine::Other;
-        }
-        match (&head[..5], u16::from_ne_bytes([head[18], head[19]])) {
-            (b"\x7fELF\x02", machine) if machine == own => Machine::Own,
-            (b"\x7fELF\x01", machine) if machine == narrow => Machine::Narrow,
+        };
+        let has_own_order = elf.is_little == cfg!(target_endian = "little");
+        match elf.number(&head, &elf.layout.machine).filter(|_| has_own_order) {
+            Some(machine) if elf.is_wide && machine == own.into() => Machine::Own,
+            Some(machine) if !elf.is_wide && machine == narrow.into() => Machine::Narrow,
             _ => Machine::Other,
         }
     }
@@ -135,6 +193,12 @@ mod tests {
         assert_eq!(named(b"#!"), "");
         assert_eq!(named(b"#!\n/bin/sh"), "");
         assert_eq!(named(b"echo"), "None");
+    }
+
+    #[test]
+    fn this_program_is_for_this_machine() {
+        let this = File::open("/proc/self/exe").expect("open");
+        assert_eq!(Machine::of(&this), Machine::Own);
     }
 
     #[test]
