@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
@@ -61,8 +61,7 @@ fn finish(tool: &mut Child, mut errors: File) -> Result<Output> {
     if let Some(from) = &mut tool.stdout
         && let Err(error) = read_all(from, &mut stdout)
     {
-        // It leads a process group: see `start`. An error means that it has just ended.
-        let _ = killpg(Pid::from_raw(tool.id() as libc::pid_t), Signal::SIGKILL);
+        kill(tool);
         let _ = tool.wait();
         return Err(error);
     }
@@ -72,8 +71,18 @@ fn finish(tool: &mut Child, mut errors: File) -> Result<Output> {
     Ok(Output { status, stdout, stderr })
 }
 
-/// Reads until the other end of a pipe closes.
-fn read_all(from: &mut ChildStdout, to: &mut Vec<u8>) -> Result<()> {
+/// Kills a tool, and the processes that it has started.
+pub(crate) fn kill(tool: &Child) {
+    // It leads a process group: see `start`. An error means that it has just ended.
+    let _ = killpg(Pid::from_raw(tool.id() as libc::pid_t), Signal::SIGKILL);
+}
+
+/// Reads until the other end of a pipe or socket closes.
+///
+/// # Errors
+///
+/// When a signal asks the runner to end.
+pub(crate) fn read_all(from: &mut (impl Read + AsFd), to: &mut Vec<u8>) -> Result<()> {
     let mut patience = Patience::new()?;
     let mut part = [0; 4096];
     loop {
@@ -93,7 +102,7 @@ fn read_all(from: &mut ChildStdout, to: &mut Vec<u8>) -> Result<()> {
 /// # Errors
 ///
 /// When it cannot be executed.
-pub(crate) fn start(tool: &mut Command) -> Result<std::process::Child> {
+pub(crate) fn start(tool: &mut Command) -> Result<Child> {
     tool.env("PATH", path()).env("LC_ALL", "C").process_group(0);
     // std keeps the signals of this process blocked in it.
     let prepare = || {

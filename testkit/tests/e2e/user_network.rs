@@ -3,8 +3,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
@@ -104,6 +106,58 @@ fn the_tool_ends_with_the_container() {
             let in_use = format!("{STEP}: publish 127.0.0.1:8080:80/tcp: Address already in use");
             assert!(lines.contains(&&*in_use) && lines.contains(&"refused"), "{said}");
         }
+    }
+}
+
+/// Another program has the name slirp4netns. It hangs before its network is ready, before its
+/// socket is there, before its answer, and after the end of the container.
+#[test]
+fn a_signal_ends_a_runner_while_slirp4netns_hangs() {
+    const TEST: &str = "a_signal_ends_a_runner_while_slirp4netns_hangs";
+    if let Ok(place) = env::var("INSIDE") {
+        let _listener = UnixListener::bind(place).expect("listen");
+        fs::write("/run/called", "").expect("write a file");
+        loop {
+            thread::park();
+        }
+    }
+    let ready = "echo >/proc/self/fd/$ready";
+    let hang = ": >/run/called; exec sleep 1000";
+    for (script, status) in [
+        (hang, "143\n129\n130"),
+        (&*format!("{ready}; {hang}"), "143\n129\n130"),
+        (&*format!("{ready}; {}", again("$socket", TEST).replace('\'', "\"")), "143\n129\n130"),
+        // The status of the command.
+        (&*format!("{ready}; read -r line; {hang}"), "7\n7\n7"),
+    ] {
+        let publish = if script.contains("read -r") { "" } else { "--publish 8080:80" };
+        let script = format!(
+            r#"mkdir /run/bin
+            cat >/run/bin/slirp4netns <<'END'
+#!/bin/sh
+while [ $# -gt 0 ]; do
+    case $1 in --ready-fd=*) ready=${{1#*=}};; --api-socket) socket=$2;; esac
+    shift
+done
+echo $$ >/run/slirp
+{script}
+END
+            chmod +x /run/bin/slirp4netns
+            called() {{ [ -e /run/called ]; }}
+            for signal in TERM HUP INT; do
+                # In the background, a program ignores SIGINT.
+                {{ until_true called; kill -$signal "$(cat /run/pid)"; }} &
+                status=0
+                PATH=/run/bin:$PATH sh -c 'echo $$ >/run/pid
+                    exec "$STEP" --network pasta {publish} sh -c "exit 7" 2>>/run/said' || status=$?
+                echo $status
+                rm /run/called
+                ! kill -0 "$(cat /run/slirp)" 2>/dev/null || echo alive
+            done
+            cat /run/said >&2"#
+        );
+        let Some(output) = on_host("", &script) else { return };
+        assert_eq!(stdout(&output), status, "{script}: {}", stderr(&output));
     }
 }
 
