@@ -1,4 +1,4 @@
-//! The files in /etc with names of hosts: they tell the container its own network.
+//! The files that tell the container its own network, and that it is a container.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,7 +26,8 @@ const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 impl Network {
     /// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network
-    /// `/etc/resolv.conf`. Replaces a symbolic link, and does not follow it.
+    /// `/etc/resolv.conf`. Replaces a symbolic link, and does not follow it. Also writes
+    /// `/run/host/container-manager`: systemd-detect-virt(1) finds a container by this file.
     ///
     /// # Errors
     ///
@@ -37,22 +38,26 @@ impl Network {
         let own = own_address()?;
         let address = own.unwrap_or(Ipv4Addr::LOCALHOST);
         let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
-        let mut files = vec![("hosts", hosts), ("hostname", format!("{name}\n"))];
+        let mut files = vec![
+            ("/etc", "hosts", hosts),
+            ("/etc", "hostname", format!("{name}\n")),
+            ("/run/host", "container-manager", "containers\n".to_owned()),
+        ];
         if self != Network::None {
             let read = |file| text(file).unwrap_or_default();
             let lines = self.resolvers(own, &read("/etc/resolv.conf"), &read(UPSTREAM));
-            files.push(("resolv.conf", lines));
+            files.push(("/etc", "resolv.conf", lines));
         }
-        for (file, lines) in files {
-            match replace(root, file, &lines) {
+        for (dir, file, lines) in files {
+            match replace(root, dir, file, &lines) {
                 Err(error) if error.downcast_ref().is_some_and(is_of_another) => {
                     if self != Network::None {
                         note(&format!(
-                            "/etc/{file} in the root belongs to another user and stays as it is"
+                            "{dir}/{file} in the root belongs to another user and stays as it is"
                         ));
                     }
                 }
-                replaced => replaced.with_context(|| format!("write /etc/{file} in the root"))?,
+                replaced => replaced.with_context(|| format!("write {dir}/{file} in the root"))?,
             }
         }
         Ok(())
@@ -119,22 +124,23 @@ fn own_address() -> Result<Option<Ipv4Addr>> {
     }))
 }
 
-/// Replaces a file in `/etc` of the root.
-fn replace(root: &Root, file: &str, lines: &str) -> Result<()> {
-    let etc = root.directory("/etc")?;
-    match unlinkat(&etc, file, UnlinkatFlags::NoRemoveDir) {
+/// Replaces a file in a directory of the root.
+fn replace(root: &Root, dir: &str, file: &str, lines: &str) -> Result<()> {
+    let dir = root.directory(dir)?;
+    match unlinkat(&dir, file, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(Errno::EISDIR) => bail!("it is a directory; remove it from the root"),
         Err(errno) => return Err(errno.into()),
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = openat(&etc, file, flags, Mode::from_bits_truncate(0o644))?;
+    let file = openat(&dir, file, flags, Mode::from_bits_truncate(0o644))?;
     Ok(File::from(file).write_all(lines.as_bytes())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
 
     #[test]
     fn a_resolv_conf_is_read_as_the_c_library_reads_it() {
@@ -144,6 +150,20 @@ mod tests {
         assert_eq!(servers, ["127.0.0.53", "192.0.2.1", "::1"]);
         let others: Vec<String> = without_nameservers(text).collect();
         assert_eq!(others, ["options\tedns0", "search\ta b"]);
+    }
+
+    #[test]
+    fn a_root_gets_its_names() {
+        let place = Place::new();
+        let root = Root::open(place.path("")).expect("open");
+        // The second time, the files are there.
+        for _ in 0..2 {
+            Network::None.write_names(&root).expect("write the files");
+        }
+        let read = |file| text(place.path(file)).unwrap_or_default();
+        assert_eq!(read("run/host/container-manager"), "containers\n");
+        assert!(read("etc/hosts").contains(read("etc/hostname").trim()));
+        assert_eq!(read("etc/resolv.conf"), "");
     }
 
     /// The pasta of Debian 12 answers no connection at its own address.
