@@ -79,3 +79,19 @@ pub use step::{Args, Step, named_rootfs};
 pub use tool::{PACKAGES, has_tool, run};
 pub use trust::{is_trusted, others_can_rename_in};
 pub use workspace::{own_rootfs, workspace};
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    #[test]
+    fn the_page_names_each_public_name() {
+        let page = fs::read_to_string(crate::workspace().join("docs/common.md")).expect("a page");
+        let source = include_str!("lib.rs");
+        let uses = source.split("\npub use ").skip(1).filter_map(|rest| rest.split(';').next());
+        let lists = uses.filter_map(|path| path.rsplit("::").next());
+        let names = lists.flat_map(|list| list.split(|c: char| "{}, \n".contains(c)));
+        let missing: Vec<&str> = names.filter(|name| !page.contains(&format!("`{name}"))).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+}
