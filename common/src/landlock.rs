@@ -18,13 +18,15 @@ const REFER: u64 = 1 << 13;
 ///
 /// # Errors
 ///
-/// When the kernel has no Landlock, or refuses it.
+/// When the kernel has no Landlock since 5.19, or this process has neither no_new_privs nor
+/// CAP_SYS_ADMIN; landlock_restrict_self(2).
 pub(crate) fn execute_only_in_root() -> nix::Result<()> {
     /// The numbers in linux/landlock.h.
     const PATH_BENEATH: libc::c_long = 1;
     const NO_FLAGS: libc::c_long = 0;
     let handled = EXECUTE | REFER;
     let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    /// landlock_path_beneath_attr in linux/landlock.h.
     #[repr(C, packed)]
     struct PathBeneath {
         allowed: u64,
@@ -32,8 +34,9 @@ pub(crate) fn execute_only_in_root() -> nix::Result<()> {
     }
     let rule = PathBeneath { allowed: handled, parent: root.as_raw_fd() };
     #[allow(unsafe_code, reason = "nix has no Landlock")]
-    // SAFETY: the kernel reads `handled` and `rule`, which live longer than the calls, and
-    // gets the size of the first. The new descriptor has no other owner.
+    // SAFETY: the kernel only reads `handled`, whose size it gets, and `rule`, which has the
+    // layout of landlock_path_beneath_attr. Both outlive the calls. Nothing else has the new
+    // descriptor.
     unsafe {
         let rules = libc::syscall(
             libc::SYS_landlock_create_ruleset,

@@ -51,7 +51,7 @@ impl Copier {
     /// # Errors
     ///
     /// When a descriptor is neither a file nor a pipe, a socket, a terminal or a usual
-    /// device.
+    /// device. When the kernel refuses pipe(2), dup2(2) or a process.
     pub(crate) fn start() -> Result<Option<Copier>> {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let streams = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
@@ -146,6 +146,32 @@ fn look(stream: BorrowedFd<'_>, number: usize) -> Result<Option<((u64, u64), boo
     )
 }
 
+/// A file that the container reads through a pipe.
+struct Input {
+    file: File,
+    /// Shows at the end what the container has left.
+    reader: File,
+    /// Nothing after the end of the file.
+    writer: Option<File>,
+    /// How many bytes are written to the pipe.
+    sent: usize,
+}
+
+impl Input {
+    /// Lets the caller go on after the last byte that the container has read; lseek(2).
+    fn give_back(mut self, buffer: &mut [u8]) -> Result<()> {
+        fcntl(&self.reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("empty a pipe")?;
+        let mut unread = 0;
+        while let Ok(count @ 1..) = self.reader.read(buffer) {
+            unread += count;
+        }
+        // The container can also write to its pipe.
+        let back = i64::try_from(unread.min(self.sent)).context("count what is left")?;
+        self.file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
+        Ok(())
+    }
+}
+
 /// Copies until the runner has finished or ended, and then what is left in the pipes.
 fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<Exit> {
     // The keys of the terminal are for the container, which may write until its end.
@@ -159,14 +185,14 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
         if is_output {
             outputs.push((file, reader));
         } else {
-            inputs.push((file, reader, Some(File::from(writer)), 0));
+            inputs.push(Input { file, reader, writer: Some(writer.into()), sent: 0 });
         }
     }
     let mut buffer = vec![0; 1 << 16];
     loop {
         let mut fds = vec![PollFd::new(line.as_fd(), PollFlags::POLLIN)];
         fds.extend(outputs.iter().map(|(_, it)| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
-        let writers = inputs.iter().filter_map(|(_, _, writer, _)| writer.as_ref());
+        let writers = inputs.iter().filter_map(|input| input.writer.as_ref());
         fds.extend(writers.map(|it| PollFd::new(it.as_fd(), PollFlags::POLLOUT)));
         poll_on(&mut fds)?;
         let mut ready =
@@ -186,7 +212,7 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
         if over && !copied && before == outputs.len() {
             break;
         }
-        for (file, _, writer, sent) in &mut inputs {
+        for Input { file, writer, sent, .. } in &mut inputs {
             let Some(pipe) = writer.as_mut().filter(|_| ready.next().unwrap_or(false)) else {
                 continue;
             };
@@ -198,16 +224,8 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
             }
         }
     }
-    // The caller goes on after the last byte that the container has read.
-    for (mut file, mut reader, _, sent) in inputs {
-        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("empty a pipe")?;
-        let mut unread = 0;
-        while let Ok(count @ 1..) = reader.read(&mut buffer) {
-            unread += count;
-        }
-        // The container can also write to its pipe.
-        let back = i64::try_from(unread.min(sent)).context("count what is left")?;
-        file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
+    for input in inputs {
+        input.give_back(&mut buffer)?;
     }
     if !failed {
         // An error means that the runner is gone.
@@ -216,7 +234,8 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
     Ok(Exit::SUCCESS)
 }
 
-/// Reads once, and writes all of it. Reports an error.
+/// Reads once, and writes all of it. Returns the number of bytes. Reports an error, which only
+/// a file of the caller has.
 fn move_some(from: &mut File, to: &mut File, buffer: &mut [u8]) -> Result<usize> {
     let moved = from.read(buffer).context("read standard input").and_then(|count| {
         to.write_all(&buffer[..count]).context(Doing::Print)?;
