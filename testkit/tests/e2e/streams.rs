@@ -8,6 +8,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::fcntl::OFlag;
+use nix::pty::posix_openpt;
 use nix::sys::eventfd::EventFd;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use testkit::procs::{gone, naptime, running, wait_until};
@@ -28,15 +30,23 @@ fn open(path: &Path) -> File {
 fn a_directory_and_an_odd_descriptor_are_refused() {
     let directory = || OwnedFd::from(File::open("/").expect("open a directory"));
     let event = || OwnedFd::from(EventFd::new().expect("make an event"));
-    let path = || {
+    let path = |name| {
         let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(libc::O_PATH).open("/proc/version");
+        let file = options.read(true).custom_flags(libc::O_PATH).open(name);
         OwnedFd::from(file.expect("open a file"))
     };
+    let master = || {
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).expect("open a pseudoterminal");
+        OwnedFd::from(master)
+    };
     for name in rooted() {
-        for (fd, words) in
-            [(directory(), "is a directory"), (event(), "is no file"), (path(), "is no file")]
-        {
+        for (fd, words) in [
+            (directory(), "is a directory"),
+            (event(), "is no file"),
+            (path("/proc/version"), "is no file"),
+            (path("/dev/null"), "is no file"),
+            (master(), "is no file"),
+        ] {
             for number in 0..2 {
                 let mut step = step(name);
                 let fd = fd.try_clone().expect("copy a descriptor");
@@ -105,6 +115,11 @@ fn what_the_command_reads_and_writes_is_all_there_and_in_order() {
         copy.arg("cat").stdin(open(&input)).stdout(File::create(&output).expect("make a file"));
         assert!(copy.status().expect("start a step").success(), "{name}");
         assert!(fs::read(&output).expect("read a file") == much, "{name}");
+
+        // More than a pipe takes at once does not keep the copier from its end.
+        let mut some = step(name);
+        some.args(["head", "-c", "5000"]).stdin(open(&input)).stdout(Stdio::null());
+        assert!(some.status().expect("start a step").success(), "{name}");
 
         // The caller reads on where the command has stopped; `read` takes byte by byte.
         fs::write(&input, "one\ntwo\nthree\n").expect("write a file");
