@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat, makedev};
@@ -23,6 +23,7 @@ use crate::console::is_usual;
 use crate::doing::Doing;
 use crate::error::report;
 use crate::process::{raw_clone, work_and_exit};
+use crate::signals::Patience;
 use crate::terminal::Terminal;
 use crate::wait::poll_on;
 use crate::{Exit, signals};
@@ -104,14 +105,27 @@ impl Copier {
     }
 
     /// Waits until all that the container has written is in the files. Returns the status of
-    /// the container, or a failure in the place of a success.
+    /// the container, or a failure in the place of a success. A signal ends the wait: a file
+    /// of a network may hang.
     pub(crate) fn finish(mut self, exit: Exit) -> Exit {
-        let mut answer = [0];
-        let told = self.line.shutdown(Shutdown::Write).and_then(|()| self.line.read(&mut answer));
-        if exit == Exit::SUCCESS && (!matches!(told, Ok(1)) || answer != [COPIED]) {
-            return Exit::SETUP;
+        match self.answer() {
+            Ok(COPIED) => exit,
+            Ok(_) if exit == Exit::SUCCESS => Exit::SETUP,
+            Ok(_) => exit,
+            Err(error) => report(&error),
         }
-        exit
+    }
+
+    /// Waits for the answer of the copier. After its end, there is none.
+    fn answer(&mut self) -> Result<u8> {
+        let doing = "wait for the copier";
+        // An error means that it has ended.
+        let _ = self.line.shutdown(Shutdown::Write);
+        let mut patience = Patience::new()?;
+        while !patience.sleep(Some(self.line.as_fd()), PollTimeout::NONE).context(doing)? {}
+        let mut answer = [0];
+        let _ = self.line.read(&mut answer);
+        Ok(answer[0])
     }
 }
 

@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 use nix::fcntl::OFlag;
 use nix::pty::posix_openpt;
 use nix::sys::eventfd::EventFd;
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use testkit::procs::{gone, naptime, running, wait_until};
+use testkit::procs::{Proc, end_of, gone, having, in_state, naptime, running, wait_until};
 use testkit::{
     containers_work, has_init, is_one_line, is_root, lesson, skip, step, steps, tempdir,
 };
@@ -170,6 +171,36 @@ fn after_a_killed_runner_the_file_has_what_was_written() {
         wait_until("the first line", || fs::read_to_string(&out).is_ok_and(|it| it == "early\n"));
         runner.kill().expect("kill the runner");
         runner.wait().expect("wait for the runner");
+        gone(&time);
+    }
+}
+
+/// As a file of a network that hangs.
+#[test]
+fn a_signal_ends_the_wait_for_the_copier() {
+    if !containers_work() {
+        return;
+    }
+    let place = tempdir();
+    for name in rooted() {
+        let time = naptime();
+        let mut step = step(name);
+        step.args(["sleep", &time]).stderr(Stdio::null());
+        step.stdout(File::create(place.path().join("out")).expect("make a file"));
+        let mut child = step.spawn().expect("start a step");
+        let (runner, command) = (Proc::of(&child), running("sleep", &time));
+        let all = having(&time);
+        let is_copier =
+            |it: &Proc| *it != runner && it.parent().is_none_or(|above| !all.contains(&above));
+        let copier = *all.iter().find(|it| is_copier(it)).expect("find the copier");
+        copier.kill(Signal::SIGSTOP);
+        in_state(copier, "T");
+        command.kill(Signal::SIGKILL);
+        wait_until("the end of the child", || runner.children().is_empty());
+        runner.kill(Signal::SIGTERM);
+        let status = end_of(&mut child);
+        copier.kill(Signal::SIGCONT);
+        assert_eq!(status.code(), Some(143), "{name}");
         gone(&time);
     }
 }
