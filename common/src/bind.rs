@@ -7,7 +7,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path, PathBuf, absolute};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -91,6 +91,37 @@ impl Bind {
                 getgid()
             ));
         }
+    }
+
+    /// Replaces each link of root in the path by its target: a container of another user
+    /// cannot have made it. Root follows none. Call it in the runner, which sees who owns a
+    /// file.
+    pub(crate) fn follow_links_of_root(&mut self) {
+        // If the directory of this process is gone, `open` reports it later.
+        let Ok(path) = absolute(&self.host) else { return };
+        if getuid().is_root() {
+            return;
+        }
+        let parts = |path: &Path| {
+            let parts: Vec<_> = path.iter().map(OsStr::to_owned).collect();
+            parts.into_iter().rev()
+        };
+        let mut left: Vec<OsString> = parts(&path).collect();
+        let (mut real, mut links) = (PathBuf::new(), 0);
+        while let Some(part) = left.pop() {
+            let next = real.join(&part);
+            match fs::read_link(&next) {
+                _ if part == ".." => drop(real.pop()),
+                Err(_no_link) => real = next,
+                Ok(target) if links < MOST_LINKS && is_of_root(&next) => {
+                    left.extend(parts(&target));
+                    links += 1;
+                }
+                // `open` refuses it.
+                Ok(_target) => return,
+            }
+        }
+        self.host = real;
     }
 
     /// Opens the file or directory of the host, and then the place for it in a root. Makes
@@ -249,6 +280,12 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
     }
+}
+
+/// Whether only root can have made a link, and the directories above it.
+fn is_of_root(link: &Path) -> bool {
+    let is_fixed = |it: fs::Metadata| it.uid() == 0 && (it.is_symlink() || it.mode() & 0o022 == 0);
+    link.ancestors().all(|path| fs::symlink_metadata(path).is_ok_and(is_fixed))
 }
 
 fn open_at(at: impl AsFd, path: &Path, flags: OFlag, resolve: ResolveFlag) -> nix::Result<OwnedFd> {

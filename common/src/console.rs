@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -12,8 +13,9 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, ttyname};
 
 use crate::Bind;
 
-/// The terminal's name in a container.
-const CONSOLE: &str = "/dev/console";
+/// The names of terminals in a container. There is more than one only for a redirection to
+/// another terminal.
+const CONSOLES: [&str; 3] = ["/dev/console", "/dev/console1", "/dev/console2"];
 
 /// The other devices that standard input, output and error may be, and their numbers.
 const DEVICES: [(&str, u64); 6] = [
@@ -30,13 +32,20 @@ pub(crate) fn is_usual(number: u64) -> bool {
     DEVICES.iter().any(|(_, known)| *known == number)
 }
 
-/// The terminal on standard input, output or error as `/dev/console` of the container, if
-/// there is any. In the container's own /dev/pts, the terminal's host name is missing or
-/// belongs to another terminal. It is read-only, so its owner and mode stay as they are.
-pub fn console() -> Option<Bind> {
-    let host = ttyname(io::stdin()).or_else(|_| ttyname(io::stdout()));
-    let host = host.or_else(|_| ttyname(io::stderr())).ok()?;
-    Some(Bind { host, inside: CONSOLE.into(), read_only: true })
+/// The terminals on standard input, output and error, the first as `/dev/console` of the
+/// container. In the container's own /dev/pts, the terminal's host name is missing or
+/// belongs to another terminal. They are read-only, so the owner and mode stay as they are.
+pub fn console() -> Vec<Bind> {
+    let names = [ttyname(io::stdin()), ttyname(io::stdout()), ttyname(io::stderr())];
+    let mut binds = Vec::<Bind>::new();
+    for host in names.into_iter().flatten() {
+        // Each process has another terminal by the name /dev/tty.
+        if host != Path::new("/dev/tty") && binds.iter().all(|bind| bind.host != host) {
+            let inside = CONSOLES[binds.len()].into();
+            binds.push(Bind { host, inside, read_only: true });
+        }
+    }
+    binds
 }
 
 /// Opens each device on standard input, output and error again, by its name in the
@@ -71,11 +80,9 @@ fn in_container(stream: &impl AsFd) -> Option<OwnedFd> {
     let name = match DEVICES.iter().find(|(_, number)| *number == known.st_rdev) {
         Some((name, _)) => name,
         // A terminal of another devpts has the same number.
-        None => {
-            let found = fs::metadata(CONSOLE).ok()?;
-            let same = (found.dev(), found.ino()) == (known.st_dev, known.st_ino);
-            same.then_some(CONSOLE)?
-        }
+        None => CONSOLES.into_iter().find(|name| {
+            fs::metadata(name).is_ok_and(|it| (it.dev(), it.ino()) == (known.st_dev, known.st_ino))
+        })?,
     };
     let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL).ok()?);
     let flags = flags & (OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_NONBLOCK);

@@ -129,7 +129,8 @@ impl Step {
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
-            Ok(Parsed::Start(args)) => {
+            Ok(Parsed::Start(mut args)) => {
+                args.binds.iter_mut().for_each(Bind::follow_links_of_root);
                 args.binds.iter().for_each(Bind::warn_of_owner);
                 let run = inherit::close_all_but(None).and_then(|()| {
                     // Without a root of its own, the container has the host's files anyway.

@@ -5,17 +5,17 @@
 //! purpose, change its mode, or reach the host's tree if it is a directory.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{SFlag, fstat, makedev};
 use nix::sys::wait::waitpid;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, isatty, pipe2, setsid};
 
@@ -23,8 +23,14 @@ use crate::console::is_usual;
 use crate::doing::Doing;
 use crate::error::report;
 use crate::process::{raw_clone, work_and_exit};
+use crate::signals::Patience;
+use crate::terminal::Terminal;
 use crate::wait::poll_on;
 use crate::{Exit, signals};
+
+/// The devices /dev/tty and /dev/ptmx.
+const TTY: u64 = makedev(5, 0);
+const PTMX: u64 = makedev(5, 2);
 
 const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
@@ -99,14 +105,27 @@ impl Copier {
     }
 
     /// Waits until all that the container has written is in the files. Returns the status of
-    /// the container, or a failure in the place of a success.
+    /// the container, or a failure in the place of a success. A signal ends the wait: a file
+    /// of a network may hang.
     pub(crate) fn finish(mut self, exit: Exit) -> Exit {
-        let mut answer = [0];
-        let told = self.line.shutdown(Shutdown::Write).and_then(|()| self.line.read(&mut answer));
-        if exit == Exit::SUCCESS && (!matches!(told, Ok(1)) || answer != [COPIED]) {
-            return Exit::SETUP;
+        match self.answer() {
+            Ok(COPIED) => exit,
+            Ok(_) if exit == Exit::SUCCESS => Exit::SETUP,
+            Ok(_) => exit,
+            Err(error) => report(&error),
         }
-        exit
+    }
+
+    /// Waits for the answer of the copier. After its end, there is none.
+    fn answer(&mut self) -> Result<u8> {
+        let doing = "wait for the copier";
+        // An error means that it has ended.
+        let _ = self.line.shutdown(Shutdown::Write);
+        let mut patience = Patience::new()?;
+        while !patience.sleep(Some(self.line.as_fd()), PollTimeout::NONE).context(doing)? {}
+        let mut answer = [0];
+        let _ = self.line.read(&mut answer);
+        Ok(answer[0])
     }
 }
 
@@ -119,26 +138,34 @@ fn look(stream: BorrowedFd<'_>, number: usize) -> Result<Option<((u64, u64), boo
     let name = NAMES[number];
     let doing = || format!("look at {name}");
     let file = fstat(stream).with_context(doing)?;
+    let flags = fcntl(stream, FcntlArg::F_GETFL).with_context(doing)?;
+    let flags = OFlag::from_bits_truncate(flags);
     match SFlag::from_bits_truncate(file.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFDIR => bail!(
+            "{name} is a directory of the host, and the container could leave its root there; name a file"
+        ),
+        // It is only a name, and the container could not read or write there.
+        _ if flags.contains(OFlag::O_PATH) => {}
         SFlag::S_IFREG => {
-            let flags = fcntl(stream, FcntlArg::F_GETFL).with_context(doing)?;
-            let flags = OFlag::from_bits_truncate(flags);
             let is_output = match flags & OFlag::O_ACCMODE {
                 OFlag::O_RDONLY => false,
                 OFlag::O_WRONLY => true,
                 _ => number > 0,
             };
-            if !flags.contains(OFlag::O_PATH) {
-                return Ok(Some(((file.st_dev, file.st_ino), is_output)));
-            }
+            return Ok(Some(((file.st_dev, file.st_ino), is_output)));
         }
         SFlag::S_IFIFO | SFlag::S_IFSOCK => return Ok(None),
-        SFlag::S_IFCHR if is_usual(file.st_rdev) || isatty(stream).unwrap_or(false) => {
+        // In a session without a terminal, the container could not open its own.
+        SFlag::S_IFCHR if file.st_rdev == TTY && Terminal::of_streams().is_none() => bail!(
+            "{name} is /dev/tty, which the container has only if standard input and output both are the terminal; name the terminal as tty(1) prints it"
+        ),
+        // The other side of a terminal is one, too.
+        SFlag::S_IFCHR
+            if is_usual(file.st_rdev)
+                || file.st_rdev != PTMX && isatty(stream).unwrap_or(false) =>
+        {
             return Ok(None);
         }
-        SFlag::S_IFDIR => bail!(
-            "{name} is a directory of the host, and the container could leave its root there; name a file"
-        ),
         _ => {}
     }
     bail!(
@@ -182,10 +209,15 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
     for Pipe { is_output, numbers, reader, writer, .. } in pipes {
         let file = streams[numbers[0]].try_clone_to_owned().context("keep a file")?;
         let (file, reader) = (File::from(file), File::from(reader));
+        let writer = File::from(writer);
+        // The other end is the container's. It can open this one too, and fill or empty the
+        // pipe before a call here.
+        let ours = if is_output { &reader } else { &writer };
+        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe")?;
         if is_output {
             outputs.push((file, reader));
         } else {
-            inputs.push(Input { file, reader, writer: Some(writer.into()), sent: 0 });
+            inputs.push(Input { file, reader, writer: Some(writer), sent: 0 });
         }
     }
     let mut buffer = vec![0; 1 << 16];
@@ -204,10 +236,10 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
             if !ready.next().unwrap_or(false) {
                 return true;
             }
-            let moved = move_some(reader, file, &mut buffer);
-            copied |= matches!(moved, Ok(1..));
+            let moved = drain(reader, file, &mut buffer);
+            copied |= matches!(moved, Ok(Some(1..)));
             failed |= moved.is_err();
-            matches!(moved, Ok(1..))
+            matches!(moved, Ok(Some(_)))
         });
         if over && !copied && before == outputs.len() {
             break;
@@ -216,10 +248,8 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
             let Some(pipe) = writer.as_mut().filter(|_| ready.next().unwrap_or(false)) else {
                 continue;
             };
-            // A pipe that is not full takes so much without waiting; pipe(7).
-            let moved = move_some(file, pipe, &mut buffer[..libc::PIPE_BUF]);
-            match moved {
-                Ok(count @ 1..) => *sent += count,
+            match feed(file, pipe, &mut buffer) {
+                Ok(Some(count)) => *sent += count,
                 _ => *writer = None,
             }
         }
@@ -234,14 +264,34 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
     Ok(Exit::SUCCESS)
 }
 
-/// Reads once, and writes all of it. Returns the number of bytes. Reports an error, which only
-/// a file of the caller has.
-fn move_some(from: &mut File, to: &mut File, buffer: &mut [u8]) -> Result<usize> {
-    let moved = from.read(buffer).context("read standard input").and_then(|count| {
-        to.write_all(&buffer[..count]).context(Doing::Print)?;
-        Ok(count)
-    });
+/// Moves to the file what is in the pipe. Returns the number of bytes, or nothing at the end.
+/// Reports an error.
+fn drain(pipe: &mut File, file: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
+    let moved = match pipe.read(buffer) {
+        Ok(0) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
+        Ok(count) => file.write_all(&buffer[..count]).context(Doing::Print).map(|()| Some(count)),
+        Err(error) => Err(error).context("read a pipe"),
+    };
     moved.inspect_err(|error| {
+        report(error);
+    })
+}
+
+/// Moves to the pipe as much of the file as it takes at once. Returns and reports as
+/// [`drain`].
+fn feed(file: &mut File, pipe: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
+    let mut moved = || {
+        let count = file.read(buffer).context("read standard input")?;
+        let sent = match pipe.write(&buffer[..count]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            sent => sent.context("write standard input to a pipe")?,
+        };
+        let back = i64::try_from(count - sent).context("count what is left")?;
+        file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
+        Ok((count > 0).then_some(sent))
+    };
+    moved().inspect_err(|error| {
         report(error);
     })
 }

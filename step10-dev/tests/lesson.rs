@@ -159,6 +159,12 @@ fn no_link_leads_to_the_source_of_a_bind() {
         let remedy = "a part of the path is a symbolic link, which a container can make; name ";
         assert!(error.contains(remedy) && is_one_line(STEP, &error), "{error}");
     }
+    // A container of an ordinary user cannot have made the links of root.
+    for link in ["/bin", "/var/run"].into_iter().filter(|link| Path::new(link).is_symlink()) {
+        let link = Path::new(link).join(".");
+        let output = bound(top.path(), &link, "/place", "test -d /place");
+        assert_eq!(output.status.success(), !is_root(), "{}", stderr(&output));
+    }
 }
 
 /// A process that can write above the place of a bind swaps the place for a link to another

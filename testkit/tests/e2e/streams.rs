@@ -8,9 +8,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::fcntl::OFlag;
+use nix::pty::posix_openpt;
 use nix::sys::eventfd::EventFd;
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use testkit::procs::{gone, naptime, running, wait_until};
+use testkit::procs::{Proc, end_of, gone, having, in_state, naptime, running, wait_until};
 use testkit::{
     containers_work, has_init, is_one_line, is_root, lesson, skip, step, steps, tempdir,
 };
@@ -28,15 +31,23 @@ fn open(path: &Path) -> File {
 fn a_directory_and_an_odd_descriptor_are_refused() {
     let directory = || OwnedFd::from(File::open("/").expect("open a directory"));
     let event = || OwnedFd::from(EventFd::new().expect("make an event"));
-    let path = || {
+    let path = |name| {
         let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(libc::O_PATH).open("/proc/version");
+        let file = options.read(true).custom_flags(libc::O_PATH).open(name);
         OwnedFd::from(file.expect("open a file"))
     };
+    let master = || {
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).expect("open a pseudoterminal");
+        OwnedFd::from(master)
+    };
     for name in rooted() {
-        for (fd, words) in
-            [(directory(), "is a directory"), (event(), "is no file"), (path(), "is no file")]
-        {
+        for (fd, words) in [
+            (directory(), "is a directory"),
+            (event(), "is no file"),
+            (path("/proc/version"), "is no file"),
+            (path("/dev/null"), "is no file"),
+            (master(), "is no file"),
+        ] {
             for number in 0..2 {
                 let mut step = step(name);
                 let fd = fd.try_clone().expect("copy a descriptor");
@@ -106,6 +117,11 @@ fn what_the_command_reads_and_writes_is_all_there_and_in_order() {
         assert!(copy.status().expect("start a step").success(), "{name}");
         assert!(fs::read(&output).expect("read a file") == much, "{name}");
 
+        // More than a pipe takes at once does not keep the copier from its end.
+        let mut some = step(name);
+        some.args(["head", "-c", "5000"]).stdin(open(&input)).stdout(Stdio::null());
+        assert!(some.status().expect("start a step").success(), "{name}");
+
         // The caller reads on where the command has stopped; `read` takes byte by byte.
         fs::write(&input, "one\ntwo\nthree\n").expect("write a file");
         let (mut file, mut rest) = (open(&input), String::new());
@@ -155,6 +171,36 @@ fn after_a_killed_runner_the_file_has_what_was_written() {
         wait_until("the first line", || fs::read_to_string(&out).is_ok_and(|it| it == "early\n"));
         runner.kill().expect("kill the runner");
         runner.wait().expect("wait for the runner");
+        gone(&time);
+    }
+}
+
+/// As a file of a network that hangs.
+#[test]
+fn a_signal_ends_the_wait_for_the_copier() {
+    if !containers_work() {
+        return;
+    }
+    let place = tempdir();
+    for name in rooted() {
+        let time = naptime();
+        let mut step = step(name);
+        step.args(["sleep", &time]).stderr(Stdio::null());
+        step.stdout(File::create(place.path().join("out")).expect("make a file"));
+        let mut child = step.spawn().expect("start a step");
+        let (runner, command) = (Proc::of(&child), running("sleep", &time));
+        let all = having(&time);
+        let is_copier =
+            |it: &Proc| *it != runner && it.parent().is_none_or(|above| !all.contains(&above));
+        let copier = *all.iter().find(|it| is_copier(it)).expect("find the copier");
+        copier.kill(Signal::SIGSTOP);
+        in_state(copier, "T");
+        command.kill(Signal::SIGKILL);
+        wait_until("the end of the child", || runner.children().is_empty());
+        runner.kill(Signal::SIGTERM);
+        let status = end_of(&mut child);
+        copier.kill(Signal::SIGCONT);
+        assert_eq!(status.code(), Some(143), "{name}");
         gone(&time);
     }
 }

@@ -121,6 +121,15 @@ fn the_mode_of_the_terminal_stays() {
             terminal.run(&format!("{name} sh -c {chmod} {streams}"));
             assert_eq!(terminal.run("look"), before, "{name} {streams}");
         }
+        // Another terminal, and the name that means another one in each session.
+        let mut other = Terminal::shell("/bin/sh");
+        other.run("look() { ls -lL $(tty) | cut -c1-10; }");
+        let (before, tty) = (other.run("look"), other.run("tty"));
+        terminal.run(&format!("{name} sh -c {chmod} >{}", tty.trim()));
+        other.see("done");
+        assert!(other.run("look").contains(&before), "{name}");
+        let said = terminal.run(&format!("{name} true </dev/tty >/dev/null"));
+        assert!(said.contains("standard input is /dev/tty"), "{name}: {said}");
     }
 }
 
