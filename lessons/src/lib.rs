@@ -233,6 +233,8 @@ pub fn find(word: &str) -> Result<Lesson> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
@@ -330,5 +332,33 @@ mod tests {
         let after = program(&[(MAIN, "2"), ("a.rs", "a"), new]);
         let order: Vec<_> = pairs(&before, &after).into_iter().map(|pair| pair.name).collect();
         assert_eq!(order, [MAIN, "a.rs", "c.rs", "b.rs"]);
+    }
+
+    /// Code on a projector: the longest line fits beside the table of contents.
+    #[test]
+    fn the_files_of_a_lesson_are_short_and_narrow() {
+        let mut earlier = HashMap::new();
+        for lesson in all().expect("lessons") {
+            let has_parts = lesson.number >= 10;
+            for Source { name, text } in lesson.program().expect("a program") {
+                let (lines, columns) = match &*name {
+                    MAIN if has_parts => (125, 100),
+                    MAIN => (100, 100),
+                    "bridge.rs" => (170, 80),
+                    _ => (150, 90),
+                };
+                let file = format!("{}/src/{name}", lesson.name);
+                assert!(text.lines().count() <= lines, "{file} has more than {lines} lines");
+                let is_wide = |(_, line): &(usize, &str)| line.chars().count() > columns;
+                let wide = text.lines().enumerate().find(is_wide).map(|(at, _)| at + 1);
+                assert_eq!(wide, None, "{file} has a line with more than {columns} columns");
+                // The title of a copy names the lesson of the original.
+                let number = text.strip_prefix("//! Lesson ").and_then(|it| it.split_once(':'));
+                let number = number.and_then(|(number, _)| number.parse().ok());
+                let first = earlier.get(&name).filter(|_| name != MAIN);
+                assert_eq!(number, Some(*first.unwrap_or(&lesson.number)), "the title of {file}");
+                earlier.entry(name).or_insert(lesson.number);
+            }
+        }
     }
 }

@@ -1,51 +1,22 @@
 //! Lesson 12: root inside without most of its capabilities.
 
+mod capabilities;
+mod dev;
+mod groups;
+
 use std::fs;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use common::Capabilities;
-use common::{Args, Bind, Exit, Place, Root, Scratch};
-use common::{Group, Limits};
-use common::{mount_setattr, move_mount, open_tree};
-use libc::{AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
-use libc::{MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH};
+use common::{Args, Exit, Root, Scratch};
 use nix::mount::{MntFlags, umount2};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
-use nix::sched::unshare;
-use nix::sys::prctl::set_no_new_privs;
-use nix::unistd::symlinkat;
 use nix::unistd::{Gid, Uid, getgid, getuid};
 use nix::unistd::{chdir, pivot_root};
 
 const NONE: Option<&str> = None;
-
-/// Devices that programs expect. A user namespace cannot make any, so they are the host's.
-const DEVICES: [&str; 6] =
-    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
-/// Links in /dev, and their targets.
-const LINKS: [(&str, &str); 5] = [
-    ("ptmx", "pts/ptmx"),
-    ("fd", "/proc/self/fd"),
-    ("stdin", "fd/0"),
-    ("stdout", "fd/1"),
-    ("stderr", "fd/2"),
-];
-/// Files that change the host, and files that describe it.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-const HIDDEN: [&str; 10] = [
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
-];
-/// Capabilities that programs expect root to have.
-const KEPT: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP",
-    "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
-];
 
 fn main() -> ExitCode {
     let step = common::step!();
@@ -70,23 +41,23 @@ fn container(args: &Args) -> Result<Exit> {
     let scratch = args.scratch()?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
-    let group = make_group(&args.limits)?;
-    let kept = args.capabilities(&KEPT)?;
+    let group = groups::make_group(&args.limits)?;
+    let kept = args.capabilities(&capabilities::KEPT)?;
 
     let child = common::clone(namespaces, || {
         keep_mounts_private()?;
         map_ids(uid, gid)?;
-        join_group(group.as_ref())?;
+        groups::join_group(group.as_ref())?;
         mount_overlay(&layers, &scratch)?;
         let root = Root::open(&rootfs)?;
-        let null = mount_dev(&root)?;
-        mount_binds(&root, &args.binds)?;
+        let null = dev::mount_dev(&root)?;
+        dev::mount_binds(&root, &args.binds)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         scratch.check_root()?;
         leave_old_root()?;
-        protect_host(root, null)?;
-        drop_capabilities(kept)?;
+        dev::protect_host(root, null)?;
+        capabilities::drop_capabilities(kept)?;
 
         // This child stays as process 1; the command is its own child.
         let command = common::fork(|| {
@@ -139,114 +110,4 @@ fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
 fn leave_old_root() -> Result<()> {
     umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
     chdir("/").context("chdir to the new root")
-}
-
-/// Mounts a new file system of the type `kind`.
-fn mount_new(kind: &str, at: &Place, flags: MsFlags, options: &str) -> Result<()> {
-    mount(Some(kind), &*at.name(), Some(kind), flags | MsFlags::MS_NOSUID, Some(options))
-        .with_context(|| format!("mount {kind} on {at}"))
-}
-
-/// Mounts a /dev with pseudoterminals of its own, a /tmp, and a /sys to read. Returns /dev/null.
-fn mount_dev(root: &Root) -> Result<Place> {
-    let at = |path| root.directory(path);
-    let data = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let read = data | MsFlags::MS_RDONLY;
-    mount_new("tmpfs", &at("/dev")?, MsFlags::MS_NOEXEC, "mode=755,size=64k")?;
-    mount_new("devpts", &at("/dev/pts")?, MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620")?;
-    mount_new("tmpfs", &at("/dev/shm")?, data, "mode=1777")?;
-    mount_new("tmpfs", &at("/tmp")?, MsFlags::MS_NODEV, "mode=1777")?;
-    mount_new("sysfs", &at("/sys")?, read, "")?;
-    mount_new("cgroup2", &at("/sys/fs/cgroup")?, read, "")?;
-    mount_binds(root, &DEVICES.map(Bind::read_only))?;
-    mount_binds(root, common::console().as_slice())?;
-    let dev = at("/dev")?;
-    for (link, target) in LINKS {
-        symlinkat(target, &dev, link).with_context(|| format!("make the link /dev/{link}"))?;
-    }
-    root.find("/dev/null")?.context("open /dev/null in the root: it is missing")
-}
-
-/// Binds files and directories of the host.
-fn mount_binds(root: &Root, binds: &[Bind]) -> Result<()> {
-    for bind in binds {
-        let (source, place) = bind.open(root)?;
-        bind_to(&place, &source, bind.read_only).with_context(|| format!("bind {bind}"))?;
-    }
-    Ok(())
-}
-
-/// Makes a bind of `source`, with all mounts below it, and only then attaches it.
-fn bind_to(place: &Place, source: impl AsFd, read_only: bool) -> nix::Result<()> {
-    let copy = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE | AT_EMPTY_PATH) as u32;
-    let bind = open_tree(source, c"", copy)?;
-    if read_only {
-        mount_setattr(&bind, c"", AT_RECURSIVE | AT_EMPTY_PATH, MOUNT_ATTR_RDONLY)?;
-    }
-    move_mount(&bind, c"", place, c"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
-}
-
-/// Makes files that change the host read-only, and hides files that describe it.
-fn protect_host(root: Root, null: Place) -> Result<()> {
-    for path in READ_ONLY {
-        if let Some(place) = root.find(path)? {
-            bind_to(&place, &place, true).with_context(|| format!("bind {path} to itself"))?;
-        }
-    }
-    for path in HIDDEN {
-        match root.find(path)? {
-            Some(place) if place.is_directory()? => {
-                mount_new("tmpfs", &place, MsFlags::MS_RDONLY, "")?;
-            }
-            Some(place) => {
-                bind_to(&place, &null, false).with_context(|| format!("bind {null} to {path}"))?;
-            }
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Makes a control group with the limits, if there are any; cgroups(7). It is removed when
-/// the runner drops it.
-fn make_group(limits: &Limits) -> Result<Option<Group>> {
-    if *limits == Limits::default() {
-        return Ok(None);
-    }
-    // A kernel without swap does not have the file memory.swap.max.
-    let no_swap = limits.memory.filter(|_| Path::new("/proc/swaps").exists()).map(|_| "0".into());
-    let group = Group::make()?;
-    for (controller, file, value) in [
-        ("memory", "memory.max", limits.memory.map(|bytes| bytes.to_string())),
-        ("memory", "memory.swap.max", no_swap),
-        ("pids", "pids.max", limits.pids.map(|number| number.to_string())),
-        ("cpu", "cpu.max", limits.cpu.map(|quota| format!("{quota} 100000"))),
-    ] {
-        if let Some(value) = value {
-            group.write("../cgroup.subtree_control", &format!("+{controller}"))?;
-            group.write(file, &value)?;
-        }
-    }
-    Ok(Some(group))
-}
-
-/// Joins the group. Then makes a cgroup namespace, in which it is the root of all groups.
-fn join_group(group: Option<&Group>) -> Result<()> {
-    if let Some(group) = group {
-        group.write("cgroup.procs", "0")?;
-    }
-    unshare(CloneFlags::CLONE_NEWCGROUP).context("make a cgroup namespace")
-}
-
-/// Gives up all capabilities except `kept`, for this process and its children.
-fn drop_capabilities(kept: Capabilities) -> Result<()> {
-    // This needs CAP_SETPCAP, which the next call may take away.
-    for other in kept.others() {
-        common::drop_bounding(other)
-            .with_context(|| format!("drop {other} from the bounding set"))?;
-    }
-    // Without inheritable capabilities, there are no ambient ones.
-    let (effective, permitted, inheritable) = (kept, kept, Capabilities::default());
-    common::set_capabilities(effective, permitted, inheritable).context("set the capabilities")?;
-    set_no_new_privs().context("set no_new_privs")
 }

@@ -159,6 +159,7 @@ fn page(text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lessons::{Lesson, MAIN};
 
     fn program(files: &[(&str, &str)]) -> Vec<Source> {
         let source = |(name, text): &(&str, &str)| Source {
@@ -222,6 +223,23 @@ mod tests {
                 assert!(imports.starts_with("use "), "{} {name}", lesson.name);
                 assert!(!code.contains("\nuse ") && code.contains("fn "), "{} {name}", lesson.name);
             }
+        }
+    }
+
+    /// From lesson 10 on, the change of the recipe is one screen.
+    #[test]
+    fn a_lesson_changes_few_lines_of_main() {
+        for pair in lessons::all().expect("lessons").windows(2) {
+            let [before, after] = [&pair[0], &pair[1]].map(|lesson| {
+                let program = lesson.program().expect("a program").into_iter();
+                program.filter(|file| file.name == MAIN).collect::<Vec<_>>()
+            });
+            let made = render(("a", &before), ("b", &after), 3, Style::new(false));
+            let removed = made.lines().skip(2).filter(|line| line.starts_with('-')).count();
+            let Lesson { name, number, .. } = &pair[1];
+            let lines = made.lines().count();
+            assert!(lines <= if *number < 10 { 80 } else { 51 }, "{name}: {lines} lines");
+            assert!(removed <= 5, "{name} removes {removed} lines of {MAIN}");
         }
     }
 }
