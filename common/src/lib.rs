@@ -64,7 +64,7 @@ pub use init::{Run, fork};
 pub use limits::Limits;
 pub use line::wait_for_runner;
 pub use mount::{mount_setattr, move_mount, open_tree};
-pub use names::PASTA_DNS;
+pub use names::{PASTA_DNS, write_names};
 pub use network::{Network, Port, Subnet};
 pub use overlay::lowerdir;
 pub use program::Program;

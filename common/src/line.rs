@@ -33,8 +33,8 @@ pub(crate) const READY: u8 = 0;
 /// # Errors
 ///
 /// When the socket to the runner fails.
-pub fn wait_for_runner(network: Network) -> Result<()> {
-    let Some(mut line) = LINE.get().filter(|_| network != Network::None) else { return Ok(()) };
+pub fn wait_for_runner(network: Option<Network>) -> Result<()> {
+    let Some(mut line) = LINE.get().filter(|_| network.is_some()) else { return Ok(()) };
     let doing = "wait for the runner";
     line.write_all(&[READY]).context(doing)?;
     // Without a byte, the runner is being killed, and this process with it.

@@ -24,45 +24,45 @@ const SLIRP_DNS: &str = "10.0.2.3";
 /// The nameservers behind a resolver on loopback, systemd-resolved.service(8).
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
-impl Network {
-    /// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network
-    /// `/etc/resolv.conf`. Replaces a symbolic link, and does not follow it. Also writes
-    /// `/run/host/container-manager`: systemd-detect-virt(1) finds a container by this file.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be written. A root that belongs to another user keeps its own.
-    pub fn write_names(self, root: &Root) -> Result<()> {
-        let name = gethostname().context("get the hostname")?;
-        let name = name.to_string_lossy();
-        let own = own_address()?;
-        let address = own.unwrap_or(Ipv4Addr::LOCALHOST);
-        let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
-        let mut files = vec![
-            ("/etc", "hosts", hosts),
-            ("/etc", "hostname", format!("{name}\n")),
-            ("/run/host", "container-manager", "containers\n".to_owned()),
-        ];
-        if self != Network::None {
-            let read = |file| text(file).unwrap_or_default();
-            let lines = self.resolvers(own, &read("/etc/resolv.conf"), &read(UPSTREAM));
-            files.push(("/etc", "resolv.conf", lines));
-        }
-        for (dir, file, lines) in files {
-            match replace(root, dir, file, &lines) {
-                Err(error) if error.downcast_ref().is_some_and(is_of_another) => {
-                    if self != Network::None {
-                        note(&format!(
-                            "{dir}/{file} in the root belongs to another user and stays as it is"
-                        ));
-                    }
-                }
-                replaced => replaced.with_context(|| format!("write {dir}/{file} in the root"))?,
-            }
-        }
-        Ok(())
+/// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network
+/// `/etc/resolv.conf`. Replaces a symbolic link, and does not follow it. Also writes
+/// `/run/host/container-manager`: systemd-detect-virt(1) finds a container by this file.
+///
+/// # Errors
+///
+/// When a file cannot be written. A root that belongs to another user keeps its own.
+pub fn write_names(network: Option<Network>, root: &Root) -> Result<()> {
+    let name = gethostname().context("get the hostname")?;
+    let name = name.to_string_lossy();
+    let own = own_address()?;
+    let address = own.unwrap_or(Ipv4Addr::LOCALHOST);
+    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{name}\n");
+    let mut files = vec![
+        ("/etc", "hosts", hosts),
+        ("/etc", "hostname", format!("{name}\n")),
+        ("/run/host", "container-manager", "containers\n".to_owned()),
+    ];
+    if let Some(network) = network {
+        let read = |file| text(file).unwrap_or_default();
+        let lines = network.resolvers(own, &read("/etc/resolv.conf"), &read(UPSTREAM));
+        files.push(("/etc", "resolv.conf", lines));
     }
+    for (dir, file, lines) in files {
+        match replace(root, dir, file, &lines) {
+            Err(error) if error.downcast_ref().is_some_and(is_of_another) => {
+                if network.is_some() {
+                    note(&format!(
+                        "{dir}/{file} in the root belongs to another user and stays as it is"
+                    ));
+                }
+            }
+            replaced => replaced.with_context(|| format!("write {dir}/{file} in the root"))?,
+        }
+    }
+    Ok(())
+}
 
+impl Network {
     /// The lines of `/etc/resolv.conf`, with nameservers that the container can reach. Its own
     /// address may be a copy of the host's.
     fn resolvers(self, own: Option<Ipv4Addr>, hosts: &str, upstream: &str) -> String {
@@ -79,7 +79,7 @@ impl Network {
             (Network::Slirp, _) => vec![SLIRP_DNS.to_owned()],
             (_, Some(servers)) => servers,
             (Network::Pasta, None) => vec![PASTA_DNS.to_owned()],
-            (Network::None | Network::Bridge, None) => {
+            (Network::Bridge, None) => {
                 if nameservers(hosts).next().is_some() {
                     note(
                         "the container cannot reach the nameservers of this host, which are on its loopback or have IPv6 addresses; bind a file to /etc/resolv.conf",
@@ -158,7 +158,7 @@ mod tests {
         let root = Root::open(place.path("")).expect("open");
         // The second time, the files are there.
         for _ in 0..2 {
-            Network::None.write_names(&root).expect("write the files");
+            write_names(None, &root).expect("write the files");
         }
         let read = |file| text(place.path(file)).unwrap_or_default();
         assert_eq!(read("run/host/container-manager"), "containers\n");

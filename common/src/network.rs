@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::ifaddrs::getifaddrs;
 use nix::poll::PollTimeout;
 use nix::sys::socket::sockopt::ReuseAddr;
@@ -21,11 +21,8 @@ use crate::signals::Patience;
 use crate::tool::has_tool;
 
 /// How the container is connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// It has only `lo`.
-    #[default]
-    None,
     /// A cable to a bridge of the host. Only root can make it.
     Bridge,
     /// The program pasta(1) connects it.
@@ -56,23 +53,32 @@ pub struct Subnet {
 }
 
 impl Network {
-    /// Reads the value of `--network`.
-    pub(crate) fn parse(word: &OsStr) -> Result<Network> {
+    /// Reads the value of `--network` in a step without a bridge.
+    pub(crate) fn parse(word: &OsStr) -> Result<Option<Network>> {
         match word.to_str() {
-            Some("none") => Ok(Network::None),
+            Some("none") => Ok(None),
+            // slirp4netns needs no route of the host. Without both, pasta is named.
+            Some("pasta") if has_tool("slirp4netns") && !(has_tool("pasta") && has_route()) => {
+                Ok(Some(Network::Slirp))
+            }
+            Some("pasta") => Ok(Some(Network::Pasta)),
+            Some("bridge") => bail!("--network bridge: lesson 15 adds it; give none or pasta"),
+            _ => bail!("--network {}: give none or pasta", word.display()),
+        }
+    }
+
+    /// Reads the value of `--network` in a step with a bridge.
+    pub(crate) fn parse_with_bridge(word: &OsStr) -> Result<Option<Network>> {
+        match word.to_str() {
             Some("bridge") => {
                 ensure!(
                     getuid().is_root(),
                     "--network bridge: only root can make a bridge; use --network pasta, or sudo"
                 );
-                Ok(Network::Bridge)
+                Ok(Some(Network::Bridge))
             }
-            // slirp4netns needs no route of the host. Without both, pasta is named.
-            Some("pasta") if has_tool("slirp4netns") && !(has_tool("pasta") && has_route()) => {
-                Ok(Network::Slirp)
-            }
-            Some("pasta") => Ok(Network::Pasta),
-            _ => anyhow::bail!("--network {}: give none, bridge or pasta", word.display()),
+            Some("none" | "pasta") => Network::parse(word),
+            _ => bail!("--network {}: give none, bridge or pasta", word.display()),
         }
     }
 

@@ -66,8 +66,8 @@ impl Child {
         Child { runner, signals }
     }
 
-    /// Waits for the child at [`wait_for_runner`], does `work` with its ID, and lets it go
-    /// on. Does nothing without a network: a meeting takes time. Does nothing if the child has
+    /// Waits for the child at [`wait_for_runner`], does `work` with the network and its
+    /// ID, and lets it go on. Does nothing without a network: a meeting takes time. Does nothing if the child has
     /// ended before: [`Child::wait`] returns its status.
     /// If `work` fails, the child does not go on: this kills it.
     ///
@@ -78,12 +78,10 @@ impl Child {
     /// When `work` fails.
     pub fn meet<T>(
         &mut self,
-        network: Network,
-        work: impl FnOnce(Pid) -> Result<T>,
+        network: Option<Network>,
+        work: impl FnOnce(Network, Pid) -> Result<T>,
     ) -> Result<Option<T>> {
-        if network == Network::None {
-            return Ok(None);
-        }
+        let Some(network) = network else { return Ok(None) };
         let runner = &mut self.runner;
         // The child of these lessons stays, and without this end the runner sees its end.
         runner.their_line = None;
@@ -94,7 +92,7 @@ impl Child {
         ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
         // Until the command runs, Ctrl-C is for the runner.
         runner.terminal.as_mut().map(Terminal::take_back);
-        let worked = work(runner.pid);
+        let worked = work(network, runner.pid);
         if worked.is_err() {
             signals::send(runner.pid, libc::SIGKILL);
             let _ = runner.wait(&mut self.signals);

@@ -22,8 +22,8 @@ use crate::streams::Copier;
 use crate::{Bind, Exit, Limits, Network, Port, Scratch, Subnet, inherit, workspace};
 
 use self::options::{
-    BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, NETWORK, Opt, PIDS, PUBLISH, ROOTFS, SCRATCH,
-    SUBNET,
+    BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH,
+    ROOTFS, SCRATCH, SUBNET,
 };
 
 /// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
@@ -73,8 +73,8 @@ pub struct Args {
     /// What `--memory`, `--pids` and `--cpus` allow.
     pub limits: Limits,
     changes: Changes,
-    /// What `--network` asks for.
-    pub network: Network,
+    /// What `--network` asks for; nothing for `none`.
+    pub network: Option<Network>,
     subnet: Option<Subnet>,
     /// Each `--publish`, in order.
     pub ports: Vec<Port>,
@@ -116,11 +116,19 @@ impl Step {
         self
     }
 
-    /// Lets the step take `--network KIND`, `--subnet ADDRESS/BITS`, and several times
+    /// Lets the step take `--network KIND`, without a bridge, and several times
     /// `--publish [ADDRESS:]HOST:CONTAINER[/udp]`.
     #[must_use]
     pub fn takes_network(mut self) -> Step {
-        self.options.extend([&NETWORK, &SUBNET, &PUBLISH]);
+        self.options.extend([&NETWORK, &PUBLISH]);
+        self
+    }
+
+    /// Lets the step take `--network bridge`, too, and `--subnet ADDRESS/BITS`.
+    #[must_use]
+    pub fn takes_bridge(mut self) -> Step {
+        self.options.retain(|option| option.name != NETWORK.name);
+        self.options.extend([&NETWORK_OR_BRIDGE, &SUBNET]);
         self
     }
 
@@ -207,12 +215,12 @@ impl Step {
             "--lower replaces --rootfs: name the root as the last --lower"
         );
         anyhow::ensure!(
-            args.subnet.is_none() || args.network == Network::Bridge,
+            args.subnet.is_none() || args.network == Some(Network::Bridge),
             "--subnet needs --network bridge"
         );
         anyhow::ensure!(
-            args.ports.is_empty() || args.network != Network::None,
-            "--publish needs --network pasta or --network bridge"
+            args.ports.is_empty() || args.network.is_some(),
+            "--publish needs a network, such as --network pasta"
         );
         let command = command.context("the command is missing")?;
         args.command = words([command].into_iter().chain(left).collect())?;

@@ -1,6 +1,5 @@
 //! Lesson 14: a container with a network.
 
-mod bridge;
 mod capabilities;
 mod dev;
 mod filter;
@@ -56,7 +55,7 @@ fn container(args: &Args) -> Result<Exit> {
         groups::join_group(group.as_ref())?;
         mount_overlay(&layers, &scratch)?;
         let root = Root::open(&rootfs)?;
-        args.network.write_names(&root)?;
+        common::write_names(args.network, &root)?;
         let null = dev::mount_dev(&root)?;
         dev::mount_binds(&root, &args.binds)?;
         enter_root(&rootfs)?;
@@ -76,7 +75,7 @@ fn container(args: &Args) -> Result<Exit> {
         })?;
         command.reap()
     })?;
-    let _connection = child.meet(args.network, |child| network::connect(args, &scratch, child))?;
+    let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;
     child.wait()
 }
 

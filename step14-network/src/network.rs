@@ -10,8 +10,6 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Pid, getgid, getuid};
 
-use crate::bridge;
-
 /// A connection of the container, until the runner drops it.
 pub(crate) type Connection = Box<dyn Any>;
 
@@ -32,12 +30,15 @@ pub(crate) fn allow_ping() -> Result<()> {
 }
 
 /// Connects the container from the host.
-pub(crate) fn connect(args: &Args, scratch: &Scratch, child: Pid) -> Result<Connection> {
-    match args.network {
-        Network::None => Ok(Box::new(())),
-        Network::Bridge => bridge::join_bridge(args, child),
-        Network::Pasta => start_pasta(args, scratch, child),
+pub(crate) fn connect(
+    kind: Network,
+    args: &Args,
+    scratch: &Scratch,
+    child: Pid,
+) -> Result<Connection> {
+    match kind {
         Network::Slirp => start_slirp(args, scratch, child),
+        _ => start_pasta(args, scratch, child),
     }
 }
 
@@ -62,7 +63,7 @@ fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Connection>
     guard_loopback(child)?;
     // In a named directory, this ends the pasta of a killed runner, which has the ports.
     let link = scratch.link_network(child)?;
-    args.network.check_ports(&args.ports)?;
+    Network::Pasta.check_ports(&args.ports)?;
     let mut pasta = Command::new("pasta");
     pasta.args(["--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none"]);
     pasta.args(["--dns-forward", PASTA_DNS]);
@@ -85,7 +86,7 @@ fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Connection>
 /// Starts slirp4netns, which needs no route of the host.
 fn start_slirp(args: &Args, scratch: &Scratch, child: Pid) -> Result<Connection> {
     guard_loopback(child)?;
-    args.network.check_ports(&args.ports)?;
+    Network::Slirp.check_ports(&args.ports)?;
     let socket = scratch.socket()?;
     let mut slirp = Command::new("slirp4netns");
     slirp.args(["--configure", "--disable-host-loopback", "--enable-sandbox"]);

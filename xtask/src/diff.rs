@@ -238,7 +238,7 @@ mod tests {
             let removed = made.lines().skip(2).filter(|line| line.starts_with('-')).count();
             let Lesson { name, number, .. } = &pair[1];
             let lines = made.lines().count();
-            assert!(lines <= if *number < 10 { 80 } else { 51 }, "{name}: {lines} lines");
+            assert!(lines <= if *number < 10 { 80 } else { 50 }, "{name}: {lines} lines");
             assert!(removed <= 5, "{name} removes {removed} lines of {MAIN}");
         }
     }

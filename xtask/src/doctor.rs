@@ -144,7 +144,7 @@ impl Ladder {
             .collect();
         if !lacks.is_empty() {
             print(&format!(
-                "note  lesson 14 runs here, but not every kind of network: install {}\n",
+                "note  lessons 14 and 15 run here, but not every kind of network: install {}\n",
                 lacks.join(", ")
             ))?;
         }

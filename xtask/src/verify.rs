@@ -19,9 +19,13 @@ use crate::say;
 pub(crate) use report::{Check, Checks, Format, Verdict};
 use report::{Printer, print_line};
 
-/// The functions that every script uses.
-const LIBRARY: [&str; 3] =
-    ["xtask/src/verify/lib.sh", "xtask/src/verify/containers.sh", "xtask/src/verify/proc.sh"];
+/// The functions that the scripts use.
+const LIBRARY: [&str; 4] = [
+    "xtask/src/verify/lib.sh",
+    "xtask/src/verify/containers.sh",
+    "xtask/src/verify/proc.sh",
+    "xtask/src/verify/network.sh",
+];
 
 /// Check the claims of the lessons against the kernel's own evidence
 #[derive(clap::Args)]

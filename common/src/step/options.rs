@@ -95,11 +95,19 @@ pub(super) const CAP_DROP: Opt = Opt {
 pub(super) const NETWORK: Opt = Opt {
     name: "--network",
     value: "KIND",
-    help: "none, bridge (for root) or pasta: how the container is connected [default: none]",
+    help: "none or pasta: how the container is connected [default: none]",
     read: |args, value| {
         args.network = Network::parse(&value)?;
         Ok(())
     },
+};
+pub(super) const NETWORK_OR_BRIDGE: Opt = Opt {
+    help: "none, pasta, or bridge (for root): how the container is connected [default: none]",
+    read: |args, value| {
+        args.network = Network::parse_with_bridge(&value)?;
+        Ok(())
+    },
+    ..NETWORK
 };
 pub(super) const SUBNET: Opt = Opt {
     name: "--subnet",

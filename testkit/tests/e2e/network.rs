@@ -11,7 +11,7 @@ use std::thread;
 use nix::sched::{CloneFlags, unshare};
 use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, stdout, tempdir};
 
-const STEP: &str = "step14-network";
+const STEP: &str = "step15-bridge";
 
 /// Functions for the scripts. `state` prints all that a container could change on a host.
 const PRELUDE: &str = r#"set -eu
@@ -21,9 +21,9 @@ state() { ip -d link; ip route show table all; nft list ruleset; }
 until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ]; sleep 0.1; done; }
 "#;
 
-/// Runs a script as root of a host of its own: a network, mounts and processes that end with
-/// the script. Without its tools, prints why the test is skipped.
-pub(crate) fn on_host(tools: &str, script: &str) -> Option<Output> {
+/// Runs a script, with the step in `$STEP`, as root of a host of its own: a network, mounts and
+/// processes that end with the script. Without its tools, prints why the test is skipped.
+pub(crate) fn on_host(step: &str, tools: &str, script: &str) -> Option<Output> {
     if !containers_work() {
         return None;
     }
@@ -43,14 +43,14 @@ pub(crate) fn on_host(tools: &str, script: &str) -> Option<Output> {
     }
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     command.args(["sh", "-c", &format!("{PRELUDE}{script}")]).env("PATH", path);
-    command.env("STEP", bin(STEP)).env("CONTAINER_ROOTFS", rootfs());
+    command.env("STEP", bin(step)).env("CONTAINER_ROOTFS", rootfs());
     command.env("TEST", std::env::current_exe().expect("a test has a path"));
     Some(command.output().expect("start unshare"))
 }
 
 /// As `on_host`, for a script that prints only `done`.
 fn is_done(tools: &str, script: &str) {
-    if let Some(output) = on_host(tools, script) {
+    if let Some(output) = on_host(STEP, tools, script) {
         let (said, error) = (stdout(&output), stderr(&output));
         assert!(output.status.success() && said.lines().last() == Some("done"), "{said}\n{error}");
     }
@@ -182,7 +182,7 @@ fn a_tool_that_fails_is_named_with_its_message() {
             PATH=/run/bin:$PATH "$STEP" --network bridge true || echo $?
             [ "$(state)" = "$before" ] || state"#
         );
-        let Some(output) = on_host("", &script) else { return };
+        let Some(output) = on_host(STEP, "", &script) else { return };
         let said = stderr(&output);
         let last = said.lines().last().unwrap_or_default();
         assert_eq!(stdout(&output), "125", "{tool}: {said}");
@@ -248,7 +248,7 @@ fn a_signal_ends_a_start_while_a_tool_hangs() {
             "$STEP" --network bridge true 2>/dev/null
             [ "$(state)" = "$before" ] || state"#
         );
-        let Some(output) = on_host("", &script) else { return };
+        let Some(output) = on_host(STEP, "", &script) else { return };
         assert_eq!(stdout(&output), "143\n129\n130", "{tool} {hangs}: {}", stderr(&output));
     }
 }
@@ -266,7 +266,7 @@ fn a_refused_port_does_not_wait_for_the_lock_and_a_signal_ends_the_wait() {
         kill -TERM $!
         wait $! || echo $?
         grep -c 'lock /run/containers0.lock: SIGTERM' /run/said"#;
-    if let Some(output) = on_host("flock", script) {
+    if let Some(output) = on_host(STEP, "flock", script) {
         assert_eq!(stdout(&output), "125\n143\n1", "{}", stderr(&output));
     }
 }
@@ -328,7 +328,7 @@ fn a_packet_with_a_false_source_does_not_leave_the_cable() {
         seen
         send 10.219.0.2 192.0.2.9
         seen"#;
-    if let Some(output) = on_host("bash tr", &format!("{CONTAINERS}{script}")) {
+    if let Some(output) = on_host(STEP, "bash tr", &format!("{CONTAINERS}{script}")) {
         assert_eq!(stdout(&output), "0\n1\n0\n0\n1\n0", "{}", stderr(&output));
     }
 }
@@ -345,7 +345,7 @@ fn a_container_cannot_answer_for_another() {
         asked() { inside 4 ip neigh show 10.219.0.3 | grep -q -e FAILED -e lladdr; }
         until_true asked
         inside 4 ip neigh show | sed -n 's/^\([0-9.]*\) .* lladdr \([^ ]*\).*/\1 \2/p'"#;
-    if let Some(output) = on_host("bash tr", &format!("{CONTAINERS}{script}")) {
+    if let Some(output) = on_host(STEP, "bash tr", &format!("{CONTAINERS}{script}")) {
         assert_eq!(stdout(&output), "10.219.0.2 02:10:0a:db:00:02", "{}", stderr(&output));
     }
 }
@@ -355,7 +355,7 @@ fn a_container_cannot_answer_for_another() {
 fn a_later_container_has_the_same_hardware_address() {
     let script =
         r#"for i in 1 2; do "$STEP" --network bridge cat /sys/class/net/eth0/address; done"#;
-    if let Some(output) = on_host("", script) {
+    if let Some(output) = on_host(STEP, "", script) {
         let address = "02:10:0a:db:00:02";
         assert_eq!(stdout(&output), format!("{address}\n{address}"), "{}", stderr(&output));
     }
@@ -392,7 +392,7 @@ END
         nft add rule ip watch it ip daddr 10.219.0.4 udp dport 9 counter
         send
         arrives"#;
-    if let Some(output) = on_host("bash tr", &format!("{CONTAINERS}{script}")) {
+    if let Some(output) = on_host(STEP, "bash tr", &format!("{CONTAINERS}{script}")) {
         assert_eq!(stdout(&output), "arrives\narrives", "{}", stderr(&output));
     }
 }
@@ -424,7 +424,7 @@ fn a_range_that_the_host_routes_is_refused() {
             ip route add {route} via 192.0.2.2
             \"$STEP\" --network bridge --subnet {subnet} true && echo started"
         );
-        let Some(output) = on_host("", &script) else { return };
+        let Some(output) = on_host(STEP, "", &script) else { return };
         let said = stderr(&output);
         let last = said.lines().last().unwrap_or_default();
         assert_eq!(stdout(&output), if refused { "" } else { "started" }, "{route}: {said}");
@@ -470,7 +470,7 @@ fn only_published_ports_can_be_reached_from_outside() {
         try nsenter --net=$other bash -c '</dev/tcp/10.219.0.2/9'
         # No container can advertise a route to the host.
         cat /proc/sys/net/ipv6/conf/containers0/disable_ipv6 2>/dev/null || echo 1"#;
-    if let Some(output) = on_host("bash", script) {
+    if let Some(output) = on_host(STEP, "bash", script) {
         let expected = "refused\nrefused\nrefused\ndropped\ndropped\n1";
         assert_eq!(stdout(&output), expected, "{}", stderr(&output));
     }
@@ -529,7 +529,7 @@ fn the_files_with_names_are_the_containers_own() {
         resolv.display(),
         dir.path().display(),
     );
-    let Some(output) = on_host("", &script) else { return };
+    let Some(output) = on_host(STEP, "", &script) else { return };
     if output.status.code() == Some(98) {
         skip("this host has no /etc/resolv.conf");
         return;

@@ -72,13 +72,13 @@ fn ctrl_c_ends_a_start_while_a_tool_hangs() {
     fs::write(&tool, format!("#!/bin/sh\nexec sleep {time}\n")).expect("write");
     fs::set_permissions(&tool, Permissions::from_mode(0o755)).expect("change the mode");
     let mut terminal = Terminal::shell("/bin/sh");
-    let step = "mount -t tmpfs none /run && exec step14-network --network bridge true";
+    let step = "mount -t tmpfs none /run && exec step15-bridge --network bridge true";
     let host = format!("unshare --map-root-user --net --mount sh -c '{step}'");
     terminal.line(&format!("PATH={}:$PATH {host}", dir.path().display()));
     running("sleep", &time);
     terminal.keys(INTERRUPT);
     let said = terminal.see("host> ");
-    assert!(said.contains("step14-network: ip -o link show: SIGINT has ended the wait"), "{said}");
+    assert!(said.contains("step15-bridge: ip -o link show: SIGINT has ended the wait"), "{said}");
     assert_eq!(terminal.run("echo =$?"), "=130\n");
     gone(&time);
 }
@@ -94,7 +94,7 @@ fn a_command_with_a_network_has_the_terminal() {
     }
     let mut terminal = Terminal::shell("/bin/sh");
     let time = naptime();
-    let step = format!("exec step14-network --network bridge sleep {time}");
+    let step = format!("exec step15-bridge --network bridge sleep {time}");
     let host = "unshare --map-root-user --net --mount sh -c";
     terminal.line(&format!("{host} 'mount -t tmpfs none /run && {step}'"));
     terminal.is_lent_to(running("sleep", &time));

@@ -32,9 +32,9 @@ const KINDS: [(&str, &str); 2] = [
 ];
 
 /// Runs a script on the host for a tool, and returns its output.
-fn on_user_host(tool: &str, setup: &str, script: &str) -> Option<(String, String)> {
+fn on_user_host(step: &str, tool: &str, setup: &str, script: &str) -> Option<(String, String)> {
     let script = format!("[ -w /dev/net/tun ] || exit 98\n{setup}\n{script}");
-    let output = on_host(tool, &script)?;
+    let output = on_host(step, tool, &script)?;
     if output.status.code() == Some(98) {
         skip("this user cannot open /dev/net/tun");
         return None;
@@ -69,7 +69,9 @@ fn the_mounts_of_a_host_stay() {
         done
         echo done"#;
     for (tool, setup) in KINDS {
-        let Some((said, error)) = on_user_host(tool, setup, script) else { return };
+        let Some((said, error)) = on_user_host("step15-bridge", tool, setup, script) else {
+            return;
+        };
         assert_eq!(said, "done", "{tool}: {error}");
     }
 }
@@ -99,7 +101,7 @@ fn the_tool_ends_with_the_container() {
             [(KINDS[0], "pas", "192.0.2.1"), (KINDS[1], "slirp", "10.0.2.100")]
         {
             let script = format!("NAME={name} AS='{user}'\n{script}");
-            let Some((said, error)) = on_user_host(tool, setup, &script) else { return };
+            let Some((said, error)) = on_user_host(STEP, tool, setup, &script) else { return };
             let lines: Vec<&str> = said.lines().collect();
             assert_eq!(lines.last(), Some(&"done"), "{said}\n{error}");
             assert!(lines.iter().any(|line| line.starts_with(&format!("{address}\t"))), "{said}");
@@ -156,7 +158,7 @@ END
             done
             cat /run/said >&2"#
         );
-        let Some(output) = on_host("", &script) else { return };
+        let Some(output) = on_host(STEP, "", &script) else { return };
         assert_eq!(stdout(&output), status, "{script}: {}", stderr(&output));
     }
 }
@@ -167,7 +169,9 @@ fn a_route_by_a_tunnel_is_no_route_for_pasta() {
     let setup = "ip tuntap add dev tunnel mode tun; ip link set tunnel up
         ip address add 192.0.2.1/24 dev tunnel; ip route add default via 192.0.2.2";
     let script = "\"$STEP\" --network pasta grep -c 10.0.2.100 /etc/hosts";
-    let Some((said, error)) = on_user_host("pasta slirp4netns", setup, script) else { return };
+    let Some((said, error)) = on_user_host(STEP, "pasta slirp4netns", setup, script) else {
+        return;
+    };
     assert_eq!(said, "1", "{error}");
 }
 
@@ -189,7 +193,7 @@ fn no_packet_for_loopback_leaves_the_container() {
                  chroot /host /usr/bin/env TEST=\"$TEST\" sh -c '{}'",
                 test.replace('\'', "")
             );
-            let Some((said, error)) = on_user_host(tool, setup, &script) else { return };
+            let Some((said, error)) = on_user_host(STEP, tool, setup, &script) else { return };
             let expected = format!(
                 "127.0.0.1 no\n127.0.0.5 no\n::1 no\nbeyond yes\nping yes\nframes {frames}"
             );
@@ -255,7 +259,7 @@ fn published_ports_give_answers() {
             again("serve", TEST).replace('\'', ""),
             again(ports, TEST)
         );
-        let Some((said, error)) = on_user_host(tool, setup, &script) else { return };
+        let Some((said, error)) = on_user_host(STEP, tool, setup, &script) else { return };
         let expected: Vec<String> = ports.split(' ').map(|port| format!("{port} yes")).collect();
         assert_eq!(told(&said), expected.join("\n"), "{tool}: {said}\n{error}");
     }

@@ -75,9 +75,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fourteen_lessons_fit() {
+    fn twenty_lessons_fit() {
         let row = |number| Row { step: format!("step{number:02}"), cells: None };
-        let rows: Vec<Row> = (1..=14).map(row).collect();
+        let rows: Vec<Row> = (1..=20).map(row).collect();
         let svg = draw(&rows);
         let value = |from: &str, name: &str| -> usize {
             let value = from.split_once(&format!(" {name}=\"")).expect("a value").1;
@@ -88,7 +88,7 @@ mod tests {
             svg.split("<text ").skip(1).map(|text| value(&format!(" {text}"), "y")).collect();
         let names: Vec<usize> =
             svg.split("<text class=\"step\"").skip(1).map(|text| value(text, "y")).collect();
-        assert_eq!(names.len(), 14, "{svg}");
+        assert_eq!(names.len(), 20, "{svg}");
         assert!(names.windows(2).all(|pair| pair[0] + ROW == pair[1]), "{names:?}");
         assert!(lines.iter().all(|y| *y < height), "{height}: {lines:?}");
     }

@@ -1,4 +1,4 @@
-//! Lesson 14: a bridge that connects containers.
+//! Lesson 15: a bridge that connects containers.
 
 use std::fs;
 use std::path::Path;
