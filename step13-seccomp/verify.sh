@@ -58,7 +58,7 @@ needs_xtask
 new is 'it refuses calls that make and move mounts'  'EPERM'          "$(answers EPERM mount umount2 mount_setattr move_mount open_tree fsopen fsconfig fsmount fspick pivot_root setns)"
 new is 'it refuses the keys of the kernel'           'EPERM'          "$(answers EPERM add_key request_key keyctl)"
 new is 'it refuses programs in the kernel and their like' 'EPERM'     "$(answers EPERM bpf perf_event_open io_uring_setup io_uring_enter io_uring_register userfaultfd fanotify_init)"
-new is 'it refuses to reach into other processes'    'EPERM'          "$(answers EPERM process_vm_readv process_vm_writev pidfd_getfd kcmp move_pages migrate_pages)"
+new is 'it refuses to reach into other processes'    'EPERM'          "$(answers EPERM pidfd_getfd kcmp move_pages migrate_pages)"
 new is 'it refuses to change or replace the kernel'  'EPERM'          "$(answers EPERM init_module finit_module delete_module kexec_load kexec_file_load reboot)"
 new is 'it refuses to set the clock'                 'EPERM'          "$(answers EPERM settimeofday clock_settime)"
 new is 'it refuses disks, accounts and the log'      'EPERM'          "$(answers EPERM swapon swapoff quotactl quotactl_fd acct syslog)"
@@ -72,7 +72,7 @@ new is 'nor does any call after the last in the table' 'ENOSYS'       "$(answers
 new is 'nor does a call of another architecture'     'ENOSYS'         "$(answers ENOSYS i386)"
 needs_xtask
 so is 'the same calls pass with other arguments'     'runs'           "$(answers runs 'clone 0x11' 'clone 0x6e020011' 'unshare 0x6e020000' 'ioctl 0 0x5413' "ioctl $tiocsti 0" 'socket 1' 'socket 2' 'socket 31')"
-is 'the calls of usual programs pass'                'runs'           "$(answers runs read write openat execve wait4 futex mmap kill ptrace chroot mseal)"
+is 'the calls of usual programs pass'                'runs'           "$(answers runs read write openat execve wait4 futex mmap kill ptrace process_vm_readv process_vm_writev chroot mseal)"
 needs nothing
 
 page 'Break it'
