@@ -13,10 +13,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, getuid};
 
-use crate::doing::Doing;
-use crate::limits::number;
+use crate::args::limits::number;
 use crate::note;
-use crate::open::text;
+use crate::places::open::text;
+use crate::said::doing::Doing;
 
 /// Where the groups are, hier(7).
 const GROUPS: &str = "/sys/fs/cgroup";

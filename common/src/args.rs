@@ -1,0 +1,5 @@
+//! The command line: options, their values, and where the root is.
+
+pub(crate) mod limits;
+pub(crate) mod step;
+pub(crate) mod workspace;

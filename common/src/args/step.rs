@@ -1,0 +1,298 @@
+//! The command line of a step.
+
+mod options;
+#[cfg(test)]
+mod tests;
+
+use std::env;
+use std::ffi::{CString, OsString};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::calls::capabilities::{Capabilities, Changes};
+use crate::child::exec::words;
+use crate::child::inherit;
+use crate::child::streams::Copier;
+use crate::places::overlay::warn_of_owner;
+use crate::said::doing::Doing;
+use crate::said::error::{note, report, speak_as};
+use crate::{Bind, Exit, Limits, Network, Port, Scratch, Subnet, workspace};
+
+use self::options::{
+    BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH,
+    ROOTFS, SCRATCH, SUBNET,
+};
+
+/// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
+pub fn named_rootfs() -> Option<PathBuf> {
+    let named = env::var_os("CONTAINER_ROOTFS").filter(|name| !name.is_empty());
+    named.map(PathBuf::from)
+}
+
+/// A step's name, goal and options. [`step!`] makes it.
+///
+/// [`step!`]: crate::step!
+#[derive(Debug)]
+pub struct Step {
+    #[doc(hidden)]
+    pub name: &'static str,
+    #[doc(hidden)]
+    pub version: &'static str,
+    #[doc(hidden)]
+    pub goal: &'static str,
+    #[doc(hidden)]
+    pub options: Vec<&'static Opt>,
+}
+
+/// The step of the calling crate. Its `Cargo.toml` has the name and the goal.
+#[macro_export]
+macro_rules! step {
+    () => {
+        $crate::Step {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            goal: env!("CARGO_PKG_DESCRIPTION"),
+            options: Vec::new(),
+        }
+    };
+}
+
+/// The values of the command line.
+#[derive(Debug, Default)]
+pub struct Args {
+    /// The command and its arguments; never empty.
+    pub command: Vec<CString>,
+    rootfs: Option<PathBuf>,
+    lower: Vec<PathBuf>,
+    scratch: Option<PathBuf>,
+    /// Each `--bind`, in order.
+    pub binds: Vec<Bind>,
+    /// What `--memory`, `--pids` and `--cpus` allow.
+    pub limits: Limits,
+    changes: Changes,
+    /// What `--network` asks for; nothing for `none`.
+    pub network: Option<Network>,
+    subnet: Option<Subnet>,
+    /// Each `--publish`, in order.
+    pub ports: Vec<Port>,
+}
+
+impl Step {
+    /// Lets the step take `--rootfs DIR`.
+    #[must_use]
+    pub fn takes_rootfs(mut self) -> Step {
+        self.options.push(&ROOTFS);
+        self
+    }
+
+    /// Lets the step take `--lower DIR`, several times, and `--scratch DIR`.
+    #[must_use]
+    pub fn takes_layers(mut self) -> Step {
+        self.options.extend([&LOWER, &SCRATCH]);
+        self
+    }
+
+    /// Lets the step take `--bind HOST:INSIDE[:ro]`, several times.
+    #[must_use]
+    pub fn takes_binds(mut self) -> Step {
+        self.options.push(&BIND);
+        self
+    }
+
+    /// Lets the step take `--memory SIZE`, `--pids N` and `--cpus N`.
+    #[must_use]
+    pub fn takes_limits(mut self) -> Step {
+        self.options.extend([&MEMORY, &PIDS, &CPUS]);
+        self
+    }
+
+    /// Lets the step take `--cap-add NAME` and `--cap-drop NAME`, several times.
+    #[must_use]
+    pub fn takes_capabilities(mut self) -> Step {
+        self.options.extend([&CAP_ADD, &CAP_DROP]);
+        self
+    }
+
+    /// Lets the step take `--network KIND`, without a bridge, and several times
+    /// `--publish [ADDRESS:]HOST:CONTAINER[/udp]`.
+    #[must_use]
+    pub fn takes_network(mut self) -> Step {
+        self.options.extend([&NETWORK, &PUBLISH]);
+        self
+    }
+
+    /// Lets the step take `--network bridge`, too, and `--subnet ADDRESS/BITS`.
+    #[must_use]
+    pub fn takes_bridge(mut self) -> Step {
+        self.options.retain(|option| option.name != NETWORK.name);
+        self.options.extend([&NETWORK_OR_BRIDGE, &SUBNET]);
+        self
+    }
+
+    /// Reads the command line, runs `container` and returns its exit status. Reports an
+    /// error as a line on standard error, with status 125.
+    pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
+        speak_as(self.name);
+        let exit = match self.parse(env::args_os().skip(1)) {
+            Ok(Parsed::Start(mut args)) => {
+                args.binds.iter_mut().for_each(Bind::follow_links_of_root);
+                args.binds.iter().for_each(Bind::warn_of_owner);
+                let run = inherit::close_all_but(None).and_then(|()| {
+                    // Without a root of its own, the container has the host's files anyway.
+                    let copier = self.has_root().then(Copier::start).transpose()?.flatten();
+                    let exit = container(&args).unwrap_or_else(|error| report(&error));
+                    Ok(copier.map_or(exit, |copier| copier.finish(exit)))
+                });
+                run.unwrap_or_else(|error| report(&error))
+            }
+            Ok(Parsed::Help) => {
+                print(&format!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage()))
+            }
+            Ok(Parsed::Version) => print(&format!("{} {}", self.name, self.version)),
+            Err(error) => {
+                note(&error.to_string());
+                // As in `note`: if standard error is closed or full, it is lost.
+                let _ = writeln!(io::stderr(), "{}", self.usage());
+                Exit::USAGE
+            }
+        };
+        exit.end()
+    }
+
+    /// Whether the container has a root of its own.
+    fn has_root(&self) -> bool {
+        self.options.iter().any(|option| option.name == ROOTFS.name)
+    }
+
+    fn usage(&self) -> String {
+        let mut usage =
+            format!("usage: {} [OPTIONS] [--] COMMAND [ARG...]\n\noptions:\n", self.name);
+        let width = self.options.iter().map(|it| it.name.len() + 1 + it.value.len()).max();
+        let width = width.unwrap_or_default().max("-V, --version".len());
+        for option in &self.options {
+            let words = format!("{} {}", option.name, option.value);
+            usage += &format!("  {words:<width$}  {}\n", option.help);
+        }
+        usage += &format!("  {:<width$}  print this\n", "-h, --help");
+        usage + &format!("  {:<width$}  print the version", "-V, --version")
+    }
+
+    fn parse(&self, words_left: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
+        let mut args = Args::default();
+        let mut left = words_left.into_iter();
+        let command = loop {
+            let Some(word) = left.next() else {
+                break None;
+            };
+            let bytes = word.as_bytes();
+            if !bytes.starts_with(b"-") || bytes == b"-" {
+                break Some(word);
+            }
+            let (name, value) = match bytes.iter().position(|&b| b == b'=') {
+                Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+                None => (bytes, None),
+            };
+            match (name, value) {
+                (b"--", None) => break left.next(),
+                (b"-h" | b"--help", None) => return Ok(Parsed::Help),
+                (b"-V" | b"--version", None) => return Ok(Parsed::Version),
+                _ => {}
+            }
+            let known = self.options.iter().find(|option| option.name.as_bytes() == name);
+            let Some(option) = known else {
+                anyhow::bail!("unknown option {}", word.display());
+            };
+            let value = value.map(|value| OsString::from_vec(value.to_vec()));
+            let value = value.or_else(|| left.next()).filter(|value| !value.is_empty());
+            let value = value.with_context(|| format!("{} needs {}", option.name, option.value))?;
+            (option.read)(&mut args, value)?;
+        };
+        anyhow::ensure!(
+            args.rootfs.is_none() || args.lower.is_empty(),
+            "--lower replaces --rootfs: name the root as the last --lower"
+        );
+        anyhow::ensure!(
+            args.subnet.is_none() || args.network == Some(Network::Bridge),
+            "--subnet needs --network bridge"
+        );
+        anyhow::ensure!(
+            args.ports.is_empty() || args.network.is_some(),
+            "--publish needs a network, such as --network pasta"
+        );
+        let command = command.context("the command is missing")?;
+        args.command = words([command].into_iter().chain(left).collect())?;
+        Ok(Parsed::Start(Box::new(args)))
+    }
+}
+
+/// Writes to standard output. `println!` panics if that is closed or full.
+fn print(text: &str) -> Exit {
+    match writeln!(io::stdout(), "{text}").context(Doing::Print) {
+        Ok(()) => Exit::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+enum Parsed {
+    Start(Box<Args>),
+    Help,
+    Version,
+}
+
+impl Args {
+    /// The root of the container: `--rootfs`, else `$CONTAINER_ROOTFS`, else
+    /// `rootfs/` in the workspace.
+    pub fn rootfs(&self) -> PathBuf {
+        let rootfs = self.rootfs.clone().or_else(named_rootfs);
+        rootfs.unwrap_or_else(|| workspace().join("rootfs"))
+    }
+
+    /// The lower layers, topmost first: all `--lower` directories; without `--lower`, only
+    /// the root. Warns if a layer belongs to another user.
+    pub fn lower(&self) -> Vec<PathBuf> {
+        let layers = match &self.lower[..] {
+            [] => vec![self.rootfs()],
+            named => named.to_vec(),
+        };
+        for layer in &layers {
+            warn_of_owner(layer);
+        }
+        layers
+    }
+
+    /// The addresses of containers on the bridge: `--subnet`, or a default.
+    pub fn subnet(&self) -> Subnet {
+        self.subnet.unwrap_or_default()
+    }
+
+    /// The capabilities that root inside keeps: those in `usual`, as `--cap-add` and
+    /// `--cap-drop` change them.
+    ///
+    /// # Errors
+    ///
+    /// When a name in `usual` is wrong.
+    pub fn capabilities(&self, usual: &[&str]) -> Result<Capabilities> {
+        Ok(self.changes.apply(Capabilities::of(usual)?))
+    }
+
+    /// The directory for upper, work and merged: `--scratch`, or a temporary directory
+    /// for this run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scratch::new`].
+    pub fn scratch(&self) -> Result<Scratch> {
+        // From now on, a signal does not end the runner. It ends the command, and the
+        // runner then removes the scratch directory.
+        crate::child::signals::block()?;
+        let scratch = Scratch::new(self.scratch.as_deref())?;
+        if io::stderr().is_terminal() && io::stdin().is_terminal() {
+            note(&format!("changes go to {}", scratch.upper().display()));
+        }
+        Ok(scratch)
+    }
+}

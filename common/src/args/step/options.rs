@@ -1,0 +1,130 @@
+//! The options that a step can take.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use super::Args;
+use crate::args::limits;
+use crate::{Bind, Network, Port, Subnet};
+
+/// An option with a value.
+#[derive(Debug)]
+pub struct Opt {
+    pub(super) name: &'static str,
+    pub(super) value: &'static str,
+    pub(super) help: &'static str,
+    /// Reads a value, which is not empty, into the arguments.
+    pub(super) read: fn(&mut Args, OsString) -> Result<()>,
+}
+
+pub(super) const ROOTFS: Opt = Opt {
+    name: "--rootfs",
+    value: "DIR",
+    help: "the root [default: $CONTAINER_ROOTFS, else rootfs/ in the workspace]",
+    read: |args, value| {
+        args.rootfs = Some(value.into());
+        Ok(())
+    },
+};
+pub(super) const LOWER: Opt = Opt {
+    name: "--lower",
+    value: "DIR",
+    help: "a lower layer in place of --rootfs; repeat it for more layers, topmost first",
+    read: |args, value| {
+        args.lower.push(value.into());
+        Ok(())
+    },
+};
+pub(super) const SCRATCH: Opt = Opt {
+    name: "--scratch",
+    value: "DIR",
+    help: "a directory for upper, work and merged that stays [default: a temporary directory]",
+    read: |args, value| {
+        args.scratch = Some(value.into());
+        Ok(())
+    },
+};
+pub(super) const BIND: Opt = Opt {
+    name: "--bind",
+    value: "HOST:INSIDE[:ro]",
+    help: "show a file or directory of the host in the container; repeat it for more",
+    read: |args, value| {
+        args.binds.push(Bind::parse(&value)?);
+        Ok(())
+    },
+};
+pub(super) const MEMORY: Opt = Opt {
+    name: "--memory",
+    value: "SIZE",
+    help: "the memory that the container may use, in bytes, or with K, M or G",
+    read: |args, value| {
+        args.limits.memory = Some(limits::parse_memory(&value)?);
+        Ok(())
+    },
+};
+pub(super) const PIDS: Opt = Opt {
+    name: "--pids",
+    value: "N",
+    help: "how many processes and threads the container may have, process 1 included",
+    read: |args, value| {
+        args.limits.pids = Some(limits::parse_pids(&value)?);
+        Ok(())
+    },
+};
+pub(super) const CPUS: Opt = Opt {
+    name: "--cpus",
+    value: "N",
+    help: "how many processors the container may use, such as 0.5",
+    read: |args, value| {
+        args.limits.cpu = Some(limits::parse_cpus(&value)?);
+        Ok(())
+    },
+};
+pub(super) const CAP_ADD: Opt = Opt {
+    name: "--cap-add",
+    value: "NAME",
+    help: "leave root inside this capability, or ALL; repeat it for more",
+    read: |args, value| args.changes.add(&value),
+};
+pub(super) const CAP_DROP: Opt = Opt {
+    name: "--cap-drop",
+    value: "NAME",
+    help: "take this capability from root inside, or ALL; repeat it for more",
+    read: |args, value| args.changes.drop(&value),
+};
+pub(super) const NETWORK: Opt = Opt {
+    name: "--network",
+    value: "KIND",
+    help: "none or pasta: how the container is connected [default: none]",
+    read: |args, value| {
+        args.network = Network::parse(&value)?;
+        Ok(())
+    },
+};
+pub(super) const NETWORK_OR_BRIDGE: Opt = Opt {
+    help: "none, pasta, or bridge (for root): how the container is connected [default: none]",
+    read: |args, value| {
+        args.network = Network::parse_with_bridge(&value)?;
+        Ok(())
+    },
+    ..NETWORK
+};
+pub(super) const SUBNET: Opt = Opt {
+    name: "--subnet",
+    value: "ADDRESS/BITS",
+    help: "the addresses of containers on the bridge [default: 10.219.0.0/16]",
+    read: |args, value| {
+        args.subnet = Some(Subnet::parse(&value)?);
+        Ok(())
+    },
+};
+pub(super) const PUBLISH: Opt = Opt {
+    name: "--publish",
+    value: "[ADDRESS:]HOST:CONTAINER[/udp]",
+    help: "a port of the host that leads to one of the container; repeat it for more",
+    read: |args, value| {
+        args.ports.push(Port::parse(&value)?);
+        Ok(())
+    },
+};

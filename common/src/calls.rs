@@ -1,0 +1,6 @@
+//! System calls that nix does not have, by their names.
+
+pub(crate) mod capabilities;
+pub(crate) mod device;
+pub(crate) mod mount;
+pub(crate) mod seccomp;

@@ -1,0 +1,92 @@
+//! Makes processes: clones the child into namespaces, and forks.
+//!
+//! ```text
+//! runner ──clone──> child ──exec──> command            steps 01 to 05
+//! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
+//! ```
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::setsid;
+
+use crate::Exit;
+use crate::child::inherit::leave_keyring;
+use crate::child::line;
+use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::runner::Child;
+use crate::child::signals;
+use crate::child::signals::Signals;
+use crate::child::terminal::Terminal;
+use crate::said::doing::Doing;
+use crate::said::host;
+
+/// Clones a child into new namespaces. The child calls `work`, and exits with the
+/// status that `work` returns. If `work` fails, the child prints the error, and exits
+/// with the status of the error.
+///
+/// The child dies with the runner. If standard input and output are a terminal,
+/// the child leads a new process group, which is in the foreground if the runner was.
+/// Otherwise it leads a new session. So a signal to the caller's group reaches only
+/// the runner, and the command gets it once, from the runner. And `kill 0` in the
+/// container does not reach the caller.
+///
+/// In a user namespace of its own, the child has a session keyring of its own, too.
+///
+/// Call it only in a process with one thread, as the runner is. The child has
+/// none of the other threads. If another thread held a lock of the allocator, the
+/// child would wait for ever. A program with threads can start a step.
+///
+/// # Errors
+///
+/// When the kernel refuses the process or a namespace; clone(2), namespaces(7).
+pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
+    let terminal = Terminal::of_streams();
+    signals::reset()?;
+    signals::block()?;
+    let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
+    let mut signals = Signals::new()?;
+    let pid = raw_clone(namespaces).map_err(|errno| {
+        let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
+        let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
+        anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
+    })?;
+    if pid.as_raw() == 0 {
+        work_and_exit(|| {
+            drop(ours);
+            if !die_with_runner(&theirs)? {
+                // The runner reported the reason, or a signal killed it.
+                return Ok(Exit::SETUP);
+            }
+            match &terminal {
+                Some(terminal) => terminal.lead(),
+                None => drop(setsid().context("begin a session")?),
+            }
+            if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+                leave_keyring()?;
+            }
+            line::keep(theirs);
+            work()
+        });
+    }
+    signals.command_started();
+    Ok(Child::new(pid, terminal, ours, theirs, signals))
+}
+
+/// Makes the kernel kill this process when its parent ends, prctl(2). Returns
+/// false if the parent has already ended.
+fn die_with_runner(line: &UnixStream) -> Result<bool> {
+    set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
+    // The runner may have ended before the line above. getppid(2) does not help:
+    // it returns 0 for a parent outside of the PID namespace, dead or alive.
+    let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
+    let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
+    Ok(!gone)
+}

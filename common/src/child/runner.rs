@@ -1,0 +1,334 @@
+//! The runner: the process that the caller starts. It waits for the child, passes
+//! signals to it, and lends it the terminal.
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result, ensure};
+use libc::c_int;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{MsgFlags, send};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::child::line::{ENDED, READY};
+use crate::child::signals::{self, Received, Signals};
+use crate::child::terminal::Terminal;
+use crate::child::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
+use crate::{Exit, Network};
+
+/// The child of the runner, which must be waited for.
+#[must_use = "a child without a wait stays as a zombie"]
+pub struct Child {
+    runner: Runner,
+    /// Open before there is a child, so that an error is the only one.
+    signals: Signals,
+}
+
+/// What the runner keeps while its child lives.
+struct Runner {
+    pid: Pid,
+    terminal: Option<Terminal>,
+    /// Process 1 writes a byte for each event: the signal that stopped the command, or,
+    /// with the bit [`ENDED`], the signal that ended it. When the runner ends, the child
+    /// sees the line close.
+    line: UnixStream,
+    /// The child's end. The runner keeps it open: otherwise poll(2) would report a
+    /// hang-up when the child of lessons 1 to 5 executes the command.
+    their_line: Option<UnixStream>,
+    /// Whether the runner has sent SIGHUP to a command that waits for the terminal.
+    hung_up: bool,
+    /// The signal that ended the command, as the child reports it.
+    told_end: Option<c_int>,
+    /// The last SIGINT or SIGQUIT to the runner itself.
+    interrupt: Option<Received>,
+}
+
+impl Child {
+    pub(crate) fn new(
+        pid: Pid,
+        terminal: Option<Terminal>,
+        line: UnixStream,
+        their_line: UnixStream,
+        signals: Signals,
+    ) -> Child {
+        let runner = Runner {
+            pid,
+            terminal,
+            line,
+            their_line: Some(their_line),
+            hung_up: false,
+            told_end: None,
+            interrupt: None,
+        };
+        Child { runner, signals }
+    }
+
+    /// Waits for the child at [`wait_for_runner`], does `work` with the network and its
+    /// ID, and lets it go on. Does nothing without a network: a meeting takes time. Does nothing if the child has
+    /// ended before: [`Child::wait`] returns its status.
+    /// If `work` fails, the child does not go on: this kills it.
+    ///
+    /// [`wait_for_runner`]: crate::wait_for_runner
+    ///
+    /// # Errors
+    ///
+    /// When `work` fails.
+    pub fn meet<T>(
+        &mut self,
+        network: Option<Network>,
+        work: impl FnOnce(Network, Pid) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let Some(network) = network else { return Ok(None) };
+        let runner = &mut self.runner;
+        // The child of these lessons stays, and without this end the runner sees its end.
+        runner.their_line = None;
+        let mut byte = [READY];
+        if runner.line.read(&mut byte).context("wait for the child")? == 0 {
+            return Ok(None);
+        }
+        ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
+        // Until the command runs, Ctrl-C is for the runner.
+        runner.terminal.as_mut().map(Terminal::take_back);
+        let worked = work(network, runner.pid);
+        if worked.is_err() {
+            signals::send(runner.pid, libc::SIGKILL);
+            let _ = runner.wait(&mut self.signals);
+        } else {
+            runner.terminal.as_mut().map(|terminal| terminal.lend(runner.pid));
+            // An error means that a signal has ended the child.
+            let _ = send(runner.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
+        }
+        worked.map(Some)
+    }
+
+    /// Waits in the runner until the child ends, and returns its status.
+    ///
+    /// The runner passes signals to the child, except SIGCHLD and the signals of a fault
+    /// of its own, such as SIGSEGV and SIGABRT. If Ctrl-Z stops the command, the
+    /// runner stops too, so that the caller's shell sees it. If the shell continues
+    /// the runner, the runner continues the command. The runner also reaps every
+    /// other child of its process.
+    ///
+    /// # Errors
+    ///
+    /// When wait(2) fails.
+    pub fn wait(self) -> Result<Exit> {
+        let Child { mut runner, mut signals } = self;
+        runner.wait(&mut signals)
+    }
+}
+
+impl Runner {
+    /// As [`Child::wait`].
+    fn wait(&mut self, signals: &mut Signals) -> Result<Exit> {
+        let ended = self.watch(signals);
+        // If the runner cannot wait for the child, it kills the child: the directories
+        // of the container are removed next.
+        if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
+        {
+            signals::send(self.pid, libc::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
+        let killed = !matches!(ended, Ok(Ended { signal: None, .. }));
+        let mut held = false;
+        if let Some(terminal) = &mut self.terminal {
+            held = terminal.take_back() == Some(self.pid);
+            // A command that exits may want to keep its changes, as stty(1).
+            if killed {
+                terminal.restore_modes();
+            }
+        }
+        Ok(self.exit(&ended?, held))
+    }
+
+    /// Sleeps and passes signals until the child ends, and returns the end.
+    fn watch(&mut self, signals: &mut Signals) -> Result<Ended> {
+        loop {
+            match wait_for(ANY)? {
+                Waited::Ended(pid, ended) if pid == self.pid => {
+                    return self.add_signal(ended, signals);
+                }
+                Waited::Stopped(pid, signal) if pid == self.pid => {
+                    self.suspend(signal, signals)?;
+                }
+                // The runner may be process 1 of a container itself.
+                Waited::Ended(..) | Waited::Stopped(..) => {}
+                Waited::Nothing => {
+                    if let Some(signal) = self.idle(signals)? {
+                        self.suspend(signal, signals)?;
+                    }
+                    self.hand_on(signals)?;
+                }
+            }
+        }
+    }
+
+    /// Sleeps until a signal arrives, or the child reports a signal that stopped the
+    /// command.
+    fn idle(&mut self, signals: &Signals) -> Result<Option<Signal>> {
+        let mut fds = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
+        ];
+        poll_on(&mut fds)?;
+        if has_something(&fds[1]) { self.hear() } else { Ok(None) }
+    }
+
+    /// Reads the child's reports about the command, and returns the signal that
+    /// stopped it.
+    fn hear(&mut self) -> Result<Option<Signal>> {
+        let mut told = [0; 64];
+        let count = self.line.read(&mut told).context("hear of process 1")?;
+        let mut stopped = None;
+        for &byte in &told[..count] {
+            ensure!(byte != READY, "the child waits for the runner: call `meet` before `wait`");
+            let number = c_int::from(byte & !ENDED);
+            if byte & ENDED != 0 {
+                self.told_end = Some(number);
+            } else {
+                // Several stops may have come together; the last is the present state.
+                stopped = Signal::try_from(number).ok();
+            }
+        }
+        Ok(stopped)
+    }
+
+    /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
+    /// only when it exits. Remembers the signals to the runner since then.
+    fn add_signal(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
+        if ended.signal.is_none() && ended.exit.code() > 128 {
+            let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO).context("hear of process 1")?;
+            if has_something(&fds[0]) {
+                self.hear()?;
+            }
+            ended.signal = self.told_end;
+        }
+        if ended.signal.is_some() {
+            while let Some(signal) = signals.next()? {
+                self.remember(&signal);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Remembers a signal that may be the one that ends the command.
+    fn remember(&mut self, signal: &Received) {
+        if matches!(signal.number, libc::SIGINT | libc::SIGQUIT) {
+            self.interrupt = Some(*signal);
+        }
+    }
+
+    /// The end of the runner. `held` says whether the command held the terminal.
+    ///
+    /// A shell continues its script after a Ctrl-C, unless the key ended the program
+    /// that the shell waits for. So the runner ends by the same signal. It also sends
+    /// the signal to the caller's group: that group was in the background, and did not
+    /// get the key.
+    fn exit(&self, ended: &Ended, held: bool) -> Exit {
+        let key = ended.signal.and_then(|number| Signal::try_from(number).ok());
+        let key = key.filter(|key| matches!(key, Signal::SIGINT | Signal::SIGQUIT));
+        let Some(key) = key else {
+            return ended.exit;
+        };
+        match self.interrupt.filter(|came| came.number == key as c_int) {
+            Some(came) if came.by_kernel => ended.exit.by_key(key, false),
+            // A process sent it to the runner, not a key.
+            Some(_) => ended.exit,
+            None if held => ended.exit.by_key(key, true),
+            None => ended.exit,
+        }
+    }
+
+    /// Passes on the signals that have arrived. Returns whether SIGCONT, which
+    /// continues the command, was among them.
+    fn hand_on(&mut self, signals: &mut Signals) -> Result<bool> {
+        let mut continued = false;
+        while let Some(signal) = signals.next()? {
+            continued |= signal.number == libc::SIGCONT;
+            self.remember(&signal);
+            match (signal.number, signal.stop()) {
+                (libc::SIGCHLD, _) => {}
+                (_, Some(stop)) if self.terminal.is_none() => self.stop(stop)?,
+                (libc::SIGCONT, _) => self.resume(),
+                (number, _) if signal.is_for_group() => send_group(self.pid, number),
+                (number, _) => drop(signals::send(self.pid, number)),
+            }
+        }
+        Ok(continued)
+    }
+
+    /// Without a terminal: stops the command and the runner, until another process
+    /// continues the runner.
+    fn stop(&mut self, stop: Signal) -> Result<()> {
+        // In a separate session, the kernel ignores the other stop signals.
+        send_group(self.pid, libc::SIGSTOP);
+        signals::suffer(stop)?;
+        self.resume();
+        Ok(())
+    }
+
+    /// Stops the runner after the command has stopped. Continues when another process,
+    /// such as the caller's shell with `fg` or `bg`, continues the runner.
+    fn suspend(&mut self, signal: Signal, queue: &mut Signals) -> Result<()> {
+        let Some(terminal) = &mut self.terminal else {
+            return Ok(());
+        };
+        let reads_or_writes = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
+        // A shell may bring a running job to the foreground without a SIGCONT: the
+        // command then only needs the terminal.
+        if reads_or_writes && terminal.lend(self.pid) {
+            self.resume();
+            return Ok(());
+        }
+        // A SIGCONT is already here; the stop signal below would delete it.
+        if signals::pending().contains(Signal::SIGCONT) {
+            return Ok(());
+        }
+        terminal.take_back();
+        // Stop the whole job, so that its shell sees it. SIGSTOP would stop the
+        // runner even without a shell that can continue it.
+        let stop = if reads_or_writes { signal } else { Signal::SIGTSTP };
+        kill(Pid::from_raw(0), stop).context("stop with the command")?;
+        signals::suffer(stop)?;
+        if self.hand_on(queue)? {
+            self.hung_up = false;
+            return Ok(());
+        }
+        // The kernel did not stop the runner, as in an orphaned process group;
+        // setpgid(2).
+        match signal {
+            // The process that stopped the command will continue it.
+            Signal::SIGSTOP => {}
+            // No shell will bring the command to the foreground. The kernel ends
+            // orphaned groups in the same way; otherwise this would never end.
+            Signal::SIGTTIN | Signal::SIGTTOU => {
+                let end = if self.hung_up { Signal::SIGKILL } else { Signal::SIGHUP };
+                self.hung_up = true;
+                send_group(self.pid, end as c_int);
+                self.resume();
+            }
+            _ => self.resume(),
+        }
+        Ok(())
+    }
+
+    /// Continues the command, in the foreground if the runner is in the foreground.
+    fn resume(&mut self) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.lend(self.pid);
+        }
+        send_group(self.pid, libc::SIGCONT);
+    }
+}
+
+/// Sends a signal to the process group that `child` leads, or to `child` if it does
+/// not lead a group yet.
+fn send_group(child: Pid, number: c_int) {
+    if !signals::send(Pid::from_raw(-child.as_raw()), number) {
+        signals::send(child, number);
+    }
+}

@@ -1,0 +1,300 @@
+//! Signals of the runner and the child: they read them from a descriptor, and pass
+//! them to the command.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use libc::c_int;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, raise, sigaction, sigprocmask,
+};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use crate::Exit;
+use crate::child::wait::{has_something, poll_for};
+use crate::said::error::Failure;
+
+/// Signals of a fault in the process itself. The kernel ends a process that blocks
+/// them.
+const FAULTS: [Signal; 7] = [
+    Signal::SIGABRT,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGSEGV,
+    Signal::SIGSYS,
+    Signal::SIGTRAP,
+];
+
+/// Gives two signals their default action: SIGPIPE, which Rust ignores, and
+/// SIGCHLD, because wait(2) does not work if the caller ignored it.
+///
+/// The command ignores every other signal that the caller ignores, as after
+/// nohup(1): execve(2) keeps that. It also keeps SIGPIPE if the caller ignores it.
+pub(crate) fn reset() -> Result<()> {
+    let pipe = (!PIPE_IGNORED.load(Ordering::Relaxed)).then_some(Signal::SIGPIPE);
+    for signal in pipe.into_iter().chain([Signal::SIGCHLD]) {
+        act(signal, SigHandler::SigDfl).with_context(|| format!("reset the action of {signal}"))?;
+    }
+    Ok(())
+}
+
+/// Whether the caller ignores SIGPIPE.
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does
+/// not remember the caller's action. The C library calls the functions in the
+/// section `.init_array` first.
+#[used]
+#[allow(unsafe_code, reason = "Rust has no code before its own start")]
+// SAFETY: the section is a list of such functions.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_RUST: extern "C" fn() = {
+    extern "C" fn look() {
+        PIPE_IGNORED.store(is_ignored(Signal::SIGPIPE), Ordering::Relaxed);
+    }
+    look
+};
+
+/// Whether this process ignores a signal. The code needs nothing of Rust's start.
+fn is_ignored(signal: Signal) -> bool {
+    #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
+    // SAFETY: nothing changes; the kernel writes only to `action`, for which zeros are
+    // valid.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal as c_int, std::ptr::null(), &raw mut action);
+        action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Ignores signals that can be ignored.
+pub(crate) fn ignore(signals: [Signal; 2]) {
+    for signal in signals {
+        // Fails only for SIGKILL and SIGSTOP; sigaction(2).
+        let _ = act(signal, SigHandler::SigIgn);
+    }
+}
+
+fn act(signal: Signal, handler: SigHandler) -> nix::Result<SigAction> {
+    debug_assert!(matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn));
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    #[allow(unsafe_code, reason = "sigaction(2) can install handlers")]
+    // SAFETY: both actions run no code of this program.
+    unsafe {
+        sigaction(signal, &action)
+    }
+}
+
+/// Lets a program end without a message when its reader closes the pipe, as in
+/// `cargo xtask diff 5 | head`. Rust ignores SIGPIPE, and `println!` then panics.
+pub fn end_on_closed_pipe() {
+    // Fails only for SIGKILL and SIGSTOP; sigaction(2).
+    let _ = act(Signal::SIGPIPE, SigHandler::SigDfl);
+}
+
+/// The signals that the caller blocked.
+static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
+
+/// Blocks the signals that [`Signals`] reads, until [`restore_mask`].
+pub(crate) fn block() -> Result<()> {
+    let mut before = SigSet::empty();
+    mask(SigmaskHow::SIG_SETMASK, &taken(), Some(&mut before)).context("block signals")?;
+    // Only the first call sees the caller's mask.
+    let _ = CALLERS_MASK.set(before);
+    Ok(())
+}
+
+/// Restores the caller's mask for the command.
+pub(crate) fn restore_mask() -> Result<()> {
+    let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
+    mask(SigmaskHow::SIG_SETMASK, &callers, None).context("unblock signals")
+}
+
+/// Changes the blocked signals of this process, which has one thread;
+/// sigprocmask(2).
+///
+/// The methods of nix's `SigSet` miss errors: they look for -1, but
+/// pthread_sigmask(3) returns an error number.
+fn mask(how: SigmaskHow, set: &SigSet, before: Option<&mut SigSet>) -> nix::Result<()> {
+    sigprocmask(how, Some(set), before)
+}
+
+/// The signals that [`Signals`] reads.
+fn taken() -> SigSet {
+    let mut taken = SigSet::all();
+    for fault in FAULTS {
+        taken.remove(fault);
+    }
+    taken
+}
+
+/// Reads the blocked signals from a descriptor; signalfd(2).
+pub(crate) struct Signals {
+    fd: SignalFd,
+    /// The signals that arrived before or during the start of the command: the
+    /// command may have got them too.
+    early: SigSet,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Signals> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&taken(), flags).context("open a signal descriptor")?;
+        Ok(Signals { fd, early: pending() })
+    }
+
+    /// Says that the command is being started now.
+    pub(crate) fn command_started(&mut self) {
+        self.early = pending();
+    }
+
+    /// The next signal that has arrived, or nothing.
+    pub(crate) fn next(&mut self) -> Result<Option<Received>> {
+        let Some(info) = self.fd.read_signal().context("read a signal")? else {
+            return Ok(None);
+        };
+        let number = info.ssi_signo as c_int;
+        let named = Signal::try_from(number).ok();
+        let early = named.is_some_and(|named| self.early.contains(named));
+        if let Some(named) = named {
+            // The kernel keeps only one pending signal of each kind: this one.
+            self.early.remove(named);
+        }
+        Ok(Some(Received {
+            number,
+            sender: Pid::from_raw(info.ssi_pid as libc::pid_t),
+            // sigaction(2): the kernel's own signals have a positive code.
+            by_kernel: info.ssi_code > 0,
+            early,
+        }))
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A signal that has arrived.
+#[derive(Clone, Copy)]
+pub(crate) struct Received {
+    /// Its number; nix has no names for real-time signals.
+    pub(crate) number: c_int,
+    /// The sender: 0 for the kernel and for a process outside of this PID
+    /// namespace.
+    pub(crate) sender: Pid,
+    /// Whether the kernel sent it, as it does for the terminal.
+    pub(crate) by_kernel: bool,
+    /// Whether it came before or during the start of the command.
+    pub(crate) early: bool,
+}
+
+impl Received {
+    /// Whether a terminal or a shell sends this signal to a whole group. SIGHUP counts
+    /// only from the kernel: a process also sends it to make another process reload.
+    pub(crate) fn is_for_group(&self) -> bool {
+        let others = [libc::SIGINT, libc::SIGQUIT, libc::SIGWINCH, libc::SIGCONT];
+        let hangup = self.number == libc::SIGHUP && self.by_kernel;
+        hangup || self.stop().is_some() || others.contains(&self.number)
+    }
+
+    /// Its name, if it stops a job and can be blocked.
+    pub(crate) fn stop(&self) -> Option<Signal> {
+        let stops = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+        stops.into_iter().find(|stop| *stop as c_int == self.number)
+    }
+}
+
+/// Sends a signal. Returns whether the process exists. A process that has just
+/// ended needs no signal, so this is not an error.
+pub(crate) fn send(to: Pid, number: c_int) -> bool {
+    #[allow(unsafe_code, reason = "nix's kill has no real-time signals")]
+    // SAFETY: kill(2) takes two numbers and touches no memory.
+    let sent = unsafe { libc::kill(to.as_raw(), number) };
+    sent == 0
+}
+
+/// Lets a signal act on this process only, as if it were not blocked.
+pub(crate) fn suffer(signal: Signal) -> Result<()> {
+    let mut only = SigSet::empty();
+    only.add(signal);
+    let done = raise(signal).and_then(|()| mask(SigmaskHow::SIG_UNBLOCK, &only, None));
+    let done = done.and_then(|()| mask(SigmaskHow::SIG_BLOCK, &only, None));
+    done.with_context(|| format!("take {signal}"))
+}
+
+/// The blocked signals that have arrived.
+pub(crate) fn pending() -> SigSet {
+    let mut set = *SigSet::empty().as_ref();
+    #[allow(unsafe_code, reason = "nix has no sigpending(2)")]
+    // SAFETY: the kernel writes to `set`, which is a valid set before and
+    // after.
+    unsafe {
+        libc::sigpending(&raw mut set);
+        SigSet::from_sigset_t_unchecked(set)
+    }
+}
+
+/// Signals that ask a program to end.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// The time that a wait still has after such a signal. A tool that works ends in this time:
+/// then it leaves nothing half done, at the start and at the end of a container.
+const AFTER_A_SIGNAL: Duration = Duration::from_secs(1);
+
+/// The patience of a runner that waits for another process. A signal that asks the runner to
+/// end also ends the wait. The signal stays pending: it ends the next wait, too.
+pub(crate) struct Patience {
+    signals: SignalFd,
+    ending: SigSet,
+    /// The signal that has arrived, and the end of the wait.
+    end: Option<(Signal, Instant)>,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Result<Patience> {
+        // The kernel keeps a blocked signal even if the caller ignores it.
+        let ending: SigSet = ENDING.into_iter().filter(|it| !is_ignored(*it)).collect();
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&ending, flags).context("open a signal descriptor")?;
+        Ok(Patience { signals, ending, end: None })
+    }
+
+    /// Sleeps until `fd` has something to read or is closed, or for `time`, or until a signal
+    /// arrives. Returns whether to read from `fd`.
+    ///
+    /// # Errors
+    ///
+    /// A while after a signal that asks the runner to end, with the exit status for it.
+    pub(crate) fn sleep(&mut self, fd: Option<BorrowedFd<'_>>, time: PollTimeout) -> Result<bool> {
+        let time = match self.end {
+            None => time,
+            Some((signal, end)) => {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    let message = format!("{signal} has ended the wait");
+                    return Err(Failure { exit: Exit::by_signal(signal), message }.into());
+                }
+                // A wait with a time of its own is shorter, and repeats.
+                if time.is_none() { left.try_into().unwrap_or(PollTimeout::MAX) } else { time }
+            }
+        };
+        let on = if self.end.is_none() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), on)];
+        fds.extend(fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        poll_for(&mut fds, time)?;
+        if has_something(&fds[0]) {
+            let come = pending();
+            let signal = self.ending.iter().find(|signal| come.contains(*signal));
+            self.end = signal.map(|signal| (signal, Instant::now() + AFTER_A_SIGNAL));
+        }
+        Ok(fds.get(1).and_then(PollFd::any).unwrap_or(false))
+    }
+}

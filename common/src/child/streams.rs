@@ -1,0 +1,298 @@
+//! Keeps the caller's files on standard input, output and error out of the container: a
+//! process outside copies between each file and a pipe.
+//!
+//! With the file itself, root inside could open it again in `/proc/self/fd` for another
+//! purpose, change its mode, or reach the host's tree if it is a directory.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::wait::waitpid;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, isatty, pipe2, setsid};
+
+use crate::Exit;
+use crate::child::console::is_usual;
+use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::signals;
+use crate::child::signals::Patience;
+use crate::child::terminal::Terminal;
+use crate::child::wait::poll_on;
+use crate::said::doing::Doing;
+use crate::said::error::report;
+
+/// The devices /dev/tty and /dev/ptmx.
+const TTY: u64 = makedev(5, 0);
+const PTMX: u64 = makedev(5, 2);
+
+const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
+
+/// The socket to the process that copies.
+pub(crate) struct Copier {
+    line: UnixStream,
+}
+
+/// A pipe in the place of a file of the caller.
+struct Pipe {
+    /// The device and the inode of the file.
+    id: (u64, u64),
+    is_output: bool,
+    /// The descriptors of the file.
+    numbers: Vec<usize>,
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+impl Copier {
+    /// Replaces each file on descriptors 0, 1 and 2 of this process with a pipe, and starts
+    /// the process that copies. Does nothing if none of them is a file.
+    ///
+    /// # Errors
+    ///
+    /// When a descriptor is neither a file nor a pipe, a socket, a terminal or a usual
+    /// device. When the kernel refuses pipe(2), dup2(2) or a process.
+    pub(crate) fn start() -> Result<Option<Copier>> {
+        let streams = (io::stdin(), io::stdout(), io::stderr());
+        let streams = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
+        let mut pipes = Vec::<Pipe>::new();
+        for (number, stream) in streams.into_iter().enumerate() {
+            let Some((id, is_output)) = look(stream, number)? else { continue };
+            // In `>file 2>&1` the order of the lines counts.
+            match pipes.iter_mut().find(|pipe| is_output && pipe.is_output && pipe.id == id) {
+                Some(pipe) => pipe.numbers.push(number),
+                None => {
+                    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
+                    pipes.push(Pipe { id, is_output, numbers: vec![number], reader, writer });
+                }
+            }
+        }
+        if pipes.is_empty() {
+            return Ok(None);
+        }
+        let (line, theirs) = UnixStream::pair().context("open a line to the copier")?;
+        let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
+        if pid.as_raw() == 0 {
+            drop(line);
+            work_and_exit(|| {
+                // The only child of the runner is the container's.
+                if raw_clone(CloneFlags::empty()).context(Doing::Fork)?.as_raw() == 0 {
+                    return copy(theirs, pipes, streams);
+                }
+                Ok(Exit::SUCCESS)
+            });
+        }
+        // An error means that the caller ignores the end of children.
+        let _ = waitpid(pid, None);
+        for Pipe { is_output, numbers, reader, writer, .. } in &pipes {
+            let end = if *is_output { writer } else { reader };
+            for number in numbers {
+                match number {
+                    0 => dup2_stdin(end),
+                    1 => dup2_stdout(end),
+                    _ => dup2_stderr(end),
+                }
+                .context("replace a file with a pipe")?;
+            }
+        }
+        Ok(Some(Copier { line }))
+    }
+
+    /// Waits until all that the container has written is in the files. Returns the status of
+    /// the container, or a failure in the place of a success. A signal ends the wait: a file
+    /// of a network may hang.
+    pub(crate) fn finish(mut self, exit: Exit) -> Exit {
+        match self.answer() {
+            Ok(COPIED) => exit,
+            Ok(_) if exit == Exit::SUCCESS => Exit::SETUP,
+            Ok(_) => exit,
+            Err(error) => report(&error),
+        }
+    }
+
+    /// Waits for the answer of the copier. After its end, there is none.
+    fn answer(&mut self) -> Result<u8> {
+        let doing = "wait for the copier";
+        // An error means that it has ended.
+        let _ = self.line.shutdown(Shutdown::Write);
+        let mut patience = Patience::new()?;
+        while !patience.sleep(Some(self.line.as_fd()), PollTimeout::NONE).context(doing)? {}
+        let mut answer = [0];
+        let _ = self.line.read(&mut answer);
+        Ok(answer[0])
+    }
+}
+
+/// The answer when all is in the files.
+const COPIED: u8 = 1;
+
+/// Looks at what the caller opened. Returns the device and inode of a regular file, and
+/// whether the container writes to it.
+fn look(stream: BorrowedFd<'_>, number: usize) -> Result<Option<((u64, u64), bool)>> {
+    let name = NAMES[number];
+    let doing = || format!("look at {name}");
+    let file = fstat(stream).with_context(doing)?;
+    let flags = fcntl(stream, FcntlArg::F_GETFL).with_context(doing)?;
+    let flags = OFlag::from_bits_truncate(flags);
+    match SFlag::from_bits_truncate(file.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFDIR => bail!(
+            "{name} is a directory of the host, and the container could leave its root there; name a file"
+        ),
+        // It is only a name, and the container could not read or write there.
+        _ if flags.contains(OFlag::O_PATH) => {}
+        SFlag::S_IFREG => {
+            let is_output = match flags & OFlag::O_ACCMODE {
+                OFlag::O_RDONLY => false,
+                OFlag::O_WRONLY => true,
+                _ => number > 0,
+            };
+            return Ok(Some(((file.st_dev, file.st_ino), is_output)));
+        }
+        SFlag::S_IFIFO | SFlag::S_IFSOCK => return Ok(None),
+        // In a session without a terminal, the container could not open its own.
+        SFlag::S_IFCHR if file.st_rdev == TTY && Terminal::of_streams().is_none() => bail!(
+            "{name} is /dev/tty, which the container has only if standard input and output both are the terminal; name the terminal as tty(1) prints it"
+        ),
+        // The other side of a terminal is one, too.
+        SFlag::S_IFCHR
+            if is_usual(file.st_rdev)
+                || file.st_rdev != PTMX && isatty(stream).unwrap_or(false) =>
+        {
+            return Ok(None);
+        }
+        _ => {}
+    }
+    bail!(
+        "{name} is no file, pipe, socket, terminal or device such as /dev/null, and the container could use it on the host"
+    )
+}
+
+/// A file that the container reads through a pipe.
+struct Input {
+    file: File,
+    /// Shows at the end what the container has left.
+    reader: File,
+    /// Nothing after the end of the file.
+    writer: Option<File>,
+    /// How many bytes are written to the pipe.
+    sent: usize,
+}
+
+impl Input {
+    /// Lets the caller go on after the last byte that the container has read; lseek(2).
+    fn give_back(mut self, buffer: &mut [u8]) -> Result<()> {
+        fcntl(&self.reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("empty a pipe")?;
+        let mut unread = 0;
+        while let Ok(count @ 1..) = self.reader.read(buffer) {
+            unread += count;
+        }
+        // The container can also write to its pipe.
+        let back = i64::try_from(unread.min(self.sent)).context("count what is left")?;
+        self.file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
+        Ok(())
+    }
+}
+
+/// Copies until the runner has finished or ended, and then what is left in the pipes.
+fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<Exit> {
+    // The keys of the terminal are for the container, which may write until its end.
+    setsid().context("begin a session")?;
+    // The errors of write(2) say the same.
+    signals::ignore([Signal::SIGXFSZ, Signal::SIGPIPE]);
+    let (mut inputs, mut outputs, mut failed) = (Vec::new(), Vec::new(), false);
+    for Pipe { is_output, numbers, reader, writer, .. } in pipes {
+        let file = streams[numbers[0]].try_clone_to_owned().context("keep a file")?;
+        let (file, reader) = (File::from(file), File::from(reader));
+        let writer = File::from(writer);
+        // The other end is the container's. It can open this one too, and fill or empty the
+        // pipe before a call here.
+        let ours = if is_output { &reader } else { &writer };
+        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe")?;
+        if is_output {
+            outputs.push((file, reader));
+        } else {
+            inputs.push(Input { file, reader, writer: Some(writer), sent: 0 });
+        }
+    }
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let mut fds = vec![PollFd::new(line.as_fd(), PollFlags::POLLIN)];
+        fds.extend(outputs.iter().map(|(_, it)| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
+        let writers = inputs.iter().filter_map(|input| input.writer.as_ref());
+        fds.extend(writers.map(|it| PollFd::new(it.as_fd(), PollFlags::POLLOUT)));
+        poll_on(&mut fds)?;
+        let mut ready =
+            fds.iter().map(|it| it.any().unwrap_or(false)).collect::<Vec<_>>().into_iter();
+        let over = ready.next().unwrap_or(false);
+        let before = outputs.len();
+        let mut copied = false;
+        outputs.retain_mut(|(file, reader)| {
+            if !ready.next().unwrap_or(false) {
+                return true;
+            }
+            let moved = drain(reader, file, &mut buffer);
+            copied |= matches!(moved, Ok(Some(1..)));
+            failed |= moved.is_err();
+            matches!(moved, Ok(Some(_)))
+        });
+        if over && !copied && before == outputs.len() {
+            break;
+        }
+        for Input { file, writer, sent, .. } in &mut inputs {
+            let Some(pipe) = writer.as_mut().filter(|_| ready.next().unwrap_or(false)) else {
+                continue;
+            };
+            match feed(file, pipe, &mut buffer) {
+                Ok(Some(count)) => *sent += count,
+                _ => *writer = None,
+            }
+        }
+    }
+    for input in inputs {
+        input.give_back(&mut buffer)?;
+    }
+    if !failed {
+        // An error means that the runner is gone.
+        let _ = line.write_all(&[COPIED]);
+    }
+    Ok(Exit::SUCCESS)
+}
+
+/// Moves to the file what is in the pipe. Returns the number of bytes, or nothing at the end.
+/// Reports an error.
+fn drain(pipe: &mut File, file: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
+    let moved = match pipe.read(buffer) {
+        Ok(0) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
+        Ok(count) => file.write_all(&buffer[..count]).context(Doing::Print).map(|()| Some(count)),
+        Err(error) => Err(error).context("read a pipe"),
+    };
+    moved.inspect_err(|error| {
+        report(error);
+    })
+}
+
+/// Moves to the pipe as much of the file as it takes at once. Returns and reports as
+/// [`drain`].
+fn feed(file: &mut File, pipe: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
+    let mut moved = || {
+        let count = file.read(buffer).context("read standard input")?;
+        let sent = match pipe.write(&buffer[..count]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            sent => sent.context("write standard input to a pipe")?,
+        };
+        let back = i64::try_from(count - sent).context("count what is left")?;
+        file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
+        Ok((count > 0).then_some(sent))
+    };
+    moved().inspect_err(|error| {
+        report(error);
+    })
+}

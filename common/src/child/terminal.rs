@@ -1,0 +1,118 @@
+//! Lends the terminal to the command, and takes it back.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::BorrowedFd;
+
+use nix::sys::signal::Signal;
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
+
+use crate::child::signals;
+
+/// The terminal on standard input, if it is the controlling terminal.
+///
+/// The command gets its own process group. While the runner is in the foreground,
+/// that group gets the terminal: Ctrl-C then reaches the command and never the
+/// runner. Source: setpgid(2), tcsetpgrp(3), "Process groups" in credentials(7).
+///
+/// SIGTTOU is blocked during each change of the foreground below, so that the
+/// kernel also allows it from the background.
+pub(crate) struct Terminal {
+    stdin: BorrowedFd<'static>,
+    modes: Termios,
+    lent: bool,
+    /// The group that had the terminal when the runner took it back: a shell in the
+    /// container leads its own group.
+    last: Option<Pid>,
+}
+
+impl Terminal {
+    /// The terminal on standard input and output, or nothing if either is a file, a
+    /// pipe or another session's terminal.
+    pub(crate) fn of_streams() -> Option<Terminal> {
+        let stdin = standard_input();
+        let modes = tcgetattr(stdin).ok()?;
+        let foreground = tcgetpgrp(stdin).ok()?;
+        // In `step | less`, both need the foreground.
+        if !io::stdout().is_terminal() {
+            return None;
+        }
+        let own = getpgrp();
+        // A group outside of this PID namespace has the number 0: the runner
+        // could not give the terminal back to it.
+        if own.as_raw() == 0 {
+            return None;
+        }
+        Some(Terminal { stdin, modes, lent: foreground == own, last: None })
+    }
+
+    /// In the child: makes a new process group. If the runner was in the foreground,
+    /// the group goes there. A failure loses only job control.
+    pub(crate) fn lead(&self) {
+        let own = getpid();
+        let _ = setpgid(own, own);
+        if self.lent {
+            let _ = tcsetpgrp(self.stdin, own);
+        }
+    }
+
+    /// In a command that is process 1 and not in the foreground: makes a read from the
+    /// terminal fail.
+    ///
+    /// Otherwise the kernel would send a stop signal, process 1 would ignore it, and
+    /// the read would repeat for ever.
+    pub(crate) fn fail_in_background() {
+        if tcgetpgrp(standard_input()).is_ok_and(|foreground| foreground != getpgrp()) {
+            signals::ignore([Signal::SIGTTIN, Signal::SIGTTOU]);
+        }
+    }
+
+    /// Whether the runner is in the foreground now.
+    fn ours(&self) -> bool {
+        tcgetpgrp(self.stdin) == Ok(getpgrp())
+    }
+
+    /// Gives the terminal to the process group `group`, if the runner has it. Returns
+    /// whether the group got it.
+    pub(crate) fn lend(&mut self, group: Pid) -> bool {
+        let to = |group| tcsetpgrp(self.stdin, group).is_ok();
+        let ours = self.ours();
+        let modes = tcgetattr(self.stdin);
+        let given = ours && (self.last.take().is_some_and(to) || to(group));
+        if let (true, Ok(modes)) = (given, modes) {
+            self.modes = modes;
+        }
+        self.lent |= given;
+        given
+    }
+
+    /// Takes the lent terminal back, and returns the group that had it.
+    pub(crate) fn take_back(&mut self) -> Option<Pid> {
+        if !self.lent {
+            return None;
+        }
+        self.last = tcgetpgrp(self.stdin).ok().filter(|group| *group != getpgrp());
+        // Fails only if the terminal is gone.
+        let _ = tcsetpgrp(self.stdin, getpgrp());
+        self.lent = false;
+        self.last
+    }
+
+    /// Restores the terminal's modes from before the command: a killed command may
+    /// leave the terminal without echo.
+    pub(crate) fn restore_modes(&self) {
+        if self.ours() {
+            let _ = tcsetattr(self.stdin, SetArg::TCSADRAIN, &self.modes);
+        }
+    }
+}
+
+/// Standard input, without the buffer that std would make for it.
+fn standard_input() -> BorrowedFd<'static> {
+    #[allow(unsafe_code, reason = "std has no bare descriptor 0")]
+    // SAFETY: a step never closes it, and std opens it if the caller closed
+    // it.
+    unsafe {
+        BorrowedFd::borrow_raw(libc::STDIN_FILENO)
+    }
+}

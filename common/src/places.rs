@@ -1,0 +1,10 @@
+//! Files and directories that others may change meanwhile: opened, bound, made and removed by descriptor.
+
+pub(crate) mod bind;
+pub mod open;
+pub(crate) mod overlay;
+#[cfg(test)]
+pub(crate) mod place;
+pub(crate) mod remove;
+pub(crate) mod scratch;
+pub(crate) mod trust;

@@ -1,0 +1,77 @@
+//! Opens files that another user may have replaced: without waiting, and only
+//! files of the right type. An open of a FIFO would wait for a writer.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::NixPath;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+
+/// Opens a directory in another directory.
+///
+/// # Errors
+///
+/// When the name is missing, or is not a directory. A symbolic link is not followed.
+pub fn directory<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    openat(at, name, flags, Mode::empty()).map(File::from)
+}
+
+/// Opens a regular file, to read.
+///
+/// # Errors
+///
+/// When the file cannot be opened, or has another type.
+pub fn regular(path: impl AsRef<Path>) -> io::Result<File> {
+    checked(openat(AT_FDCWD, path.as_ref(), READ, Mode::empty())?)
+}
+
+/// Opens a regular file in a directory, to read.
+///
+/// # Errors
+///
+/// As [`regular`], and when the name is a symbolic link.
+pub fn regular_in<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> io::Result<File> {
+    checked(openat(at, name, READ | OFlag::O_NOFOLLOW, Mode::empty())?)
+}
+
+/// The flags for a file that another user may have replaced.
+pub(crate) const READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC);
+
+/// A descriptor as a file, if it is a regular one.
+pub(crate) fn checked(file: OwnedFd) -> io::Result<File> {
+    let file = File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    Ok(file)
+}
+
+/// A file of the kernel, as text. In a root without a mounted proc, the file may be
+/// anything.
+pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut text = Vec::new();
+    // Mountinfo is the longest file: a line for each mount.
+    regular(path)?.take(16 << 20).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::place::Place;
+    use nix::unistd::mkfifo;
+
+    #[test]
+    fn a_fifo_and_a_device_are_not_waited_for() {
+        let place = Place::new();
+        let fifo = place.path("fifo");
+        mkfifo(&fifo, Mode::S_IRWXU).expect("make a FIFO");
+        let refused = (regular(&fifo), text("/dev/zero"));
+        assert!(refused.0.is_err() && refused.1.is_err());
+        assert!(text("/proc/self/status").expect("read it").contains("Seccomp:"));
+    }
+}

@@ -1,0 +1,279 @@
+//! The directories that an overlay writes to.
+
+mod dir;
+mod entry;
+mod home;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+use nix::sys::statvfs::FsFlags;
+
+use crate::places::open::text;
+use crate::places::overlay::upper_or_work;
+use crate::said::doing::Doing;
+use crate::{note, remove_tree};
+use dir::Dir;
+pub use entry::Entry;
+use home::{Home, home};
+
+/// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
+/// not share an upper directory, and the kernel only warns.
+///
+/// A temporary directory is removed when this is dropped. A directory that the
+/// caller named stays. If a runner is killed, its directory stays without a lock,
+/// and a later runner removes it.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The directory above a temporary directory.
+    home: Option<Home>,
+    /// Holds the lock.
+    dir: Dir,
+    /// The path, device and inode of `upper` and `work`, if another user can replace
+    /// these directories: the child mounts by path.
+    looked_at: Vec<(PathBuf, (u64, u64))>,
+}
+
+impl Scratch {
+    /// The directory `named`, which is made if it is missing. Without a name: a new
+    /// directory in `$TMPDIR` if that is set; else in `/dev/shm`, `/tmp` or `/var/tmp`.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made, belongs to another user, or another container
+    /// uses it.
+    pub fn new(named: Option<&Path>) -> Result<Scratch> {
+        // The caller's umask may forbid everything. The command gets this umask, too.
+        umask(Mode::S_IWGRP | Mode::S_IWOTH);
+        let mut scratch = match named {
+            Some(dir) => Scratch::named(dir)?,
+            None => Scratch::made()?,
+        };
+        scratch.look()?;
+        Ok(scratch)
+    }
+
+    fn named(name: &Path) -> Result<Scratch> {
+        let Some(dir) = Dir::named(name)? else {
+            bail!(
+                "use the scratch directory {}: another container is using it; wait until that container ends, or name another directory",
+                name.display()
+            );
+        };
+        for entry in ENTRIES {
+            dir.make_or_check(entry, DIRECTORY)?;
+        }
+        // Test on `work`: the container sees the attributes of `upper`.
+        if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
+            note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
+        }
+        Ok(Scratch { home: None, dir, looked_at: Vec::new() })
+    }
+
+    /// Makes a new scratch directory. Its name begins with the ID of this process,
+    /// which [`Home::sweep`] reads.
+    fn made() -> Result<Scratch> {
+        let mut attempt = 0;
+        loop {
+            let home = home()?;
+            let entry = format!("{}.{attempt}", process::id());
+            match home.dir.make(&entry, Mode::S_IRWXU) {
+                Ok(()) => {}
+                // An old process with this ID left it, or a process in another PID
+                // namespace uses it.
+                Err(Errno::EEXIST) => {
+                    attempt += 1;
+                    continue;
+                }
+                // Another runner has just removed the home.
+                Err(Errno::ENOENT) => continue,
+                Err(errno) => {
+                    let name = home.dir.name.join(&entry);
+                    return Err(errno).with_context(|| Doing::MakeScratch(name));
+                }
+            }
+            let name = home.dir.name.join(&entry);
+            let file = match home.dir.open(&*entry) {
+                Err(Errno::ENOENT) => continue,
+                opened => opened.with_context(|| Doing::LockScratch(name.clone()))?,
+            };
+            // If not, another runner has swept it.
+            let Some(dir) = Dir::locked(name, file)?.filter(|dir| dir.found.nlink() > 0) else {
+                continue;
+            };
+            for entry in ENTRIES {
+                let name = dir.name.join(entry);
+                dir.make(entry, DIRECTORY).with_context(|| Doing::MakeScratch(name))?;
+            }
+            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new() });
+        }
+    }
+
+    /// The writable layer.
+    pub fn upper(&self) -> PathBuf {
+        self.dir.name.join("upper")
+    }
+
+    /// The directory where the overlay prepares files for the upper layer.
+    pub fn work(&self) -> PathBuf {
+        self.dir.name.join("work")
+    }
+
+    /// The mount point of the overlay.
+    pub fn merged(&self) -> PathBuf {
+        self.dir.name.join("merged")
+    }
+
+    /// `upper` as the value of overlay's option `upperdir=`; see [`lowerdir`].
+    ///
+    /// # Errors
+    ///
+    /// When the directory is missing or cannot be opened, or another user has replaced it.
+    ///
+    /// [`lowerdir`]: crate::lowerdir
+    pub fn upper_option(&self) -> Result<String> {
+        self.option(&self.upper())
+    }
+
+    /// `work` as the value of overlay's option `workdir=`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scratch::upper_option`].
+    pub fn work_option(&self) -> Result<String> {
+        self.option(&self.work())
+    }
+
+    fn option(&self, dir: &Path) -> Result<String> {
+        let before = self.looked_at.iter().find(|(name, _)| name == dir).map(|(_, id)| *id);
+        upper_or_work(dir, |found| match before {
+            None => Ok(true),
+            Some(before) => {
+                ensure!(before == (found.dev(), found.ino()), REPLACED);
+                Ok(false)
+            }
+        })
+    }
+
+    /// Notes `upper` and `work` as they are now, unless no other user can replace them.
+    fn look(&mut self) -> Result<()> {
+        // No other user can replace a directory in the home.
+        let holds = match &self.home {
+            Some(home) => home.path == home.dir.name,
+            None => self.dir.name_holds(),
+        };
+        if !holds {
+            for entry in ["upper", "work"] {
+                let name = self.dir.name.join(entry);
+                let found = self.dir.look_at(entry);
+                let found = found.with_context(|| format!("look at {}", name.display()))?;
+                self.looked_at.push((name, (found.dev(), found.ino())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the root of this process is the overlay on this scratch directory, and
+    /// that it can be written. It needs a proc on `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// When the overlay is read-only, or another user has replaced the scratch directory.
+    pub fn check_root(&self) -> Result<()> {
+        self.check(Path::new("/"))?;
+        // Such an overlay names its upper directory by a descriptor.
+        let ours = |line: &str| {
+            line.split(' ').nth(4) == Some("/") && line.contains("upperdir=/proc/self/fd/")
+        };
+        let found = |mounts: io::Result<String>| mounts.is_ok_and(|it| it.lines().any(ours));
+        ensure!(
+            self.looked_at.is_empty() || found(text("/proc/self/mountinfo")),
+            "use the overlay on {}: {REPLACED}",
+            self.merged().display()
+        );
+        Ok(())
+    }
+
+    /// Checks the overlay that is mounted on `at`. If the kernel cannot make `work/work`,
+    /// it mounts the overlay read-only without an error.
+    ///
+    /// # Errors
+    ///
+    /// When the overlay is read-only.
+    pub fn check(&self, at: &Path) -> Result<()> {
+        let doing = || format!("use the overlay on {}", self.merged().display());
+        let found = statfs(at).with_context(doing)?;
+        let read_only = found.flags().contains(FsFlags::ST_RDONLY);
+        ensure!(
+            !read_only || found.filesystem_type() != OVERLAYFS_SUPER_MAGIC,
+            "{}: it is read-only, because the kernel could not make work/work in the scratch directory; the file system is likely full: free some space, or name a directory on another file system with --scratch or TMPDIR",
+            doing()
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let (Some(home), Some(entry)) = (&self.home, self.dir.name.file_name()) else {
+            return;
+        };
+        let dir = home.path.join(entry);
+        // These are all directories of a container that wrote nothing.
+        // `remove_tree` removes the rest.
+        for entry in ["merged", "upper", "work/work", "work"] {
+            let _ = fs::remove_dir(dir.join(entry));
+        }
+        match remove_tree(&dir) {
+            // Fails while other runners have directories in the home.
+            Ok(()) => drop(fs::remove_dir(&home.dir.name)),
+            Err(error) => note(&crate::one_line(&error)),
+        }
+    }
+}
+
+/// The directories in a scratch directory.
+const ENTRIES: [&str; 3] = ["upper", "work", "merged"];
+
+/// Their mode. The root of the container shows the mode of `upper`.
+const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
+
+/// The warning about a file system without user attributes.
+const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory with files of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
+
+const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::places::place::Place;
+
+    #[test]
+    fn what_a_neighbour_puts_in_its_place_is_not_used() {
+        let place = Place::new();
+        let open = place.path("open");
+        fs::create_dir(&open).expect("make a directory");
+        fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("set the mode");
+        let scratch = Scratch::new(Some(&open.join("box"))).expect("a scratch directory");
+        let name = scratch.upper_option().expect("it is there");
+        assert!(name.starts_with("/proc/self/fd/"), "{name}");
+        // The root of this test is not our overlay.
+        let refused = scratch.check_root().expect_err("a root").to_string();
+        assert!(refused.ends_with(REPLACED), "{refused}");
+
+        fs::rename(open.join("box"), open.join("aside")).expect("move it away");
+        fs::create_dir_all(scratch.upper()).expect("make another");
+        let refused = crate::one_line(&scratch.upper_option().expect_err("another"));
+        assert!(refused.ends_with(REPLACED), "{refused}");
+    }
+}

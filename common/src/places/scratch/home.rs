@@ -1,0 +1,226 @@
+//! The home: the directory for a user's scratch directories.
+
+use std::cmp::Reverse;
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{env, ptr};
+
+use anyhow::{Context, Error, Result, anyhow};
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::signal::kill;
+use nix::sys::statfs::fstatfs;
+use nix::unistd::{Pid, getuid};
+
+use super::NO_ATTRIBUTES;
+use super::dir::{Dir, has_user_attributes, is_own};
+use crate::places::open;
+use crate::places::trust::belongs;
+use crate::said::doing::Doing;
+use crate::{note, remove_tree};
+
+/// The places for the home, in this order, if `$TMPDIR` is not set. All are sticky
+/// and belong to root, so that no other user can rename a directory there.
+///
+/// The first place is in memory, shm_overview(7). There it takes a tenth of the time
+/// of a disk to make and remove directories; on a disk, that is half of a
+/// container's start. `/tmp` may be in memory too; the last place is on a disk,
+/// hier(7).
+const PLACES: [&str; 3] = [MEMORY, "/tmp", "/var/tmp"];
+
+const MEMORY: &str = "/dev/shm";
+
+/// The free bytes that a place must have to come first. A Docker container has only
+/// 64 MB in `/dev/shm`, and a compiler in Alpine takes 300 MB.
+const ROOM: u64 = 1 << 30;
+
+/// The directory for this user's scratch directories. No other user can write to
+/// it.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) dir: Dir,
+    /// A name that always means this directory: its own name, or the name of the open
+    /// descriptor.
+    pub(super) path: PathBuf,
+}
+
+/// Finds or makes the home, in a place with free space and user attributes, else in
+/// the best place.
+pub(super) fn home() -> Result<Home> {
+    let name = format!("containers-{}", getuid());
+    if let Some(place) = env::var_os("TMPDIR").filter(|place| !place.is_empty()) {
+        let mut home = Home::make(Path::new(&place).join(name))?;
+        if !home.dir.name_holds() {
+            home.path = home.dir.by_descriptor();
+        }
+        tell_of(has_user_attributes(&home.dir.file), &home);
+        return Ok(home);
+    }
+    let mut others = Vec::new();
+    let mut refused = None;
+    for place in PLACES {
+        if place == MEMORY && outlives_session() {
+            continue;
+        }
+        match Home::make(Path::new(place).join(&name)) {
+            Ok(home) => {
+                let worth = (has_user_attributes(&home.dir.file), home.room().min(ROOM));
+                if worth == (true, ROOM) {
+                    discard(others);
+                    return Ok(home);
+                }
+                others.push((worth, home));
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    others.sort_by_key(|(worth, _home)| Reverse(*worth));
+    if others.is_empty() {
+        return Err(refused.context("find a place for scratch directories")?);
+    }
+    let ((attributes, _room), home) = others.remove(0);
+    discard(others);
+    tell_of(attributes, &home);
+    Ok(home)
+}
+
+/// Removes homes that are not needed. A home that is not empty stays.
+fn discard(homes: Vec<((bool, u64), Home)>) {
+    for (_worth, home) in homes {
+        let _ = fs::remove_dir(home.dir.name);
+    }
+}
+
+fn tell_of(attributes: bool, home: &Home) {
+    if !attributes {
+        note(&format!("{} is on a file system {NO_ATTRIBUTES}", home.dir.name.display()));
+    }
+}
+
+/// Whether this process should survive a logout: nohup(1) makes it ignore SIGHUP.
+/// At a user's last logout, logind removes the user's files in `/dev/shm`, unless
+/// it is a system user ("RemoveIPC=" in logind.conf(5)).
+fn outlives_session() -> bool {
+    const FIRST_USER: u32 = 1000;
+    if getuid().as_raw() < FIRST_USER {
+        return false;
+    }
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    #[allow(unsafe_code, reason = "nix can only ask by setting another action")]
+    // SAFETY: nothing changes, and the kernel fills in `action`, for which zeros
+    // are valid too.
+    unsafe {
+        libc::sigaction(libc::SIGHUP, ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+impl Home {
+    /// Makes the home, and refuses another user's file of that name. Sweeps a home
+    /// that exists.
+    fn make(name: PathBuf) -> Result<Home> {
+        loop {
+            let new = match DirBuilder::new().mode(0o700).create(&name) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+                made => made.map(|()| true).with_context(|| Doing::MakeScratch(name.clone()))?,
+            };
+            let file = match open::directory(&AT_FDCWD, &name) {
+                Ok(file) => file,
+                // Another runner has just removed it.
+                Err(Errno::ENOENT) => continue,
+                Err(errno) => return Err(refusal(&name, errno)),
+            };
+            let dir = Dir::new(name, file)?;
+            if !is_own(&dir.found) || dir.found.mode() & 0o022 != 0 {
+                return Err(refusal(&dir.name, Errno::EPERM));
+            }
+            let home = Home { path: dir.name.clone(), dir };
+            if !new {
+                home.sweep();
+            }
+            return Ok(home);
+        }
+    }
+
+    /// The free bytes in the home.
+    fn room(&self) -> u64 {
+        // The types differ between C libraries.
+        fn number(count: impl TryInto<u64>) -> u64 {
+            count.try_into().unwrap_or_default()
+        }
+        fstatfs(&self.dir.file).map_or(0, |found| {
+            number(found.blocks_available()).saturating_mul(number(found.block_size()))
+        })
+    }
+
+    /// The number of directories in the home, or 0 if the file system does not count
+    /// them, as Btrfs.
+    fn directories(&self) -> usize {
+        // The links of a directory: its name, its `.`, and the `..` of each
+        // directory in it.
+        self.dir.found.nlink().saturating_sub(2) as usize
+    }
+
+    /// Removes the scratch directories of killed runners.
+    ///
+    /// A directory without a lock is removed. If a process with the ID in the name
+    /// exists, it is likely the runner. But another process may have the ID now, or in
+    /// this PID namespace. So this tries the locks of a few such directories.
+    ///
+    /// A start beside a thousand containers must stay cheap. So only some starts look
+    /// through many directories, by chance, and they try a few by chance.
+    fn sweep(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let chance = now.subsec_micros() as usize;
+        let one_in = |share: usize| self.directories() / share + 1;
+        if !chance.is_multiple_of(one_in(MANY)) {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return;
+        };
+        for (index, entry) in entries.flatten().enumerate() {
+            let entry = entry.file_name();
+            let pid = entry.to_str().and_then(|name| name.split('.').next()?.parse().ok());
+            let Some(pid) = pid else {
+                continue;
+            };
+            let gone = kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
+            if !gone && !(index + chance).is_multiple_of(one_in(LOOKS)) {
+                continue;
+            }
+            let Ok(file) = open::directory(&self.dir.file, &*entry) else {
+                continue;
+            };
+            let path = self.path.join(entry);
+            if let Ok(Some(_locked)) = Dir::locked(path.clone(), file) {
+                // Two runners may remove it at the same time.
+                let _ = remove_tree(&path);
+            }
+        }
+    }
+}
+
+/// With more directories, only some starts look through them.
+const MANY: usize = 128;
+
+/// The number of directories to try whose runner seems to be alive.
+const LOOKS: usize = 8;
+
+/// The reason why an existing home is not used.
+fn refusal(name: &Path, errno: Errno) -> Error {
+    let doing = format!("make scratch directories in {}", name.display());
+    match fs::symlink_metadata(name) {
+        Ok(found) if found.is_dir() => anyhow!(
+            "{doing}: it {}, but must belong to user {}, and no other user may write to it; set TMPDIR to another directory",
+            belongs(&found),
+            getuid()
+        ),
+        Ok(_other) => anyhow!("{doing}: it is not a directory; set TMPDIR to another directory"),
+        Err(_gone) => Error::from(errno).context(doing),
+    }
+}

@@ -1,0 +1,98 @@
+//! Finds the owner of a file, and the other users who can change it.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::{env, io};
+
+use nix::unistd::geteuid;
+
+/// The first place, of `path` and the directories above it, that a user other than
+/// the caller and root can change. The result is the reason in words.
+///
+/// `path` is absolute. A symbolic link counts as such a place: its target has other
+/// directories above it. A sticky directory such as `/tmp` may be writable for all:
+/// a user cannot rename another user's files there. But the first `strict` places,
+/// from `path` upwards, may not, because a new file in them would do harm.
+///
+/// # Errors
+///
+/// When stat(2) fails for a place.
+pub(crate) fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
+    for (above, dir) in path.ancestors().enumerate() {
+        let found = fs::symlink_metadata(dir)?;
+        let will_do = above >= strict && found.is_dir() && !others_can_rename_in(&found);
+        if !will_do && !is_private(&found) {
+            return Ok(Some(format!("{} {}", dir.display(), belongs(&found))));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether only the caller and root can change a file.
+fn is_private(found: &Metadata) -> bool {
+    !found.is_symlink() && is_trusted(found.uid()) && !others_can_write(found)
+}
+
+/// Whether users other than the caller and root can rename the caller's files in a
+/// directory.
+pub fn others_can_rename_in(dir: &Metadata) -> bool {
+    let sticky = dir.mode() & libc::S_ISVTX != 0;
+    !is_trusted(dir.uid()) || !sticky && others_can_write(dir)
+}
+
+/// Whether users other than the owner may write to a file. The owner's private
+/// group, which has the owner's number, does not count ("USERGROUPS_ENAB" in
+/// login.defs(5)).
+pub(crate) fn others_can_write(found: &Metadata) -> bool {
+    let others = if found.gid() == found.uid() { 0o002 } else { 0o022 };
+    found.mode() & others != 0
+}
+
+/// Whether a user is the caller, root, or the user that called sudo(8). In a user
+/// namespace root may have no ID, but root owns `/`.
+pub fn is_trusted(uid: u32) -> bool {
+    let sudo = || geteuid().is_root() && env::var("SUDO_UID").is_ok_and(|id| id.parse() == Ok(uid));
+    let root = || fs::metadata("/").is_ok_and(|found| found.uid() == uid);
+    uid == geteuid().as_raw() || uid == 0 || root() || sudo()
+}
+
+/// ` belongs to user 0 and group 5 and has mode 775`, without the blank.
+pub(crate) fn belongs(found: &Metadata) -> String {
+    let (uid, gid, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
+    format!("belongs to user {uid} and group {gid} and has mode {mode:o}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::place::Place;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn what_others_can_change_is_told_from_what_they_cannot() {
+        let place = Place::new();
+        let dir = place.path("dir");
+        let inner = dir.join("inner");
+        fs::create_dir_all(&inner).expect("make a directory");
+        symlink("inner", dir.join("link")).expect("make a link");
+        let modes = |outer, of_inner| {
+            for (path, mode) in [(&dir, outer), (&inner, of_inner)] {
+                fs::set_permissions(path, Permissions::from_mode(mode)).expect("set the mode");
+            }
+            changeable(&inner, 1).expect("look").is_none()
+        };
+        // Other users may be able to change the directory of the test itself.
+        if changeable(&dir, 0).expect("look").is_none() {
+            assert!(modes(0o755, 0o700));
+            assert!(modes(0o1777, 0o755));
+            assert!(!modes(0o777, 0o755));
+            assert!(!modes(0o755, 0o1777));
+            assert!(!modes(0o755, 0o757));
+            modes(0o755, 0o755);
+            assert!(changeable(&dir.join("link"), 0).expect("look").is_some());
+        }
+        assert!(changeable(&dir.join("missing"), 0).is_err());
+    }
+}

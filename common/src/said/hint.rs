@@ -1,0 +1,329 @@
+//! Remedies for system calls that fail.
+
+mod clone;
+mod groups;
+mod ids;
+mod mounts;
+mod order;
+mod places;
+mod tools;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Error;
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+
+use crate::said::doing::{Doing, Said, errno_of};
+use crate::said::host;
+
+/// A known failure: the call, its error, a condition to check on this host, and
+/// the remedy.
+struct Row {
+    call: Call,
+    errno: Errno,
+    seen: fn(&Failed) -> bool,
+    remedy: &'static str,
+}
+
+/// The action that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Clone,
+    Fork,
+    MapIds,
+    KeepMountsPrivate,
+    /// In a row, this covers the next two as well.
+    Mount,
+    MountProc,
+    MountOverlay,
+    DeleteLower,
+    Bind,
+    EnterRoot,
+    PivotRoot,
+    LeaveOldRoot,
+    OpenLayer,
+    OpenRoot,
+    OpenPlace,
+    MakeScratch,
+    LockScratch,
+    UseGroups,
+    MakeGroup,
+    EnableController,
+    LimitSwap,
+    WriteGroup,
+    MakeCgroupNamespace,
+    DropCapabilities,
+    ConnectNetwork,
+    AllowPing,
+    Publish,
+    SetFilter,
+    Print,
+    /// In a row: any action. In a failure: an unknown action.
+    Any,
+}
+
+impl Call {
+    /// Whether a row for this call also fits `other`.
+    fn covers(self, other: Call) -> bool {
+        let mounts = self == Call::Mount && matches!(other, Call::MountProc | Call::MountOverlay);
+        self == other || self == Call::Any || mounts
+    }
+}
+
+/// The first words of the contexts in the lessons and the tasks. A path may
+/// follow them.
+const LESSONS: &[(&str, Call)] = &[
+    ("make the mounts private", Call::KeepMountsPrivate),
+    ("write /proc/self/", Call::MapIds),
+    ("mount the overlay on ", Call::MountOverlay),
+    ("mount proc on ", Call::MountProc),
+    ("mount ", Call::Mount),
+    ("bind ", Call::Bind),
+    ("open /dev/null", Call::OpenPlace),
+    ("make the link ", Call::Any),
+    ("chroot to ", Call::EnterRoot),
+    ("chdir to ", Call::EnterRoot),
+    ("pivot_root to ", Call::PivotRoot),
+    ("unmount the old root", Call::LeaveOldRoot),
+    ("write to standard output", Call::Print),
+    ("make a cgroup namespace", Call::MakeCgroupNamespace),
+    ("delete a lower directory", Call::DeleteLower),
+    ("drop ", Call::DropCapabilities),
+    ("set the capabilities", Call::DropCapabilities),
+    ("set no_new_privs", Call::DropCapabilities),
+    ("open a socket", Call::ConnectNetwork),
+    ("get the flags of lo", Call::ConnectNetwork),
+    ("set the flags of lo", Call::ConnectNetwork),
+    ("set the bridge's ", Call::ConnectNetwork),
+    ("get the number of the device", Call::ConnectNetwork),
+    ("set ping_group_range", Call::AllowPing),
+    ("set the seccomp filter", Call::SetFilter),
+];
+
+/// A failed call, with all that the error says about it.
+struct Failed {
+    call: Call,
+    path: Option<PathBuf>,
+    namespaces: CloneFlags,
+    in_chroot: bool,
+}
+
+impl Failed {
+    fn new(call: Call) -> Failed {
+        Failed { call, path: None, namespaces: CloneFlags::empty(), in_chroot: false }
+    }
+
+    /// Reads the type of a context from this crate, else the words of a context
+    /// from a lesson.
+    fn of(error: &Error) -> Failed {
+        let at = |call, path: &Path| Failed { path: Some(path.to_owned()), ..Failed::new(call) };
+        match error.downcast_ref() {
+            Some(&Doing::Clone { namespaces, in_chroot }) => {
+                Failed { namespaces, in_chroot, ..Failed::new(Call::Clone) }
+            }
+            Some(Doing::Fork) => Failed::new(Call::Fork),
+            Some(Doing::OpenLayer(path)) => at(Call::OpenLayer, path),
+            Some(Doing::OpenRoot(path)) => at(Call::OpenRoot, path),
+            Some(Doing::OpenPlace(path)) => at(Call::OpenPlace, path),
+            Some(Doing::MakeScratch(path)) => at(Call::MakeScratch, path),
+            Some(Doing::LockScratch(path)) => at(Call::LockScratch, path),
+            Some(Doing::UseGroups(path)) => at(Call::UseGroups, path),
+            Some(Doing::MakeGroup(path)) => at(Call::MakeGroup, path),
+            Some(Doing::WriteGroup { file, .. }) => at(groups::call(file), file),
+            Some(Doing::Publish(_)) => Failed::new(Call::Publish),
+            Some(Doing::Print) => Failed::new(Call::Print),
+            None => {
+                let known = error.chain().find_map(|cause| of_lesson(&cause.to_string()));
+                known.map_or(Failed::new(Call::Any), |(call, path)| at(call, &path))
+            }
+        }
+    }
+}
+
+/// The action that a lesson's words name, and the path that follows them.
+fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
+    // Only the first words count: the name at the end may contain any words.
+    LESSONS.iter().find_map(|(words, call)| Some((*call, doing.strip_prefix(words)?.into())))
+}
+
+/// The remedy for an error from a failed system call, or from a tool of the host: the first
+/// row that fits, if there is any. A remedy that we could not try says "likely".
+pub fn hint(error: &Error) -> Option<&'static str> {
+    if let Some(Said(message)) = error.downcast_ref() {
+        return tools::remedy(message);
+    }
+    let errno = error.chain().find_map(errno_of)?;
+    let failed = Failed::of(error);
+    let fits =
+        |row: &&Row| row.call.covers(failed.call) && row.errno == errno && (row.seen)(&failed);
+    // An earlier stage explains more than the host does.
+    let tables =
+        [order::ROWS, clone::ROWS, groups::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
+    tables.into_iter().flatten().find(fits).map(|row| row.remedy)
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        call: Call::DropCapabilities,
+        errno: Errno::EPERM,
+        seen: |_| host::is_confined(),
+        remedy: PROFILE,
+    },
+    Row {
+        call: Call::DropCapabilities,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities",
+    },
+    Row { call: Call::SetFilter, errno: Errno::EPERM, seen: always, remedy: clone::SECCOMP },
+    Row {
+        call: Call::SetFilter,
+        errno: Errno::ENOSYS,
+        seen: |_| host::is_filtered(),
+        remedy: clone::SECCOMP,
+    },
+    Row { call: Call::SetFilter, errno: Errno::ENOSYS, seen: always, remedy: NO_FILTERS },
+    Row { call: Call::SetFilter, errno: Errno::EINVAL, seen: always, remedy: NO_FILTERS },
+    Row {
+        call: Call::ConnectNetwork,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "this needs CAP_NET_ADMIN in the new network; bring lo up before you give up capabilities",
+    },
+    Row {
+        call: Call::ConnectNetwork,
+        errno: Errno::EROFS,
+        seen: always,
+        remedy: "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta",
+    },
+    Row {
+        call: Call::AllowPing,
+        errno: Errno::EROFS,
+        seen: always,
+        remedy: "/proc/sys is read-only; set this before the lesson makes it so",
+    },
+    Row {
+        call: Call::Publish,
+        errno: Errno::EACCES,
+        seen: always,
+        remedy: "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl",
+    },
+    Row {
+        call: Call::Print,
+        errno: Errno::ENOSPC,
+        seen: always,
+        remedy: "the file system of standard output is full; free some space",
+    },
+    Row { call: Call::Any, errno: Errno::ENOSPC, seen: always, remedy: FULL },
+    Row {
+        call: Call::Any,
+        errno: Errno::EMFILE,
+        seen: always,
+        remedy: "this process has reached the limit on open files; raise it with ulimit -n",
+    },
+    Row {
+        call: Call::Any,
+        errno: Errno::ELOOP,
+        seen: always,
+        remedy: "a symbolic link in the path leads back to itself",
+    },
+    Row {
+        call: Call::Any,
+        errno: Errno::ENAMETOOLONG,
+        seen: always,
+        remedy: "use a name of at most 255 bytes and a path of at most 4095",
+    },
+];
+
+const APPARMOR: &str = "this host's AppArmor gives no capabilities in a new user namespace; use the profile of docs/hosts.md, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
+const PROFILE: &str = "an AppArmor profile confines this program, and likely refuses this; start it outside of the profile that /proc/self/attr/current names, or in Docker with --security-opt apparmor=unconfined";
+const NO_FILTERS: &str =
+    "this kernel likely has no seccomp filters; start a kernel with CONFIG_SECCOMP_FILTER";
+const SELINUX: &str =
+    "a security module, likely SELinux, refuses this; log in as an unconfined user";
+pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely not a root; fetch a root with `cargo xtask fetch-rootfs --force`, or name another directory";
+const TAKEN: &str = "a file has that name; name another directory with --scratch or TMPDIR";
+const FULL: &str = "the file system is full; free some space, or name a directory on another file system with --scratch or TMPDIR";
+
+fn always(_failed: &Failed) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, DirEntry};
+    use std::path::Path;
+
+    use super::*;
+    use crate::workspace;
+
+    fn of(doing: &str, errno: Errno) -> &'static str {
+        hint(&Error::from(errno).context(doing.to_owned())).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_first_row_that_fits_is_taken() {
+        assert!(of("chroot to /x", Errno::ENOENT).contains("fetch-rootfs"));
+        assert!(of("mount proc on /proc", Errno::EPERM).contains("systempaths"));
+        assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
+        assert!(of("set the bridge's route_localnet", Errno::EROFS).contains("pasta"));
+        assert_eq!(of("chdir to /", Errno::EIO), "");
+        // Words in a name do not count.
+        assert!(of("chroot to /proc/self/fd/9", Errno::EACCES).contains("let this user enter"));
+        assert!(of("chroot to /mount proc", Errno::ENOENT).contains("fetch-rootfs"));
+    }
+
+    #[test]
+    fn a_failure_of_this_crate_is_known_whatever_is_said_around_it() {
+        let cloning = |namespaces, errno| {
+            let doing = Doing::Clone { namespaces, in_chroot: false };
+            let error = Error::from(errno).context(doing).context("start the child of lesson 99");
+            hint(&error).unwrap_or_default()
+        };
+        assert!(cloning(CloneFlags::CLONE_NEWNET, Errno::EPERM).contains("step 3"));
+        assert!(cloning(CloneFlags::CLONE_NEWUSER, Errno::ENOSPC).contains("max_user_namespaces"));
+        let scratch = Doing::MakeScratch("/x".into());
+        let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS)).context(scratch);
+        assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
+        for (doing, errno, remedy) in [
+            (Doing::UseGroups("/x".into()), Errno::EROFS, "read-only"),
+            (Doing::UseGroups("/x".into()), Errno::EACCES, "Delegate=yes"),
+            (Doing::Publish("127.0.0.1:80:80/tcp".into()), Errno::EACCES, "port_start"),
+            (Doing::OpenPlace("/x".into()), Errno::ENOTDIR, "a directory is needed"),
+        ] {
+            let said = hint(&Error::from(errno).context(doing)).unwrap_or_default();
+            assert!(said.contains(remedy), "{said}");
+        }
+        for (file, remedy) in
+            [("cgroup.subtree_control", "controller"), ("memory.swap.max", "swapaccount")]
+        {
+            let write = Doing::WriteGroup { file: Path::new("/x").join(file), value: "0".into() };
+            let error = Error::from(Errno::ENOENT).context(write);
+            assert!(hint(&error).is_some_and(|said| said.contains(remedy)), "{file}");
+        }
+    }
+
+    /// Each context in a lesson's program has its rows.
+    #[test]
+    fn the_words_of_every_lesson_are_known() {
+        let list = |dir: &Path| dir.read_dir().expect("a directory").flatten();
+        let mut known = 0;
+        let is_lesson =
+            |entry: &DirEntry| entry.file_name().display().to_string().starts_with("step");
+        for step in list(workspace()).filter(is_lesson) {
+            for file in list(&step.path().join("src")).map(|file| file.path()) {
+                let source = fs::read_to_string(&file).expect("a program");
+                // `context("…")`, and `context(|| format!("…"))` or its like.
+                for rest in source.split("context(").skip(1) {
+                    let words = rest.split('"').nth(1).expect("a text");
+                    let words = words.split('{').next().unwrap_or_default();
+                    let found = of_lesson(words);
+                    assert!(found.is_some(), "{}: \"{words}\" has no row", file.display());
+                    known += 1;
+                }
+            }
+        }
+        assert!(known > 8, "{known}");
+    }
+}
