@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use testkit::{
@@ -16,6 +17,9 @@ fn cargo_works() -> bool {
     let asked = cargo().and_then(|mut cargo| cargo.arg("--version").output().ok());
     asked.is_some_and(|asked| asked.status.success()) || skip("cargo is not installed")
 }
+
+/// Two exercises of one name have the same program in the directory for what cargo builds.
+static BUILT: Mutex<()> = Mutex::new(());
 
 fn exercise(dir: &Path, arguments: &[&str]) -> Output {
     command(dir, arguments).output().expect("start xtask")
@@ -35,6 +39,7 @@ fn an_exercise_fails_until_it_is_done() {
     }
     let dir = tempdir();
     for step in STEPS.iter().copied() {
+        let _alone = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         let laid_out = exercise(dir.path(), &[step]);
         assert!(laid_out.status.success(), "{step}: {}", stderr(&laid_out));
         let todo = exercise(dir.path(), &[step, "--check"]);
@@ -59,6 +64,7 @@ fn a_save_is_checked_again() {
     }
     let dir = tempdir();
     let step = "step03-userns";
+    let _alone = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(exercise(dir.path(), &[step]).status.success());
     let mut watch = command(dir.path(), &[step, "--watch"]);
     let mut watch = watch.stdout(Stdio::piped()).spawn().expect("start xtask");
