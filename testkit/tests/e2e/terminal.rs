@@ -295,10 +295,12 @@ fn a_reader_that_will_never_have_the_terminal_ends() {
         // move it to the foreground.
         let orphaned = r#"(while [ -d /proc/$$ ]; do :; done; exec "$@") <&3 3<&- &"#;
         let script = format!(r#"set -m; sh -c '{orphaned}' sh "$@" 3<&0 & sleep 1000"#);
-        for trap in ["", "trap '' HUP; "] {
+        // With a shell beside it, the second reader could stop before the shell gets the
+        // SIGCONT: then the shell, which is the command, does not stop.
+        for readers in ["cat; cat", "trap '' HUP; exec cat"] {
             let mut leader = Command::new("sh");
             leader.args(["-c", &script, "sh"]).arg(bin(name));
-            leader.args(["sh", "-c", &format!("{trap}echo begun; cat; cat"), &token]);
+            leader.args(["sh", "-c", &format!("echo begun; {readers}"), &token]);
             leader.env("CONTAINER_ROOTFS", testkit::rootfs());
             let terminal = &mut Terminal::start(leader);
             terminal.see("begun");
