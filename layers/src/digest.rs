@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 
 use sha2::digest::DynDigest;
+use serde::{Deserialize, Serialize};
 use sha2::{Sha256, Sha512};
 
 /// The algorithm of a digest.
@@ -29,6 +30,13 @@ impl Algorithm {
     }
 }
 
+impl Algorithm {
+    /// Its name in an OCI image, such as `sha256`.
+    pub fn oci(self) -> &'static str {
+        self.suffix().trim_start_matches('.')
+    }
+}
+
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -39,7 +47,8 @@ impl fmt::Display for Algorithm {
 }
 
 /// A digest. It is printed in hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Digest {
     algorithm: Algorithm,
     hex: String,
@@ -88,9 +97,40 @@ impl Digest {
         }
     }
 
+    /// The digest of bytes.
+    pub fn of_bytes(bytes: &[u8], algorithm: Algorithm) -> Digest {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// As an OCI image names it, such as `sha256:e3b0…`.
+    pub fn oci(&self) -> String {
+        format!("{}:{}", self.algorithm.oci(), self.hex)
+    }
+
     /// The algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    /// Reads a digest of an OCI image, such as `sha256:e3b0…`.
+    fn try_from(text: String) -> Result<Digest, String> {
+        let named = Algorithm::ALL.iter().find_map(|algorithm| {
+            let hex = text.strip_prefix(algorithm.oci())?.strip_prefix(':')?;
+            Digest::parse(hex).filter(|digest| digest.algorithm == *algorithm && digest.hex == hex)
+        });
+        named.ok_or_else(|| format!("{:?} is not a digest", text.chars().take(80).collect::<String>()))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.oci()
     }
 }
 

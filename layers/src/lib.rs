@@ -5,6 +5,7 @@
 //! - [`unpack()`] unpacks an archive into an empty directory, and trusts nothing in it.
 //! - [`Store`] keeps such a directory at its place: it replaces it in one step, and
 //!   keeps archives beside it.
+//! - [`oci`] reads an image on disk.
 //! - [`Folder`] is a directory by its descriptor.
 //!
 //! This crate reads no command line, uses no network and prints nothing. A [`Client`]
@@ -12,6 +13,7 @@
 
 mod digest;
 mod folder;
+pub mod oci;
 mod place;
 mod store;
 mod unpack;
