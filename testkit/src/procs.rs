@@ -93,11 +93,13 @@ pub fn line(from: &mut impl BufRead) -> String {
     line.trim_end().to_owned()
 }
 
-/// The processes with `token` on their command line, without zombies, in the order
-/// of their IDs.
+/// The processes with `token` on their command line, without zombies, the oldest first.
 pub fn having(token: &str) -> Vec<Proc> {
     let has = |proc: &Proc| proc.words().iter().any(|word| word.contains(token));
-    every().into_iter().filter(has).collect()
+    let found = every().into_iter().filter(has);
+    let mut aged: Vec<(i64, Proc)> = found.map(|proc| (proc.start(), proc)).collect();
+    aged.sort_by(|(first, one), (second, other)| first.cmp(second).then(one.by_id(*other)));
+    aged.into_iter().map(|(_, proc)| proc).collect()
 }
 
 /// Every process, in the order of their IDs.
@@ -113,8 +115,8 @@ pub fn every() -> Vec<Proc> {
     all
 }
 
-/// Waits for the only process with `token` on its command line that runs
-/// `program`.
+/// Waits for a process with `token` on its command line that runs `program`, and returns
+/// the oldest: the child of a runner has its command line.
 ///
 /// # Panics
 ///
@@ -223,6 +225,20 @@ impl Proc {
         self.numbers().get(1).copied()
     }
 
+    /// The time when it started, in clock ticks.
+    fn start(self) -> i64 {
+        self.numbers().get(18).copied().unwrap_or_default()
+    }
+
+    /// Which of two processes that started in the same clock tick is older. After the
+    /// highest ID, the kernel gives the lowest that is free.
+    fn by_id(self, other: Proc) -> std::cmp::Ordering {
+        let highest = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
+        let far =
+            highest.trim().parse().is_ok_and(|it: i32| self.0.abs_diff(other.0) > it as u32 / 2);
+        if far { other.0.cmp(&self.0) } else { self.0.cmp(&other.0) }
+    }
+
     /// The processor time it has used, in clock ticks.
     pub fn ticks(self) -> i64 {
         let numbers = self.numbers();
@@ -247,5 +263,49 @@ impl Proc {
     /// Sends it a signal. Returns whether it exists.
     pub fn kill(self, signal: Signal) -> bool {
         kill(Pid::from_raw(self.0), signal).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{containers_work, skip};
+
+    /// The IDs of a PID namespace begin again after the highest.
+    #[test]
+    fn a_parent_is_older_than_its_child_with_a_lower_id() {
+        const NAME: &str = "procs::tests::a_parent_is_older_than_its_child_with_a_lower_id";
+        const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+        if std::env::var_os("INSIDE").is_none() {
+            if !containers_work() {
+                return;
+            }
+            let mut host = Command::new("unshare");
+            host.args(["--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+            let look =
+                host.args(["sh", "-c", "test -w \"$0\" && exec \"$@\"", LAST, "env"]).output();
+            if !look.is_ok_and(|look| look.status.success()) {
+                skip("unshare mounts no proc here, or proc has no ns_last_pid");
+                return;
+            }
+            host.arg("INSIDE=1").arg(std::env::current_exe().expect("a test has a path"));
+            let test = host.args(["--exact", NAME, "--nocapture"]).output().expect("start a test");
+            assert!(test.status.success(), "{}", String::from_utf8_lossy(&test.stderr));
+            return;
+        }
+        let highest = fs::read_to_string("/proc/sys/kernel/pid_max").expect("read a number");
+        let highest: u32 = highest.trim().parse().expect("a number");
+        fs::write(LAST, (highest - 2).to_string()).expect("choose the next ID");
+        let (token, time) = (token(), naptime());
+        let mut parent = Command::new("sh");
+        parent.args(["-c", &format!("(sleep {time}; :); :"), &token]);
+        let mut parent = parent.spawn().expect("start a shell");
+        running("sleep", &time);
+        let (found, all) = (running("sh", &token), having(&token));
+        parent.kill().expect("end the shell");
+        parent.wait().expect("wait");
+        assert_eq!(found, Proc(highest as i32 - 1));
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert!(all[1].0 < all[0].0, "{all:?}");
     }
 }
