@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
@@ -16,8 +17,11 @@ use nix::unistd::Pid;
 use crate::child::line::{ENDED, READY};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
-use crate::child::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
+use crate::child::wait::{ANY, Ended, Waited, has_something, poll_for, wait_for};
 use crate::{Exit, Network};
+
+/// The time after a SIGHUP until the runner first continues the command again.
+const AFTER_A_HANGUP: Duration = Duration::from_secs(1);
 
 /// The child of the runner, which must be waited for.
 #[must_use = "a child without a wait stays as a zombie"]
@@ -38,8 +42,9 @@ struct Runner {
     /// The child's end. The runner keeps it open: otherwise poll(2) would report a
     /// hang-up when the child of lessons 1 to 5 executes the command.
     their_line: Option<UnixStream>,
-    /// Whether the runner has sent SIGHUP to a command that waits for the terminal.
-    hung_up: bool,
+    /// Set when the runner has sent SIGHUP to a command that waits for the terminal: the
+    /// time until the runner continues it again.
+    hung_up: Option<Duration>,
     /// The signal that ended the command, as the child reports it.
     told_end: Option<c_int>,
     /// The last SIGINT or SIGQUIT to the runner itself.
@@ -59,7 +64,7 @@ impl Child {
             terminal,
             line,
             their_line: Some(their_line),
-            hung_up: false,
+            hung_up: None,
             told_end: None,
             interrupt: None,
         };
@@ -173,8 +178,20 @@ impl Runner {
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
         ];
-        poll_on(&mut fds)?;
-        if has_something(&fds[1]) { self.hear() } else { Ok(None) }
+        let time = self.hung_up.map_or(PollTimeout::NONE, |time| {
+            PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
+        });
+        poll_for(&mut fds, time)?;
+        if has_something(&fds[1]) {
+            return self.hear();
+        }
+        // SIGCONT came to a reader first. The reader stopped the group again, and then
+        // SIGCONT came to the command: no process reports that the reader has stopped.
+        if let Some(time) = self.hung_up.as_mut().filter(|_| !has_something(&fds[0])) {
+            *time *= 2;
+            self.resume();
+        }
+        Ok(None)
     }
 
     /// Reads the child's reports about the command, and returns the signal that
@@ -295,7 +312,7 @@ impl Runner {
         kill(Pid::from_raw(0), stop).context("stop with the command")?;
         signals::suffer(stop)?;
         if self.hand_on(queue)? {
-            self.hung_up = false;
+            self.hung_up = None;
             return Ok(());
         }
         // The kernel did not stop the runner, as in an orphaned process group;
@@ -306,8 +323,8 @@ impl Runner {
             // No shell will bring the command to the foreground. The kernel ends
             // orphaned groups in the same way; otherwise this would never end.
             Signal::SIGTTIN | Signal::SIGTTOU => {
-                let end = if self.hung_up { Signal::SIGKILL } else { Signal::SIGHUP };
-                self.hung_up = true;
+                let end = self.hung_up.map_or(Signal::SIGHUP, |_| Signal::SIGKILL);
+                self.hung_up = Some(AFTER_A_HANGUP);
                 send_group(self.pid, end as c_int);
                 self.resume();
             }

@@ -284,6 +284,28 @@ fn without_a_shell_outside_nothing_is_stopped_for_good() {
     }
 }
 
+/// Starts a step as a background job that begins after the end of its shell: no process can
+/// move it to the foreground. Its command runs a script, which has begun.
+fn orphan(name: &str, script: &str, token: &str) -> Terminal {
+    let orphaned = r#"(while [ -d /proc/$$ ]; do :; done; exec "$@") <&3 3<&- &"#;
+    let leads = format!(r#"set -m; sh -c '{orphaned}' sh "$@" 3<&0 & sleep 1000"#);
+    let mut leader = Command::new("sh");
+    leader.args(["-c", &leads, "sh"]).arg(bin(name));
+    leader.args(["sh", "-c", &format!("echo begun; {script}"), token]);
+    leader.env("CONTAINER_ROOTFS", testkit::rootfs());
+    let mut terminal = Terminal::start(leader);
+    terminal.see("begun");
+    terminal
+}
+
+/// Waits until only the leader has `token` on its command line, and ends it.
+fn only_the_leader_is_left(mut terminal: Terminal, token: &str) {
+    let leader = Proc::of(&terminal.leader);
+    wait_until("the runner's end", || having(token) == [leader]);
+    leader.kill(Signal::SIGKILL);
+    end_of(&mut terminal.leader);
+}
+
 #[test]
 fn a_reader_that_will_never_have_the_terminal_ends() {
     if !keys_work() {
@@ -291,24 +313,39 @@ fn a_reader_that_will_never_have_the_terminal_ends() {
     }
     for name in ordinary() {
         let token = token();
-        // A background job that begins after the end of its shell: no process can
-        // move it to the foreground.
-        let orphaned = r#"(while [ -d /proc/$$ ]; do :; done; exec "$@") <&3 3<&- &"#;
-        let script = format!(r#"set -m; sh -c '{orphaned}' sh "$@" 3<&0 & sleep 1000"#);
-        // With a shell beside it, the second reader could stop before the shell gets the
-        // SIGCONT: then the shell, which is the command, does not stop.
-        for readers in ["cat; cat", "trap '' HUP; exec cat"] {
-            let mut leader = Command::new("sh");
-            leader.args(["-c", &script, "sh"]).arg(bin(name));
-            leader.args(["sh", "-c", &format!("echo begun; {readers}"), &token]);
-            leader.env("CONTAINER_ROOTFS", testkit::rootfs());
-            let terminal = &mut Terminal::start(leader);
-            terminal.see("begun");
-            // The leader also has the token on its command line.
-            wait_until("the runner's end", || having(&token) == [Proc::of(&terminal.leader)]);
-            Proc::of(&terminal.leader).kill(Signal::SIGKILL);
-            end_of(&mut terminal.leader);
+        for readers in ["cat; cat", "trap '' HUP; cat", "trap '' HUP; exec cat"] {
+            only_the_leader_is_left(orphan(name, readers, &token), &token);
         }
+    }
+}
+
+/// The kernel sends SIGCONT to a group process after process: a reader can stop the group
+/// again before the command gets it. Here the test sends the SIGCONT to the command.
+#[test]
+fn a_reader_that_stops_without_its_shell_ends() {
+    if !keys_work() {
+        return;
+    }
+    for name in steps().filter(|name| has_init(name)) {
+        let token = token();
+        let script = "trap 'echo hung up' HUP; trap go=1 USR1; cat; \
+            until [ $go ]; do sleep 0.01; done; cat";
+        let mut terminal = orphan(name, script, &token);
+        terminal.see("hung up");
+        let init = running(&bin(name).display().to_string(), &token).children()[0];
+        let command = init.children()[0];
+        init.kill(Signal::SIGSTOP);
+        in_state(init, "T");
+        command.kill(Signal::SIGUSR1);
+        // The runner may already end all.
+        let in_state = |states: &str| {
+            wait_until(states, || command.state().is_none_or(|state| states.contains(state)));
+        };
+        in_state("TZ");
+        command.kill(Signal::SIGCONT);
+        in_state("SRDZ");
+        init.kill(Signal::SIGCONT);
+        only_the_leader_is_left(terminal, &token);
     }
 }
 
