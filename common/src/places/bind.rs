@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf, absolute};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, stat};
 use nix::unistd::{getgid, getuid};
 
 use crate::note;
@@ -130,9 +130,15 @@ impl Bind {
     /// # Errors
     ///
     /// When the host has no such file, when a part of its path is a symbolic link, or when
-    /// the place is a file and not a directory, or a directory and not a file.
+    /// the place is a file and not a directory, or a directory and not a file. When this
+    /// process is already in the root: the path would lead to a file of the container.
     pub fn open(&self, root: &Root) -> Result<(OwnedFd, Place)> {
         let doing = || format!("bind {self}");
+        let entered = root.is_entered().with_context(doing)?;
+        ensure!(
+            !entered,
+            "bind {self}: the host's files are out of reach in the root; bind before you enter it"
+        );
         let source = self.source().with_context(doing)?;
         let directory = is_directory(&source).with_context(doing)?;
         Ok((source, root.place(&self.inside, directory).with_context(doing)?))
@@ -200,6 +206,12 @@ impl Root {
             Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
             Ok(file) => Ok(Some(Place { path, file })),
         }
+    }
+
+    /// Whether it is the root of this process.
+    fn is_entered(&self) -> nix::Result<bool> {
+        let (this, current) = (fstat(&self.0)?, stat("/")?);
+        Ok((this.st_dev, this.st_ino) == (current.st_dev, current.st_ino))
     }
 
     fn place(&self, path: &Path, directory: bool) -> Result<Place> {
@@ -347,6 +359,18 @@ mod tests {
             refused
         });
         assert_eq!(refused, None);
+    }
+
+    #[test]
+    fn in_the_root_a_path_of_the_host_is_refused() {
+        let place = Place::new();
+        fs::write(place.path("file"), "").expect("write");
+        let bind = |inside| Bind { host: place.path("file"), inside, read_only: false };
+        let entered = Root::open("/").expect("open");
+        let error = bind(place.path("file")).open(&entered).map(drop).expect_err("a bind");
+        assert!(error.to_string().contains("bind before you enter"), "{error}");
+        let other = Root::open(place.path("")).expect("open");
+        assert!(bind("/file".into()).open(&other).is_ok());
     }
 
     fn parse(word: &str) -> Option<Bind> {
