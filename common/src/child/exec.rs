@@ -202,11 +202,12 @@ fn way_out(path: &Path, confined: &mut bool) -> Option<String> {
             Err(error) if NO_PROGRAM.contains(&error.kind()) => return None,
             Err(error) => return Some(format!("look at {} first: {error}", name.display())),
         };
-        match Program::of(&file) {
+        let (program, machine) = Program::with_machine(&file);
+        match program {
             Some(Program::Script(interpreter)) => name = interpreter,
-            Some(_) if Machine::of(&file) == Machine::Own => return None,
+            Some(_) if machine == Machine::Own => return None,
             _ => {
-                if seccomp::is_set() && Machine::of(&file) == Machine::Narrow {
+                if seccomp::is_set() && machine == Machine::Narrow {
                     note(&format!("{} {NARROW}", name.display()));
                 }
                 // The kernel may execute an interpreter, which it finds by a name.

@@ -33,28 +33,26 @@ pub(crate) fn execute_only_in_root() -> nix::Result<()> {
         parent: libc::c_int,
     }
     let rule = PathBeneath { allowed: handled, parent: root.as_raw_fd() };
+    let size = size_of_val(&handled);
     #[allow(unsafe_code, reason = "nix has no Landlock")]
-    // SAFETY: the kernel only reads `handled`, whose size it gets, and `rule`, which has the
-    // layout of landlock_path_beneath_attr. Both outlive the calls. Nothing else has the new
-    // descriptor.
-    unsafe {
-        let rules = libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            &raw const handled,
-            size_of_val(&handled),
-            NO_FLAGS,
-        );
-        let rules = OwnedFd::from_raw_fd(Errno::result(rules)? as libc::c_int);
-        let number = rules.as_raw_fd();
-        let added = libc::syscall(
-            libc::SYS_landlock_add_rule,
-            number,
-            PATH_BENEATH,
-            &raw const rule,
-            NO_FLAGS,
-        );
-        Errno::result(added)?;
-        Errno::result(libc::syscall(libc::SYS_landlock_restrict_self, number, NO_FLAGS))?;
-    }
-    Ok(())
+    // SAFETY: the kernel only reads `handled`, whose size it gets. The descriptor is new, and
+    // nothing else has it.
+    let rules = unsafe {
+        let create = libc::SYS_landlock_create_ruleset;
+        let made = libc::syscall(create, &raw const handled, size, NO_FLAGS);
+        OwnedFd::from_raw_fd(Errno::result(made)? as libc::c_int)
+    };
+    let number = rules.as_raw_fd();
+    #[allow(unsafe_code, reason = "nix has no Landlock")]
+    // SAFETY: the kernel only reads `rule`, which has the layout of its structure and lives
+    // longer than the call.
+    let added = unsafe {
+        let add = libc::SYS_landlock_add_rule;
+        libc::syscall(add, number, PATH_BENEATH, &raw const rule, NO_FLAGS)
+    };
+    Errno::result(added)?;
+    #[allow(unsafe_code, reason = "nix has no Landlock")]
+    // SAFETY: the call takes two numbers and touches no memory.
+    let set = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, number, NO_FLAGS) };
+    Errno::result(set).map(drop)
 }

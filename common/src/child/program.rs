@@ -23,14 +23,20 @@ impl Program {
     /// program with or without a loader, elf(5). Nothing when it is neither, is
     /// damaged or cannot be read.
     pub fn of(file: &File) -> Option<Program> {
-        Program::read(|bytes, at| file.read_at(bytes, at).ok())
+        Program::with_machine(file).0
     }
 
-    fn read(read: impl Fn(&mut [u8], u64) -> Option<usize>) -> Option<Program> {
-        // The kernel reads 256 bytes of a script.
+    /// As [`Program::of`], with the machine that the file is for.
+    pub(crate) fn with_machine(file: &File) -> (Option<Program>, Machine) {
+        // The kernel reads 256 bytes of a script. The header of a program is shorter.
         let mut head = [0; 256];
-        let len = read(&mut head, 0)?;
+        let len = file.read_at(&mut head, 0).unwrap_or(0);
         let head = &head[..len];
+        (Program::read(head, |bytes, at| file.read_at(bytes, at).ok()), Machine::of(head))
+    }
+
+    /// Reads a file that begins with `head`.
+    fn read(head: &[u8], read: impl Fn(&mut [u8], u64) -> Option<usize>) -> Option<Program> {
         if let Some(line) = head.strip_prefix(b"#!") {
             // As the kernel does: other blanks belong to the name.
             let line = line.split(|&b| b == b'\n').next()?;
@@ -139,7 +145,7 @@ pub(crate) enum Machine {
 
 impl Machine {
     /// Reads the header of a program; elf(5).
-    pub(crate) fn of(file: &File) -> Machine {
+    fn of(head: &[u8]) -> Machine {
         // A machine without a name here is another machine than its own.
         let (own, narrow) = match () {
             () if cfg!(target_arch = "x86_64") => (libc::EM_X86_64, libc::EM_386),
@@ -149,13 +155,9 @@ impl Machine {
             () if cfg!(target_arch = "s390x") => (libc::EM_S390, libc::EM_S390),
             () => (libc::EM_NONE, libc::EM_NONE),
         };
-        let mut head = [0; size_of::<libc::Elf64_Ehdr>()];
-        let Some(elf) = file.read_at(&mut head, 0).ok().and_then(|len| Elf::of(&head[..len]))
-        else {
-            return Machine::Other;
-        };
+        let Some(elf) = Elf::of(head) else { return Machine::Other };
         let has_own_order = elf.is_little == cfg!(target_endian = "little");
-        match elf.number(&head, &elf.layout.machine).filter(|_| has_own_order) {
+        match elf.number(head, &elf.layout.machine).filter(|_| has_own_order) {
             Some(machine) if elf.is_wide && machine == own.into() => Machine::Own,
             Some(machine) if !elf.is_wide && machine == narrow.into() => Machine::Narrow,
             _ => Machine::Other,
@@ -172,7 +174,7 @@ mod tests {
     use super::*;
 
     fn program(bytes: &[u8]) -> Option<Program> {
-        Program::read(|into, at| {
+        Program::read(&bytes[..bytes.len().min(256)], |into, at| {
             let rest = bytes.get(usize::try_from(at).ok()?..)?;
             let len = rest.len().min(into.len());
             into[..len].copy_from_slice(&rest[..len]);
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn this_program_is_for_this_machine() {
         let this = File::open("/proc/self/exe").expect("open");
-        assert_eq!(Machine::of(&this), Machine::Own);
+        assert_eq!(Program::with_machine(&this).1, Machine::Own);
     }
 
     #[test]

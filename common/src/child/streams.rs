@@ -25,7 +25,7 @@ use crate::child::process::{raw_clone, work_and_exit};
 use crate::child::signals;
 use crate::child::signals::Patience;
 use crate::child::terminal::Terminal;
-use crate::child::wait::poll_on;
+use crate::child::wait::{poll_for, poll_on};
 use crate::said::doing::Doing;
 use crate::said::error::report;
 
@@ -186,6 +186,21 @@ struct Input {
 }
 
 impl Input {
+    /// Moves as much of the file to the pipe as fits. Closes the pipe at the end of the file.
+    fn feed(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let Some(pipe) = &mut self.writer else { return Ok(()) };
+        // Without room, the position in the file stays: other programs may share it.
+        let mut room = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
+        poll_for(&mut room, PollTimeout::ZERO)?;
+        if room[0].any().unwrap_or(false) {
+            match feed(&mut self.file, pipe, buffer) {
+                Ok(Some(count)) => self.sent += count,
+                _ => self.writer = None,
+            }
+        }
+        Ok(())
+    }
+
     /// Lets the caller go on after the last byte that the container has read; lseek(2).
     fn give_back(mut self, buffer: &mut [u8]) -> Result<()> {
         fcntl(&self.reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("empty a pipe")?;
@@ -200,43 +215,43 @@ impl Input {
     }
 }
 
+/// A file that the container writes through a pipe.
+struct Output {
+    file: File,
+    reader: File,
+}
+
+/// Takes the ends of the pipes, and the files at the other ends.
+fn ends(pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<(Vec<Input>, Vec<Output>)> {
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for Pipe { is_output, numbers, reader, writer, .. } in pipes {
+        let file = streams[numbers[0]].try_clone_to_owned().context("keep a file")?;
+        let (file, reader, writer) = (File::from(file), File::from(reader), File::from(writer));
+        // The other end is the container's. It can open this one too, and fill or empty the
+        // pipe before a call here.
+        let ours = if is_output { &reader } else { &writer };
+        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe")?;
+        if is_output {
+            outputs.push(Output { file, reader });
+        } else {
+            inputs.push(Input { file, reader, writer: Some(writer), sent: 0 });
+        }
+    }
+    Ok((inputs, outputs))
+}
+
 /// Copies until the runner has finished or ended, and then what is left in the pipes.
 fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<Exit> {
     // The keys of the terminal are for the container, which may write until its end.
     setsid().context("begin a session")?;
     // The errors of write(2) say the same.
     signals::ignore([Signal::SIGXFSZ, Signal::SIGPIPE]);
-    let (mut inputs, mut outputs, mut failed) = (Vec::new(), Vec::new(), false);
-    for Pipe { is_output, numbers, reader, writer, .. } in pipes {
-        let file = streams[numbers[0]].try_clone_to_owned().context("keep a file")?;
-        let (file, reader) = (File::from(file), File::from(reader));
-        let writer = File::from(writer);
-        // The other end is the container's. It can open this one too, and fill or empty the
-        // pipe before a call here.
-        let ours = if is_output { &reader } else { &writer };
-        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe")?;
-        if is_output {
-            outputs.push((file, reader));
-        } else {
-            inputs.push(Input { file, reader, writer: Some(writer), sent: 0 });
-        }
-    }
-    let mut buffer = vec![0; 1 << 16];
+    let (mut inputs, mut outputs) = ends(pipes, streams)?;
+    let (mut buffer, mut failed) = (vec![0; 1 << 16], false);
     loop {
-        let mut fds = vec![PollFd::new(line.as_fd(), PollFlags::POLLIN)];
-        fds.extend(outputs.iter().map(|(_, it)| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
-        let writers = inputs.iter().filter_map(|input| input.writer.as_ref());
-        fds.extend(writers.map(|it| PollFd::new(it.as_fd(), PollFlags::POLLOUT)));
-        poll_on(&mut fds)?;
-        let mut ready =
-            fds.iter().map(|it| it.any().unwrap_or(false)).collect::<Vec<_>>().into_iter();
-        let over = ready.next().unwrap_or(false);
-        let before = outputs.len();
-        let mut copied = false;
-        outputs.retain_mut(|(file, reader)| {
-            if !ready.next().unwrap_or(false) {
-                return true;
-            }
+        let over = sleep(&line, &inputs, &outputs)?;
+        let (before, mut copied) = (outputs.len(), false);
+        outputs.retain_mut(|Output { file, reader }| {
             let moved = drain(reader, file, &mut buffer);
             copied |= matches!(moved, Ok(Some(1..)));
             failed |= moved.is_err();
@@ -245,14 +260,8 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
         if over && !copied && before == outputs.len() {
             break;
         }
-        for Input { file, writer, sent, .. } in &mut inputs {
-            let Some(pipe) = writer.as_mut().filter(|_| ready.next().unwrap_or(false)) else {
-                continue;
-            };
-            match feed(file, pipe, &mut buffer) {
-                Ok(Some(count)) => *sent += count,
-                _ => *writer = None,
-            }
+        for input in &mut inputs {
+            input.feed(&mut buffer)?;
         }
     }
     for input in inputs {
@@ -263,6 +272,16 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
         let _ = line.write_all(&[COPIED]);
     }
     Ok(Exit::SUCCESS)
+}
+
+/// Sleeps until there is something to copy. Returns whether the runner has finished or ended.
+fn sleep(line: &UnixStream, inputs: &[Input], outputs: &[Output]) -> Result<bool> {
+    let mut fds = vec![PollFd::new(line.as_fd(), PollFlags::POLLIN)];
+    fds.extend(outputs.iter().map(|it| PollFd::new(it.reader.as_fd(), PollFlags::POLLIN)));
+    let writers = inputs.iter().filter_map(|input| input.writer.as_ref());
+    fds.extend(writers.map(|it| PollFd::new(it.as_fd(), PollFlags::POLLOUT)));
+    poll_on(&mut fds)?;
+    Ok(fds[0].any().unwrap_or(false))
 }
 
 /// Moves to the file what is in the pipe. Returns the number of bytes, or nothing at the end.
