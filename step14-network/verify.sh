@@ -36,12 +36,14 @@ be_on_host unshare --user --map-user=1000 --map-group=1000
 needs_host pasta /dev/net/tun
 two start
 other_host
-start --network pasta --publish 8080:80
+start --network pasta --publish 8080:80 --publish 8080:80/udp
 new is 'with --network pasta, it has the address of the host' 'yes'   "$(has_address 198.51.100.1)"
 needs_host_and_inside nc
 [ "$why_not" ] || needs bash pasta /dev/net/tun
 serve web
 new is 'with pasta, the host reaches it by a port' 'web'                 "$(when_ready 1 from_host 127.0.0.1 8080)"
+needs_host bash pasta /dev/net/tun
+new is 'and sends it a packet over UDP'              'yes'            "$(udp_from_host 127.0.0.1 8080)"
 page 'What the kernel did'
 needs_ping
 [ "$why_not" ] || needs pasta /dev/net/tun
@@ -53,12 +55,15 @@ stop
 on_host ip link delete up0 2>/dev/null
 two stop
 needs_host slirp4netns /dev/net/tun
-start --network pasta --publish 8080:80
+on_host ip address add 198.51.100.1/32 dev lo 2>/dev/null
+start --network pasta --publish 8080:80 --publish 198.51.100.1:8080:80/udp
 new is 'without a route, slirp4netns gives it an address' 'yes'       "$(has_address 10.0.2.100)"
 needs_host_and_inside nc
 [ "$why_not" ] || needs bash slirp4netns /dev/net/tun
 serve web
 new is 'the host reaches it there, too'              'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+needs_host bash slirp4netns /dev/net/tun
+new is 'and sends it a packet over UDP, too'         'yes'            "$(udp_from_host 198.51.100.1 8080)"
 page 'What the kernel did'
 needs_ping
 [ "$why_not" ] || needs slirp4netns /dev/net/tun

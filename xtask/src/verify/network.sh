@@ -91,6 +91,23 @@ from_host() {
     on_host timeout "$limit" bash -c 'read -r line <>"/dev/tcp/$0/$1"; echo "$line"' "$1" "$2" 2>&1
 }
 
+# How many packets over UDP came to a port of the container where no program listens.
+udp_packets() {
+    proc net/snmp | sed -n 's/^Udp: [0-9]* \([0-9]*\) .*/\1/p'
+}
+
+# shellcheck disable=SC2317 # `wait_until` calls it
+# udp_arrives ADDRESS PORT BEFORE: sends a packet to a port of the host.
+udp_arrives() {
+    on_host bash -c 'echo >"/dev/udp/$0/$1"' "$1" "$2" 2>/dev/null
+    [ "$(udp_packets)" -gt "${3:-0}" ]
+}
+
+# udp_from_host ADDRESS PORT: whether a packet to a port of the host arrives in the container.
+udp_from_host() {
+    [ ! "$why_not" ] && [ "$pid" ] && wait_until udp_arrives "$@" "$(udp_packets)" && echo yes
+}
+
 # Makes the second container another host, by a cable: it is 198.51.100.2, and this host 198.51.100.1.
 other_host() {
     two=$(cat pid.2) && [ "$two" ] || return
