@@ -49,6 +49,19 @@ pub(crate) fn on_host(step: &str, tools: &str, script: &str) -> Option<Output> {
     Some(command.output().expect("start unshare"))
 }
 
+/// The names of signals that end a runner, and the exit statuses, a line each. The runner also
+/// ignores the signals that the caller of the tests ignores.
+pub(crate) fn heeded_signals() -> (String, String) {
+    let all = [("TERM", 15), ("HUP", 1), ("INT", 2)];
+    let heeded: Vec<_> = all.into_iter().filter(|(_, number)| !ignored(*number)).collect();
+    if heeded.len() < all.len() {
+        skip("the caller of the tests ignores SIGTERM, SIGHUP or SIGINT; the others are tested");
+    }
+    let names: Vec<_> = heeded.iter().map(|(name, _)| *name).collect();
+    let statuses: Vec<_> = heeded.iter().map(|(_, number)| (128 + number).to_string()).collect();
+    (names.join(" "), statuses.join("\n"))
+}
+
 /// As `on_host`, for a script that prints only `done`.
 fn is_done(tools: &str, script: &str) {
     if let Some(output) = on_host(STEP, tools, script) {
@@ -226,14 +239,7 @@ fn a_runner_killed_after_any_line_blocks_no_later_start() {
 /// Also when the tools that remove all hang, too.
 #[test]
 fn a_signal_ends_a_start_while_a_tool_hangs() {
-    let all = [("TERM", 15), ("HUP", 1), ("INT", 2)];
-    // The runner also ignores the signals that the caller of the tests ignores.
-    let heeded = || all.into_iter().filter(|(_, number)| !ignored(*number));
-    if heeded().count() < all.len() {
-        skip("the caller of the tests ignores SIGTERM, SIGHUP or SIGINT; the rest is tested");
-    }
-    let signals = heeded().map(|(name, _)| name).collect::<Vec<_>>().join(" ");
-    let statuses: Vec<_> = heeded().map(|(_, number)| (128 + number).to_string()).collect();
+    let (signals, statuses) = heeded_signals();
     for (tool, hangs) in
         [("nft", "*"), ("nft", "-f*"), ("ip", "*"), ("ip", "-b*"), ("nsenter", "*")]
     {
@@ -258,7 +264,7 @@ fn a_signal_ends_a_start_while_a_tool_hangs() {
             [ "$(state)" = "$before" ] || state"#
         );
         let Some(output) = on_host(STEP, "", &script) else { return };
-        assert_eq!(stdout(&output), statuses.join("\n"), "{tool} {hangs}: {}", stderr(&output));
+        assert_eq!(stdout(&output), statuses, "{tool} {hangs}: {}", stderr(&output));
     }
 }
 
@@ -450,7 +456,6 @@ fn a_range_that_the_host_routes_is_refused() {
 #[test]
 fn only_published_ports_can_be_reached_from_outside() {
     let script = r#"
-        echo 1 >/proc/sys/net/ipv4/ip_forward
         unshare --net sleep 1000 &
         other=/proc/$!/ns/net
         is_apart() { [ "$(readlink $other)" != "$(readlink /proc/self/ns/net)" ]; }
@@ -459,10 +464,7 @@ fn only_published_ports_can_be_reached_from_outside() {
         ip address add 192.0.2.1/24 dev up0
         nsenter --net=$other sh -c 'ip link set eth0 up; ip address add 192.0.2.2/24 dev eth0
             ip route add default via 192.0.2.1'
-        mkfifo /run/ready
-        "$STEP" --network bridge --publish 0.0.0.0:8080:9 --publish 8081:9 \
-            sh -c 'echo; exec sleep 1000' >/run/ready &
-        read -r line </run/ready
+        begin 2 --publish 0.0.0.0:8080:9 --publish 8081:9
         # For a neighbour, 127.0.0.1 can be another host.
         nsenter --net=$other sh -c 'ip route add 127.0.0.1 via 192.0.2.1 src 192.0.2.2
             echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet'
@@ -477,10 +479,16 @@ fn only_published_ports_can_be_reached_from_outside() {
         # A packet that is dropped has no answer.
         try nsenter --net=$other bash -c '</dev/tcp/127.0.0.1/8081'
         try nsenter --net=$other bash -c '</dev/tcp/10.219.0.2/9'
+        # The kernel does not know the state of these packets.
+        nft 'table ip its { chain it { type filter hook prerouting priority raw; tcp dport 10 notrack; }; }'
+        try nsenter --net=$other bash -c '</dev/tcp/10.219.0.2/10'
+        # An answer from outside arrives.
+        first=/proc/$(tr -d ' ' <"/proc/$runner_2/task/$runner_2/children")/ns/net
+        try nsenter --net=$first bash -c '</dev/tcp/192.0.2.2/9'
         # No container can advertise a route to the host.
         cat /proc/sys/net/ipv6/conf/containers0/disable_ipv6 2>/dev/null || echo 1"#;
-    if let Some(output) = on_host(STEP, "bash", script) {
-        let expected = "refused\nrefused\nrefused\ndropped\ndropped\n1";
+    if let Some(output) = on_host(STEP, "bash tr", &format!("{CONTAINERS}{script}")) {
+        let expected = "refused\nrefused\nrefused\ndropped\ndropped\ndropped\nrefused\n1";
         assert_eq!(stdout(&output), expected, "{}", stderr(&output));
     }
 }

@@ -15,7 +15,7 @@ use nix::sys::socket::sockopt::BindToDevice;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 use testkit::{skip, stderr, stdout};
 
-use crate::network::on_host;
+use crate::network::{heeded_signals, on_host};
 
 const STEP: &str = "step14-network";
 
@@ -125,12 +125,14 @@ fn a_signal_ends_a_runner_while_slirp4netns_hangs() {
     }
     let ready = "echo >/proc/self/fd/$ready";
     let hang = ": >/run/called; exec sleep 1000";
+    let (signals, statuses) = heeded_signals();
+    // The status of the command.
+    let own = signals.split(' ').map(|_| "7").collect::<Vec<_>>().join("\n");
     for (script, status) in [
-        (hang, "143\n129\n130"),
-        (&*format!("{ready}; {hang}"), "143\n129\n130"),
-        (&*format!("{ready}; {}", again("$socket", TEST).replace('\'', "\"")), "143\n129\n130"),
-        // The status of the command.
-        (&*format!("{ready}; read -r line; {hang}"), "7\n7\n7"),
+        (hang, &statuses),
+        (&*format!("{ready}; {hang}"), &statuses),
+        (&*format!("{ready}; {}", again("$socket", TEST).replace('\'', "\"")), &statuses),
+        (&*format!("{ready}; read -r line; {hang}"), &own),
     ] {
         let publish = if script.contains("read -r") { "" } else { "--publish 8080:80" };
         let script = format!(
@@ -146,7 +148,7 @@ echo $$ >/run/slirp
 END
             chmod +x /run/bin/slirp4netns
             called() {{ [ -e /run/called ]; }}
-            for signal in TERM HUP INT; do
+            for signal in {signals}; do
                 # In the background, a program ignores SIGINT.
                 {{ until_true called; kill -$signal "$(cat /run/pid)"; }} &
                 status=0
@@ -159,8 +161,35 @@ END
             cat /run/said >&2"#
         );
         let Some(output) = on_host(STEP, "", &script) else { return };
-        assert_eq!(stdout(&output), status, "{script}: {}", stderr(&output));
+        assert_eq!(stdout(&output), *status, "{script}: {}", stderr(&output));
     }
+}
+
+/// Without these options, pasta connects ports that the container did not publish, and the
+/// address of the router leads to the host's loopback.
+#[test]
+fn pasta_connects_only_the_published_ports() {
+    let script = r#"
+        mkdir /run/bin
+        printf '%s\n' '#!/bin/sh' 'echo " $*" >/run/words' >/run/bin/pasta
+        chmod +x /run/bin/pasta
+        for publish in '' '--publish 8080:80' '--publish 8080:80/udp'; do
+            PATH=/run/bin:$PATH "$STEP" --network pasta $publish true
+            for words in '-T none -U none' --no-map-gw "-t none" "-u none" \
+                '-t 127.0.0.1/8080:80' '-u 127.0.0.1/8080:80'; do
+                ! grep -q -e " $words " /run/words || echo "it: $words"
+            done
+        done"#;
+    let (tool, setup) = KINDS[0];
+    let Some((said, error)) = on_user_host(STEP, tool, setup, script) else { return };
+    let all = "-T none -U none\n--no-map-gw\n";
+    let expected = [
+        "-t none\n-u none\n",
+        "-u none\n-t 127.0.0.1/8080:80\n",
+        "-t none\n-u 127.0.0.1/8080:80\n",
+    ];
+    let expected = expected.map(|ports| format!("{all}{ports}")).concat();
+    assert_eq!(told(&said), expected.trim_end(), "{said}\n{error}");
 }
 
 /// pasta needs a device with a hardware address.
