@@ -17,6 +17,7 @@ mod places;
 mod said;
 
 pub use args::limits::Limits;
+pub use args::process::{Tmpfs, is_inside, variable};
 pub use args::step::{Args, Step, named_rootfs};
 pub use args::workspace::{own_rootfs, workspace};
 pub use calls::capabilities::{Capabilities, Capability, drop_bounding, set_capabilities};
@@ -25,7 +26,7 @@ pub use calls::mount::{mount_setattr, move_mount, open_tree};
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter};
 pub use child::clone::clone;
 pub use child::console::{console, use_devices};
-pub use child::exec::{exec, fresh_environment};
+pub use child::exec::{exec, exec_with, fresh_environment};
 pub use child::exit::Exit;
 pub use child::init::{Run, fork};
 pub use child::line::wait_for_runner;
