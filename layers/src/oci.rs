@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::open;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -43,6 +43,13 @@ pub struct Descriptor {
 
 /// The annotation with the tag of an image in an index.
 pub const TAG: &str = "org.opencontainers.image.ref.name";
+
+impl Descriptor {
+    /// The tag of an image in an index.
+    pub fn tag(&self) -> Option<&str> {
+        self.annotations.get(TAG).map(String::as_str).filter(|tag| !tag.is_empty())
+    }
+}
 
 /// A machine.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -177,6 +184,29 @@ pub fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads a document. The error of serde_json can quote all of it.
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|error| anyhow!("{}", short(&error.to_string())))
+}
+
+/// The start of a text from an image, for an error line.
+pub fn short(text: &str) -> String {
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The first of some names from an image, for an error line.
+pub fn some_of(names: &[impl AsRef<str>]) -> String {
+    let shown: Vec<String> = names.iter().take(12).map(|name| short(name.as_ref())).collect();
+    match names.len() - shown.len() {
+        0 if names.is_empty() => "none".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// An image layout: a directory with `oci-layout`, `index.json` and `blobs/`.
 pub struct Layout {
     folder: Folder,
@@ -259,7 +289,7 @@ impl Layout {
         let mut text = Vec::new();
         file.take(LONGEST_DOCUMENT + 1).read_to_end(&mut text).with_context(doing)?;
         ensure!(text.len() as u64 <= LONGEST_DOCUMENT, "{}: it is too long", doing());
-        serde_json::from_slice(&text).with_context(doing)
+        parse(&text).with_context(doing)
     }
 
     /// Reads a document, and checks its size and its digest.
@@ -274,7 +304,7 @@ impl Layout {
         self.blob(what)?.take(what.size).read_to_end(&mut text).with_context(doing)?;
         let found = Digest::of_bytes(&text, what.digest.algorithm());
         ensure!(found == what.digest, "{}: its digest is {}", doing(), found.oci());
-        serde_json::from_slice(&text).with_context(doing)
+        parse(&text).with_context(doing)
     }
 
     /// Opens a blob, and checks its size. It does not check the digest.
