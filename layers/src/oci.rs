@@ -17,6 +17,7 @@ use common::open;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::unpack::short;
 use crate::{Digest, Folder};
 
 /// The most bytes of an index, a manifest or a configuration.
@@ -39,6 +40,34 @@ pub struct Descriptor {
     /// Notes by name, such as the tag of an image.
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// The media types of layers, without the compression. Docker has a name of its own.
+const LAYERS: [&str; 2] =
+    ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"];
+
+impl Descriptor {
+    /// Checks that the blob is a layer of a root, by its media type. Its first bytes show
+    /// its compression.
+    ///
+    /// # Errors
+    ///
+    /// When it is foreign, encrypted, or something else.
+    pub fn check_layer(&self) -> Result<()> {
+        let (kind, digest) = (short(self.media_type.as_bytes()), self.digest.oci());
+        let is = |part| kind.contains(part);
+        ensure!(
+            !is("nondistributable") && !is("foreign"),
+            "read layer {digest}: it is a foreign layer ({kind}), which is not in the image"
+        );
+        ensure!(!is("encrypted"), "read layer {digest}: it is encrypted ({kind}); decrypt the image");
+        let mut ends = LAYERS.iter().filter_map(|layer| kind.strip_prefix(layer));
+        ensure!(
+            ends.any(|end| matches!(end, "" | "+gzip" | ".gzip" | "+zstd" | ".zstd")),
+            "read layer {digest}: its media type {kind:?} is not that of a layer of a root"
+        );
+        Ok(())
+    }
 }
 
 /// The annotation with the tag of an image in an index.

@@ -89,7 +89,13 @@ const TIMEOUT: f64 = 12.0;
 
 /// This task, for the store.
 const CLIENT: Client =
-    Client { name: "fetch-rootfs", option: "--dest", tell: note, keeps: is_of_release };
+    Client {
+        name: "fetch-rootfs",
+        puts: "a root",
+        option: "--dest",
+        tell: note,
+        keeps: is_of_release,
+    };
 
 /// Whether a file has the name of a release's archive, or of its digest.
 fn is_of_release(name: &str) -> bool {
