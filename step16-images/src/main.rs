@@ -47,7 +47,7 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNET;
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
-    let image = image::open(args)?;
+    let image = image::open(args, &format!("{uid}-{gid}"))?;
     let process = process::plan(args, image.as_ref())?;
     let scratch = args.scratch()?;
     // The overlay is the new root, and --rootfs is its lower layer.

@@ -79,9 +79,10 @@ impl Notes {
             (&self.owners, "files belong to root, because the container has no such user"),
             (&self.attributes, "extended attributes are left out"),
         ];
-        lines.into_iter().filter(|(what, _)| what.count > 0).map(|(what, words)| {
-            format!("{} {words}; the first is {}", what.count, what.first)
-        })
+        lines
+            .into_iter()
+            .filter(|(what, _)| what.count > 0)
+            .map(|(what, words)| format!("{} {words}; the first is {}", what.count, what.first))
     }
 
     /// Gives an entry its owner. Returns its mode: a set-user-ID program of a user that
