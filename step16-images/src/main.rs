@@ -6,6 +6,7 @@ mod dev;
 mod filter;
 mod groups;
 mod network;
+mod users;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let step = step.takes_capabilities();
     let step = step.takes_network();
     let step = step.takes_bridge();
+    let step = step.takes_users();
     step.run(container)
 }
 
@@ -43,7 +45,9 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNET;
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
-    let scratch = args.scratch()?;
+    let ids = args.ids()?;
+    let ids = ids.as_ref();
+    let scratch = args.scratch_removed_by(users::in_map)?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
     let group = groups::make_group(&args.limits)?;
@@ -51,7 +55,10 @@ fn container(args: &Args) -> Result<Exit> {
 
     let mut child = common::clone(namespaces, || {
         keep_mounts_private()?;
-        map_ids(uid, gid)?;
+        match ids {
+            None => map_ids(uid, gid)?,
+            Some(ids) => users::take_ids(ids)?,
+        }
         network::start_loopback()?;
         common::wait_for_runner(args.network)?;
         groups::join_group(group.as_ref())?;
@@ -60,23 +67,27 @@ fn container(args: &Args) -> Result<Exit> {
         common::write_names(args.network, &root)?;
         let null = dev::mount_dev(&root)?;
         dev::mount_binds(&root, &args.binds)?;
+        let user = users::find_user(args.user.as_deref(), &root, ids)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         network::allow_ping()?;
         scratch.check_root()?;
         leave_old_root()?;
         dev::protect_host(root, null)?;
-        capabilities::drop_capabilities(kept)?;
+        capabilities::drop_capabilities(kept.and(&users::TO_SWITCH)?)?;
         filter::filter_calls()?;
 
         // This child stays as process 1; the command is its own child.
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
+            users::become_user(&user, ids, kept)?;
             common::exec(&args.command)
         })?;
+        capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
         command.reap()
     })?;
+    child.meet(ids, users::write_maps)?;
     let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;
     child.wait()
 }
