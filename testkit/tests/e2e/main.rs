@@ -11,6 +11,7 @@ mod caller;
 mod calls;
 mod escapes;
 mod groups;
+mod images;
 mod left;
 mod network;
 mod places;
