@@ -5,7 +5,9 @@ mod capabilities;
 mod dev;
 mod filter;
 mod groups;
+mod image;
 mod network;
+mod process;
 mod users;
 
 use std::fs;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
     let step = step.takes_capabilities();
     let step = step.takes_network();
     let step = step.takes_bridge();
+    let step = step.takes_image();
+    let step = step.takes_process();
     let step = step.takes_users();
     step.run(container)
 }
@@ -47,6 +51,8 @@ fn container(args: &Args) -> Result<Exit> {
     let layers = args.lower();
     let ids = args.ids()?;
     let ids = ids.as_ref();
+    let image = image::open(args, ids)?;
+    let process = process::plan(args, image.as_ref())?;
     let scratch = args.scratch_removed_by(users::in_map, ids)?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
@@ -62,18 +68,23 @@ fn container(args: &Args) -> Result<Exit> {
         network::start_loopback()?;
         common::wait_for_runner(args.network)?;
         groups::join_group(group.as_ref())?;
+        let layers = image::unpack(image, layers)?;
         mount_overlay(&layers, &scratch)?;
         let root = Root::open(&rootfs)?;
+        process::set_hostname(args.hostname.as_deref())?;
         common::write_names(args.network, &root)?;
         let null = dev::mount_dev(&root)?;
+        process::mount_tmpfs(&root, &args.tmpfs)?;
         dev::mount_binds(&root, &args.binds)?;
-        let user = users::find_user(args.user.as_deref(), &root, ids)?;
+        let user = users::find_user(process.user.as_deref(), &root, ids)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         network::allow_ping()?;
         scratch.check_root()?;
         leave_old_root()?;
+        process::make_directory(&root, &process)?;
         dev::protect_host(root, null)?;
+        process::protect_root(args.read_only)?;
         capabilities::drop_capabilities(kept.and(&users::TO_SWITCH)?)?;
         filter::filter_calls()?;
 
@@ -82,10 +93,10 @@ fn container(args: &Args) -> Result<Exit> {
             common::fresh_environment();
             common::use_devices()?;
             users::become_user(&user, ids, kept)?;
-            common::exec(&args.command)
+            process::start(&process, &user)
         })?;
         capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
-        command.reap()
+        command.stop_by(process.stop_signal).reap()
     })?;
     child.meet(ids, users::write_maps)?;
     let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;

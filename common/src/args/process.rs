@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use anyhow::{Context, Result, ensure};
 
@@ -69,12 +69,11 @@ pub(crate) fn is_place(path: &Path) -> bool {
 }
 
 /// Reads `--workdir`.
-pub(crate) fn parse_workdir(word: &OsStr) -> Result<PathBuf> {
-    let dir = PathBuf::from(word);
+pub(crate) fn parse_workdir(word: OsString) -> Result<String> {
+    let dir = text("--workdir", word)?;
     ensure!(
-        is_inside(&dir),
-        "--workdir {}: the path must begin with `/`, and must have no `..`",
-        word.display()
+        is_inside(dir.as_ref()),
+        "--workdir {dir}: the path must begin with `/`, and must have no `..`"
     );
     Ok(dir)
 }
@@ -99,22 +98,29 @@ pub(crate) fn parse_hostname(word: OsString) -> Result<String> {
 /// Reads `--env`: a variable, or the name of a variable of the caller. Nothing if the caller
 /// does not have it.
 pub(crate) fn parse_env(word: OsString) -> Result<Option<CString>> {
-    let doing = || format!("--env {}: give NAME=VALUE, or NAME", word.display());
-    let whole = if word.as_bytes().contains(&b'=') {
+    let whole: OsString = if word.as_bytes().contains(&b'=') {
         word.clone()
     } else {
         let Some(value) = env::var_os(&word) else { return Ok(None) };
-        let parts = [word.as_os_str(), OsStr::new("="), &value];
-        parts.into_iter().collect()
+        [word.as_os_str(), OsStr::new("="), &value].into_iter().collect()
     };
-    variable(whole.into_vec()).map(Some).with_context(doing)
+    let variable = variable(whole.into_vec()).ok();
+    let variable =
+        variable.with_context(|| format!("--env {}: give NAME=VALUE, or NAME", word.display()))?;
+    Ok(Some(variable))
 }
 
-/// Checks a variable of a process: a name, `=` and a value; environ(7).
-pub fn variable(text: impl Into<Vec<u8>>) -> Option<CString> {
-    let variable = CString::new(text).ok()?;
-    variable.to_bytes().iter().position(|&byte| byte == b'=').filter(|&at| at > 0)?;
-    Some(variable)
+/// Reads a variable of a process: a name, `=` and a value; environ(7).
+///
+/// # Errors
+///
+/// When it is something else, or has a zero.
+pub fn variable(text: impl Into<Vec<u8>>) -> Result<CString> {
+    let text = text.into();
+    let at = text.iter().position(|&byte| byte == b'=');
+    let start = text.get(..40).unwrap_or(&text).escape_ascii().to_string();
+    let variable = CString::new(text).ok().filter(|_| at.is_some_and(|at| at > 0));
+    variable.with_context(|| format!("the variable {start} is not NAME=VALUE"))
 }
 
 /// Reads a value that is text.
@@ -158,10 +164,11 @@ mod tests {
 
     #[test]
     fn a_variable_has_a_name() {
-        assert_eq!(variable("A=b=c").as_deref(), Some(c"A=b=c"));
-        assert_eq!(variable("A=").as_deref(), Some(c"A="));
-        for text in ["", "A", "=b", "A=b\0c"] {
-            assert_eq!(variable(text), None, "{text}");
+        assert_eq!(variable("A=b=c").expect("good").as_c_str(), c"A=b=c");
+        assert_eq!(variable("A=").expect("good").as_c_str(), c"A=");
+        for text in ["", "A", "=b", "A=b\0c", &"A".repeat(1000)] {
+            let said = variable(text).expect_err(text).to_string();
+            assert!(said.len() < 80 && said.ends_with(" is not NAME=VALUE"), "{said}");
         }
         assert_eq!(parse_env("NO_SUCH_VARIABLE_IN_A_TEST".into()).ok(), Some(None));
         let path = parse_env("PATH".into()).expect("a name").expect("tests have PATH");

@@ -90,7 +90,7 @@ pub struct Args {
     /// Each `--env`, in order: a name, `=` and a value.
     pub env: Vec<CString>,
     /// `--workdir`: it begins with `/`, and has no `..`.
-    pub workdir: Option<PathBuf>,
+    pub workdir: Option<String>,
     /// `--user`.
     pub user: Option<String>,
     /// `--ids`.
@@ -363,7 +363,8 @@ impl Args {
 
     /// The error for a command line without a command, if the image has none, either.
     pub fn no_command(&self) -> anyhow::Error {
-        anyhow::anyhow!("{NO_COMMAND}, and the image has none").context(WrongUse)
+        let image = if self.image.is_some() { ", and the image has none" } else { "" };
+        anyhow::anyhow!("{NO_COMMAND}{image}").context(WrongUse)
     }
 
     /// The addresses of containers on the bridge: `--subnet`, or a default.

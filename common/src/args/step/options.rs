@@ -178,7 +178,7 @@ pub(super) const WORKDIR: Opt = Opt {
     value: "DIR",
     help: "the directory in the container where the command starts; made if it is missing",
     read: |args, value| {
-        args.workdir = Some(process::parse_workdir(&value)?);
+        args.workdir = Some(process::parse_workdir(value)?);
         Ok(())
     },
 };
