@@ -120,6 +120,10 @@ impl Ids {
 
     fn of(owner: &Owner) -> Result<Ids> {
         let (uid, gid, name) = (getuid(), getgid(), &owner.name);
+        ensure!(
+            uid.is_root() || owner.gid.is_some(),
+            "user {name} has no name, and newuidmap(1) needs it; add the user to /etc/passwd"
+        );
         let files = FILES.map(read);
         let own = |file: &str, id| ranges(file, name, owner.uid.map(Uid::as_raw), id);
         let ids = Ids {
@@ -153,10 +157,6 @@ impl Ids {
                 "newuidmap(1) and newgidmap(1) are missing; as root: apt-get install uidmap"
             );
             // newuidmap(1) would fail: it looks at the caller's entry in /etc/passwd.
-            ensure!(
-                owner.gid.is_some(),
-                "user {name} has no name, and newuidmap(1) needs it; add the user to /etc/passwd"
-            );
             ensure!(
                 owner.gid == Some(gid),
                 "group {gid} is not the group of {name} in /etc/passwd, and newuidmap(1) needs that group; log in again, or start the step without newgrp(1)"

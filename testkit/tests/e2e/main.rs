@@ -20,4 +20,5 @@ mod signals;
 mod streams;
 mod terminal;
 mod user_network;
+mod users;
 mod workspace;
