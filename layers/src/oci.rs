@@ -14,11 +14,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::open;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::unpack::short;
-use crate::{Digest, Folder};
+use crate::{Digest, Folder, unpack};
 
 /// The most bytes of an index, a manifest or a configuration.
 pub const LONGEST_DOCUMENT: u64 = 4 << 20;
@@ -54,13 +56,16 @@ impl Descriptor {
     ///
     /// When it is foreign, encrypted, or something else.
     pub fn check_layer(&self) -> Result<()> {
-        let (kind, digest) = (short(self.media_type.as_bytes()), self.digest.oci());
+        let (kind, digest) = (short(&self.media_type), self.digest.oci());
         let is = |part| kind.contains(part);
         ensure!(
             !is("nondistributable") && !is("foreign"),
             "read layer {digest}: it is a foreign layer ({kind}), which is not in the image"
         );
-        ensure!(!is("encrypted"), "read layer {digest}: it is encrypted ({kind}); decrypt the image");
+        ensure!(
+            !is("encrypted"),
+            "read layer {digest}: it is encrypted ({kind}); decrypt the image"
+        );
         let mut ends = LAYERS.iter().filter_map(|layer| kind.strip_prefix(layer));
         ensure!(
             ends.any(|end| matches!(end, "" | "+gzip" | ".gzip" | "+zstd" | ".zstd")),
@@ -220,10 +225,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
 
 /// The start of a text from an image, for an error line.
 pub fn short(text: &str) -> String {
-    match text.char_indices().nth(120) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    unpack::short(text.as_bytes())
 }
 
 /// The first of some names from an image, for an error line.
@@ -268,20 +270,16 @@ impl Layout {
     ///
     /// When it is not a layout of version 1.
     pub fn open(path: &Path) -> Result<Layout> {
-        let dir = File::open(path).and_then(|dir| {
-            let is_dir = dir.metadata()?.is_dir();
-            if is_dir { Ok(dir) } else { Err(std::io::ErrorKind::NotADirectory.into()) }
-        });
         let doing = || format!("open the image layout {}", path.display());
-        if let Err(error) = &dir
-            && error.kind() == std::io::ErrorKind::NotFound
-        {
-            bail!(
+        // A FIFO is not waited for.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let dir = match nix::fcntl::open(path, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => bail!(
                 "{}: it is missing; fetch an image with `cargo xtask pull`, and name its directory",
                 doing()
-            );
-        }
-        let dir = dir.with_context(doing)?;
+            ),
+            dir => dir.with_context(doing)?,
+        };
         let layout = Layout { folder: Folder::new(path.to_owned(), dir) };
         ensure!(
             layout.folder.has("oci-layout"),
@@ -295,11 +293,7 @@ impl Layout {
         }
         let found: Version = layout.named("oci-layout")?;
         let version = found.image_layout_version;
-        ensure!(
-            version.starts_with("1."),
-            "open the image layout {}: its version {version} is not 1",
-            path.display()
-        );
+        ensure!(version.starts_with("1."), "{}: its version {} is not 1", doing(), short(&version));
         Ok(layout)
     }
 

@@ -148,8 +148,7 @@ impl Store {
             }
             _ => None,
         };
-        self.cache
-            .sweep(|name| [&record, &archive].iter().any(|it| it.as_deref() == name.to_str()))
+        self.cache.sweep(|name| [&record, &archive].iter().any(|it| it.as_deref() == name.to_str()))
     }
 
     /// A file beside the root, if it is there and has this digest. Otherwise removes it,
@@ -169,7 +168,10 @@ impl Store {
                 return Ok(Some(file));
             }
         }
-        (self.cache.client.tell)(&format!("removed {}, because its digest is wrong", path.display()));
+        (self.cache.client.tell)(&format!(
+            "removed {}, because its digest is wrong",
+            path.display()
+        ));
         self.cache().remove(name)?;
         Ok(None)
     }
