@@ -2,6 +2,7 @@
 //! and a reason to skip a test on a host that cannot run containers.
 
 pub mod archives;
+pub mod namespace;
 pub mod procs;
 pub mod pty;
 

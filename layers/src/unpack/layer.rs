@@ -23,6 +23,9 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// The attribute of an opaque directory, on an overlay with `userxattr`.
 const OPAQUE_ATTRIBUTE: &str = "user.overlay.opaque";
+/// The attribute of a directory that may have whiteouts. Without it, overlay lists the
+/// whiteouts of a directory that no other layer has, as files that nobody can open.
+const ORIGIN_ATTRIBUTE: &str = "user.overlay.origin";
 /// Attributes with these beginnings are orders to an overlay.
 const OF_OVERLAY: [&[u8]; 2] = [b"user.overlay.", b"trusted.overlay."];
 
@@ -166,7 +169,10 @@ impl Unpacker {
                         Err(Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
                         dir => make_opaque(&dir?),
                     },
-                    made => made.context("make a whiteout, a character device 0:0, for overlay"),
+                    made => {
+                        made.context("make a whiteout, a character device 0:0, for overlay")?;
+                        set_attribute(above, ORIGIN_ATTRIBUTE, b"")
+                    }
                 }
             }
         }
@@ -183,10 +189,12 @@ pub(super) fn directory_instead(above: &File, name: &[u8]) -> Result<File> {
 }
 
 fn make_opaque(dir: &File) -> Result<()> {
-    let set = fsetxattr(dir, OPAQUE_ATTRIBUTE, b"y", XattrFlags::empty());
-    set.map_err(of_rustix).with_context(|| {
-        format!("set {OPAQUE_ATTRIBUTE}, which needs a file system with attributes of users")
-    })
+    set_attribute(dir, OPAQUE_ATTRIBUTE, b"y")
+}
+
+fn set_attribute(dir: &File, name: &str, value: &[u8]) -> Result<()> {
+    let set = fsetxattr(dir, name, value, XattrFlags::empty()).map_err(of_rustix);
+    set.with_context(|| format!("set {name}, which needs a file system with attributes of users"))
 }
 
 /// Whether an entry is a whiteout that this layer made: it has no other device nodes.

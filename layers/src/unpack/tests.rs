@@ -16,6 +16,7 @@ use super::*;
 
 mod formats;
 mod generated;
+mod layers;
 mod limits;
 
 /// Unpacks an archive.
