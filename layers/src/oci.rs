@@ -351,3 +351,6 @@ impl Layout {
         self.folder.path()
     }
 }
+
+#[cfg(test)]
+mod tests;

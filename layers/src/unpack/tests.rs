@@ -17,7 +17,7 @@ use super::*;
 mod formats;
 mod generated;
 mod layers;
-mod limits;
+pub(crate) mod limits;
 
 /// Unpacks an archive.
 fn unpack_bytes(archive: &[u8], root: &Path, limits: Limits) -> Result<LeftOut> {

@@ -126,11 +126,11 @@ fn directories_without_an_entry_count() {
 }
 
 /// Pseudo-random numbers, the same in every run.
-pub(super) struct Chance(pub(super) u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
     /// A number below `below`; splitmix64.
-    pub(super) fn below(&mut self, below: usize) -> usize {
+    pub(crate) fn below(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -138,7 +138,7 @@ impl Chance {
         ((mixed ^ (mixed >> 31)) % below as u64) as usize
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         match self.below(4) {
             0 => *b"\0\x01\x7f\x80\xff/.\n =-".get(self.below(11)).unwrap_or(&0),
             1 => b'0' + self.below(10) as u8,
