@@ -44,6 +44,36 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// The media types of the documents: those of OCI, and those of Docker.
+const INDEXES: [&str; 2] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+const MANIFESTS: [&str; 2] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+const CONFIGURATIONS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+impl Descriptor {
+    /// Whether the blob is an index: a list of images.
+    pub fn is_index(&self) -> bool {
+        INDEXES.contains(&&*self.media_type)
+    }
+
+    /// Whether the blob is a manifest: an image for one machine.
+    pub fn is_manifest(&self) -> bool {
+        MANIFESTS.contains(&&*self.media_type)
+    }
+
+    /// Whether the blob is the configuration of an image. Other things are stored in the form
+    /// of an image, too.
+    pub fn is_configuration(&self) -> bool {
+        CONFIGURATIONS.contains(&&*self.media_type)
+    }
+}
+
 /// The media types of layers, without the compression. Docker has a name of its own.
 const LAYERS: [&str; 2] =
     ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"];
@@ -82,6 +112,13 @@ impl Descriptor {
     /// The tag of an image in an index.
     pub fn tag(&self) -> Option<&str> {
         self.annotations.get(TAG).map(String::as_str).filter(|tag| !tag.is_empty())
+    }
+
+    /// Whether the image has this tag. Some tools write the whole reference as the tag, such
+    /// as `localhost/app:latest`.
+    pub fn is_called(&self, tag: &str) -> bool {
+        let found = self.tag().and_then(|found| found.strip_suffix(tag));
+        found.is_some_and(|rest| rest.is_empty() || rest.ends_with(':'))
     }
 }
 

@@ -4,55 +4,58 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::Args;
-use layers::Digest;
+use common::{Args, Ids};
 use layers::oci::{Config, Configuration, Descriptor, Index, Layout, Manifest};
 use layers::oci::{Platform, short, some_of};
+use layers::{Client, Digest, LayerStore};
+use nix::unistd::{getgid, getuid};
 
-/// The types of the documents: those of OCI, and those of Docker.
-const INDEX: [&str; 2] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
-const MANIFEST: [&str; 2] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
-#[rustfmt::skip]
-const CONFIGURATION: [&str; 2] = [
-    "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.container.image.v1+json",
-];
 /// The most indexes to look into, and the most layers: more do not fit into the options
 /// of mount(2).
 const MOST_INDEXES: usize = 16;
 const MOST_LAYERS: usize = 160;
 
+/// The program that unpacks layers, for messages.
+const CLIENT: Client = Client {
+    name: "container",
+    puts: "layers",
+    option: "--store",
+    tell: common::note,
+    keeps: |_| false,
+};
+
 /// An image for this machine.
 pub(crate) struct Image {
     layout: Layout,
+    store: LayerStore,
     /// The layers and the digests of their archives, the lowest first.
     layers: Vec<(Descriptor, Digest)>,
     /// How its author starts it.
     pub(crate) config: Config,
 }
 
-/// Opens the image that `--image` names, if there is one.
-pub(crate) fn open(args: &Args) -> Result<Option<Image>> {
+/// Opens the image that `--image` names, if there is one. Its layers have the owners of
+/// an ID map, so each map has a directory in the store.
+pub(crate) fn open(args: &Args, ids: Option<&Ids>) -> Result<Option<Image>> {
     let Some(name) = &args.image else { return Ok(None) };
     let (layout, tag) = Layout::open_named(name)?;
-    let image = read(layout, tag.as_deref());
+    let map = ids.map_or_else(|| format!("{}-{}", getuid(), getgid()), Ids::name);
+    let store = LayerStore::open(&args.store()?.join(map), CLIENT)?;
+    let image = read(layout, store, tag.as_deref());
     image.map(Some).with_context(|| format!("use the image {}", name.display()))
 }
 
 /// Reads the documents of an image: index, manifest, configuration.
-fn read(layout: Layout, tag: Option<&str>) -> Result<Image> {
+fn read(layout: Layout, store: LayerStore, tag: Option<&str>) -> Result<Image> {
     let machine = Platform::here();
     let among = choose(layout.index()?.manifests, tag)?;
     let found = find_manifest(&layout, among, &machine)?;
     let manifest: Manifest = layout.document(&found)?;
-    let kind = &*manifest.config.media_type;
-    ensure!(CONFIGURATION.contains(&kind), "it is no image, but {}", short(kind));
+    ensure!(
+        manifest.config.is_configuration(),
+        "it is no image, but {}",
+        short(&manifest.config.media_type)
+    );
     let content: Configuration = layout.document(&manifest.config)?;
     let made_for = content.platform;
     ensure!(
@@ -73,7 +76,7 @@ fn read(layout: Layout, tag: Option<&str>) -> Result<Image> {
         layers.len()
     );
     let layers = layers.into_iter().zip(digests).collect();
-    Ok(Image { layout, layers, config: content.config })
+    Ok(Image { layout, store, layers, config: content.config })
 }
 
 /// The images with this tag. Without a tag: the only image, else the one called `latest`.
@@ -86,8 +89,8 @@ fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>>
         return Ok(images);
     }
     let wanted = tag.unwrap_or("latest");
-    let named = |it: &&Descriptor| it.tag().is_some_and(|tag| is_called(tag, wanted));
-    let found: Vec<Descriptor> = images.iter().filter(named).cloned().collect();
+    let found = images.iter().filter(|it| it.is_called(wanted));
+    let found: Vec<Descriptor> = found.cloned().collect();
     ensure!(
         !found.is_empty(),
         "it has no {}; add `:` and one of its tags to --image: {}",
@@ -95,12 +98,6 @@ fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>>
         some_of(&tags)
     );
     Ok(found)
-}
-
-/// Whether a tag is the wanted one. Some tools write the whole reference, such as
-/// `localhost/app:latest`.
-fn is_called(tag: &str, wanted: &str) -> bool {
-    tag == wanted || tag.strip_suffix(wanted).is_some_and(|rest| rest.ends_with(':'))
 }
 
 /// The manifest for this machine. An index can have other indexes in it.
@@ -113,16 +110,19 @@ fn find_manifest(
     let (mut indexes, mut found, mut others) = (0, Vec::new(), Vec::new());
     while let Some(next) = left.pop_front() {
         // Only the configuration names the machine then.
-        let rank = next.platform.as_ref().map_or(Some(0), |it| it.rank_on(machine));
-        match (rank, &*next.media_type) {
-            (Some(_), kind) if INDEX.contains(&kind) => {
+        let rank = match &next.platform {
+            None => Some(0),
+            Some(it) => it.rank_on(machine),
+        };
+        match rank {
+            None => others.extend(next.platform.map(|it| it.to_string())),
+            Some(_) if next.is_index() => {
                 indexes += 1;
-                ensure!(indexes <= MOST_INDEXES, "it has more than {MOST_INDEXES} indexes");
+                ensure!(indexes <= MOST_INDEXES, "it has over {MOST_INDEXES} indexes");
                 left.extend(layout.document::<Index>(&next)?.manifests);
             }
-            (Some(rank), kind) if MANIFEST.contains(&kind) => found.push((rank, next)),
-            (Some(_), kind) => others.push(kind.to_owned()),
-            (None, _) => others.extend(next.platform.map(|it| it.to_string())),
+            Some(rank) if next.is_manifest() => found.push((rank, next)),
+            Some(_) => others.push(next.media_type),
         }
     }
     others.retain(|name| !name.starts_with("unknown/"));
@@ -134,8 +134,15 @@ fn find_manifest(
     Ok(best)
 }
 
-/// The lower layers, topmost first: those of the image, else `named`.
+/// The lower layers, topmost first: those of the image in the store, else `named`.
 pub(crate) fn unpack(image: Option<Image>, named: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
-    let Some(image) = image else { return Ok(named) };
-    bail!("unpack {} layers of {}", image.layers.len(), image.layout.path().display())
+    let Some(Image { layout, mut store, layers, .. }) = image else { return Ok(named) };
+    let mut lower = Vec::new();
+    for (blob, diff_id) in layers {
+        let dir = store.layer(&diff_id, &blob, || layout.blob(&blob))?;
+        // The kernel takes a directory once. Below itself, it would change nothing.
+        lower.retain(|other| *other != dir);
+        lower.insert(0, dir);
+    }
+    Ok(lower)
 }
