@@ -14,6 +14,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::open;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -304,20 +307,20 @@ impl Layout {
     ///
     /// When it is not a layout of version 1.
     pub fn open(path: &Path) -> Result<Layout> {
-        let dir = File::open(path).and_then(|dir| {
-            let is_dir = dir.metadata()?.is_dir();
-            if is_dir { Ok(dir) } else { Err(std::io::ErrorKind::NotADirectory.into()) }
-        });
         let doing = || format!("open the image layout {}", path.display());
-        if let Err(error) = &dir
-            && error.kind() == std::io::ErrorKind::NotFound
-        {
-            bail!(
+        // A FIFO is not waited for.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let dir = match nix::fcntl::open(path, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => bail!(
                 "{}: it is missing; fetch an image with `cargo xtask pull`, and name its directory",
                 doing()
-            );
-        }
-        let dir = dir.with_context(doing)?;
+            ),
+            Err(Errno::ENOTDIR) => bail!(
+                "{}: it is not a directory; make one of an archive with `skopeo copy oci-archive:FILE oci:DIR`",
+                doing()
+            ),
+            dir => dir.with_context(doing)?,
+        };
         let layout = Layout { folder: Folder::new(path.to_owned(), dir) };
         ensure!(
             layout.folder.has("oci-layout"),
@@ -331,11 +334,7 @@ impl Layout {
         }
         let found: Version = layout.named("oci-layout")?;
         let version = found.image_layout_version;
-        ensure!(
-            version.starts_with("1."),
-            "open the image layout {}: its version {version} is not 1",
-            path.display()
-        );
+        ensure!(version.starts_with("1."), "{}: its version {} is not 1", doing(), short(&version));
         Ok(layout)
     }
 
@@ -393,3 +392,6 @@ impl Layout {
         self.folder.path()
     }
 }
+
+#[cfg(test)]
+mod tests;

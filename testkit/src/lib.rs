@@ -3,6 +3,7 @@
 
 pub mod archives;
 pub mod images;
+pub mod namespace;
 pub mod procs;
 pub mod pty;
 

@@ -54,6 +54,11 @@ impl Place {
     }
 }
 
+/// A file of root in a layer.
+fn file(name: &str, text: &str) -> Entry {
+    Entry { owner: (0, 0), ..Entry::file(name, text) }
+}
+
 /// The step with an image, one user and a store that all tests share.
 fn of_image(image: &Path) -> Command {
     let mut command = step(STEP);
@@ -75,8 +80,7 @@ fn an_image_brings_the_root_and_the_command() {
     if !containers_work() {
         return;
     }
-    let script =
-        tar(&[Entry { mode: 0o755, ..Entry::file("opt/say", "#!/bin/sh\necho \"$0 $@\"\n") }]);
+    let script = tar(&[Entry { mode: 0o755, ..file("opt/say", "#!/bin/sh\necho \"$0 $@\"\n") }]);
     let place = Place::of(
         &[&script],
         &json!({
@@ -161,9 +165,8 @@ fn a_layer_hides_and_replaces_what_lower_layers_have() {
     if !containers_work() {
         return;
     }
-    let file = |name: &str, text: &str| Entry::file(name, text);
     let one = tar(&[
-        Entry::new(b'5', "d"),
+        Entry { owner: (0, 0), ..Entry::new(b'5', "d") },
         file("d/a", "1"),
         file("d/b", "1"),
         file("e/x", "1"),
@@ -410,7 +413,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         ("no-such", &["it is missing", remedy][..]),
         ("no-such:tag", &["/no-such: it is missing", remedy]),
         ("layout/blobs", &["it has no file oci-layout", remedy, "--rootfs"]),
-        ("layout/oci-layout", &["Not a directory"]),
+        ("layout/oci-layout", &["it is not a directory; make one of an archive"]),
     ] {
         let name = images.path().with_file_name(name);
         is_refused(&of_image(&name).arg("true").output().expect("start the step"), parts);
@@ -423,8 +426,7 @@ fn an_image_of_127_layers_starts() {
     if !containers_work() {
         return;
     }
-    let layers: Vec<Vec<u8>> =
-        (1..127).map(|n| tar(&[Entry::file(&format!("f{n}"), "")])).collect();
+    let layers: Vec<Vec<u8>> = (1..127).map(|n| tar(&[file(&format!("f{n}"), "")])).collect();
     let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
     let place = Place::of(&layers, &json!({}));
     assert_eq!(place.said(&["sh", "-c", "ls -d /f* | wc -l"]).trim(), "126");
