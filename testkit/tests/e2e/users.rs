@@ -253,9 +253,16 @@ fn without_a_range_or_a_tool_a_container_has_one_user() {
                 "group 4242 is not the group of course in /etc/passwd".to_owned(),
             ),
         ] {
-            let script = r#""$STEP" sh -c 'cat /proc/self/uid_map /proc/self/setgroups'; "$STEP" --ids one id -u"#;
-            let output = run(who, setup, script);
-            let (said, error) = (stdout(&output), stderr(&output));
+            // The note goes to the terminal, and the output to a file.
+            let script = r#"{
+                "$STEP" sh -c 'cat /proc/self/uid_map /proc/self/setgroups'
+                "$STEP" --ids one id -u
+                "$STEP" true 2>&1
+            } </dev/null >file
+            echo middle; cat file; echo end"#;
+            let mut terminal = Terminal::start(script_of(who, setup, script));
+            let error = terminal.see("middle\r\n").replace("\r\n", "");
+            let said = terminal.see("end\r\n");
             let lines: Vec<_> = said.split_whitespace().collect();
             // Root needs no tool and no name.
             if *who == "root" && !why.contains("WHO") {
