@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use common::open;
+use common::{errno_of, open};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -275,6 +275,14 @@ pub fn some_of(names: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// Opens a file of a layout.
+fn file(folder: &Folder, name: &str) -> Result<File> {
+    open::regular_in(folder, name).map_err(|error| match errno_of(&error) {
+        Some(Errno::ELOOP) => anyhow!("it is a symbolic link, and not a file"),
+        _ => error.into(),
+    })
+}
+
 /// An image layout: a directory with `oci-layout`, `index.json` and `blobs/`.
 pub struct Layout {
     folder: Folder,
@@ -349,7 +357,7 @@ impl Layout {
 
     fn named<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let doing = || format!("read {}", self.folder.join(name).display());
-        let file = open::regular_in(&self.folder, name).with_context(doing)?;
+        let file = file(&self.folder, name).with_context(doing)?;
         let mut text = Vec::new();
         file.take(LONGEST_DOCUMENT + 1).read_to_end(&mut text).with_context(doing)?;
         ensure!(text.len() as u64 <= LONGEST_DOCUMENT, "{}: it is too long", doing());
@@ -381,7 +389,7 @@ impl Layout {
         let (algorithm, hex) = (what.digest.algorithm().oci(), what.digest.to_string());
         let blobs = self.folder.folder("blobs").and_then(|blobs| blobs.folder(algorithm));
         let blobs = blobs.with_context(doing)?;
-        let file = open::regular_in(&blobs, &*hex).with_context(doing)?;
+        let file = file(&blobs, &hex).with_context(doing)?;
         let size = file.metadata().with_context(doing)?.len();
         ensure!(size == what.size, "{}: it has {size} bytes, and not {}", doing(), what.size);
         Ok(file)
