@@ -101,7 +101,7 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         named() { awk '{ print $1, $2, $3 }' | sed "s/^0 $(id -u) 1/0 caller 1/; s/^1 $FIRST 65536/1 range 65536/"; }
         "$STEP" sh -c '
             cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups
-            grep Groups: /proc/self/status
+            grep -h Groups: /proc/1/status /proc/self/status
             >/file
             for id in 1 65536 65537; do
                 chown $id:$id /file 2>/dev/null || echo $id is refused
@@ -114,7 +114,7 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         kill $runner
         wait $runner
         "#,
-        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \n\
+        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \nGroups:  \n\
          1 1 0\n65536 65536 0\n65537 is refused\n65536 65536 0\n0 caller 1\n1 range 65536",
     );
 }
