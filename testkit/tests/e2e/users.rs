@@ -188,17 +188,35 @@ fn a_user_of_the_root_has_its_number_groups_and_home() {
 fn a_user_that_the_container_does_not_have_is_refused() {
     for who in callers("") {
         for (options, why) in [
-            ("--user bob", "--user bob: there is no user bob in /etc/passwd of the root; "),
-            ("--user ann:bob", "--user ann:bob: there is no group bob in /etc/group of the root; "),
+            ("--user bob", "find the user bob: there is no user bob in /etc/passwd of the root; "),
+            (
+                "--user ann:bob",
+                "find the user ann:bob: there is no group bob in /etc/group of the root; ",
+            ),
             (
                 "--user 65537",
-                "--user 65537: user 65537 is none of the container's, which are 0 to ",
+                "find the user 65537: user 65537 is none of the container's, which are 0 to ",
             ),
-            ("--user 1:65537", "--user 1:65537: group 65537 is none of the container's, which "),
-            ("--user far", "--user far: group 70000 is none of the container's, which are 0 to "),
-            ("--user 4294967295", "--user 4294967295: 4294967295 is greater than any number of "),
-            ("--ids one --user ann", "--user ann: the container has only user 0 and group 0; "),
-            ("--ids one --user 0:5", "--user 0:5: the container has only user 0 and group 0; "),
+            (
+                "--user 1:65537",
+                "find the user 1:65537: group 65537 is none of the container's, which ",
+            ),
+            (
+                "--user far",
+                "find the user far: group 70000 is none of the container's, which are 0 to ",
+            ),
+            (
+                "--user 4294967295",
+                "find the user 4294967295: 4294967295 is greater than any number of ",
+            ),
+            (
+                "--ids one --user ann",
+                "find the user ann: the container has only user 0 and group 0; ",
+            ),
+            (
+                "--ids one --user 0:5",
+                "find the user 0:5: the container has only user 0 and group 0; ",
+            ),
         ] {
             let output = run(who, "", &format!("{LAYER}\nstep {options} true"));
             let error = stderr(&output);
@@ -436,7 +454,7 @@ fn a_hostile_file_of_users_is_not_waited_for() {
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!((lines.len(), lines.last()), (7, Some(&"1000")), "{who}: {said} {error}");
         for line in &lines[..6] {
-            assert!(line.starts_with(&format!("{STEP}: --user ann: ")), "{who}: {said}");
+            assert!(line.starts_with(&format!("{STEP}: find the user ann: ")), "{who}: {said}");
         }
     }
 }
@@ -459,7 +477,7 @@ fn another_user_opens_its_streams_by_name() {
         "",
         r#"
         script='echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin
-            { cat </dev/stdout; } 2>/dev/null || echo write only'
+            { true </dev/stdout; } 2>/dev/null || echo write only'
         echo in | "$STEP" --user 1000 sh -c "$script" 2>&1 | cat
         echo in >file
         "$STEP" --user 1000 sh -c "$script" <file >log 2>&1
