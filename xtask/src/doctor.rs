@@ -149,7 +149,9 @@ impl Ladder {
             ))?;
         }
         if let Err(why) = common::Ids::of_caller() {
-            print(&format!("note  lesson 16 runs here, but its containers have one user: {why}\n"))?;
+            print(&format!(
+                "note  lesson 16 runs here, but its containers have one user: {why}\n"
+            ))?;
         }
         let rootfs = common::Args::default().rootfs();
         match fs::metadata(&rootfs) {
