@@ -242,12 +242,59 @@ pub(crate) fn pending() -> SigSet {
     }
 }
 
+/// The number of the signal `name`: as in signal(7), such as `SIGTERM` or `TERM`,
+/// `SIGRTMIN+3`, or the number itself.
+///
+/// # Errors
+///
+/// When no signal has this name.
+pub fn signal_number(name: &str) -> Result<c_int> {
+    let upper = name.to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let number = match short.strip_prefix("RTMIN+") {
+        Some(more) => more.parse().ok().and_then(|more: c_int| more.checked_add(libc::SIGRTMIN())),
+        None => short
+            .parse()
+            .ok()
+            .or_else(|| format!("SIG{short}").parse().ok().map(|signal: Signal| signal as c_int)),
+    };
+    let number = number.filter(|number| (1..=libc::SIGRTMAX()).contains(number));
+    number.with_context(|| {
+        format!("read the signal {:?}: there is none of this name", name.get(..40).unwrap_or(name))
+    })
+}
+
 /// Signals that ask a program to end.
 const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
 /// The time that a wait still has after such a signal. A tool that works ends in this time:
 /// then it leaves nothing half done, at the start and at the end of a container.
 const AFTER_A_SIGNAL: Duration = Duration::from_secs(1);
+
+/// The error after a signal, with the exit status for it.
+fn ended_by(signal: Signal) -> anyhow::Error {
+    let message = format!("{signal} has ended the wait");
+    Failure { exit: Exit::by_signal(signal), message }.into()
+}
+
+/// The signals that ask this process to end, without those that the caller ignores.
+fn asking() -> SigSet {
+    ENDING.into_iter().filter(|it| !is_ignored(*it)).collect()
+}
+
+/// Lets long work end when a signal asks this process to end, and this process has blocked the
+/// signal: call it again and again.
+///
+/// # Errors
+///
+/// After such a signal, with the exit status for it.
+pub fn stop_if_asked() -> Result<()> {
+    let come = pending();
+    match asking().iter().find(|signal| come.contains(*signal)) {
+        Some(signal) => Err(ended_by(signal)),
+        None => Ok(()),
+    }
+}
 
 /// The patience of a runner that waits for another process. A signal that asks the runner to
 /// end also ends the wait. The signal stays pending: it ends the next wait, too.
@@ -261,7 +308,7 @@ pub(crate) struct Patience {
 impl Patience {
     pub(crate) fn new() -> Result<Patience> {
         // The kernel keeps a blocked signal even if the caller ignores it.
-        let ending: SigSet = ENDING.into_iter().filter(|it| !is_ignored(*it)).collect();
+        let ending = asking();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&ending, flags).context("open a signal descriptor")?;
         Ok(Patience { signals, ending, end: None })
@@ -279,8 +326,7 @@ impl Patience {
             Some((signal, end)) => {
                 let left = end.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    let message = format!("{signal} has ended the wait");
-                    return Err(Failure { exit: Exit::by_signal(signal), message }.into());
+                    return Err(ended_by(signal));
                 }
                 // A wait with a time of its own is shorter, and repeats.
                 if time.is_none() { left.try_into().unwrap_or(PollTimeout::MAX) } else { time }
@@ -296,5 +342,26 @@ impl Patience {
             self.end = signal.map(|signal| (signal, Instant::now() + AFTER_A_SIGNAL));
         }
         Ok(fds.get(1).and_then(PollFd::any).unwrap_or(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_has_a_name_and_a_number() {
+        for (name, number) in [
+            ("SIGTERM", libc::SIGTERM),
+            ("QUIT", libc::SIGQUIT),
+            ("sigint", libc::SIGINT),
+            ("9", libc::SIGKILL),
+            ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
+        ] {
+            assert_eq!(signal_number(name).expect(name), number);
+        }
+        for name in ["", "SIG", "0", "-9", "65", "SIGNO", "RTMIN+99", "RTMIN+2147483647"] {
+            assert!(signal_number(name).is_err(), "{name}");
+        }
     }
 }
