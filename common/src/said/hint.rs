@@ -17,15 +17,6 @@ use nix::sched::CloneFlags;
 use crate::said::doing::{Doing, Said, errno_of};
 use crate::said::host;
 
-/// A known failure: the call, its error, a condition to check on this host, and
-/// the remedy.
-struct Row {
-    call: Call,
-    errno: Errno,
-    seen: fn(&Failed) -> bool,
-    remedy: &'static str,
-}
-
 /// The action that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
@@ -35,7 +26,6 @@ enum Call {
     WriteMaps,
     BecomeUser,
     KeepMountsPrivate,
-    /// In a row, this covers the next two as well.
     Mount,
     MountProc,
     MountOverlay,
@@ -62,16 +52,8 @@ enum Call {
     Publish,
     SetFilter,
     Print,
-    /// In a row: any action. In a failure: an unknown action.
+    /// An unknown action.
     Any,
-}
-
-impl Call {
-    /// Whether a row for this call also fits `other`.
-    fn covers(self, other: Call) -> bool {
-        let mounts = self == Call::Mount && matches!(other, Call::MountProc | Call::MountOverlay);
-        self == other || self == Call::Any || mounts
-    }
 }
 
 /// The first words of the contexts in the lessons and the tasks. A path may
@@ -164,99 +146,63 @@ fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
 }
 
 /// The remedy for an error from a failed system call, or from a tool of the host: the first
-/// row that fits, if there is any. A remedy that we could not try says "likely".
+/// that fits, if there is any. A remedy that we could not try says "likely".
 pub fn hint(error: &Error) -> Option<&'static str> {
     if let Some(Said(message)) = error.downcast_ref() {
         return tools::remedy(message);
     }
     let errno = error.chain().find_map(errno_of)?;
     let failed = Failed::of(error);
-    let fits =
-        |row: &&Row| row.call.covers(failed.call) && row.errno == errno && (row.seen)(&failed);
+    type Table = fn(&Failed, Errno) -> Option<&'static str>;
     // An earlier stage explains more than the host does.
-    let tables =
-        [order::ROWS, clone::ROWS, groups::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
-    tables.into_iter().flatten().find(fits).map(|row| row.remedy)
+    let tables: [Table; 7] = [
+        order::remedy,
+        clone::remedy,
+        groups::remedy,
+        ids::remedy,
+        mounts::remedy,
+        places::remedy,
+        remedy,
+    ];
+    tables.into_iter().find_map(|remedy| remedy(&failed, errno))
 }
 
-const ROWS: &[Row] = &[
-    Row {
-        call: Call::DropCapabilities,
-        errno: Errno::EPERM,
-        seen: |_| host::is_confined(),
-        remedy: PROFILE,
-    },
-    Row {
-        call: Call::DropCapabilities,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities",
-    },
-    Row { call: Call::SetFilter, errno: Errno::EPERM, seen: always, remedy: clone::SECCOMP },
-    Row {
-        call: Call::SetFilter,
-        errno: Errno::ENOSYS,
-        seen: |_| host::is_filtered(),
-        remedy: clone::SECCOMP,
-    },
-    Row { call: Call::SetFilter, errno: Errno::ENOSYS, seen: always, remedy: NO_FILTERS },
-    Row { call: Call::SetFilter, errno: Errno::EINVAL, seen: always, remedy: NO_FILTERS },
-    Row {
-        call: Call::ConnectNetwork,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "this needs CAP_NET_ADMIN in the new network; bring lo up before you give up capabilities",
-    },
-    Row {
-        call: Call::ConnectNetwork,
-        errno: Errno::EROFS,
-        seen: always,
-        remedy: "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta",
-    },
-    Row {
-        call: Call::AllowPing,
-        errno: Errno::EROFS,
-        seen: always,
-        remedy: "/proc/sys is read-only; set this before the lesson makes it so",
-    },
-    Row {
-        call: Call::EnterDirectory,
-        errno: Errno::EACCES,
-        seen: always,
-        remedy: "the user of the command cannot enter it; name another directory with --workdir, or another user with --user",
-    },
-    Row {
-        call: Call::Publish,
-        errno: Errno::EACCES,
-        seen: always,
-        remedy: "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl",
-    },
-    Row {
-        call: Call::Print,
-        errno: Errno::ENOSPC,
-        seen: always,
-        remedy: "the file system of standard output is full; free some space",
-    },
-    Row { call: Call::Any, errno: Errno::ENOSPC, seen: always, remedy: FULL },
-    Row {
-        call: Call::Any,
-        errno: Errno::EMFILE,
-        seen: always,
-        remedy: "this process has reached the limit on open files; raise it with ulimit -n",
-    },
-    Row {
-        call: Call::Any,
-        errno: Errno::ELOOP,
-        seen: always,
-        remedy: "a symbolic link in the path leads back to itself",
-    },
-    Row {
-        call: Call::Any,
-        errno: Errno::ENAMETOOLONG,
-        seen: always,
-        remedy: "use a name of at most 255 bytes and a path of at most 4095",
-    },
-];
+fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
+    Some(match (failed.call, errno) {
+        (Call::DropCapabilities, Errno::EPERM) if host::is_confined() => PROFILE,
+        (Call::DropCapabilities, Errno::EPERM) => {
+            "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities"
+        }
+        (Call::SetFilter, Errno::EPERM) => clone::SECCOMP,
+        (Call::SetFilter, Errno::ENOSYS) if host::is_filtered() => clone::SECCOMP,
+        (Call::SetFilter, Errno::ENOSYS | Errno::EINVAL) => NO_FILTERS,
+        (Call::ConnectNetwork, Errno::EPERM) => {
+            "this needs CAP_NET_ADMIN in the new network; bring lo up before you give up capabilities"
+        }
+        (Call::ConnectNetwork, Errno::EROFS) => {
+            "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta"
+        }
+        (Call::AllowPing, Errno::EROFS) => {
+            "/proc/sys is read-only; set this before the lesson makes it so"
+        }
+        (Call::EnterDirectory, Errno::EACCES) => {
+            "the user of the command cannot enter it; name another directory with --workdir, or another user with --user"
+        }
+        (Call::Publish, Errno::EACCES) => {
+            "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl"
+        }
+        (Call::Print, Errno::ENOSPC) => {
+            "the file system of standard output is full; free some space"
+        }
+        (_, Errno::ENOSPC) => FULL,
+        (_, Errno::EMFILE) => {
+            "this process has reached the limit on open files; raise it with ulimit -n"
+        }
+        (_, Errno::ELOOP) => "a symbolic link in the path leads back to itself",
+        (_, Errno::ENAMETOOLONG) => "use a name of at most 255 bytes and a path of at most 4095",
+        _ => return None,
+    })
+}
 
 const APPARMOR: &str = "this host's AppArmor gives no capabilities in a new user namespace; use the profile of docs/hosts.md, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
 const PROFILE: &str = "an AppArmor profile confines this program, and likely refuses this; start it outside of the profile that /proc/self/attr/current names, or in Docker with --security-opt apparmor=unconfined";
@@ -267,10 +213,6 @@ const SELINUX: &str =
 pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely not a root; fetch a root with `cargo xtask fetch-rootfs --force`, or name another directory";
 const TAKEN: &str = "a file has that name; name another directory with --scratch or TMPDIR";
 const FULL: &str = "the file system is full; free some space, or name a directory on another file system with --scratch or TMPDIR";
-
-fn always(_failed: &Failed) -> bool {
-    true
-}
 
 #[cfg(test)]
 mod tests {
@@ -285,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_row_that_fits_is_taken() {
+    fn the_first_remedy_that_fits_is_taken() {
         assert!(of("chroot to /x", Errno::ENOENT).contains("fetch-rootfs"));
         assert!(of("mount proc on /proc", Errno::EPERM).contains("systempaths"));
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
@@ -326,7 +268,7 @@ mod tests {
         }
     }
 
-    /// Each context in a lesson's program has its rows.
+    /// Each context in a lesson's program is known.
     #[test]
     fn the_words_of_every_lesson_are_known() {
         let list = |dir: &Path| dir.read_dir().expect("a directory").flatten();
@@ -341,7 +283,7 @@ mod tests {
                     let words = rest.split('"').nth(1).expect("a text");
                     let words = words.split('{').next().unwrap_or_default();
                     let found = of_lesson(words);
-                    assert!(found.is_some(), "{}: \"{words}\" has no row", file.display());
+                    assert!(found.is_some(), "{}: \"{words}\" is not known", file.display());
                     known += 1;
                 }
             }

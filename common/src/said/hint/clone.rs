@@ -3,60 +3,39 @@
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
-use super::{Call, Failed, PROFILE, Row, SELINUX, always};
+use super::{Call, Failed, PROFILE, SELINUX};
 use crate::said::host;
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
-        call: Call::Clone,
-        errno: Errno::EPERM,
-        seen: |failed| user(failed) && failed.in_chroot,
-        remedy: CHROOT,
-    },
-    Row {
-        call: Call::Clone,
-        errno: Errno::EPERM,
-        seen: |failed| user(failed) && host::is_unmapped(),
-        remedy: "this process has no ID in its user namespace, as in the container of lesson 3, so the kernel refuses a further user namespace; start it outside of that container",
-    },
-    Row {
-        call: Call::Clone,
-        errno: Errno::EPERM,
-        seen: |failed| user(failed) && host::says(USERNS_CLONE, "0"),
-        remedy: "this kernel allows user namespaces to root only; as root: sysctl kernel.unprivileged_userns_clone=1",
-    },
-    Row { call: Call::Clone, errno: Errno::EPERM, seen: |_| host::is_filtered(), remedy: SECCOMP },
-    Row { call: Call::Clone, errno: Errno::EPERM, seen: is_confined, remedy: PROFILE },
-    Row {
-        call: Call::Clone,
-        errno: Errno::EPERM,
-        seen: user,
-        remedy: "a security module or a policy of this host likely forbids user namespaces",
-    },
-    Row {
-        call: Call::Clone,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "only root can make these namespaces without a user namespace; use sudo, or add a user namespace, as step 3 does",
-    },
-    Row { call: Call::Clone, errno: Errno::ENOSPC, seen: always, remedy: LIMIT },
-    Row { call: Call::Clone, errno: Errno::EUSERS, seen: always, remedy: LIMIT },
-    Row { call: Call::Clone, errno: Errno::EACCES, seen: is_confined, remedy: PROFILE },
-    Row { call: Call::Clone, errno: Errno::EACCES, seen: user, remedy: SELINUX },
-    Row {
-        call: Call::Clone,
-        errno: Errno::EINVAL,
-        seen: user,
-        remedy: "this kernel likely has no user namespaces, as in WSL 1; use WSL 2 or another kernel",
-    },
-    Row { call: Call::Clone, errno: Errno::EAGAIN, seen: always, remedy: PROCESSES },
-    Row {
-        call: Call::Fork,
-        errno: Errno::EAGAIN,
-        seen: always,
-        remedy: "the container or this user has reached a limit on processes; raise --pids, ulimit -u, or pids.max of the control group",
-    },
-];
+pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
+    Some(match (failed.call, errno) {
+        (Call::Clone, Errno::EPERM) if user(failed) && failed.in_chroot => CHROOT,
+        (Call::Clone, Errno::EPERM) if user(failed) && host::is_unmapped() => {
+            "this process has no ID in its user namespace, as in the container of lesson 3, so the kernel refuses a further user namespace; start it outside of that container"
+        }
+        (Call::Clone, Errno::EPERM) if user(failed) && host::says(USERNS_CLONE, "0") => {
+            "this kernel allows user namespaces to root only; as root: sysctl kernel.unprivileged_userns_clone=1"
+        }
+        (Call::Clone, Errno::EPERM) if host::is_filtered() => SECCOMP,
+        (Call::Clone, Errno::EPERM) if is_confined(failed) => PROFILE,
+        (Call::Clone, Errno::EPERM) if user(failed) => {
+            "a security module or a policy of this host likely forbids user namespaces"
+        }
+        (Call::Clone, Errno::EPERM) => {
+            "only root can make these namespaces without a user namespace; use sudo, or add a user namespace, as step 3 does"
+        }
+        (Call::Clone, Errno::ENOSPC | Errno::EUSERS) => LIMIT,
+        (Call::Clone, Errno::EACCES) if is_confined(failed) => PROFILE,
+        (Call::Clone, Errno::EACCES) if user(failed) => SELINUX,
+        (Call::Clone, Errno::EINVAL) if user(failed) => {
+            "this kernel likely has no user namespaces, as in WSL 1; use WSL 2 or another kernel"
+        }
+        (Call::Clone, Errno::EAGAIN) => PROCESSES,
+        (Call::Fork, Errno::EAGAIN) => {
+            "the container or this user has reached a limit on processes; raise --pids, ulimit -u, or pids.max of the control group"
+        }
+        _ => return None,
+    })
+}
 
 const CHROOT: &str = "this process is in a chroot, and the kernel makes no user namespace there; start it outside of the chroot";
 const LIMIT: &str = "this host has reached a limit on namespaces; as root: sysctl user.max_user_namespaces=10000, and the same for the other user.max_*_namespaces";

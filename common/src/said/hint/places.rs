@@ -3,63 +3,35 @@
 use nix::errno::Errno;
 
 use super::clone::SECCOMP;
-use super::{Call, Failed, Row, TAKEN, always};
+use super::{Call, Failed, TAKEN};
 use crate::said::host;
 
-pub(super) const ROWS: &[Row] = &[
-    Row { call: Call::EnterRoot, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
-    Row { call: Call::OpenLayer, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
-    Row { call: Call::MakeScratch, errno: Errno::ENOENT, seen: here_is_gone, remedy: GONE },
-    Row { call: Call::EnterRoot, errno: Errno::ENOENT, seen: always, remedy: FETCH },
-    Row { call: Call::OpenLayer, errno: Errno::ENOENT, seen: always, remedy: FETCH },
-    Row { call: Call::EnterRoot, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
-    Row { call: Call::OpenLayer, errno: Errno::ENOTDIR, seen: always, remedy: DIRECTORY },
-    Row { call: Call::EnterRoot, errno: Errno::EACCES, seen: always, remedy: WAY },
-    Row { call: Call::OpenLayer, errno: Errno::EACCES, seen: always, remedy: WAY },
-    Row {
-        call: Call::EnterRoot,
-        errno: Errno::EPERM,
-        seen: always,
-        remedy: "chroot needs CAP_SYS_CHROOT; map your ID to root of a user namespace first",
-    },
-    Row {
-        call: Call::OpenPlace,
-        errno: Errno::EPERM,
-        seen: |_| host::is_filtered(),
-        remedy: SECCOMP,
-    },
-    Row {
-        call: Call::OpenPlace,
-        errno: Errno::ENOSYS,
-        seen: |_| host::is_filtered(),
-        remedy: SECCOMP,
-    },
-    Row {
-        call: Call::OpenPlace,
-        errno: Errno::ENOSYS,
-        seen: always,
-        remedy: "this kernel has no openat2(2); start Linux 5.6 or later",
-    },
-    Row {
-        call: Call::OpenPlace,
-        errno: Errno::ENOTDIR,
-        seen: always,
-        remedy: "a file is there, but a directory is needed",
-    },
-    Row {
-        call: Call::OpenPlace,
-        errno: Errno::EISDIR,
-        seen: always,
-        remedy: "a directory is there, but a file is needed",
-    },
-    Row { call: Call::MakeScratch, errno: Errno::ENOENT, seen: always, remedy: SCRATCH },
-    Row { call: Call::MakeScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
-    Row { call: Call::MakeScratch, errno: Errno::EPERM, seen: always, remedy: SCRATCH },
-    Row { call: Call::MakeScratch, errno: Errno::EROFS, seen: always, remedy: SCRATCH },
-    Row { call: Call::LockScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
-    Row { call: Call::MakeScratch, errno: Errno::EEXIST, seen: always, remedy: TAKEN },
-    Row { call: Call::MakeScratch, errno: Errno::ENOTDIR, seen: always, remedy: SCRATCH },
-];
+pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
+    Some(match (failed.call, errno) {
+        (Call::EnterRoot | Call::OpenLayer | Call::MakeScratch, Errno::ENOENT)
+            if here_is_gone(failed) =>
+        {
+            GONE
+        }
+        (Call::EnterRoot | Call::OpenLayer, Errno::ENOENT) => FETCH,
+        (Call::EnterRoot | Call::OpenLayer, Errno::ENOTDIR) => DIRECTORY,
+        (Call::EnterRoot | Call::OpenLayer, Errno::EACCES) => WAY,
+        (Call::EnterRoot, Errno::EPERM) => {
+            "chroot needs CAP_SYS_CHROOT; map your ID to root of a user namespace first"
+        }
+        (Call::OpenPlace, Errno::EPERM | Errno::ENOSYS) if host::is_filtered() => SECCOMP,
+        (Call::OpenPlace, Errno::ENOSYS) => {
+            "this kernel has no openat2(2); start Linux 5.6 or later"
+        }
+        (Call::OpenPlace, Errno::ENOTDIR) => "a file is there, but a directory is needed",
+        (Call::OpenPlace, Errno::EISDIR) => "a directory is there, but a file is needed",
+        (Call::MakeScratch, Errno::ENOENT | Errno::EACCES | Errno::EPERM | Errno::EROFS) => SCRATCH,
+        (Call::LockScratch, Errno::EACCES) => SCRATCH,
+        (Call::MakeScratch, Errno::EEXIST) => TAKEN,
+        (Call::MakeScratch, Errno::ENOTDIR) => SCRATCH,
+        _ => return None,
+    })
+}
 
 const FETCH: &str = "fetch a root with `cargo xtask fetch-rootfs`, or name an existing directory";
 const DIRECTORY: &str = "name a directory";
