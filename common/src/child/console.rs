@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -62,18 +62,26 @@ pub fn console() -> Vec<Bind> {
 ///
 /// When a descriptor cannot be replaced; dup2(2).
 pub fn use_devices() -> Result<()> {
-    let doing = "use a device of the container";
+    replace(|stream| in_container(&stream)).context("use a device of the container")
+}
+
+/// Replaces standard input, output and error, where `other` has another file.
+fn replace(other: impl Fn(BorrowedFd<'_>) -> Option<OwnedFd>) -> nix::Result<()> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    if let Some(device) = in_container(&stdin) {
-        dup2_stdin(device).context(doing)?;
-    }
-    if let Some(device) = in_container(&stdout) {
-        dup2_stdout(device).context(doing)?;
-    }
-    if let Some(device) = in_container(&stderr) {
-        dup2_stderr(device).context(doing)?;
+    for (number, stream) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate()
+    {
+        other(stream).map_or(Ok(()), |file| put(file, number))?;
     }
     Ok(())
+}
+
+/// Puts a file on standard input, output or error, by their numbers 0, 1 and 2; dup2(2).
+pub(crate) fn put(file: impl AsFd, number: usize) -> nix::Result<()> {
+    match number {
+        0 => dup2_stdin(file),
+        1 => dup2_stdout(file),
+        _ => dup2_stderr(file),
+    }
 }
 
 /// Lets another user of the container open standard input, output and error again, by names such
@@ -86,21 +94,10 @@ pub fn use_devices() -> Result<()> {
 ///
 /// When a descriptor cannot be replaced; dup2(2).
 pub fn open_to_users() -> Result<()> {
-    let doing = "use /dev/tty of the container";
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    open_pipe(&stdin, Mode::S_IRGRP | Mode::S_IROTH);
-    open_pipe(&stdout, Mode::S_IWGRP | Mode::S_IWOTH);
-    open_pipe(&stderr, Mode::S_IWGRP | Mode::S_IWOTH);
-    if let Some(device) = as_tty(&stdin) {
-        dup2_stdin(device).context(doing)?;
-    }
-    if let Some(device) = as_tty(&stdout) {
-        dup2_stdout(device).context(doing)?;
-    }
-    if let Some(device) = as_tty(&stderr) {
-        dup2_stderr(device).context(doing)?;
-    }
-    Ok(())
+    open_pipe(&io::stdin(), Mode::S_IRGRP | Mode::S_IROTH);
+    open_pipe(&io::stdout(), Mode::S_IWGRP | Mode::S_IWOTH);
+    open_pipe(&io::stderr(), Mode::S_IWGRP | Mode::S_IWOTH);
+    replace(|stream| as_tty(&stream)).context("use /dev/tty of the container")
 }
 
 /// The file system of pipes without a name; PIPEFS_MAGIC in statfs(2).

@@ -17,10 +17,10 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat, makedev};
 use nix::sys::wait::waitpid;
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, isatty, pipe2, setsid};
+use nix::unistd::{isatty, pipe2, setsid};
 
 use crate::Exit;
-use crate::child::console::is_usual;
+use crate::child::console::{is_usual, put};
 use crate::child::process::{raw_clone, work_and_exit};
 use crate::child::signals;
 use crate::child::signals::Patience;
@@ -94,12 +94,7 @@ impl Copier {
         for Pipe { is_output, numbers, reader, writer, .. } in &pipes {
             let end = if *is_output { writer } else { reader };
             for number in numbers {
-                match number {
-                    0 => dup2_stdin(end),
-                    1 => dup2_stdout(end),
-                    _ => dup2_stderr(end),
-                }
-                .context("replace a file with a pipe")?;
+                put(end, *number).context("replace a file with a pipe")?;
             }
         }
         Ok(Some(Copier { line }))
