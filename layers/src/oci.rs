@@ -323,6 +323,10 @@ impl Layout {
                 "{}: it is missing; fetch an image with `cargo xtask pull`, and name its directory",
                 doing()
             ),
+            Err(Errno::ENOTDIR) => bail!(
+                "{}: it is not a directory; make one of an archive with `skopeo copy oci-archive:FILE oci:DIR`",
+                doing()
+            ),
             dir => dir.with_context(doing)?,
         };
         let layout = Layout { folder: Folder::new(path.to_owned(), dir) };
