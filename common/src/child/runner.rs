@@ -42,6 +42,8 @@ struct Runner {
     /// The child's end. The runner keeps it open: otherwise poll(2) would report a
     /// hang-up when the child of lessons 1 to 5 executes the command.
     their_line: Option<UnixStream>,
+    /// Whether the child has closed its end. It does so a while before it has ended.
+    line_closed: bool,
     /// Set when the runner has sent SIGHUP to a command that waits for the terminal: the
     /// time until the runner continues it again.
     hung_up: Option<Duration>,
@@ -65,6 +67,7 @@ impl Child {
             terminal,
             line,
             their_line: Some(their_line),
+            line_closed: false,
             hung_up: None,
             told_end: None,
             interrupt: None,
@@ -181,10 +184,12 @@ impl Runner {
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
         ];
+        // A closed line would never let this process sleep.
+        let listened = if self.line_closed { 1 } else { 2 };
         let time = self.hung_up.map_or(PollTimeout::NONE, |time| {
             PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
         });
-        poll_for(&mut fds, time)?;
+        poll_for(&mut fds[..listened], time)?;
         if has_something(&fds[1]) {
             return self.hear();
         }
@@ -202,6 +207,7 @@ impl Runner {
     fn hear(&mut self) -> Result<Option<Signal>> {
         let mut told = [0; 64];
         let count = self.line.read(&mut told).context("hear of process 1")?;
+        self.line_closed = count == 0;
         let mut stopped = None;
         for &byte in &told[..count] {
             ensure!(byte != READY, "the child waits for the runner: call `meet` before `wait`");

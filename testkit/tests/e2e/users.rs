@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use testkit::pty::Terminal;
+use testkit::pty::{INTERRUPT, Terminal};
 use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, stdout};
 
 const STEP: &str = "step16-images";
@@ -373,7 +373,7 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
                 wait $runner || echo $?
                 gone() { ! kill -0 $child; }
                 until_true gone 2>/dev/null
-                # Its set-user-ID namesake would not die with the runner, and ends by itself.
+                # With a killed runner, the tool ends, and not what the tool has started.
                 kill -9 -- -$(cat pid) 2>/dev/null
             done
             PATH=${PATH#*:}
@@ -382,6 +382,13 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
         let output = run(who, "", &(hangs + script));
         let error = stderr(&output);
         assert_eq!(stdout(&output), "143\n137\nbin\npid\nready", "{who}: {error}");
+
+        let hangs = fake("echo ready >/dev/tty; sleep 1000");
+        let script = r#"trap : INT; "$STEP" true; echo =$?; ls"#;
+        let mut terminal = Terminal::start(script_of(who, "", &(hangs + script)));
+        terminal.see("ready");
+        terminal.keys(INTERRUPT);
+        terminal.see("=130\r\nbin\r\n");
     }
 }
 
