@@ -3,92 +3,154 @@
 # shellcheck disable=SC2119 # a start without options
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
-# shellcheck source=../xtask/src/verify/network.sh
-. "$(dirname "$0")/../xtask/src/verify/network.sh"
+# shellcheck source=../xtask/src/verify/images.sh
+. "$(dirname "$0")/../xtask/src/verify/images.sh"
 
-# What a container could change on that host.
-state() {
-    on_host sh -c 'ip -d link; ip route show table all; nft list ruleset' | sha256sum
+# The layers of the images: the root of the tests, a layer with changes, another such layer,
+# and two files that belong to user 1000 and to root.
+copy_root
+plant play/
+plant play/change bottom
+plant play/gone bottom
+plant play/opaque/
+plant play/opaque/old bottom
+mkdir -p changes/etc changes/play/opaque other/play
+printf '%s\n' root:x:0:0::/root:/bin/sh course:x:1000:1000::/srv:/bin/sh >changes/etc/passwd
+printf '%s\n' root:x:0: course:x:1000: more:x:1001:course >changes/etc/group
+echo top >changes/play/change
+: >changes/play/.wh.gone
+: >changes/play/opaque/.wh..wh..opq
+: >changes/play/opaque/new
+echo other >other/play/change
+begin_images
+[ "$why_not" ] || {
+    archive root >root.tar
+    archive changes | gzip >changes.tar.gz
+    archive other >other.tar
+    entry play/theirs 1000 secret >theirs.tar
+    entry play/ours 0 secret >ours.tar
+}
+image plain '"Cmd":["/bin/sh","-c","echo cmd"]' root.tar changes.tar.gz
+image other '"Cmd":["/bin/sh"]' root.tar other.tar
+image full '"Entrypoint":["/bin/sh","-c","echo entry $*","sh"],"Cmd":["cmd"],"Env":["PATH=/usr/bin:/bin","GREETING=hello"],"WorkingDir":"/play"' root.tar
+image users '"User":"course","Env":["PATH=/usr/bin:/bin"]' root.tar changes.tar.gz theirs.tar ours.tar
+# A blob with another byte.
+image broken '"Cmd":["/bin/sh"]' root.tar other.tar ours.tar
+broken=images/blobs/sha256/$(sum ours.tar)
+cp -r images changed
+printf X | dd of="changed/${broken#*/}" bs=1 seek=600 conv=notrunc 2>/dev/null
+
+# The place of the layers.
+mkdir -m 700 store
+store="--store $tmp/store"
+
+# with TAG [OPTION...] [COMMAND...]: the output of a container.
+with() {
+    tag=$1
+    shift
+    # shellcheck disable=SC2086 # words
+    out --image "images:$tag" $store "$@"
 }
 
-# shellcheck disable=SC2317 # `wait_until` calls it
-# Whether the second container has a connection to this host's 198.51.100.1, as the kernel
-# writes it; 01 is the state.
-sees_host() {
-    two=$(cat pid.2) && [ "$two" ] &&
-        grep -qs ' [0-9A-F]*016433C6:[0-9A-F]* 01 ' "/proc/$two/net/tcp" "/proc/$two/net/tcp6"
+# The lowest layer of the container, and the inode of its directory.
+lowest() {
+    overlay 'lowerdir' | tr : '\n' | tail -n 1
 }
 
-page 'Try it' step14-network
-start
+page 'Try it'
+new is "without a command, the image's runs"         'cmd'            "$(with plain)"
+new is 'a command takes its place'                   'own'            "$(with plain /bin/sh -c 'echo own')"
+new is 'an entrypoint gets the command of the image' 'entry cmd'      "$(with full)"
+new is 'or your command, as arguments'               'entry own'      "$(with full own)"
+new is '--entrypoint takes its place'                'own'            "$(with full --entrypoint /bin/sh -c 'echo own')"
+is_in() {
+    with full --entrypoint /bin/sh "$@"
+}
+new is 'the image sets variables'                    '/usr/bin:/bin hello' "$(is_in -c 'echo $PATH $GREETING')"
+new is 'and the working directory'                   '/play'          "$(is_in -c pwd)"
+new is '--env and --workdir take their place'        'own /etc'       "$(with full --env GREETING=own --workdir /etc --entrypoint /bin/sh -c 'echo $GREETING $(pwd)')"
+
+page 'The new code'
+# shellcheck disable=SC2086 # words
+start --image images:plain $store --hostname box --read-only --tmpfs /srv:size=1m
+bottom=$(lowest)
+inode=$(stat -c %i "$bottom" 2>&1)
 is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pid user uts' "$(own)"
 guard_host
-is 'without an option, it has no device but lo'      'lo'             "$(devices)"
-is 'lo is up, with its address'                      'yes'            "$(has_address 127.0.0.1)"
-page 'The new code' step14-network
-is 'root inside cannot get CAP_NET_RAW, number 13'   0              "$([ ! "$pid" ] || echo $((0x$(field CapBnd) >> 13 & 1)))"
-is 'but it may use ping'                             '0 0'            "$(ask 'cat /proc/sys/net/ipv4/ping_group_range' | tr '\t' ' ')"
+needs_inside ls cat
+new is 'of two layers, the top layer wins'           'top'            "$(ask 'cat /play/change')"
+new is 'a whiteout hides a file of the lower layer'  'change opaque'  "$(ask 'ls /play' | joined)"
+so is 'the lower layer still has it'                 'bottom'         "$(cat "$bottom/play/gone" 2>&1)"
+new is 'an opaque directory hides all files below'   'new'            "$(ask 'ls /play/opaque')"
+needs nothing
+page 'Try it'
+new is '--hostname gives it a name'                  'box'            "$(ask 'cat /proc/sys/kernel/hostname')"
+new is '--read-only protects its root'               'ro'             "$(proc mounts | sed -n 's|^[^ ]* / [^ ]* \(r[ow]\)[, ].*|\1|p')"
+new is '--tmpfs gives it a directory in memory'      'tmpfs size=1024k' "$(proc mounts | sed -n 's|^[^ ]* /srv \([^ ]*\) .*,\(size=[^, ]*\).*|\1 \2|p')"
+stop
+
+page 'What the kernel did'
+# Two images with one layer in common, at the same time.
+# shellcheck disable=SC2086 # words
+start --image images:other $store
+new is 'two images share the directory of a layer'   "$bottom"        "$(lowest)"
+so is 'which was unpacked once'                      "$inode"         "$(stat -c %i "$bottom" 2>&1)"
+needs_inside cat
+new is 'the second has the file that the first hides' 'other bottom'  "$(ask 'cat /play/change /play/gone' | joined)"
+needs nothing
 stop
 
 page 'Break it'
-new has 'a range begins at its first address'        '--subnet 10.0.0.1/8: ' "$(err --subnet 10.0.0.1/8 true)"
-so is 'such a command line is an error, status 2'      '2'              "$(exits --subnet 10.0.0.1/8 true)"
-needs user
-new has 'only root can make a bridge'                'only root can make a bridge' "$(err --network bridge true)"
+before=$(find store | sort)
+# shellcheck disable=SC2086 # words
+new has 'a blob with a changed byte is refused'      'digest'         "$(err --image changed:broken $store true)"
+so is 'and nothing of it stays'                      "$before"        "$(find store | sort)"
+chmod 777 store
+# shellcheck disable=SC2086 # words
+new has 'a store that others can write to is refused' "$tmp/store"    "$(err --image images:plain $store true)"
+chmod 700 store
 
-# From here on, all happens on a host of the script's own.
-make_host
-page 'Try it'
-needs_host
-before=$(state)
-on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-start --network bridge --publish 8080:80
-new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
-new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
-new is 'its hardware address says so, too'           '02:10:0a:db:00:02' "$(ask 'cat /sys/class/net/eth0/address')"
-so is 'the bridge has no IPv6, by which a container could advertise a route' '1' "$(on_host cat /proc/sys/net/ipv6/conf/containers0/disable_ipv6 2>&1)"
-so has 'the other end is on the bridge'                ' master containers0 ' "$(on_host ip -o link show container-2 2>&1)"
-so is '/etc/hosts has the address'                     '10.219.0.2'     "$(ask 'while read -r address name; do [ "$name" = localhost ] || echo $address; done </etc/hosts')"
-needs_host_and_inside nc
-serve web
-two start --network bridge
-new is 'another container reaches it by its address' 'web'            "$(when_ready 1 two ask 'nc -w 20 10.219.0.2 80 </dev/null')"
-needs_host_and_inside nc
-[ "$why_not" ] || needs bash
-new is 'the host reaches it by the published port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
-so has 'but not by another address of the host'        'refused'        "$(when_ready 1 from_host 10.219.0.1 8080)"
-needs_host
-new has 'another container cannot publish that port' 'Address already in use' "$(err --network bridge --publish 8080:80 true)"
-two stop
-needs_host_and_inside nc
-two start
-other_host
-two serve far
-new is 'it reaches a host beyond this one'           'far'            "$(when_ready 2 ask 'nc -w 20 198.51.100.2 80 </dev/null')"
-two tell 'sleep 1000 | nc -l -p 81 >&- 2>&- &'
-[ "$why_not$hands_off" ] || ! [ -s pid.2 ] || wait_until listens "$(cat pid.2)" 0051
-tell 'sleep 1000 | nc 198.51.100.2 81 >&- 2>&- &'
-so is 'which sees the address of this host'            'yes'            "$([ "$why_not$hands_off" ] || wait_until sees_host && echo yes)"
-two=$(cat pid.2)
-# For a neighbour, 127.0.0.1 can be another host.
-on_host nsenter --net="/proc/${two:-none}/ns/net" sh -c 'ip route add 10.219.0.0/16 via 198.51.100.1
-    ip address delete 127.0.0.1/8 dev lo
-    ip route add 127.0.0.1 via 198.51.100.1 src 198.51.100.2
-    echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet' 2>/dev/null
-needs_host_and_inside nc timeout
-so is 'but the other host cannot begin a connection'   ''               "$(two ask 'timeout 3 nc 10.219.0.2 80 </dev/null 2>&-')"
-so is 'nor by the port that is published at 127.0.0.1' ''               "$(two ask 'timeout 3 nc 127.0.0.1 8080 </dev/null 2>&-')"
-needs_host_and_inside nc
-on_host nsenter --net="/proc/${pid:-none}/ns/net" ip route delete default 2>/dev/null
-so is 'but not without a default route'                ''               "$(ask 'nc -w 20 198.51.100.2 80 </dev/null 2>&-')"
-needs_host
-on_host ip link delete up0 2>/dev/null
-two stop
+page 'Users'
+needs ids
+# shellcheck disable=SC2086 # words
+start --image images:users $store
+map=$(proc uid_map)
+guard_host
+new is 'the map has the caller and 65,536 other IDs' "0 $uid 1|1 $(first_id subuid) 65536" "$(echo "$map" | paste -s -d '|')"
+new is 'so has the map of the groups'                "0 $gid 1|1 $(first_id subgid) 65536" "$(proc gid_map | paste -s -d '|')"
+new is 'inside, the map is the same'                 "$map"           "$(ask 'cat /proc/self/uid_map')"
+new is "the command runs as the image's user"        "$(outside 1000) $(outside 1000)" "$(field Uid | cut -d ' ' -f 1,2)"
+new is 'with the groups of that user'                '1000 1001'      "$(ask 'while read -r name ids; do [ $name != Groups: ] || echo $ids; done </proc/self/status' | tr ' ' '\n' | sort -n | joined)"
+new is 'which has no capability'                     '0 0'            "$(for set in CapPrm CapEff; do field $set | sed 's/^0*\(.\)/\1/'; done | joined)"
+needs_ids_inside cat
+new is 'it reads its own file of mode 600'           'secret'         "$(ask 'cat /play/theirs')"
+new is "but not root's"                              'refused'        "$(ask 'cat /play/ours 2>&- || echo refused')"
+needs ids
 stop
-so is 'after the end, the host is as before'           "$before"        "$(state)"
+# shellcheck disable=SC2086 # words
+start --image images:users $store --user 0
+guard_host
+upper=$(overlay upperdir)
+needs_ids_inside chown mkdir touch
+tell 'mkdir -p /new/below && touch /new/file && chown 1000:1001 /new /new/below /new/file'
+new is 'a file that root gives to user 1000 has a subordinate owner' "$(outside 1000) $(outside 1001 subgid)" "$(stat -c '%u %g' "$upper/new/file" 2>&1)"
+needs ids
+page 'Try it' step08-overlay
+new is 'after SIGKILL, the command ends'             'gone'           "$(after_kill)"
+stop
+# shellcheck disable=SC2086 # words
+err --image images:users $store --user 0 true >told
+so is 'and the next start removes its directories'   'gone'           "$([ -d "$upper" ] && ls "$upper" || echo gone)"
+page 'Users'
+# shellcheck disable=SC2086 # words
+new is 'with --ids one, only the caller is mapped'   "0 $uid 1"       "$(out --image images:plain $store --ids one cat /proc/self/uid_map | tidy)"
+needs nothing
+new is 'a root has the users, too'                   "$(is_mapped)"   "$(out cat /proc/self/uid_map | tidy)"
+
+page 'Try it'
+new is 'these options work with a root, too'         'own /etc'       "$(out --env GREETING=own --workdir /etc /bin/sh -c 'echo $GREETING $(pwd)')"
 
 page 'Try it' step01-run
-needs nothing
 is "it exits with the command's status"              42               "$(exits sh -c 'exit 42')"
 page 'The new code'
 is 'the host has no new mount in the end'            ''               "$(new_mounts)"
