@@ -4,8 +4,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-use sha2::digest::DynDigest;
 use serde::{Deserialize, Serialize};
+use sha2::digest::DynDigest;
 use sha2::{Sha256, Sha512};
 
 /// The algorithm of a digest.
@@ -124,7 +124,9 @@ impl TryFrom<String> for Digest {
             let hex = text.strip_prefix(algorithm.oci())?.strip_prefix(':')?;
             Digest::parse(hex).filter(|digest| digest.algorithm == *algorithm && digest.hex == hex)
         });
-        named.ok_or_else(|| format!("{:?} is not a digest", text.chars().take(80).collect::<String>()))
+        named.ok_or_else(|| {
+            format!("{:?} is not a digest", text.chars().take(80).collect::<String>())
+        })
     }
 }
 

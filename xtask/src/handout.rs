@@ -24,8 +24,8 @@ use crate::temporary::Temporary;
 /// Pack the course for machines without a network
 ///
 /// The archive has the files that git tracks, in their present state, the crates
-/// for Linux, the Alpine archives in the cache beside rootfs/, and the programs of
-/// `dist`. A learner who unpacks it needs Rust, but no network.
+/// for Linux, the Alpine archives in the cache beside rootfs/, the images in images/,
+/// and the programs of `dist`. A learner who unpacks it needs Rust, but no network.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The archive to write. Its files are in a folder of the same name
@@ -52,14 +52,16 @@ impl Args {
         let place = Temporary::new()?;
         let count = crates::vendor(place.dir(), &mut contents)?;
         let releases = alpine(&place.dir().join("alpine"), &mut contents)?;
+        let images = images(&mut contents)?;
 
         let size = write(&self.file, &folder, &contents)?;
         say::line(&format!(
-            "{}: {:.0} MB; the course, {count} crates, the steps ({}){}",
+            "{}: {:.0} MB; the course, {count} crates, the steps ({}){}{}",
             self.file.display(),
             size as f64 / 1e6,
             steps.libc,
-            releases.iter().map(|release| format!(", {release}")).collect::<String>()
+            releases.iter().map(|release| format!(", {release}")).collect::<String>(),
+            images.iter().map(|image| format!(", {}", image.display())).collect::<String>()
         ))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -121,6 +123,35 @@ fn alpine(place: &Path, contents: &mut Contents) -> Result<Vec<Release>> {
     }
     Ok(releases)
 }
+
+/// Adds the image layouts in the directory `images`, and returns their paths there. Other
+/// files in a layout, such as those of an unfinished download, stay out.
+fn images(contents: &mut Contents) -> Result<Vec<PathBuf>> {
+    let dir = common::workspace().join(IMAGES);
+    let doing = || format!("list {}", dir.display());
+    let mut images = Vec::new();
+    let listed = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(images),
+        listed => listed.with_context(doing)?,
+    };
+    for entry in listed {
+        let entry = entry.with_context(doing)?;
+        let (layout, name) = (entry.path(), Path::new(IMAGES).join(entry.file_name()));
+        if !layout.join("oci-layout").is_file() {
+            continue;
+        }
+        for file in ["oci-layout", "index.json"] {
+            contents.insert(name.join(file), layout.join(file));
+        }
+        add_tree(&layout.join("blobs"), &name.join("blobs"), contents)?;
+        images.push(name);
+    }
+    images.sort();
+    Ok(images)
+}
+
+/// The directory with the images that `pull` fetches.
+const IMAGES: &str = "images";
 
 /// The name of the cache, in which `fetch-rootfs` keeps archives.
 const CACHE: &str = ".rootfs-cache";

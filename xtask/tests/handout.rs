@@ -96,6 +96,18 @@ fn a_hand_out_needs_no_network() {
     } else {
         skip("the hand-out has no Alpine: CONTAINERS_TEST_ARCHIVE names no archive");
     }
+    // An image, and the files of a download that has not ended.
+    for (file, text) in [
+        ("images/an-image/oci-layout", "{}"),
+        ("images/an-image/index.json", "{}"),
+        ("images/an-image/blobs/sha256/0123", "a blob"),
+        ("images/an-image/unfinished", "half of a blob"),
+        ("images/another/blobs/sha256/4567", "a blob"),
+    ] {
+        let file = class.course.join(file);
+        fs::create_dir_all(file.parent().expect("a directory")).expect("make a directory");
+        fs::write(file, text).expect("write a file");
+    }
     let Some(file) = class.hand_out() else { return };
 
     // The archive is the same for any user and any directory.
@@ -113,6 +125,10 @@ fn a_hand_out_needs_no_network() {
     }
     let sorted = |names: &[String]| names.is_sorted_by_key(|name| Path::new(name).to_owned());
     assert!(sorted(&names), "{names:?}");
+    let images: Vec<_> = names.iter().filter(|name| name.contains("/images/")).collect();
+    let image = "course/images/an-image";
+    let files = ["blobs/sha256/0123", "index.json", "oci-layout"];
+    assert_eq!(images, files.map(|file| format!("{image}/{file}")).iter().collect::<Vec<_>>());
 
     let learner = class.dir.path().join("learner");
     tar(&file).unpack(&learner).expect("unpack the hand-out");
