@@ -4,11 +4,15 @@
 //! specification, version 1.1.
 
 use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::open;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -54,6 +58,50 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+impl Platform {
+    /// This machine.
+    pub fn here() -> Platform {
+        // Go's name for an architecture, where it is not Rust's.
+        let architecture = match ARCH {
+            "x86_64" => "amd64",
+            "x86" => "386",
+            "aarch64" => "arm64",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            "loongarch64" => "loong64",
+            same => same,
+        };
+        Platform { architecture: architecture.to_owned(), os: "linux".to_owned(), variant: None }
+    }
+
+    /// How well a program for this platform runs on `machine`: 0 is best. Nothing if it may
+    /// not run there.
+    pub fn rank_on(&self, machine: &Platform) -> Option<usize> {
+        // Each machine of the architecture has what these versions need.
+        let variants: &[&str] = match &*machine.architecture {
+            "amd64" => &["", "v1"],
+            "arm64" => &["", "v8"],
+            "arm" => &["v7", "", "v6", "v5"],
+            _ => &[""],
+        };
+        let same = self.architecture == machine.architecture && self.os == machine.os;
+        let (own, wanted) = (self.variant.as_deref(), machine.variant.as_deref());
+        match wanted {
+            _ if !same => None,
+            Some(_) if own == wanted => Some(0),
+            _ => variants.iter().position(|variant| *variant == own.unwrap_or_default()),
+        }
+    }
+}
+
+/// As `--platform` of other tools takes it, such as `linux/arm64/v8`.
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
+    }
+}
+
 /// A list of images.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Index {
@@ -70,6 +118,52 @@ pub struct Manifest {
     /// The layers, the lowest first.
     #[serde(default, deserialize_with = "or_null")]
     pub layers: Vec<Descriptor>,
+}
+
+/// The document that a manifest names: what is in an image, and how it is started.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Configuration {
+    /// The machine.
+    #[serde(flatten)]
+    pub platform: Platform,
+    /// How a container is started.
+    #[serde(default, deserialize_with = "or_null")]
+    pub config: Config,
+    /// The contents of the layers.
+    pub rootfs: Rootfs,
+}
+
+/// How a container is started. A missing value is empty. The specification has more values,
+/// which no lesson uses: volumes, exposed ports, labels, and how to ask for the health.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Config {
+    /// The first words of the command.
+    #[serde(default, deserialize_with = "or_null")]
+    pub entrypoint: Vec<String>,
+    /// The words after them, unless the caller gives others.
+    #[serde(default, deserialize_with = "or_null")]
+    pub cmd: Vec<String>,
+    /// Variables, `NAME=VALUE`.
+    #[serde(default, deserialize_with = "or_null")]
+    pub env: Vec<String>,
+    /// The directory in which the command starts.
+    #[serde(default, deserialize_with = "or_null")]
+    pub working_dir: String,
+    /// The user and group, by name or by number.
+    #[serde(default, deserialize_with = "or_null")]
+    pub user: String,
+    /// The name of the signal that asks the command to end.
+    #[serde(default, deserialize_with = "or_null")]
+    pub stop_signal: String,
+}
+
+/// The contents of the layers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rootfs {
+    /// The digest of each layer's archive when it is not compressed, the lowest first.
+    #[serde(default, deserialize_with = "or_null")]
+    pub diff_ids: Vec<Digest>,
 }
 
 /// Reads `null` as an empty value: programs in Go write it.
@@ -89,6 +183,26 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Opens the layout that `name` names: a path, or a path, `:` and a tag. Returns the
+    /// layout and the tag.
+    ///
+    /// # Errors
+    ///
+    /// As [`Layout::open`].
+    pub fn open_named(name: &Path) -> Result<(Layout, Option<String>)> {
+        let bytes = name.as_os_str().as_bytes();
+        // A path may have a `:`, and so may a tag: the first path that exists counts.
+        let colons = bytes.iter().enumerate().filter(|(_, byte)| **byte == b':');
+        let split = colons.map(|(at, _)| {
+            let tag = String::from_utf8_lossy(&bytes[at + 1..]).into_owned();
+            (Path::new(OsStr::from_bytes(&bytes[..at])), Some(tag))
+        });
+        let mut ways = std::iter::once((name, None)).chain(split.clone());
+        let way = ways.find(|(path, _)| path.exists());
+        let (path, tag) = way.or_else(|| split.clone().next()).unwrap_or((name, None));
+        Ok((Layout::open(path)?, tag))
+    }
+
     /// Opens the layout at `path`.
     ///
     /// # Errors
@@ -99,8 +213,22 @@ impl Layout {
             let is_dir = dir.metadata()?.is_dir();
             if is_dir { Ok(dir) } else { Err(std::io::ErrorKind::NotADirectory.into()) }
         });
-        let dir = dir.with_context(|| format!("open the image layout {}", path.display()))?;
+        let doing = || format!("open the image layout {}", path.display());
+        if let Err(error) = &dir
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            bail!(
+                "{}: it is missing; fetch an image with `cargo xtask pull`, and name its directory",
+                doing()
+            );
+        }
+        let dir = dir.with_context(doing)?;
         let layout = Layout { folder: Folder::new(path.to_owned(), dir) };
+        ensure!(
+            layout.folder.has("oci-layout"),
+            "{}: it has no file oci-layout, so it is not an image; fetch an image with `cargo xtask pull`, or name a root with --rootfs",
+            doing()
+        );
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Version {

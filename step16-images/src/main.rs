@@ -5,7 +5,9 @@ mod capabilities;
 mod dev;
 mod filter;
 mod groups;
+mod image;
 mod network;
+mod process;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, getgid, getuid};
 use nix::unistd::{chdir, pivot_root};
 
+use process::Process;
+
 const NONE: Option<&str> = None;
 
 fn main() -> ExitCode {
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
     let step = step.takes_capabilities();
     let step = step.takes_network();
     let step = step.takes_bridge();
+    let step = step.takes_image();
+    let step = step.takes_process();
     step.run(container)
 }
 
@@ -43,6 +49,8 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNET;
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
+    let image = image::open(args)?;
+    let process = Process::new(args, image.as_ref())?;
     let scratch = args.scratch()?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
@@ -55,17 +63,22 @@ fn container(args: &Args) -> Result<Exit> {
         network::start_loopback()?;
         common::wait_for_runner(args.network)?;
         groups::join_group(group.as_ref())?;
+        let layers = image::unpack(image, layers)?;
         mount_overlay(&layers, &scratch)?;
         let root = Root::open(&rootfs)?;
+        process::set_hostname(args.hostname.as_deref())?;
         common::write_names(args.network, &root)?;
         let null = dev::mount_dev(&root)?;
+        process::mount_tmpfs(&root, &args.tmpfs)?;
         dev::mount_binds(&root, &args.binds)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         network::allow_ping()?;
         scratch.check_root()?;
         leave_old_root()?;
+        process.make_directory(&root)?;
         dev::protect_host(root, null)?;
+        process::protect_root(args.read_only)?;
         capabilities::drop_capabilities(kept)?;
         filter::filter_calls()?;
 
@@ -73,9 +86,9 @@ fn container(args: &Args) -> Result<Exit> {
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
-            common::exec(&args.command)
+            process.start()
         })?;
-        command.reap()
+        command.stop_by(process.stop_signal).reap()
     })?;
     let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;
     child.wait()

@@ -42,7 +42,8 @@ struct Runner {
     hung_up: bool,
     /// The signal that ended the command, as the child reports it.
     told_end: Option<c_int>,
-    /// The last SIGINT or SIGQUIT to the runner itself.
+    /// The last SIGINT, SIGQUIT or SIGTERM to the runner itself. SIGTERM may have become one
+    /// of the others: see [`Run::stop_by`](crate::Run::stop_by).
     interrupt: Option<Received>,
 }
 
@@ -217,7 +218,7 @@ impl Runner {
 
     /// Remembers a signal that may be the one that ends the command.
     fn remember(&mut self, signal: &Received) {
-        if matches!(signal.number, libc::SIGINT | libc::SIGQUIT) {
+        if matches!(signal.number, libc::SIGINT | libc::SIGQUIT | libc::SIGTERM) {
             self.interrupt = Some(*signal);
         }
     }
@@ -234,7 +235,8 @@ impl Runner {
         let Some(key) = key else {
             return ended.exit;
         };
-        match self.interrupt.filter(|came| came.number == key as c_int) {
+        let may_be = |came: &Received| [key as c_int, libc::SIGTERM].contains(&came.number);
+        match self.interrupt.filter(may_be) {
             Some(came) if came.by_kernel => ended.exit.by_key(key, false),
             // A process sent it to the runner, not a key.
             Some(_) => ended.exit,
