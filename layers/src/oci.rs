@@ -12,12 +12,12 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::open;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Digest, Folder};
+use crate::{Digest, Folder, unpack};
 
 /// The most bytes of an index, a manifest or a configuration.
 pub const LONGEST_DOCUMENT: u64 = 4 << 20;
@@ -41,8 +41,83 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// The media types of the documents: those of OCI, and those of Docker.
+const INDEXES: [&str; 2] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+const MANIFESTS: [&str; 2] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+const CONFIGURATIONS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+impl Descriptor {
+    /// Whether the blob is an index: a list of images.
+    pub fn is_index(&self) -> bool {
+        INDEXES.contains(&&*self.media_type)
+    }
+
+    /// Whether the blob is a manifest: an image for one machine.
+    pub fn is_manifest(&self) -> bool {
+        MANIFESTS.contains(&&*self.media_type)
+    }
+
+    /// Whether the blob is the configuration of an image. Other things are stored in the form
+    /// of an image, too.
+    pub fn is_configuration(&self) -> bool {
+        CONFIGURATIONS.contains(&&*self.media_type)
+    }
+}
+
+/// The media types of layers, without the compression. Docker has a name of its own.
+const LAYERS: [&str; 2] =
+    ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"];
+
+impl Descriptor {
+    /// Checks that the blob is a layer of a root, by its media type. Its first bytes show
+    /// its compression.
+    ///
+    /// # Errors
+    ///
+    /// When it is foreign, encrypted, or something else.
+    pub fn check_layer(&self) -> Result<()> {
+        let (kind, digest) = (short(&self.media_type), self.digest.oci());
+        let is = |part| kind.contains(part);
+        ensure!(
+            !is("nondistributable") && !is("foreign"),
+            "read layer {digest}: it is a foreign layer ({kind}), which is not in the image"
+        );
+        ensure!(
+            !is("encrypted"),
+            "read layer {digest}: it is encrypted ({kind}); decrypt the image"
+        );
+        let mut ends = LAYERS.iter().filter_map(|layer| kind.strip_prefix(layer));
+        ensure!(
+            ends.any(|end| matches!(end, "" | "+gzip" | ".gzip" | "+zstd" | ".zstd")),
+            "read layer {digest}: its media type {kind:?} is not that of a layer of a root"
+        );
+        Ok(())
+    }
+}
+
 /// The annotation with the tag of an image in an index.
 pub const TAG: &str = "org.opencontainers.image.ref.name";
+
+impl Descriptor {
+    /// The tag of an image in an index.
+    pub fn tag(&self) -> Option<&str> {
+        self.annotations.get(TAG).map(String::as_str).filter(|tag| !tag.is_empty())
+    }
+
+    /// Whether the image has this tag. Some tools write the whole reference as the tag, such
+    /// as `localhost/app:latest`.
+    pub fn is_called(&self, tag: &str) -> bool {
+        let found = self.tag().and_then(|found| found.strip_suffix(tag));
+        found.is_some_and(|rest| rest.is_empty() || rest.ends_with(':'))
+    }
+}
 
 /// A machine.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -177,6 +252,26 @@ pub fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads a document. The error of serde_json can quote all of it.
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|error| anyhow!("{}", short(&error.to_string())))
+}
+
+/// The start of a text from an image, for an error line.
+pub fn short(text: &str) -> String {
+    unpack::short(text.as_bytes())
+}
+
+/// The first of some names from an image, for an error line.
+pub fn some_of(names: &[impl AsRef<str>]) -> String {
+    let shown: Vec<String> = names.iter().take(12).map(|name| short(name.as_ref())).collect();
+    match names.len() - shown.len() {
+        0 if names.is_empty() => "none".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// An image layout: a directory with `oci-layout`, `index.json` and `blobs/`.
 pub struct Layout {
     folder: Folder,
@@ -259,7 +354,7 @@ impl Layout {
         let mut text = Vec::new();
         file.take(LONGEST_DOCUMENT + 1).read_to_end(&mut text).with_context(doing)?;
         ensure!(text.len() as u64 <= LONGEST_DOCUMENT, "{}: it is too long", doing());
-        serde_json::from_slice(&text).with_context(doing)
+        parse(&text).with_context(doing)
     }
 
     /// Reads a document, and checks its size and its digest.
@@ -274,7 +369,7 @@ impl Layout {
         self.blob(what)?.take(what.size).read_to_end(&mut text).with_context(doing)?;
         let found = Digest::of_bytes(&text, what.digest.algorithm());
         ensure!(found == what.digest, "{}: its digest is {}", doing(), found.oci());
-        serde_json::from_slice(&text).with_context(doing)
+        parse(&text).with_context(doing)
     }
 
     /// Opens a blob, and checks its size. It does not check the digest.

@@ -21,8 +21,6 @@ use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, getgid, getuid};
 use nix::unistd::{chdir, pivot_root};
 
-use process::Process;
-
 const NONE: Option<&str> = None;
 
 fn main() -> ExitCode {
@@ -49,8 +47,8 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNET;
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
-    let image = image::open(args)?;
-    let process = Process::new(args, image.as_ref())?;
+    let image = image::open(args, &format!("{uid}-{gid}"))?;
+    let process = process::plan(args, image.as_ref())?;
     let scratch = args.scratch()?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
@@ -76,7 +74,7 @@ fn container(args: &Args) -> Result<Exit> {
         network::allow_ping()?;
         scratch.check_root()?;
         leave_old_root()?;
-        process.make_directory(&root)?;
+        process::make_directory(&root, &process)?;
         dev::protect_host(root, null)?;
         process::protect_root(args.read_only)?;
         capabilities::drop_capabilities(kept)?;
@@ -86,7 +84,7 @@ fn container(args: &Args) -> Result<Exit> {
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
-            process.start()
+            process::start(&process)
         })?;
         command.stop_by(process.stop_signal).reap()
     })?;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result, ensure};
 use common::{Args, Exit, Root, Tmpfs, mount_setattr};
-use layers::oci::Config;
+use layers::oci::{Config, short};
 use libc::{MOUNT_ATTR_RDONLY, c_int};
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MsFlags, mount};
@@ -23,61 +23,36 @@ pub(crate) struct Process {
     environment: Vec<CString>,
     /// The working directory.
     directory: String,
+    /// The user, and perhaps the group.
+    pub(crate) user: Option<String>,
     /// The signal that asks the command to end.
     pub(crate) stop_signal: c_int,
 }
 
-impl Process {
-    /// What the caller wants, else what the image says.
-    pub(crate) fn new(args: &Args, image: Option<&Image>) -> Result<Process> {
-        let none = Config::default();
-        let image = image.map_or(&none, |image| &image.config);
-        let directory = match &args.workdir {
-            Some(dir) => dir.clone(),
-            None => format!("/{}", image.working_dir),
-        };
-        ensure!(
-            common::is_inside(directory.as_ref()),
-            "use the working directory {directory}: it has `..`; name another with --workdir"
-        );
-        let stop_signal = match &*image.stop_signal {
-            "" => libc::SIGTERM,
-            name => common::signal_number(name)?,
-        };
-        let variables = image.env.iter().map(|text| common::variable(&**text));
-        let variables = variables.chain(args.env.iter().cloned().map(Ok));
-        let environment = variables.collect::<Result<_>>().context("use the image")?;
-        let command = command(args, image)?;
-        Ok(Process { command, environment, directory, stop_signal })
-    }
-
-    /// Makes the working directory, if it is missing.
-    pub(crate) fn make_directory(&self, root: &Root) -> Result<()> {
-        let made = root.directory(&self.directory);
-        made.map(drop).context("make the working directory")
-    }
-
-    /// Becomes the command, in its working directory and with its variables.
-    pub(crate) fn start(&self) -> Result<Exit> {
-        let dir = &*self.directory;
-        chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
-        common::exec_with(&self.command, &self.environment()?)
-    }
-
-    /// The usual variables of a root. A later variable takes the place of an earlier one.
-    fn environment(&self) -> Result<Vec<CString>> {
-        let usual = env::vars_os().map(|(name, value)| {
-            let variable = [name, value].join(OsStr::new("="));
-            common::variable(variable.into_vec())
-        });
-        let mut by_name = BTreeMap::new();
-        for variable in usual.chain(self.environment.iter().cloned().map(Ok)) {
-            let variable = variable?;
-            let name = variable.to_bytes().split(|byte| *byte == b'=').next();
-            by_name.insert(name.map(<[u8]>::to_vec), variable);
-        }
-        Ok(by_name.into_values().collect())
-    }
+/// What the caller wants, else what the image says.
+pub(crate) fn plan(args: &Args, image: Option<&Image>) -> Result<Process> {
+    let none = Config::default();
+    let image = image.map_or(&none, |image| &image.config);
+    let directory = match &args.workdir {
+        Some(dir) => dir.clone(),
+        None => format!("/{}", image.working_dir),
+    };
+    ensure!(
+        common::is_inside(directory.as_ref()),
+        "use the working directory {}: it has `..`; name another with --workdir",
+        short(&directory)
+    );
+    let stop_signal = match &*image.stop_signal {
+        "" => libc::SIGTERM,
+        name => common::signal_number(name)?,
+    };
+    let variables = image.env.iter().map(|text| common::variable(&**text));
+    let variables = variables.chain(args.env.iter().cloned().map(Ok));
+    let environment = variables.collect::<Result<_>>().context("use the image")?;
+    let of_image = Some(&image.user).filter(|user| !user.is_empty());
+    let user = args.user.as_ref().or(of_image).cloned();
+    let command = command(args, image)?;
+    Ok(Process { command, environment, directory, user, stop_signal })
 }
 
 /// The command: what the image begins it with, and then the words of the caller or else
@@ -101,6 +76,22 @@ fn command(args: &Args, image: &Config) -> Result<Vec<CString>> {
         return Err(args.no_command());
     }
     Ok(command)
+}
+
+/// The usual variables of a root, and those of the image and the caller. A later variable
+/// takes the place of an earlier one.
+fn environment(process: &Process) -> Result<Vec<CString>> {
+    let usual = env::vars_os().map(|(name, value)| {
+        let variable = [name, value].join(OsStr::new("="));
+        common::variable(variable.into_vec())
+    });
+    let mut by_name = BTreeMap::new();
+    for variable in usual.chain(process.environment.iter().cloned().map(Ok)) {
+        let variable = variable?;
+        let name = variable.to_bytes().split(|byte| *byte == b'=').next();
+        by_name.insert(name.map(<[u8]>::to_vec), variable);
+    }
+    Ok(by_name.into_values().collect())
 }
 
 /// Sets the hostname in the UTS namespace; uts_namespaces(7).
@@ -129,4 +120,17 @@ pub(crate) fn protect_root(read_only: bool) -> Result<()> {
     // Not the flags of mount(2), which would take all the others away.
     let changed = mount_setattr(AT_FDCWD, c"/", 0, MOUNT_ATTR_RDONLY);
     changed.context("make the root read-only")
+}
+
+/// Makes the working directory, if it is missing.
+pub(crate) fn make_directory(root: &Root, process: &Process) -> Result<()> {
+    let made = root.directory(&process.directory);
+    made.map(drop).context("make the working directory")
+}
+
+/// Becomes the command, in its working directory and with its variables.
+pub(crate) fn start(process: &Process) -> Result<Exit> {
+    let dir = &*process.directory;
+    chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
+    common::exec_with(&process.command, &environment(process)?)
 }

@@ -42,6 +42,7 @@ enum Call {
     EnterRoot,
     PivotRoot,
     LeaveOldRoot,
+    EnterDirectory,
     OpenLayer,
     OpenRoot,
     OpenPlace,
@@ -99,6 +100,12 @@ const LESSONS: &[(&str, Call)] = &[
     ("get the number of the device", Call::ConnectNetwork),
     ("set ping_group_range", Call::AllowPing),
     ("set the seccomp filter", Call::SetFilter),
+    ("use the image", Call::Any),
+    ("read the command of the image", Call::Any),
+    ("set the hostname", Call::Any),
+    ("make the working directory", Call::Any),
+    ("make the root read-only", Call::Any),
+    ("go to the working directory ", Call::EnterDirectory),
 ];
 
 /// A failed call, with all that the error says about it.
@@ -202,6 +209,12 @@ const ROWS: &[Row] = &[
         errno: Errno::EROFS,
         seen: always,
         remedy: "/proc/sys is read-only; set this before the lesson makes it so",
+    },
+    Row {
+        call: Call::EnterDirectory,
+        errno: Errno::EACCES,
+        seen: always,
+        remedy: "the user of the command cannot enter it; name another directory with --workdir, or another user with --user",
     },
     Row {
         call: Call::Publish,
