@@ -1,9 +1,9 @@
 #!/bin/sh
 # shellcheck disable=SC2016 # the shell inside reads the text in ''
-# shellcheck source=../xtask/src/verify/lib.sh
-. "$(dirname "$0")/../xtask/src/verify/lib.sh"
 # shellcheck source=../xtask/src/verify/images.sh
 . "$(dirname "$0")/../xtask/src/verify/images.sh"
+# shellcheck source=../xtask/src/verify/lib.sh
+. "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
 # The layers of the images: the root, a layer with changes, another such layer, and two files
 # that only their owners can read: user 1000 and root.
@@ -74,10 +74,10 @@ new is "without a command, the image's runs"         'cmd'            "$(from im
 new is 'your command takes its place'                'own'            "$(from images:plain /bin/sh -c 'echo own')"
 new is "an entrypoint gets the image's command as arguments" 'entry cmd' "$(from images:full)"
 new is 'or your command'                             'entry own'      "$(from images:full own)"
-new is '--entrypoint takes its place'                'own'            "$(from images:full --entrypoint /bin/sh -c 'echo own')"
-new is "the image's variables are set"               '/usr/bin:/bin hello' "$(from images:full --entrypoint /bin/sh -c 'echo $PATH $GREETING')"
-new is "the command starts in the image's directory" '/play'          "$(from images:full --entrypoint /bin/sh -c pwd)"
-new is '--env and --workdir take their place'        'own /etc'       "$(from images:full --env GREETING=own --workdir /etc --entrypoint /bin/sh -c 'echo $GREETING $(pwd)')"
+new is '--entrypoint takes its place'                'own'            "$(from images:full --entrypoint /bin/sh -- -c 'echo own')"
+new is "the image's variables are set"               '/usr/bin:/bin hello' "$(from images:full --entrypoint /bin/sh -- -c 'echo $PATH $GREETING')"
+new is "the command starts in the image's directory" '/play'          "$(from images:full --entrypoint /bin/sh -- -c pwd)"
+new is '--env and --workdir take their place'        'own /etc'       "$(from images:full --env GREETING=own --workdir /etc --entrypoint /bin/sh -- -c 'echo $GREETING $(pwd)')"
 new is 'with a root, --env and --workdir count, too' 'own /etc'       "$(out --env GREETING=own --workdir /etc /bin/sh -c 'echo $GREETING $(pwd)')"
 start --hostname box --read-only --tmpfs /srv:size=1M
 new is '--hostname gives it a name'                  'box'            "$(within uts 'cat /proc/sys/kernel/hostname')"
@@ -109,7 +109,7 @@ before=$(stored)
 new has 'a layer with another byte is refused'       ': its digest is ' "$(errors --store store --image broken:changed true)"
 so is 'and nothing of it stays'                      "$before"        "$(stored)"
 chmod 777 store
-new has 'a store that others can write to is refused' '/store: '      "$(errors --store store --image images:plain true)"
+new has 'a store that others can write to is refused' 'other users can '      "$(errors --store store --image images:plain true)"
 chmod 700 store
 
 page 'Users'

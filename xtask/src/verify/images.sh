@@ -1,7 +1,8 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034,SC2154 # as in lib.sh
-# The images of the checks, made by hand: lesson 16 reads this file after lib.sh. An image
-# layout is a directory with the files oci-layout, index.json and blobs/sha256/DIGEST.
+# The images of the checks, made by hand: lesson 16 reads this file before lib.sh, which
+# leaves the directory. An image layout is a directory with the files oci-layout, index.json
+# and blobs/sha256/DIGEST.
 
 # begin_images: makes the layout `images`, without an image.
 begin_images() {
