@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::Args;
+use common::{Args, Ids};
 use layers::oci::{Config, Configuration, Descriptor, Index, Layout, Manifest};
 use layers::oci::{Platform, short, some_of};
 use layers::{Client, Digest, LayerStore};
+use nix::unistd::{getgid, getuid};
 
 /// The most indexes to look into, and the most layers: more do not fit into the options
 /// of mount(2).
@@ -34,10 +35,11 @@ pub(crate) struct Image {
 }
 
 /// Opens the image that `--image` names, if there is one. Its layers have the owners of
-/// an ID map, so each map has a directory in the store: `map`.
-pub(crate) fn open(args: &Args, map: &str) -> Result<Option<Image>> {
+/// an ID map, so each map has a directory in the store.
+pub(crate) fn open(args: &Args, ids: Option<&Ids>) -> Result<Option<Image>> {
     let Some(name) = &args.image else { return Ok(None) };
     let (layout, tag) = Layout::open_named(name)?;
+    let map = ids.map_or_else(|| format!("{}-{}", getuid(), getgid()), Ids::name);
     let store = LayerStore::open(&args.store()?.join(map), CLIENT)?;
     let image = read(layout, store, tag.as_deref());
     image.map(Some).with_context(|| format!("use the image {}", name.display()))
@@ -87,7 +89,8 @@ fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>>
         return Ok(images);
     }
     let wanted = tag.unwrap_or("latest");
-    let found: Vec<_> = images.iter().filter(|it| it.is_called(wanted)).cloned().collect();
+    let found = images.iter().filter(|it| it.is_called(wanted));
+    let found: Vec<Descriptor> = found.cloned().collect();
     ensure!(
         !found.is_empty(),
         "it has no {}; add `:` and one of its tags to --image: {}",
@@ -115,7 +118,7 @@ fn find_manifest(
             None => others.extend(next.platform.map(|it| it.to_string())),
             Some(_) if next.is_index() => {
                 indexes += 1;
-                ensure!(indexes <= MOST_INDEXES, "it has more than {MOST_INDEXES} indexes");
+                ensure!(indexes <= MOST_INDEXES, "it has over {MOST_INDEXES} indexes");
                 left.extend(layout.document::<Index>(&next)?.manifests);
             }
             Some(rank) if next.is_manifest() => found.push((rank, next)),

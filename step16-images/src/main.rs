@@ -8,6 +8,7 @@ mod groups;
 mod image;
 mod network;
 mod process;
+mod users;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let step = step.takes_bridge();
     let step = step.takes_image();
     let step = step.takes_process();
+    let step = step.takes_users();
     step.run(container)
 }
 
@@ -47,9 +49,11 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNET;
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
-    let image = image::open(args, &format!("{uid}-{gid}"))?;
+    let ids = args.ids()?;
+    let ids = ids.as_ref();
+    let image = image::open(args, ids)?;
     let process = process::plan(args, image.as_ref())?;
-    let scratch = args.scratch()?;
+    let scratch = args.scratch_removed_by(users::in_map)?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
     let group = groups::make_group(&args.limits)?;
@@ -57,7 +61,10 @@ fn container(args: &Args) -> Result<Exit> {
 
     let mut child = common::clone(namespaces, || {
         keep_mounts_private()?;
-        map_ids(uid, gid)?;
+        match ids {
+            None => map_ids(uid, gid)?,
+            Some(ids) => users::take_ids(ids)?,
+        }
         network::start_loopback()?;
         common::wait_for_runner(args.network)?;
         groups::join_group(group.as_ref())?;
@@ -69,6 +76,7 @@ fn container(args: &Args) -> Result<Exit> {
         let null = dev::mount_dev(&root)?;
         process::mount_tmpfs(&root, &args.tmpfs)?;
         dev::mount_binds(&root, &args.binds)?;
+        let user = users::find_user(process.user.as_deref(), &root, ids)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         network::allow_ping()?;
@@ -77,17 +85,20 @@ fn container(args: &Args) -> Result<Exit> {
         process::make_directory(&root, &process)?;
         dev::protect_host(root, null)?;
         process::protect_root(args.read_only)?;
-        capabilities::drop_capabilities(kept)?;
+        capabilities::drop_capabilities(kept.and(&users::TO_SWITCH)?)?;
         filter::filter_calls()?;
 
         // This child stays as process 1; the command is its own child.
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
-            process::start(&process)
+            users::become_user(&user, ids, kept)?;
+            process::start(&process, &user)
         })?;
+        capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
         command.stop_by(process.stop_signal).reap()
     })?;
+    child.meet(ids, users::write_maps)?;
     let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;
     child.wait()
 }

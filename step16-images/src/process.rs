@@ -6,7 +6,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context, Result, ensure};
-use common::{Args, Exit, Root, Tmpfs, mount_setattr};
+use common::{Args, Exit, Root, Tmpfs, User, mount_setattr};
 use layers::oci::{Config, short};
 use libc::{MOUNT_ATTR_RDONLY, c_int};
 use nix::fcntl::AT_FDCWD;
@@ -78,15 +78,17 @@ fn command(args: &Args, image: &Config) -> Result<Vec<CString>> {
     Ok(command)
 }
 
-/// The usual variables of a root, and those of the image and the caller. A later variable
-/// takes the place of an earlier one.
-fn environment(process: &Process) -> Result<Vec<CString>> {
+/// The usual variables of a root, then those of the user, the image and the caller. A
+/// later variable takes the place of an earlier one.
+fn environment(process: &Process, user: &User) -> Result<Vec<CString>> {
     let usual = env::vars_os().map(|(name, value)| {
         let variable = [name, value].join(OsStr::new("="));
         common::variable(variable.into_vec())
     });
+    let home = user.home.iter().map(|home| common::variable(format!("HOME={home}")));
+    let given = process.environment.iter().cloned().map(Ok);
     let mut by_name = BTreeMap::new();
-    for variable in usual.chain(process.environment.iter().cloned().map(Ok)) {
+    for variable in usual.chain(home).chain(given) {
         let variable = variable?;
         let name = variable.to_bytes().split(|byte| *byte == b'=').next();
         by_name.insert(name.map(<[u8]>::to_vec), variable);
@@ -128,9 +130,9 @@ pub(crate) fn make_directory(root: &Root, process: &Process) -> Result<()> {
     made.map(drop).context("make the working directory")
 }
 
-/// Becomes the command, in its working directory and with its variables.
-pub(crate) fn start(process: &Process) -> Result<Exit> {
+/// Becomes the command of the user, in its working directory and with its variables.
+pub(crate) fn start(process: &Process, user: &User) -> Result<Exit> {
     let dir = &*process.directory;
     chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
-    common::exec_with(&process.command, &environment(process)?)
+    common::exec_with(&process.command, &environment(process, user)?)
 }

@@ -17,6 +17,7 @@ use nix::unistd::{getgid, getuid};
 
 use crate::args::process::is_place;
 use crate::note;
+use crate::places::open::READ;
 use crate::said::doing::Doing;
 
 /// A file or directory of the host, and its place in the root.
@@ -198,6 +199,11 @@ impl Root {
             Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
             Ok(file) => Ok(Some(Place { path, file })),
         }
+    }
+
+    /// Opens a file in the root, to read: without waiting, whatever the file is.
+    pub(crate) fn open_file(&self, path: &Path) -> nix::Result<OwnedFd> {
+        self.open_in(path, READ)
     }
 
     fn place(&self, path: &Path, directory: bool) -> Result<Place> {

@@ -32,6 +32,8 @@ enum Call {
     Clone,
     Fork,
     MapIds,
+    WriteMaps,
+    BecomeUser,
     KeepMountsPrivate,
     /// In a row, this covers the next two as well.
     Mount,
@@ -77,6 +79,13 @@ impl Call {
 const LESSONS: &[(&str, Call)] = &[
     ("make the mounts private", Call::KeepMountsPrivate),
     ("write /proc/self/", Call::MapIds),
+    ("write the uid_map", Call::WriteMaps),
+    ("write the gid_map", Call::WriteMaps),
+    ("leave the groups of the caller", Call::WriteMaps),
+    ("set the supplementary groups", Call::BecomeUser),
+    ("set the group ID", Call::BecomeUser),
+    ("set the user ID", Call::BecomeUser),
+    ("keep others from tracing", Call::Any),
     ("mount the overlay on ", Call::MountOverlay),
     ("mount proc on ", Call::MountProc),
     ("mount ", Call::Mount),
