@@ -68,6 +68,22 @@ fn the_doctor_names_lessons_that_there_are() {
     assert!(numbers.iter().all(|number| (1..=STEPS.len()).contains(number)), "{said}");
 }
 
+/// A user without subordinate IDs gets the command for them.
+#[test]
+fn the_doctor_knows_the_remedy_for_one_user() {
+    if !containers_work() {
+        return;
+    }
+    let ran = testkit::step(STEPS[STEPS.len() - 1]).arg("true").output().expect("start a step");
+    let why = stderr(&ran);
+    let why = why.split("the container has only one user: ").nth(1);
+    let said = stdout(&xtask(&["doctor"]));
+    let note = said
+        .lines()
+        .find_map(|line| line.strip_prefix("note  lesson 16 runs here, but with one user: "));
+    assert_eq!(note, why, "{said}");
+}
+
 /// A checkout that was copied elsewhere together with its built programs. It has
 /// only the files that the tasks need here.
 struct Copy {
