@@ -96,7 +96,8 @@ fn container(args: &Args) -> Result<Exit> {
             process::start(&process, &user)
         })?;
         capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
-        command.stop_by(process.stop_signal).reap()
+        let command = command.stop_by(process.stop_signal);
+        command.reap()
     })?;
     child.meet(ids, users::write_maps)?;
     let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;
