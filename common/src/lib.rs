@@ -26,7 +26,7 @@ pub use calls::device::{device_flags, set_device_flags};
 pub use calls::mount::{mount_setattr, move_mount, open_tree};
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter};
 pub use child::clone::clone;
-pub use child::console::{console, use_devices};
+pub use child::console::{console, open_to_users, use_devices};
 pub use child::exec::{exec, exec_with, fresh_environment};
 pub use child::exit::Exit;
 pub use child::init::{Run, fork};

@@ -220,4 +220,4 @@ pub(crate) fn short(name: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
