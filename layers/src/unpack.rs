@@ -141,7 +141,7 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
     let archive = Limited { inner: archive, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
     let mut extension = Extension::default();
-    while let Some(header) = headers::header(&mut archive, unpacker.is_layer())? {
+    while let Some(header) = headers::header(&mut archive, unpacker.is_layer)? {
         unpacker.count()?;
         let kind = header.entry_type();
         let size = header.entry_size().map_err(damaged)?;

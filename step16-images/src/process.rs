@@ -39,7 +39,7 @@ pub(crate) fn plan(args: &Args, image: Option<&Image>) -> Result<Process> {
     };
     ensure!(
         common::is_inside(directory.as_ref()),
-        "use the working directory {}: it has `..` or is too long; name another with --workdir",
+        "use the working directory {}: it has `..` or is too long; use --workdir",
         short(&directory)
     );
     let stop_signal = match &*image.stop_signal {

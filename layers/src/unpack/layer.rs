@@ -6,7 +6,8 @@ use std::fs::File;
 use anyhow::{Context, Result, bail, ensure};
 use common::open;
 use nix::errno::Errno;
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, mknodat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use rustix::fs::{XattrFlags, fsetxattr};
 
@@ -198,6 +199,7 @@ fn set_attribute(dir: &File, name: &str, value: &[u8]) -> Result<()> {
 }
 
 /// Whether an entry is a whiteout that this layer made: it has no other device nodes.
-pub(super) fn is_whiteout(found: &FileStat) -> bool {
-    found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits()
+pub(super) fn is_whiteout(above: &File, name: &[u8]) -> bool {
+    let found = fstatat(above, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+    found.is_ok_and(|found| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits())
 }

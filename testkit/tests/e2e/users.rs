@@ -24,7 +24,7 @@ const HOST: &str = r#"
     cp -a "$CONTAINER_ROOTFS" /run/root
     chown -R 4242:4242 /run/root
     export CONTAINER_ROOTFS=/run/root RANGE='400000000 65536'
-    exec setpriv --reuid 4242 --regid 4242 --clear-groups sh -c "$SCRIPT" sh "$@""#;
+    exec setpriv --reuid 4242 --regid 4242 --groups 4242,12 sh -c "$SCRIPT" sh "$@""#;
 
 /// A directory of the test's own, which is removed at the end, and a function.
 const PRELUDE: &str = r#"
@@ -207,7 +207,8 @@ fn a_user_has_no_capabilities_and_gets_signals() {
         mkfifo ready
         for signal in TERM USR1; do
             "$STEP" --user 1000 --cap-drop ALL sh -c "
-                trap 'echo got $signal; exit 7' $signal; echo; while :; do sleep 0.1; done" >ready &
+                trap 'echo got $signal; exit 7' $signal; echo
+                for i in $(seq 300); do sleep 0.1; done" >ready &
             { read -r line; kill -$signal $!; cat; } <ready
             wait $! || echo $?
         done
