@@ -24,6 +24,8 @@ use cache::{ASIDE, NEW, record_name};
 pub struct Client {
     /// Its name, in messages.
     pub name: &'static str,
+    /// What it puts in a place, in messages.
+    pub puts: &'static str,
     /// Its option for another place, in messages.
     pub option: &'static str,
     /// Takes a note for the user.
@@ -45,7 +47,7 @@ impl Client {
     }
 
     pub(crate) fn refusal(&self, dest: &Path, why: impl Display) -> anyhow::Error {
-        anyhow!("put a root in {}: {why}; {}", dest.display(), self.another())
+        anyhow!("put {} in {}: {why}; {}", self.puts, dest.display(), self.another())
     }
 }
 
@@ -65,6 +67,21 @@ pub struct Found {
     /// Its contents.
     pub contents: Contents,
     dir: Option<Folder>,
+}
+
+/// Opens the directory `dest`, and locks it, after the end of another run there. Makes it
+/// if it is missing, for this user alone. `prepare` looks at it before.
+///
+/// # Errors
+///
+/// When `prepare` fails, no directory may be made there, or another user can write to it.
+pub fn lock(
+    dest: &Path,
+    client: Client,
+    prepare: impl Fn(&Folder) -> Result<()>,
+) -> Result<Folder> {
+    let (above, name) = place::find(dest, client)?;
+    cache::lock(&above, &name, &above.join(&name), client, prepare)
 }
 
 /// The place of a root, which this process has locked.
@@ -91,7 +108,9 @@ impl Store {
         let (above, name) = place::find(dest, client)?;
         let dest = above.join(&name);
         let beside: OsString = [OsStr::new("."), &name, OsStr::new("-cache")].into_iter().collect();
-        let cache = cache::lock(&above, &beside, &dest, client)?;
+        // A user that can open the directory can lock it for ever.
+        let close = |dir: &Folder| Ok(fchmod(dir, Mode::S_IRWXU)?);
+        let cache = cache::lock(&above, &beside, &dest, client, close)?;
         let store = Store { client, above, name, dest, cache };
         store.claim()?;
         store.sweep()?;

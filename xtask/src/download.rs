@@ -66,6 +66,13 @@ pub(crate) struct Unreachable {
     remedy: &'static str,
 }
 
+impl Unreachable {
+    /// This, if it is the reason for an error.
+    pub(crate) fn of(error: &Error) -> Option<&Unreachable> {
+        error.chain().find_map(|cause| cause.downcast_ref())
+    }
+}
+
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.why, self.remedy)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::Mode;
 
 use super::{Client, Contents, Store};
 use crate::folder::PART;
@@ -28,8 +28,14 @@ const FOUND: &str = "found-";
 const RECORD: &str = "root-";
 
 /// Opens and locks the directory `name` beside the root `dest`. Makes it if it is
-/// missing.
-pub(super) fn lock(above: &Folder, name: &OsStr, dest: &Path, client: Client) -> Result<Folder> {
+/// missing. Before it waits for the lock, `prepare` looks at the directory.
+pub(super) fn lock(
+    above: &Folder,
+    name: &OsStr,
+    dest: &Path,
+    client: Client,
+    prepare: impl Fn(&Folder) -> Result<()>,
+) -> Result<Folder> {
     let path = above.join(name);
     let doing = || format!("lock {}", path.display());
     loop {
@@ -47,8 +53,7 @@ pub(super) fn lock(above: &Folder, name: &OsStr, dest: &Path, client: Client) ->
                 client.another()
             )
         })?;
-        // A user that can open the directory can lock it for ever.
-        fchmod(&cache, Mode::S_IRWXU).with_context(doing)?;
+        prepare(&cache).with_context(doing)?;
         match cache.as_file().try_lock() {
             Err(TryLockError::WouldBlock) => {
                 let (name, dest) = (client.name, dest.display());

@@ -9,6 +9,7 @@ const KEPT: &str = "kept.tar.gz";
 
 pub(crate) const CLIENT: Client = Client {
     name: "a-test",
+    puts: "a root",
     option: "--dest",
     tell: |note| panic!("{note}"),
     keeps: |name| name.strip_suffix(".sha512").unwrap_or(name) == KEPT,
