@@ -8,3 +8,4 @@ pub(crate) mod place;
 pub(crate) mod remove;
 pub(crate) mod scratch;
 pub(crate) mod trust;
+pub(crate) mod users;

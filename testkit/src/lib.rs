@@ -2,6 +2,7 @@
 //! and a reason to skip a test on a host that cannot run containers.
 
 pub mod archives;
+pub mod images;
 pub mod procs;
 pub mod pty;
 
@@ -246,7 +247,11 @@ pub fn host_rootfs() -> &'static Path {
 }
 
 /// A directory that is removed after this process ends, for any reason.
-fn dir_of_this_process() -> &'static Path {
+///
+/// # Panics
+///
+/// When it cannot be made.
+pub fn dir_of_this_process() -> &'static Path {
     static DIR: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (dir, _remover) = DIR.get_or_init(|| {
         // Statics are never dropped. When this process ends, the child sees the end

@@ -66,6 +66,15 @@ impl Capabilities {
         })
     }
 
+    /// This set, and the capabilities with these names.
+    ///
+    /// # Errors
+    ///
+    /// When a name is wrong.
+    pub fn and(self, names: &[&str]) -> Result<Capabilities> {
+        Ok(Capabilities(self.0 | Capabilities::of(names)?.0))
+    }
+
     /// The capabilities of this kernel that are not in this set.
     pub fn others(self) -> impl Iterator<Item = Capability> {
         let newer = (NAMES.len() as u8..63).map(Capability).take_while(|newer| newer.exists());

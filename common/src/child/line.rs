@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
+use crate::Exit;
 use crate::child::process::work_and_exit;
-use crate::{Exit, Network};
 
 /// In the child: its end of the socket to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();
@@ -25,16 +25,16 @@ pub(crate) fn keep(line: UnixStream) {
 /// of no signal.
 pub(crate) const READY: u8 = 0;
 
-/// Waits in the child until the runner has connected it, if it gets a network: see
-/// [`Child::meet`].
+/// Waits in the child until the runner has done what this meeting is for, such as a network:
+/// see [`Child::meet`]. Without a reason, there is no meeting.
 ///
 /// [`Child::meet`]: crate::Child::meet
 ///
 /// # Errors
 ///
 /// When the socket to the runner fails.
-pub fn wait_for_runner(network: Option<Network>) -> Result<()> {
-    let Some(mut line) = LINE.get().filter(|_| network.is_some()) else { return Ok(()) };
+pub fn wait_for_runner<T>(reason: Option<T>) -> Result<()> {
+    let Some(mut line) = LINE.get().filter(|_| reason.is_some()) else { return Ok(()) };
     let doing = "wait for the runner";
     line.write_all(&[READY]).context(doing)?;
     // Without a byte, the runner is being killed, and this process with it.

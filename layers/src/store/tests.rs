@@ -1,8 +1,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-use super::cache::{Kind, kind};
 use super::*;
+use crate::cache::{Kind, kind};
 
 const MARKER: &str = "made-by-a-test";
 const KEPT: &str = "kept.tar.gz";
