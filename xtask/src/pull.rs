@@ -13,19 +13,18 @@ mod place;
 mod reference;
 mod registry;
 
-use std::collections::BTreeSet;
-use std::env::consts;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use layers::Digest;
-use layers::oci::{Descriptor, Index, LONGEST_DOCUMENT, Layout, Manifest, Platform, TAG};
+use layers::oci::{
+    Descriptor, Index, LONGEST_DOCUMENT, Layout, Manifest, Platform, parse, short, some_of,
+};
 use serde_json::{Value, json};
 
 use crate::download::{Server, Unreachable, is_loopback};
@@ -109,7 +108,7 @@ impl Args {
 
     fn fetch(&self, reference: &Reference) -> Result<String> {
         let registry = self.registry(reference)?;
-        let wanted = self.platform.clone().unwrap_or_else(here);
+        let wanted = self.platform.clone().unwrap_or_else(Platform::here);
         let image = Image::find(&registry, reference, &wanted)?;
         let default = || images().join(reference.directory());
         let place = Place::open(&self.dest.clone().unwrap_or_else(default))?;
@@ -127,10 +126,7 @@ impl Args {
         let (manifest, text) = image.oci(&wanted)?;
         place.finish(&manifest, &text, &reference.tags())?;
         let all = image.layers.len();
-        Ok(format!(
-            "image: {reference} for {} in {path} ({count} of {all} layers fetched)",
-            name(&wanted)
-        ))
+        Ok(format!("image: {reference} for {wanted} in {path} ({count} of {all} layers fetched)"))
     }
 
     fn registry(&self, reference: &Reference) -> Result<Registry> {
@@ -181,8 +177,8 @@ fn has(dest: &Path, tag: &str) -> bool {
     let index = Layout::open(dest).and_then(|layout| layout.index());
     index.is_ok_and(|index| {
         index.manifests.iter().any(|image| {
-            let is_here = image.platform.as_ref().is_none_or(|it| fits(it, &here()));
-            is_here && image.annotations.get(TAG).is_some_and(|it| it == tag)
+            let rank = |it: &Platform| it.rank_on(&Platform::here());
+            image.is_called(tag) && image.platform.as_ref().is_none_or(|it| rank(it).is_some())
         })
     })
 }
@@ -218,7 +214,8 @@ impl Image {
             let text: Value = parse(&bytes).with_context(doing)?;
             match (text.get("manifests"), text.get("config")) {
                 (Some(_), None) => {
-                    let next = choose(&text, wanted).with_context(doing)?;
+                    let next = parse(&bytes).and_then(|index| choose(index, wanted));
+                    let next = next.with_context(doing)?;
                     (asked, size) = (next.digest.oci(), Some(next.size));
                 }
                 (None, Some(_)) => return Image::new(text, digest, bytes).with_context(doing),
@@ -232,18 +229,15 @@ impl Image {
     fn new(text: Value, digest: Digest, bytes: Vec<u8>) -> Result<Image> {
         let manifest: Manifest = parse(&bytes)?;
         let config = &manifest.config;
-        let kind = &config.media_type;
-        ensure!(kind.contains("image"), "its configuration is a {kind:.80}, so this is no image");
+        let kind = short(&config.media_type);
+        ensure!(config.is_configuration(), "its configuration is a {kind}, so this is no image");
         ensure!(config.size <= LONGEST_DOCUMENT, "its configuration has {} bytes", config.size);
         let count = manifest.layers.len();
         ensure!(count <= LAYERS, "it has {count} layers, and overlay mounts at most {LAYERS}");
         let mut layers: Vec<Descriptor> = Vec::new();
         for layer in &manifest.layers {
-            let (digest, kind) = (layer.digest.oci(), &layer.media_type);
-            ensure!(
-                !kind.contains("foreign") && !kind.contains("nondistributable"),
-                "layer {digest} is a {kind:.80}, which registries do not have"
-            );
+            layer.check_layer()?;
+            let digest = layer.digest.oci();
             match layers.iter().find(|it| it.digest == layer.digest) {
                 Some(same) => ensure!(same.size == layer.size, "layer {digest} has two sizes"),
                 None => layers.push(layer.clone()),
@@ -266,10 +260,9 @@ impl Image {
         let variant = found["variant"].as_str().map(str::to_owned);
         let machine = Platform { architecture: text("architecture"), os: text("os"), variant };
         ensure!(
-            machine.architecture.is_empty() || fits(&machine, wanted),
-            "find the manifest for {}: the image is for {}; name it with --platform",
-            name(wanted),
-            name(&machine)
+            machine.architecture.is_empty() || machine.rank_on(wanted).is_some(),
+            "find the manifest for {wanted}: the image is for {}; name it with --platform",
+            short(&machine.to_string())
         );
 
         let left = Mutex::new(self.layers.iter());
@@ -328,67 +321,33 @@ impl Image {
 }
 
 /// The manifest for a machine, or an index that may have it.
-fn choose(text: &Value, wanted: &Platform) -> Result<Descriptor> {
-    let index: Index = serde_json::from_value(text.clone()).map_err(short)?;
-    let machine = |it: &&Descriptor| it.platform.as_ref().is_some_and(|it| fits(it, wanted));
-    let further = |it: &&Descriptor| it.platform.is_none();
+fn choose(index: Index, wanted: &Platform) -> Result<Descriptor> {
     let all = &index.manifests;
-    if let Some(found) = all.iter().find(machine).or_else(|| all.iter().find(further)) {
+    // A variant that the user names is no wish.
+    let rank = |it: &Platform| {
+        let is_other = wanted.variant.is_some() && it.variant != wanted.variant;
+        let rank = it.rank_on(wanted).filter(|_| !is_other || it.variant.is_none())?;
+        Some((is_other, rank))
+    };
+    let ranked = all.iter().filter_map(|it| Some((rank(it.platform.as_ref()?)?, it)));
+    let best = ranked.min_by_key(|(rank, _)| *rank).map(|(_, found)| found);
+    if let Some(found) = best.or_else(|| all.iter().find(|it| it.platform.is_none())) {
         return Ok(found.clone());
     }
-    // An entry of an attestation has the platform unknown/unknown.
+    // An attestation has the platform unknown/unknown.
     let named = all.iter().filter_map(|it| it.platform.as_ref()).filter(|it| it.os != "unknown");
-    let named: BTreeSet<String> = named.map(|it| format!("{:.40}", name(it).to_string())).collect();
-    let named: Vec<_> = named.into_iter().take(20).collect();
-    bail!(
-        "it has no image for {}, only for {}; name one with --platform",
-        name(wanted),
-        if named.is_empty() { "no machine".to_owned() } else { named.join(", ") }
-    )
+    let mut named: Vec<String> = named.map(Platform::to_string).collect();
+    named.sort();
+    named.dedup();
+    bail!("it has no image for {wanted}, only for {}; name one with --platform", some_of(&named))
 }
 
-/// Whether an image for `has` runs on `wanted`. Without a wanted variant, each will do.
-fn fits(has: &Platform, wanted: &Platform) -> bool {
-    let is_variant = wanted.variant.is_none() || wanted.variant == has.variant;
-    (&has.os, &has.architecture) == (&wanted.os, &wanted.architecture) && is_variant
-}
-
-/// This machine, in the words of Go.
-fn here() -> Platform {
-    let architecture = match consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        "loongarch64" => "loong64",
-        same => same,
-    };
-    Platform { architecture: architecture.to_owned(), os: "linux".to_owned(), variant: None }
-}
-
-fn name(platform: &Platform) -> impl fmt::Display {
-    let variant = platform.variant.as_ref().map(|it| format!("/{it}")).unwrap_or_default();
-    format!("{}/{}{variant}", platform.os, platform.architecture)
-}
-
+/// Reads `--platform`.
 fn platform(text: &str) -> Result<Platform> {
-    let mut words = text.split('/').map(str::to_owned);
-    let (os, architecture) = (words.next(), words.next());
-    let (variant, None, true) = (words.next(), words.next(), !text.split('/').any(str::is_empty))
-    else {
+    let words: Vec<&str> = text.split('/').collect();
+    let (2..=3, false) = (words.len(), words.contains(&"")) else {
         bail!("write OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64");
     };
-    let os = os.unwrap_or_default();
-    let architecture = architecture.context("write OS/ARCH, such as linux/arm64")?;
-    Ok(Platform { architecture, os, variant })
-}
-
-/// Reads a document.
-fn parse<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T> {
-    serde_json::from_slice(text).map_err(short)
-}
-
-/// An error without the long values of a document.
-fn short(error: serde_json::Error) -> Error {
-    anyhow!("{:.200}", error.to_string())
+    let [os, architecture] = [words[0], words[1]].map(str::to_owned);
+    Ok(Platform { architecture, os, variant: words.get(2).map(ToString::to_string) })
 }
