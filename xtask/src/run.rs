@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cargo;
 use crate::fetch_rootfs::{Args as Fetch, fetch};
+use crate::pull;
 use crate::say::{note, quoted};
 
 /// Run a step. By default, run /bin/sh in the newest step. Fetch a rootfs first
@@ -18,6 +19,11 @@ pub(crate) struct Args {
     /// The step: 8, 08, step08 or step08-overlay [default: the last]
     #[arg(allow_hyphen_values = true)]
     step: Option<String>,
+    /// Start this image, and pull it first if it is missing: a reference, such as
+    /// alpine:3.20, or an image layout, such as ./DIR:TAG. Without a command, run the
+    /// image's own
+    #[arg(long, value_name = "REFERENCE")]
+    image: Option<String>,
     /// Words that should be after `--`
     #[arg(hide = true, allow_hyphen_values = true)]
     misplaced: Vec<OsString>,
@@ -39,12 +45,16 @@ impl Args {
             let step = self.step.as_deref().unwrap_or_default();
             bail!("run {}: {}", lesson.name, after_dashes(step, self.words()));
         }
-        if lesson.has_rootfs && !has_rootfs() {
-            note(&fetch(&Fetch::or_from_host())?);
-        }
         let mut command = self.command;
-        if command.is_empty() {
-            command.push("/bin/sh".into());
+        if let Some(image) = &self.image {
+            command.splice(..0, ["--image".into(), pull::layout(image)?]);
+        } else {
+            if lesson.has_rootfs && !has_rootfs() {
+                note(&fetch(&Fetch::or_from_host())?);
+            }
+            if command.is_empty() {
+                command.push("/bin/sh".into());
+            }
         }
         let binary = cargo::step(&lesson)?;
         // The step replaces this program: the terminal and every signal then
