@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getgid, getuid};
 use serde_json::{Value, json};
-use testkit::archives::{Entry, tar};
+use testkit::archives::{Entry, gz, tar};
 use testkit::images::{Images, OCI, architecture};
 use testkit::{
     Scratches, containers_work, dir_of_this_process, is_one_line, stderr, stdout, step, tempdir,
@@ -322,6 +323,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
     let images = &place.images;
     // No store has it: it is never unpacked.
     let layer = images.blob("layer.v1.tar", &tar(&[file("unseen", "")]));
+    let only = std::slice::from_ref(&layer);
     let content = |layers: usize| {
         json!({
             "architecture": architecture(), "os": "linux", "config": {"Cmd": ["true"]},
@@ -334,7 +336,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         descriptor[key] = value;
         descriptor
     };
-    let good = of(&content(1), &[layer.clone()]);
+    let good = of(&content(1), only);
     let lying = changed(layer.clone(), "digest", json!(format!("sha256:{}", "0".repeat(64))));
     let index =
         |manifests: &[Value]| images.document("index.v1+json", &json!({"manifests": manifests}));
@@ -345,7 +347,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
     let helm = json!({"config": images.blob("application/vnd.cncf.helm.config.v1+json", b"{}")});
     let many = vec![layer.clone(); 1000];
     for (descriptor, part) in [
-        (of(&content(2), &[layer.clone()]), "the manifest has 1 layers, and the configuration 2"),
+        (of(&content(2), only), "the manifest has 1 layers, and the configuration 2"),
         (of(&content(0), &[]), "it has 0 layers; an overlay needs 1"),
         (
             of(&content(1000), &many),
@@ -366,15 +368,12 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         ),
         (of(&content(1), &[images.blob("layer.v1.tar+encrypted", b"x")]), "it is encrypted"),
         (
-            of(&changed(other.clone(), "architecture", json!("pdp11")), &[layer.clone()]),
+            of(&changed(other.clone(), "architecture", json!("pdp11")), only),
             "it is for linux/pdp11, and this machine is linux/",
         ),
+        (of(&changed(other.clone(), "rootfs", json!(null)), only), "invalid type: null"),
         (
-            of(&changed(other.clone(), "rootfs", json!(null)), &[layer.clone()]),
-            "invalid type: null",
-        ),
-        (
-            of(&changed(other, "rootfs", json!({"diff_ids": ["md5:0"]})), &[layer.clone()]),
+            of(&changed(other, "rootfs", json!({"diff_ids": ["md5:0"]})), only),
             "\"md5:0\" is not a digest",
         ),
         (changed(good.clone(), "size", json!(7)), ", and not 7"),
@@ -499,4 +498,74 @@ fn a_command_is_missing_only_if_the_image_has_none() {
         let said = stderr(&output);
         assert!(said.starts_with(&format!("{STEP}: {line}\nusage: ")), "{said}");
     }
+}
+
+/// A start with a store of its own: the directory for the IDs, and a runner.
+fn first_start(place: &Place, store: &Path) -> (PathBuf, Child) {
+    let mut step = step(STEP);
+    step.arg("--image").arg(place.images.path()).args(["--ids", "one", "--store"]).arg(store);
+    let runner = step.arg("true").stderr(Stdio::piped()).spawn().expect("start the step");
+    (store.join(format!("{}-{}", getuid(), getgid())), runner)
+}
+
+/// Sends SIGTERM to the runner, and returns what it has said.
+fn stopped(mut runner: Child, mut said: impl Read) -> String {
+    kill(Pid::from_raw(runner.id() as i32), Signal::SIGTERM).expect("send a signal");
+    let mut lines = String::new();
+    said.read_to_string(&mut lines).expect("read");
+    assert_eq!(runner.wait().expect("wait").code(), Some(143), "{lines}");
+    lines
+}
+
+const STOPPED: &str = "step16-images: SIGTERM has ended the wait\n";
+
+#[test]
+fn a_signal_ends_the_unpacking_and_nothing_is_left() {
+    if !containers_work() {
+        return;
+    }
+    let mut place = Place::new();
+    let images = &place.images;
+    // 4 GiB of zeros. The digest would be wrong at its end.
+    let entry = Entry { declared: Some(4 << 30), ..file("zeros", "") };
+    let zeros = gz(&vec![0; 4 << 20]);
+    let mut archive = gz(&tar(&[entry])[..512]);
+    (0..1024).for_each(|_| archive.extend_from_slice(&zeros));
+    let layer = images.blob("layer.v1.tar+gzip", &archive);
+    let content = json!({
+        "architecture": architecture(), "os": "linux", "rootfs": {"diff_ids": [layer["digest"]]},
+    });
+    let image = images.manifest(&content, &[layer]);
+    place.images.add("", image);
+    let dir = tempdir();
+    let (store, mut runner) = first_start(&place, &dir.path().join("store"));
+    let said = runner.stderr.take().expect("a pipe");
+    while !store.join("new/zeros").exists() {
+        assert_eq!(runner.try_wait().expect("look"), None);
+        thread::yield_now();
+    }
+    assert_eq!(stopped(runner, said), STOPPED);
+    let left = fs::read_dir(&store).expect("read the store").flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["made-by-container"]);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_another_start() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::of(&[], &json!({}));
+    let dir = tempdir();
+    let store = dir.path().join("store").join(format!("{}-{}", getuid(), getgid()));
+    fs::create_dir_all(&store).expect("make a store");
+    let lock = fs::File::open(&store).expect("open");
+    lock.lock().expect("lock");
+    let (store, mut runner) = first_start(&place, &dir.path().join("store"));
+    let mut said = BufReader::new(runner.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("read a line");
+    let waits = "step16-images: waiting for another container, which works on ";
+    assert_eq!(line, format!("{waits}{}\n", store.display()));
+    assert_eq!(stopped(runner, said), STOPPED);
 }

@@ -101,7 +101,7 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         named() { awk '{ print $1, $2, $3 }' | sed "s/^0 $(id -u) 1/0 caller 1/; s/^1 $FIRST 65536/1 range 65536/"; }
         "$STEP" sh -c '
             cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups
-            grep Groups: /proc/self/status
+            grep -h Groups: /proc/1/status /proc/self/status
             >/file
             for id in 1 65536 65537; do
                 chown $id:$id /file 2>/dev/null || echo $id is refused
@@ -114,9 +114,27 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         kill $runner
         wait $runner
         "#,
-        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \n\
+        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \nGroups:  \n\
          1 1 0\n65536 65536 0\n65537 is refused\n65536 65536 0\n0 caller 1\n1 range 65536",
     );
+}
+
+/// A range may be in several lines, and smaller than others; the user may have its number there.
+#[test]
+fn several_ranges_of_a_user_follow_each_other() {
+    if !is_root() {
+        skip("only root can give a user other IDs");
+        return;
+    }
+    for who in callers("") {
+        let setup = r#"id=$WHO; [ $WHO = root ] || id=4242
+            printf '%s\n' $WHO:300000000:10 bob:1:9 $id:400000000:20 $WHO:300000005:6 >/run/ids"#;
+        let script = r#""$STEP" cat /proc/self/uid_map | awk 'NR > 1 { print $1, $2, $3 }'
+            "$STEP" sh -c '>/file; chown 31 /file && ! chown 32 /file' 2>/dev/null && echo 31"#;
+        let output = run(who, setup, script);
+        let lines = "1 300000000 10\n11 400000000 20\n31 300000010 1\n31";
+        assert_eq!(stdout(&output), lines, "{who}: {}", stderr(&output));
+    }
 }
 
 #[test]
@@ -208,7 +226,7 @@ fn a_user_has_no_capabilities_and_gets_signals() {
         for signal in TERM USR1; do
             "$STEP" --user 1000 --cap-drop ALL sh -c "
                 trap 'echo got $signal; exit 7' $signal; echo
-                for i in $(seq 300); do sleep 0.1; done" >ready &
+                for i in \$(seq 300); do sleep 0.1; done" >ready &
             { read -r line; kill -$signal $!; cat; } <ready
             wait $! || echo $?
         done
