@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use testkit::pty::Terminal;
+use testkit::pty::{INTERRUPT, Terminal};
 use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, stdout};
 
 const STEP: &str = "step16-images";
@@ -188,17 +188,35 @@ fn a_user_of_the_root_has_its_number_groups_and_home() {
 fn a_user_that_the_container_does_not_have_is_refused() {
     for who in callers("") {
         for (options, why) in [
-            ("--user bob", "--user bob: there is no user bob in /etc/passwd of the root; "),
-            ("--user ann:bob", "--user ann:bob: there is no group bob in /etc/group of the root; "),
+            ("--user bob", "find the user bob: there is no user bob in /etc/passwd of the root; "),
+            (
+                "--user ann:bob",
+                "find the user ann:bob: there is no group bob in /etc/group of the root; ",
+            ),
             (
                 "--user 65537",
-                "--user 65537: user 65537 is none of the container's, which are 0 to ",
+                "find the user 65537: user 65537 is none of the container's, which are 0 to ",
             ),
-            ("--user 1:65537", "--user 1:65537: group 65537 is none of the container's, which "),
-            ("--user far", "--user far: group 70000 is none of the container's, which are 0 to "),
-            ("--user 4294967295", "--user 4294967295: 4294967295 is greater than any number of "),
-            ("--ids one --user ann", "--user ann: the container has only user 0 and group 0; "),
-            ("--ids one --user 0:5", "--user 0:5: the container has only user 0 and group 0; "),
+            (
+                "--user 1:65537",
+                "find the user 1:65537: group 65537 is none of the container's, which ",
+            ),
+            (
+                "--user far",
+                "find the user far: group 70000 is none of the container's, which are 0 to ",
+            ),
+            (
+                "--user 4294967295",
+                "find the user 4294967295: 4294967295 is greater than any number of ",
+            ),
+            (
+                "--ids one --user ann",
+                "find the user ann: the container has only user 0 and group 0; ",
+            ),
+            (
+                "--ids one --user 0:5",
+                "find the user 0:5: the container has only user 0 and group 0; ",
+            ),
         ] {
             let output = run(who, "", &format!("{LAYER}\nstep {options} true"));
             let error = stderr(&output);
@@ -355,7 +373,7 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
                 wait $runner || echo $?
                 gone() { ! kill -0 $child; }
                 until_true gone 2>/dev/null
-                # Its set-user-ID namesake would not die with the runner, and ends by itself.
+                # With a killed runner, the tool ends, and not what the tool has started.
                 kill -9 -- -$(cat pid) 2>/dev/null
             done
             PATH=${PATH#*:}
@@ -364,6 +382,13 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
         let output = run(who, "", &(hangs + script));
         let error = stderr(&output);
         assert_eq!(stdout(&output), "143\n137\nbin\npid\nready", "{who}: {error}");
+
+        let hangs = fake("echo ready >/dev/tty; sleep 1000");
+        let script = r#"trap : INT; "$STEP" true; echo =$?; ls"#;
+        let mut terminal = Terminal::start(script_of(who, "", &(hangs + script)));
+        terminal.see("ready");
+        terminal.keys(INTERRUPT);
+        terminal.see("=130\r\nbin\r\n");
     }
 }
 
@@ -436,7 +461,7 @@ fn a_hostile_file_of_users_is_not_waited_for() {
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!((lines.len(), lines.last()), (7, Some(&"1000")), "{who}: {said} {error}");
         for line in &lines[..6] {
-            assert!(line.starts_with(&format!("{STEP}: --user ann: ")), "{who}: {said}");
+            assert!(line.starts_with(&format!("{STEP}: find the user ann: ")), "{who}: {said}");
         }
     }
 }
@@ -459,7 +484,7 @@ fn another_user_opens_its_streams_by_name() {
         "",
         r#"
         script='echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin
-            { cat </dev/stdout; } 2>/dev/null || echo write only'
+            { true </dev/stdout; } 2>/dev/null || echo write only'
         echo in | "$STEP" --user 1000 sh -c "$script" 2>&1 | cat
         echo in >file
         "$STEP" --user 1000 sh -c "$script" <file >log 2>&1
