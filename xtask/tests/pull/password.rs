@@ -178,7 +178,7 @@ fn a_redirect_takes_no_password_along() {
 
 #[test]
 fn another_server_that_asks_for_a_password_gets_none() {
-    let other = Registry::new(|_, _| Answer::challenge("Basic realm=\"x\""));
+    let other = Registry::new(|_, _| Answer::challenge("Bearer realm=\"REALM\""));
     let to = other.address;
     let registry = Registry::new(move |_, _| Answer::redirect(&format!("http://{to}/")));
     let place = Place::new();
