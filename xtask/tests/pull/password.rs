@@ -28,7 +28,7 @@ fn files() -> Files {
 fn a_password_is_sent_when_the_registry_asks_for_it() {
     let files = files();
     let registry = Registry::new(move |request, _| {
-        match &*request.authorization == format!("Basic {ALICE}") {
+        match *request.authorization == format!("Basic {ALICE}") {
             true => files.answer(&request.path),
             false => Answer::challenge("Basic realm=\"x\""),
         }
