@@ -51,17 +51,17 @@ impl Args {
 
         let place = Temporary::new()?;
         let count = crates::vendor(place.dir(), &mut contents)?;
+        let mut also = images(&mut contents)?;
         let releases = alpine(&place.dir().join("alpine"), &mut contents)?;
-        let images = images(&mut contents)?;
+        also.extend(releases.iter().map(Release::to_string));
 
         let size = write(&self.file, &folder, &contents)?;
         say::line(&format!(
-            "{}: {:.0} MB; the course, {count} crates, the steps ({}){}{}",
+            "{}: {:.0} MB; the course, {count} crates, the steps ({}){}",
             self.file.display(),
             size as f64 / 1e6,
             steps.libc,
-            releases.iter().map(|release| format!(", {release}")).collect::<String>(),
-            images.iter().map(|image| format!(", {}", image.display())).collect::<String>()
+            also.iter().map(|name| format!(", {name}")).collect::<String>()
         ))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -124,34 +124,24 @@ fn alpine(place: &Path, contents: &mut Contents) -> Result<Vec<Release>> {
     Ok(releases)
 }
 
-/// Adds the image layouts in the directory `images`, and returns their paths there. Other
-/// files in a layout, such as those of an unfinished download, stay out.
-fn images(contents: &mut Contents) -> Result<Vec<PathBuf>> {
-    let dir = common::workspace().join(IMAGES);
-    let doing = || format!("list {}", dir.display());
-    let mut images = Vec::new();
-    let listed = match fs::read_dir(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(images),
-        listed => listed.with_context(doing)?,
-    };
-    for entry in listed {
-        let entry = entry.with_context(doing)?;
-        let (layout, name) = (entry.path(), Path::new(IMAGES).join(entry.file_name()));
-        if !layout.join("oci-layout").is_file() {
-            continue;
+/// Adds the images of `pull`, and returns the paths of their layouts.
+fn images(contents: &mut Contents) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let layouts = fs::read_dir(common::workspace().join("images"));
+    for layout in layouts.into_iter().flatten() {
+        let layout = layout.context("list the images")?;
+        // A killed run leaves no index.
+        if layout.path().join("index.json").is_file() {
+            let name = Path::new("images").join(layout.file_name());
+            // With a mode of its own, as the cache below.
+            contents.insert(name.clone(), layout.path());
+            add_tree(&layout.path(), &name, contents)?;
+            names.push(name.display().to_string());
         }
-        for file in ["oci-layout", "index.json"] {
-            contents.insert(name.join(file), layout.join(file));
-        }
-        add_tree(&layout.join("blobs"), &name.join("blobs"), contents)?;
-        images.push(name);
     }
-    images.sort();
-    Ok(images)
+    names.sort();
+    Ok(names)
 }
-
-/// The directory with the images that `pull` fetches.
-const IMAGES: &str = "images";
 
 /// The name of the cache, in which `fetch-rootfs` keeps archives.
 const CACHE: &str = ".rootfs-cache";

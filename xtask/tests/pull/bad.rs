@@ -21,12 +21,15 @@ fn is_refused(files: Files, words: &[&str]) {
     place.is_clean();
 }
 
+/// Changes the files, or the manifest.
+type Change<'a> = &'a dyn Fn(&mut Files, &mut Value);
+
 #[test]
 fn a_document_that_lies_is_refused() {
     let one = || format!("/v2/a/blobs/{}", digest(&layer("one")));
     let owner = "tell the owner of the registry";
     let long = "x".repeat(100_000);
-    let cases: [(&dyn Fn(&mut Files, &mut Value), &[&str]); _] = [
+    let cases: [(Change<'_>, &[&str]); _] = [
         (&|files, _| drop(files.0.insert(one(), layer("oNe"))), &["its digest is sha256:", owner]),
         (&|files, _| drop(files.0.insert(one(), vec![1])), &["it has 1 bytes, and not ", owner]),
         (&|files, _| drop(files.0.insert(one(), vec![1; 9999])), &["it is longer than ", owner]),

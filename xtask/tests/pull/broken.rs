@@ -1,6 +1,7 @@
 //! Downloads that break off, runs that are killed, and runs at the same time.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use testkit::stderr;
 
@@ -111,11 +112,12 @@ fn two_at_once_do_not_hurt_each_other() {
     files.image(&OCI, "1", &["base", "one"]);
     files.image(&OCI, "2", &["base", "two"]);
     let base = digest(&layer("base"));
-    let barrier = std::sync::Barrier::new(2);
+    let count = AtomicUsize::new(0);
     let registry = Registry::new(move |request, _| {
         // Both runs have read a manifest before a layer comes.
         if request.path.contains("/manifests/") {
-            barrier.wait();
+            count.fetch_add(1, Ordering::SeqCst);
+            wait_for(|| count.load(Ordering::SeqCst) >= 2);
         }
         files.answer(&request.path)
     });

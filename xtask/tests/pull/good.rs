@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use testkit::{STEPS, bin, copy_program, stderr, stdout, tempdir, workspace};
 
 use crate::registry::{ARCH, Answer, DOCKER, Files, OCI, Registry, digest, layer};
-use crate::{Place, refusal, sole_refusal, succeeds};
+use crate::{Place, refusal, sole_refusal, succeeds, wait_for};
 
 /// An index in the way of BuildKit: other machines and an attestation come first.
 fn with_index(files: &mut Files, types: &crate::registry::Types) {
@@ -127,13 +128,14 @@ fn a_layer_that_is_in_an_image_twice_is_fetched_once() {
 fn four_layers_come_at_once() {
     let mut files = Files::default();
     files.image(&OCI, "1", &["1", "2", "3", "4", "5", "6"]);
-    let barrier = std::sync::Barrier::new(4);
+    let count = AtomicUsize::new(0);
     let first: std::collections::BTreeSet<_> =
         ["1", "2", "3", "4"].map(|text| digest(&layer(text))).into();
     let registry = Registry::new(move |request, _| {
         // Each of the first layers waits for the others.
         if request.path.rsplit('/').next().is_some_and(|name| first.contains(name)) {
-            barrier.wait();
+            count.fetch_add(1, Ordering::SeqCst);
+            wait_for(|| count.load(Ordering::SeqCst) >= 4);
         }
         files.answer(&request.path)
     });

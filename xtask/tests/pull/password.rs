@@ -28,7 +28,7 @@ fn files() -> Files {
 fn a_password_is_sent_when_the_registry_asks_for_it() {
     let files = files();
     let registry = Registry::new(move |request, _| {
-        match &*request.authorization == format!("Basic {ALICE}") {
+        match *request.authorization == format!("Basic {ALICE}") {
             true => files.answer(&request.path),
             false => Answer::challenge("Basic realm=\"x\""),
         }
@@ -178,7 +178,7 @@ fn a_redirect_takes_no_password_along() {
 
 #[test]
 fn another_server_that_asks_for_a_password_gets_none() {
-    let other = Registry::new(|_, _| Answer::challenge("Basic realm=\"x\""));
+    let other = Registry::new(|_, _| Answer::challenge("Bearer realm=\"REALM\""));
     let to = other.address;
     let registry = Registry::new(move |_, _| Answer::redirect(&format!("http://{to}/")));
     let place = Place::new();
