@@ -37,20 +37,23 @@ echo other >other/play/change
     cp -r images broken
     printf X | dd of="broken/blobs/sha256/$(sum ours.tar)" bs=1 seek=600 conv=notrunc 2>/dev/null
 }
-mkdir -m 700 store
+# The place of the layers needs attributes, too.
+store=$tmp/store
+has_attributes "$tmp" || store=$mem/store
+mkdir -m 700 "$store"
 
 # from IMAGE ARG...: the output of a container from this image.
 from() {
     named=$1
     shift
-    out --store store --image "$named" "$@"
+    out --store "$store" --image "$named" "$@"
 }
 
 # start_from IMAGE OPTION...
 start_from() {
     named=$1
     shift
-    start --store store --image "$named" "$@"
+    start --store "$store" --image "$named" "$@"
 }
 
 # The lowest layer of the container.
@@ -60,7 +63,7 @@ lowest() {
 
 # The names of all that is in the store.
 stored() {
-    find store 2>&1 | sort
+    find "$store" 2>&1 | sort
 }
 
 # outside ID [FILE]: the ID of the host for an ID of the container, with the caller's range in
@@ -106,11 +109,11 @@ stop
 
 page 'Break it'
 before=$(stored)
-new has 'a layer with another byte is refused'       ': its digest is ' "$(errors --store store --image broken:changed true)"
+new has 'a layer with another byte is refused'       ': its digest is ' "$(errors --store "$store" --image broken:changed true)"
 so is 'and nothing of it stays'                      "$before"        "$(stored)"
-chmod 777 store
-new has 'a store that others can write to is refused' 'other users can '      "$(errors --store store --image images:plain true)"
-chmod 700 store
+chmod 777 "$store"
+new has 'a store that others can write to is refused' 'other users can '      "$(errors --store "$store" --image images:plain true)"
+chmod 700 "$store"
 
 page 'Users'
 needs ids
@@ -134,7 +137,7 @@ new is 'a file that root gives to user 1000 has another owner outside' "$(outsid
 page 'Take all of it away'
 is 'after a SIGKILL to the program, the command ends' 'gone'          "$(after_kill)"
 stop
-run --store store --image images:users true
+run --store "$store" --image images:users true
 new is 'and the next start removes all of it'        'gone'           "$(test -n "$upper" && ! test -e "$upper" && echo gone)"
 needs nothing
 page 'Users'
