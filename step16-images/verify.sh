@@ -56,9 +56,10 @@ start_from() {
     start --store "$store" --image "$named" "$@"
 }
 
-# The lowest layer of the container.
+# The lowest layer of the container: the last in the list.
 lowest() {
-    overlay lowerdir | tr : '\n' | tail -n 1
+    layers=$(overlay lowerdir)
+    [ "$layers" ] && echo "$store"/*/"${layers##*/}"
 }
 
 # The names of all that is in the store.
