@@ -59,6 +59,17 @@ pub(crate) enum Part<'a> {
 /// Takes the parts of a download, in order.
 pub(crate) type Sink<'a> = dyn FnMut(Part<'_>) -> Result<()> + 'a;
 
+/// A sink that collects the bytes of a short file.
+pub(crate) fn collect(text: &mut Vec<u8>) -> impl FnMut(Part<'_>) -> Result<()> {
+    |part| {
+        match part {
+            Part::Start => text.clear(),
+            Part::Bytes(bytes) => text.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+}
+
 /// At every try, the server did not answer, or broke off.
 #[derive(Debug)]
 pub(crate) struct Unreachable {

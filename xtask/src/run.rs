@@ -43,7 +43,7 @@ impl Args {
         };
         if !self.misplaced.is_empty() {
             let step = self.step.as_deref().unwrap_or_default();
-            bail!("run {}: {}", lesson.name, after_dashes(step, self.words()));
+            bail!("run {}: {}", lesson.name, self.after_dashes(step, self.words()));
         }
         let mut command = self.command;
         if let Some(image) = &self.image {
@@ -74,19 +74,21 @@ impl Args {
         if word.starts_with("step") || word.starts_with(|c: char| c.is_ascii_digit()) {
             return error;
         }
-        anyhow!("{error}; {}", after_dashes("", iter::once(OsStr::new(word)).chain(self.words())))
+        let words = iter::once(OsStr::new(word)).chain(self.words());
+        anyhow!("{error}; {}", self.after_dashes("", words))
     }
-}
 
-/// The remedy for a missing `--`.
-fn after_dashes<'a>(step: &str, words: impl Iterator<Item = &'a OsStr>) -> String {
-    let words =
-        iter::once(step.to_owned()).chain(iter::once("--".to_owned())).chain(words.map(quoted));
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    format!(
-        "write the command and the step's own options after `--`: `cargo xtask run {}`",
-        words.join(" ")
-    )
+    /// The remedy for a missing `--`.
+    fn after_dashes<'a>(&self, step: &str, words: impl Iterator<Item = &'a OsStr>) -> String {
+        let image = self.image.as_ref().map(|image| format!("--image {}", quoted(image)));
+        let before = [image.unwrap_or_default(), step.to_owned(), "--".to_owned()];
+        let words = before.into_iter().chain(words.map(quoted));
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        format!(
+            "write the command and the step's own options after `--`: `cargo xtask run {}`",
+            words.join(" ")
+        )
+    }
 }
 
 /// Whether a root is in the workspace, or the caller names a root.

@@ -26,6 +26,11 @@ fn one_who_leaves_out_the_dashes_is_told_where_they_go() {
         (&["6", "id"][..], "xtask: run step06-chroot: ", "6 -- id"),
         (&["id"], "xtask: no lesson is called id; the lessons are step01-run, ", "-- id"),
         (&["8", "--scratch", "box", "--", "id"], "xtask: run ", "8 -- --scratch box -- id"),
+        (
+            &["--image", "alpine:3.20", "sh"],
+            "xtask: no lesson is called sh",
+            "--image alpine:3.20 -- sh",
+        ),
         (&["--scratch", "box"], "xtask: no lesson is called --scratch", "-- --scratch box"),
         (&["step01", "sh", "-c", "it's a"], "xtask: run ", r"step01 -- sh -c 'it'\''s a'"),
     ] {

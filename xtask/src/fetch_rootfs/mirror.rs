@@ -10,7 +10,7 @@ use layers::{Algorithm, Digest, Hasher};
 use ureq::tls::RootCerts;
 
 use super::Release;
-use crate::download::{Outcome, Part, SLOW, Server, Sink};
+use crate::download::{Outcome, Part, SLOW, Server, Sink, collect};
 
 /// The maximum length of an archive, and of a digest file.
 const LONGEST_ARCHIVE: u64 = 1 << 30;
@@ -101,13 +101,7 @@ impl<'a> Mirror<'a> {
         for algorithm in Algorithm::ALL {
             let url = format!("{archive}{}", algorithm.suffix());
             let mut text = Vec::new();
-            let found = self.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |part| {
-                match part {
-                    Part::Start => text.clear(),
-                    Part::Bytes(bytes) => text.extend_from_slice(bytes),
-                }
-                Ok(())
-            });
+            let found = self.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut collect(&mut text));
             if found? {
                 let name = release.archive();
                 let digest = Digest::of_name(&text, &name, algorithm);

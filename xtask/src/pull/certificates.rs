@@ -1,9 +1,8 @@
 //! The authorities that sign the certificates of a registry.
 
-use std::env;
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use common::open;
@@ -23,10 +22,8 @@ const OF_MACHINE: [&str; 3] = [
 /// Mozilla trusts. Otherwise, the own and those of this machine.
 pub(crate) fn find(named: Option<&Path>, host: &str) -> Result<RootCerts> {
     let mut own: Vec<Certificate<'static>> = Vec::new();
-    let config = env::home_dir().map(|home| home.join(".config/containers/certs.d"));
-    let dirs = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
-    for dir in dirs.into_iter().chain(config) {
-        own.extend(of_dir(&dir.join(host))?);
+    for dir in ["/etc/containers/certs.d", "/etc/docker/certs.d"] {
+        own.extend(of_dir(&Path::new(dir).join(host))?);
     }
     if let Some(file) = named {
         let found = read(file)?;

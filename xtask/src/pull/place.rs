@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use layers::oci::{Descriptor, LONGEST_DOCUMENT, TAG};
@@ -56,6 +56,10 @@ impl Place {
         self.folder.path()
     }
 
+    fn begun(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn blobs(&self, algorithm: Algorithm) -> Result<Folder> {
         self.folder.make("blobs")?.make(algorithm.oci())
     }
@@ -68,7 +72,7 @@ impl Place {
         if has(&blobs, blob)? {
             return Ok(false);
         }
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(blob.digest.clone());
+        self.begun().push(blob.digest.clone());
         let (mut file, path) = blobs.part(&name)?;
         let doing = || format!("write {}", path.display());
         let mut hasher = Hasher::new(algorithm);
@@ -153,10 +157,8 @@ impl Place {
     /// Removes what this run has made.
     pub(crate) fn undo(self) {
         // What cannot be removed stays as the part of no image.
-        for digest in self.begun.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            if let Ok(blobs) =
-                self.folder.make("blobs").and_then(|it| it.make(digest.algorithm().oci()))
-            {
+        for digest in self.begun().drain(..) {
+            if let Ok(blobs) = self.blobs(digest.algorithm()) {
                 let _ = blobs.remove(digest.to_string());
                 let _ = blobs.remove(format!("{digest}{PART}"));
             }

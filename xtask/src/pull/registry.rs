@@ -15,7 +15,7 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION};
 
 use super::credentials::Credentials;
 use super::reference::Reference;
-use crate::download::{Answer, Outcome, Part, SLOW, Server, Sink, is_loopback};
+use crate::download::{Answer, Outcome, SLOW, Server, Sink, collect, is_loopback};
 
 /// The types of indexes and manifests, of OCI and of Docker.
 const TYPES: &str = "application/vnd.oci.image.index.v1+json, \
@@ -59,7 +59,8 @@ impl Registry {
         let wanted = Digest::try_from(asked.to_owned()).ok();
         let algorithm = wanted.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let url = format!("{}/manifests/{asked}", self.url);
-        let text = self.document(&url, LONGEST_DOCUMENT, Some(TYPES))?;
+        let mut text = Vec::new();
+        self.get(&url, LONGEST_DOCUMENT, Some(TYPES), "manifest", 0, &mut collect(&mut text))?;
         let digest = Digest::of_bytes(&text, algorithm);
         ensure!(
             wanted.is_none_or(|wanted| wanted == digest),
@@ -74,13 +75,6 @@ impl Registry {
         let digest = blob.digest.oci();
         let url = format!("{}/blobs/{digest}", self.url);
         self.get(&url, blob.size, None, &digest[..19], came, sink)
-    }
-
-    /// A short document.
-    fn document(&self, url: &str, longest: u64, accept: Option<&str>) -> Result<Vec<u8>> {
-        let mut text = Vec::new();
-        self.get(url, longest, accept, "manifest", 0, &mut collect(&mut text))?;
-        Ok(text)
     }
 
     /// Downloads a file. If the registry asks for it, authenticates first, once.
@@ -104,15 +98,18 @@ impl Registry {
             download.headers = of_accept.into_iter().chain(of_authorization).collect();
             match download.run(sink)? {
                 Outcome::Whole => return Ok(()),
-                Outcome::Refused(answer) if answer.status == 401 && !is_new => {
+                Outcome::Refused(answer) if answer.status != 401 => {
+                    return Err(self.server.refuses(&answer, url));
+                }
+                Outcome::Refused(answer) => {
+                    let known = if is_new {
+                        Err(self.denied(&answer))
+                    } else {
+                        self.authenticate(&answer, authorization)
+                    };
+                    known.with_context(|| format!("fetch {url}"))?;
                     is_new = true;
-                    self.authenticate(&answer, authorization)
-                        .with_context(|| format!("fetch {url}"))?;
                 }
-                Outcome::Refused(answer) if answer.status == 401 => {
-                    return Err(self.denied(&answer).context(format!("fetch {url}")));
-                }
-                Outcome::Refused(answer) => return Err(self.server.refuses(&answer, url)),
             }
         }
     }
@@ -195,17 +192,6 @@ impl Registry {
             }
         };
         anyhow!("{}{error}; {known}", answer.why(&self.server))
-    }
-}
-
-/// A sink that collects the bytes.
-fn collect(text: &mut Vec<u8>) -> impl FnMut(Part<'_>) -> Result<()> {
-    |part| {
-        match part {
-            Part::Start => text.clear(),
-            Part::Bytes(bytes) => text.extend_from_slice(bytes),
-        }
-        Ok(())
     }
 }
 

@@ -149,6 +149,16 @@ fn an_answer_without_an_end_is_left() {
 }
 
 #[test]
+fn a_file_without_certificates_is_told() {
+    let place = Place::new();
+    let file = place.0.path().join("home/ca.pem");
+    let option = format!("--ca={}", file.display());
+    sole_refusal(&place.pull(&["localhost/a", &option]), &["read the certificates in", "ca.pem"]);
+    std::fs::write(&file, "no certificate").expect("write");
+    sole_refusal(&place.pull(&["localhost/a", &option]), &["ca.pem: it has no certificate"]);
+}
+
+#[test]
 fn redirects_without_an_end_are_left() {
     let registry = Registry::new(|request, _| Answer::redirect(&request.path));
     let place = Place::new();

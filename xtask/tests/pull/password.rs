@@ -27,12 +27,11 @@ fn files() -> Files {
 #[test]
 fn a_password_is_sent_when_the_registry_asks_for_it() {
     let files = files();
-    let registry = Registry::new(move |request, _| {
-        match *request.authorization == format!("Basic {ALICE}") {
+    let registry =
+        Registry::new(move |request, _| match *request.authorization == format!("Basic {ALICE}") {
             true => files.answer(&request.path),
             false => Answer::challenge("Basic realm=\"x\""),
-        }
-    });
+        });
     let (place, name) = (Place::new(), registry.reference("1"));
     sole_refusal(&place.pull(&[&name]), &["status 401", "no password is known", "podman login"]);
     place.is_clean();
