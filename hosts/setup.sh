@@ -5,7 +5,7 @@
 set -eu
 
 export DEBIAN_FRONTEND=noninteractive
-set -- attr busybox-static gcc git hostname iproute2 libc6-dev nftables passt procps slirp4netns strace util-linux
+set -- attr busybox-static gcc git hostname iproute2 libc6-dev nftables passt procps slirp4netns strace uidmap util-linux
 command -v cargo >/dev/null || set -- "$@" rustup
 apt-get update -qq
 apt-get install -qq -y "$@"

@@ -1,10 +1,10 @@
 #!/bin/sh
 # shellcheck disable=SC2016 # the shell inside reads the text in ''
 # shellcheck disable=SC2119 # a start without options
-# shellcheck source=../xtask/src/verify/lib.sh
-. "$(dirname "$0")/../xtask/src/verify/lib.sh"
 # shellcheck source=../xtask/src/verify/network.sh
 . "$(dirname "$0")/../xtask/src/verify/network.sh"
+# shellcheck source=../xtask/src/verify/lib.sh
+. "$(dirname "$0")/../xtask/src/verify/lib.sh"
 
 # Some programs of busybox only know packets of CAP_NET_RAW.
 needs_ping() {

@@ -1,94 +1,150 @@
 #!/bin/sh
 # shellcheck disable=SC2016 # the shell inside reads the text in ''
-# shellcheck disable=SC2119 # a start without options
+# shellcheck source=../xtask/src/verify/images.sh
+. "$(dirname "$0")/../xtask/src/verify/images.sh"
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
-# shellcheck source=../xtask/src/verify/network.sh
-. "$(dirname "$0")/../xtask/src/verify/network.sh"
 
-# What a container could change on that host.
-state() {
-    on_host sh -c 'ip -d link; ip route show table all; nft list ruleset' | sha256sum
+# The layers of the images: the root, a layer with changes, another such layer, and two files
+# that only their owners can read: user 1000 and root.
+copy_root
+plant play/
+plant play/change bottom
+plant play/gone bottom
+plant play/opaque/
+plant play/opaque/old bottom
+mkdir -p changes/etc changes/play/opaque other/play
+printf '%s\n' root:x:0:0::/root:/bin/sh course:x:1000:1000::/play:/bin/sh >changes/etc/passwd
+printf '%s\n' root:x:0: course:x:1000: more:x:1001:course >changes/etc/group
+echo top >changes/play/change
+: >changes/play/.wh.gone
+: >changes/play/opaque/.wh..wh..opq
+: >changes/play/opaque/new
+echo other >other/play/change
+[ "$why_not" ] || {
+    archive root >root.tar
+    archive changes | gzip >changes.tar.gz
+    archive other >other.tar
+    entry play/theirs 1000 secret >theirs.tar
+    entry play/ours 0 secret >ours.tar
+    begin_images
+    image plain '"Cmd":["/bin/sh","-c","echo cmd"]' root.tar changes.tar.gz
+    image other '"Cmd":["/bin/sh"]' root.tar other.tar
+    image full '"Entrypoint":["/bin/sh","-c","echo entry $*","sh"],"Cmd":["cmd"],"Env":["PATH=/usr/bin:/bin","GREETING=hello"],"WorkingDir":"/play"' root.tar
+    image users '"User":"course","Env":["PATH=/usr/bin:/bin"]' root.tar changes.tar.gz theirs.tar ours.tar
+    # The layer ours.tar has another byte.
+    image changed '"Cmd":["/bin/sh"]' root.tar other.tar ours.tar
+    cp -r images broken
+    printf X | dd of="broken/blobs/sha256/$(sum ours.tar)" bs=1 seek=600 conv=notrunc 2>/dev/null
+}
+# The place of the layers needs attributes, too.
+store=$tmp/store
+has_attributes "$tmp" || store=$mem/store
+mkdir -m 700 "$store"
+
+# from IMAGE ARG...: the output of a container from this image.
+from() {
+    named=$1
+    shift
+    out --store "$store" --image "$named" "$@"
 }
 
-# shellcheck disable=SC2317 # `wait_until` calls it
-# Whether the second container has a connection to this host's 198.51.100.1, as the kernel
-# writes it; 01 is the state.
-sees_host() {
-    two=$(cat pid.2) && [ "$two" ] &&
-        grep -qs ' [0-9A-F]*016433C6:[0-9A-F]* 01 ' "/proc/$two/net/tcp" "/proc/$two/net/tcp6"
+# start_from IMAGE OPTION...
+start_from() {
+    named=$1
+    shift
+    start --store "$store" --image "$named" "$@"
 }
 
-page 'Try it' step14-network
-start
+# The lowest layer of the container: the last in the list.
+lowest() {
+    layers=$(overlay lowerdir)
+    [ "$layers" ] && echo "$store"/*/"${layers##*/}"
+}
+
+# The names of all that is in the store.
+stored() {
+    find "$store" 2>&1 | sort
+}
+
+# outside ID [FILE]: the ID of the host for an ID of the container, with the caller's range in
+# /etc/subuid or FILE.
+outside() {
+    echo $(($(first_id "${2:-subuid}") + $1 - 1))
+}
+
+page 'Try it'
+new is "without a command, the image's runs"         'cmd'            "$(from images:plain)"
+new is 'your command takes its place'                'own'            "$(from images:plain /bin/sh -c 'echo own')"
+new is "an entrypoint gets the image's command as arguments" 'entry cmd' "$(from images:full)"
+new is 'or your command'                             'entry own'      "$(from images:full own)"
+new is '--entrypoint takes its place'                'own'            "$(from images:full --entrypoint /bin/sh -- -c 'echo own')"
+new is "the image's variables are set"               '/usr/bin:/bin hello' "$(from images:full --entrypoint /bin/sh -- -c 'echo $PATH $GREETING')"
+new is "the command starts in the image's directory" '/play'          "$(from images:full --entrypoint /bin/sh -- -c pwd)"
+new is '--env and --workdir take their place'        'own /etc'       "$(from images:full --env GREETING=own --workdir /etc --entrypoint /bin/sh -- -c 'echo $GREETING $(pwd)')"
+new is 'with a root, --env and --workdir count, too' 'own /etc'       "$(out --env GREETING=own --workdir /etc /bin/sh -c 'echo $GREETING $(pwd)')"
+start --hostname box --read-only --tmpfs /srv:size=1M
+new is '--hostname gives it a name'                  'box'            "$(within uts 'cat /proc/sys/kernel/hostname')"
+new is '--read-only protects its root'               'ro'             "$(proc mounts | sed -n 's|^[^ ]* / [^ ]* \(r[ow]\)[, ].*|\1|p')"
+new is '--tmpfs gives it a directory in memory'      'tmpfs size=1024k' "$(proc mounts | sed -n 's|^[^ ]* /srv \([^ ]*\) .*,\(size=[^, ]*\).*|\1 \2|p')"
+stop
+
+page 'What the kernel did'
+start_from images:plain
 is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pid user uts' "$(own)"
 guard_host
-is 'without an option, it has no device but lo'      'lo'             "$(devices)"
-is 'lo is up, with its address'                      'yes'            "$(has_address 127.0.0.1)"
-page 'The new code' step14-network
-is 'root inside cannot get CAP_NET_RAW, number 13'   0              "$([ ! "$pid" ] || echo $((0x$(field CapBnd) >> 13 & 1)))"
-is 'but it may use ping'                             '0 0'            "$(ask 'cat /proc/sys/net/ipv4/ping_group_range' | tr '\t' ' ')"
+bottom=$(lowest)
+inode=$(stat -c %i "$bottom" 2>&1)
+needs_inside ls cat
+new is 'the file of the upper layer counts'          'top'            "$(ask 'cat /play/change')"
+new is 'a whiteout hides a file of the lower layer'  'change opaque'  "$(ask 'ls /play' | joined)"
+so is 'the lower layer still has the file'           'bottom'         "$(cat "$bottom/play/gone" 2>&1)"
+new is 'an opaque directory hides all files below'   'new'            "$(ask 'ls /play/opaque')"
+two start_from images:other
+new is 'another image has the file'                  'other bottom'   "$(two ask 'cat /play/change /play/gone' | joined)"
+needs nothing
+new is 'two images share the directory of a layer'   "$bottom"        "$(two lowest)"
+so is 'which was unpacked only once'                 "$inode"         "$(stat -c %i "$bottom" 2>&1)"
+two stop
 stop
 
 page 'Break it'
-new has 'a range begins at its first address'        '--subnet 10.0.0.1/8: ' "$(err --subnet 10.0.0.1/8 true)"
-so is 'such a command line is an error, status 2'      '2'              "$(exits --subnet 10.0.0.1/8 true)"
-needs user
-new has 'only root can make a bridge'                'only root can make a bridge' "$(err --network bridge true)"
+before=$(stored)
+new has 'a layer with another byte is refused'       ': its digest is ' "$(errors --store "$store" --image broken:changed true)"
+so is 'and nothing of it stays'                      "$before"        "$(stored)"
+chmod 777 "$store"
+new has 'a store that others can write to is refused' 'other users can '      "$(errors --store "$store" --image images:plain true)"
+chmod 700 "$store"
 
-# From here on, all happens on a host of the script's own.
-make_host
-page 'Try it'
-needs_host
-before=$(state)
-on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-start --network bridge --publish 8080:80
-new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
-new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
-new is 'its hardware address says so, too'           '02:10:0a:db:00:02' "$(ask 'cat /sys/class/net/eth0/address')"
-so is 'the bridge has no IPv6, by which a container could advertise a route' '1' "$(on_host cat /proc/sys/net/ipv6/conf/containers0/disable_ipv6 2>&1)"
-so has 'the other end is on the bridge'                ' master containers0 ' "$(on_host ip -o link show container-2 2>&1)"
-so is '/etc/hosts has the address'                     '10.219.0.2'     "$(ask 'while read -r address name; do [ "$name" = localhost ] || echo $address; done </etc/hosts')"
-needs_host_and_inside nc
-serve web
-two start --network bridge
-new is 'another container reaches it by its address' 'web'            "$(when_ready 1 two ask 'nc -w 20 10.219.0.2 80 </dev/null')"
-needs_host_and_inside nc
-[ "$why_not" ] || needs bash
-new is 'the host reaches it by the published port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
-so has 'but not by another address of the host'        'refused'        "$(when_ready 1 from_host 10.219.0.1 8080)"
-needs_host
-new has 'another container cannot publish that port' 'Address already in use' "$(err --network bridge --publish 8080:80 true)"
-two stop
-needs_host_and_inside nc
-two start
-other_host
-two serve far
-new is 'it reaches a host beyond this one'           'far'            "$(when_ready 2 ask 'nc -w 20 198.51.100.2 80 </dev/null')"
-two tell 'sleep 1000 | nc -l -p 81 >&- 2>&- &'
-[ "$why_not$hands_off" ] || ! [ -s pid.2 ] || wait_until listens "$(cat pid.2)" 0051
-tell 'sleep 1000 | nc 198.51.100.2 81 >&- 2>&- &'
-so is 'which sees the address of this host'            'yes'            "$([ "$why_not$hands_off" ] || wait_until sees_host && echo yes)"
-two=$(cat pid.2)
-# For a neighbour, 127.0.0.1 can be another host.
-on_host nsenter --net="/proc/${two:-none}/ns/net" sh -c 'ip route add 10.219.0.0/16 via 198.51.100.1
-    ip address delete 127.0.0.1/8 dev lo
-    ip route add 127.0.0.1 via 198.51.100.1 src 198.51.100.2
-    echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet' 2>/dev/null
-needs_host_and_inside nc timeout
-so is 'but the other host cannot begin a connection'   ''               "$(two ask 'timeout 3 nc 10.219.0.2 80 </dev/null 2>&-')"
-so is 'nor by the port that is published at 127.0.0.1' ''               "$(two ask 'timeout 3 nc 127.0.0.1 8080 </dev/null 2>&-')"
-needs_host_and_inside nc
-on_host nsenter --net="/proc/${pid:-none}/ns/net" ip route delete default 2>/dev/null
-so is 'but not without a default route'                ''               "$(ask 'nc -w 20 198.51.100.2 80 </dev/null 2>&-')"
-needs_host
-on_host ip link delete up0 2>/dev/null
-two stop
+page 'Users'
+needs ids
+start_from images:users
+guard_host
+new is 'the map has the caller and 65,536 other IDs' "0 $uid 1 1 $(first_id subuid) 65536" "$(proc uid_map | joined)"
+new is 'so has the map of the groups'                "0 $gid 1 1 $(first_id subgid) 65536" "$(proc gid_map | joined)"
+is 'inside, the map is the same'                     "$(proc uid_map)" "$(ask 'cat /proc/self/uid_map')"
+new is "the command is the image's user"             "$(outside 1000) $(outside 1000 subgid)" "$({ field Uid; field Gid; } | cut -d ' ' -f 1 | joined)"
+new is 'with the groups of this user'                "$(outside 1000 subgid) $(outside 1001 subgid)" "$(field Groups | tr ' ' '\n' | sort -n | joined)"
+new is 'it has no capability'                        '0 0'            "$(for set in CapPrm CapEff; do field $set | sed 's/^0*\(.\)/\1/'; done | joined)"
+new is 'it reads a file of mode 600 that is its own' 'secret'         "$(ask 'cat /play/theirs')"
+new is 'but not the file of root'                    'refused'        "$(ask 'cat /play/ours 2>&- || echo refused')"
 stop
-so is 'after the end, the host is as before'           "$before"        "$(state)"
+start_from images:users --user 0
+guard_host
+[ "$why_not" ] || needs_inside chown mkdir touch
+upper=$(overlay upperdir)
+tell 'mkdir -p /new/below && touch /new/file && chown 1000:1001 /new /new/below /new/file'
+new is 'a file that root gives to user 1000 has another owner outside' "$(outside 1000) $(outside 1001 subgid)" "$(stat -c '%u %g' "$upper/new/file" 2>&1)"
+page 'Take all of it away'
+is 'after a SIGKILL to the program, the command ends' 'gone'          "$(after_kill)"
+stop
+run --store "$store" --image images:users true
+new is 'and the next start removes all of it'        'gone'           "$(test -n "$upper" && ! test -e "$upper" && echo gone)"
+needs nothing
+page 'Users'
+new is 'with --ids one, only the caller is mapped'   "0 $uid 1"       "$(from images:plain --ids one cat /proc/self/uid_map | tidy)"
 
 page 'Try it' step01-run
-needs nothing
 is "it exits with the command's status"              42               "$(exits sh -c 'exit 42')"
 page 'The new code'
 is 'the host has no new mount in the end'            ''               "$(new_mounts)"

@@ -42,6 +42,16 @@ pub(crate) struct Cache {
 impl Cache {
     /// Opens the directory `name`. Makes it if it is missing.
     pub(crate) fn open(above: &Folder, name: &OsStr, client: Client) -> Result<Cache> {
+        Cache::open_checked(above, name, client, |_| Ok(()))
+    }
+
+    /// As [`Cache::open`]. `check` looks at the directory before its mode is changed.
+    pub(crate) fn open_checked(
+        above: &Folder,
+        name: &OsStr,
+        client: Client,
+        check: impl Fn(&Folder) -> Result<()>,
+    ) -> Result<Cache> {
         let path = above.join(name);
         let doing = || format!("open {}", path.display());
         loop {
@@ -59,6 +69,7 @@ impl Cache {
                     client.another()
                 )
             })?;
+            check(&folder).with_context(|| format!("use {}", path.display()))?;
             // A user that can open the directory can lock it for ever.
             if folder.metadata()?.mode() & 0o7777 != 0o700 {
                 fchmod(&folder, Mode::S_IRWXU).with_context(doing)?;

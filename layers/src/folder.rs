@@ -9,12 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::open;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstatat};
+use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, getuid, unlinkat};
 use rustix::fs::{RenameFlags, renameat_with};
 
@@ -22,7 +22,7 @@ use rustix::fs::{RenameFlags, renameat_with};
 const SHORT: u64 = 64 << 10;
 
 /// The end of the name of an unfinished file.
-pub(crate) const PART: &str = ".part";
+pub const PART: &str = ".part";
 
 /// An open directory.
 pub struct Folder {
@@ -51,6 +51,19 @@ impl Folder {
     pub fn folder(&self, name: impl AsRef<OsStr>) -> nix::Result<Folder> {
         let dir = open::directory(&self.dir, name.as_ref())?;
         Ok(Folder { path: self.join(name), dir })
+    }
+
+    /// Opens the directory `name` in this directory, and makes it if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Folder::folder`], and when it cannot be made.
+    pub fn make(&self, name: impl AsRef<OsStr>) -> Result<Folder> {
+        let doing = || format!("make {}", self.join(&name).display());
+        match mkdirat(&self.dir, name.as_ref(), Mode::from_bits_truncate(0o777)) {
+            Ok(()) | Err(Errno::EEXIST) => self.folder(&name).with_context(doing),
+            Err(errno) => Err(errno).with_context(doing),
+        }
     }
 
     /// The open directory.
@@ -164,20 +177,42 @@ impl Folder {
         fill: impl FnOnce(&mut File, &Path) -> Result<()>,
     ) -> Result<File> {
         let part = format!("{name}{PART}");
-        let path = self.join(&part);
         self.remove(&part)?;
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        let file = openat(&self.dir, &*part, flags, Mode::from_bits_truncate(0o644));
-        let mut file = File::from(file.with_context(|| format!("write {}", path.display()))?);
-        let saved = fill(&mut file, &path).and_then(|()| {
-            let doing = || format!("keep {}", self.join(name).display());
-            self.rename(&part, name).with_context(doing)
-        });
+        let (mut file, path) = self.part(name)?;
+        let saved = fill(&mut file, &path).and_then(|()| self.keep(name));
         if saved.is_err() {
             // If this fails, the next run removes the file.
             let _ = self.remove(&part);
         }
         saved.map(|()| file)
+    }
+
+    /// The unfinished file `name` and its path: a new file, or the file that another run
+    /// has left.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made, or is something else.
+    pub fn part(&self, name: &str) -> Result<(File, PathBuf)> {
+        let part = format!("{name}{PART}");
+        let path = self.join(&part);
+        let doing = || format!("write {}", path.display());
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mode = Mode::from_bits_truncate(0o644);
+        let file = openat(&self.dir, &*part, flags | OFlag::O_CLOEXEC, mode);
+        let file = File::from(file.with_context(doing)?);
+        ensure!(file.metadata().with_context(doing)?.is_file(), "{}: it is not a file", doing());
+        Ok((file, path))
+    }
+
+    /// Gives the unfinished file `name` its name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be renamed.
+    pub fn keep(&self, name: &str) -> Result<()> {
+        let doing = || format!("keep {}", self.join(name).display());
+        self.rename(format!("{name}{PART}"), name).with_context(doing)
     }
 
     pub(crate) fn rename(&self, old: impl AsRef<OsStr>, new: impl AsRef<OsStr>) -> nix::Result<()> {

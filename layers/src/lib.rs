@@ -23,8 +23,8 @@ mod store;
 mod unpack;
 
 pub use digest::{Algorithm, Digest, Hasher};
-pub use folder::Folder;
+pub use folder::{Folder, PART};
 pub use layer_store::LayerStore;
 pub use place::names;
-pub use store::{Client, Contents, Found, NewRoot, Store};
+pub use store::{Client, Contents, Found, NewRoot, Store, lock};
 pub use unpack::{LeftOut, Limits, Notes, unpack, unpack_layer};

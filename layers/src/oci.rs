@@ -255,8 +255,12 @@ pub fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Reads a document. The error of serde_json can quote all of it.
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+/// Reads a document. The error of serde_json can quote all of it, so this is its start.
+///
+/// # Errors
+///
+/// When the text is not such a document.
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(|error| anyhow!("{}", short(&error.to_string())))
 }
 

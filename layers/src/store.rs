@@ -65,6 +65,23 @@ pub struct Found {
     dir: Option<Folder>,
 }
 
+/// Opens the directory `dest`, and locks it, after the end of another run there. Makes it
+/// if it is missing. Only this user can enter it. `check` looks at it before.
+///
+/// # Errors
+///
+/// When `check` fails, no directory may be there, or another user can write to it.
+pub fn lock(dest: &Path, client: Client, check: impl Fn(&Folder) -> Result<()>) -> Result<Folder> {
+    let (above, name) = place::find(dest, client)?;
+    loop {
+        let cache = Cache::open_checked(&above, &name, client, &check)?;
+        cache.lock(cache.folder.path())?;
+        if !cache.is_gone()? {
+            return Ok(cache.folder);
+        }
+    }
+}
+
 /// The place of a root, which this process has locked.
 pub struct Store {
     /// The absolute path of the root, without symbolic links.

@@ -212,8 +212,19 @@ fn tmpdir() -> PathBuf {
 impl Drop for Scratches {
     fn drop(&mut self) {
         // std cannot remove an overlay's directories of mode 000.
-        let _ = common::remove_tree(self.path());
+        if common::remove_tree(self.path()).is_err() {
+            remove_in_container(self.path());
+        }
     }
+}
+
+/// Removes the files of subordinate IDs in a directory: root of a container can.
+fn remove_in_container(dir: &Path) {
+    let dir = dir.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:");
+    let mut step = step(STEPS[STEPS.len() - 1]);
+    step.arg("--bind").arg(format!("{dir}:/mnt"));
+    // The mount point itself stays, and the drop of the `TempDir` removes it.
+    let _ = step.args(["sh", "-c", "rm -rf /mnt/* /mnt/.[!.]*"]).output();
 }
 
 /// Whether the tests run as root.

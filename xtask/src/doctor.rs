@@ -4,16 +4,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use common::{Capabilities, Exit, Group, Root, Scratch};
+use common::{Capabilities, Exit, Group, IdRange, Ids, Root, Scratch};
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 use nix::net::if_::InterfaceFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::unistd::{chdir, chroot, getgid, getuid, pivot_root, sethostname};
+use nix::unistd::{Pid, chdir, chroot, getgid, getuid, pivot_root, sethostname};
 
 use crate::say::print;
 use crate::style::{Style, colour};
@@ -137,6 +137,10 @@ impl Ladder {
             let why = common::one_line(&error);
             print(&format!("note  lesson 11 runs here, but cannot set limits: {why}\n"))?;
         }
+        if let Err(error) = Ids::of_caller().and_then(|ids| map_subordinate_ids(&ids)) {
+            let why = common::one_line(&error);
+            print(&format!("note  lesson 16 runs here, but with one user: {why}\n"))?;
+        }
         let lacks: Vec<String> = common::PACKAGES
             .iter()
             .filter(|(tool, package)| *package != "uidmap" && !common::has_tool(tool))
@@ -146,11 +150,6 @@ impl Ladder {
             print(&format!(
                 "note  lessons 14 and 15 run here, but not every kind of network: install {}\n",
                 lacks.join(", ")
-            ))?;
-        }
-        if let Err(why) = common::Ids::of_caller() {
-            print(&format!(
-                "note  lesson 16 runs here, but its containers have one user: {why}\n"
             ))?;
         }
         let rootfs = common::Args::default().rootfs();
@@ -189,6 +188,37 @@ fn map_ids(uid: u32, gid: u32) -> Result<()> {
         fs::write(file, text).with_context(|| format!("write {file}"))?;
     }
     Ok(())
+}
+
+/// Writes the maps of lesson 16 for a child.
+fn map_subordinate_ids(ids: &Ids) -> Result<()> {
+    let map = |own: u32, ranges: &[IdRange]| {
+        let mut numbers = vec![0, own, 1];
+        for IdRange { first, count } in ranges {
+            // The first ID inside follows the last of the line before.
+            let inside = numbers[numbers.len() - 3] + numbers[numbers.len() - 1];
+            numbers.extend([inside, *first, *count]);
+        }
+        numbers.iter().map(u32::to_string).collect::<Vec<_>>()
+    };
+    let (uids, gids) = (map(ids.uid.as_raw(), &ids.uids), map(ids.gid.as_raw(), &ids.gids));
+    let write = |child: Pid| {
+        if !ids.uid.is_root() {
+            let tool = |name, map: &[String]| {
+                let mut tool = Command::new(name);
+                tool.arg(child.to_string()).args(map);
+                tool
+            };
+            return common::run_both(&mut tool("newuidmap", &uids), &mut tool("newgidmap", &gids));
+        }
+        for (name, map) in [("uid_map", &uids), ("gid_map", &gids)] {
+            let file = format!("/proc/{child}/{name}");
+            let text: String = map.chunks(3).map(|line| line.join(" ") + "\n").collect();
+            fs::write(&file, text).with_context(|| format!("write {file}"))?;
+        }
+        Ok(())
+    };
+    common::in_child(CloneFlags::CLONE_NEWUSER, write, || Ok(()))
 }
 
 fn private_mounts() -> Result<()> {

@@ -4,15 +4,20 @@
 mod request;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use anyhow::{Context, Error, Result, anyhow};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ureq::Agent;
+use ureq::http::header::HeaderName;
+use ureq::tls::RootCerts;
 
 use crate::say::note;
-use request::{Answer, Event, request, why_failed};
+pub(crate) use request::{Answer, is_loopback};
+use request::{Asked, Event, agent, request, why_failed};
 
 /// The number of tries for a file.
 const TRIES: u32 = 3;
@@ -20,23 +25,28 @@ const TRIES: u32 = 3;
 /// The lowest allowed rate, in bytes a second. An old modem is faster.
 const LEAST_RATE: f64 = 1024.0;
 
+/// After this time, [`Download::tell_after`] names the file that is fetched, unless it
+/// is already named. Three tries that fail at once need less time.
+pub(crate) const SLOW: Duration = Duration::from_secs(3);
+
 /// A server, and its name in messages.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Server {
     /// Such as `the mirror`.
     pub(crate) name: &'static str,
-    /// What it sends, beside the progress bar.
-    pub(crate) sends: &'static str,
     /// What to do if the server fails.
     pub(crate) remedy: &'static str,
     /// What to do if the server cannot be reached.
     pub(crate) unreachable: &'static str,
-    /// The time for a first answer, for all tries together. Then the server must
-    /// send at [`LEAST_RATE`], on average over this time.
-    pub(crate) timeout: Duration,
+    /// What to do if its certificate is not trusted.
+    pub(crate) distrusted: &'static str,
     /// Whether to print nothing about a try that fails, because the caller can do
     /// without the server.
     pub(crate) quiet: bool,
+    /// The time for a first answer, for all tries together. Then the server must
+    /// send at [`LEAST_RATE`], on average over this time.
+    timeout: Duration,
+    agent: Agent,
 }
 
 /// A part of a download.
@@ -49,11 +59,29 @@ pub(crate) enum Part<'a> {
 /// Takes the parts of a download, in order.
 pub(crate) type Sink<'a> = dyn FnMut(Part<'_>) -> Result<()> + 'a;
 
+/// A sink that collects the bytes of a short file.
+pub(crate) fn collect(text: &mut Vec<u8>) -> impl FnMut(Part<'_>) -> Result<()> {
+    |part| {
+        match part {
+            Part::Start => text.clear(),
+            Part::Bytes(bytes) => text.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+}
+
 /// At every try, the server did not answer, or broke off.
 #[derive(Debug)]
 pub(crate) struct Unreachable {
     pub(crate) why: String,
     remedy: &'static str,
+}
+
+impl Unreachable {
+    /// This, if it is the reason for an error.
+    pub(crate) fn of(error: &Error) -> Option<&Unreachable> {
+        error.chain().find_map(|cause| cause.downcast_ref())
+    }
 }
 
 impl fmt::Display for Unreachable {
@@ -77,71 +105,118 @@ impl From<Error> for Failure {
     }
 }
 
+/// The end of a download without a failure.
+pub(crate) enum Outcome {
+    Whole,
+    /// The status is 401 or 404.
+    Refused(Answer),
+}
+
 impl Server {
-    /// Downloads the file at `url`, of at most `longest` bytes. Returns whether the
-    /// server has it. After the time `tell_after`, a note names the file.
-    ///
-    /// All tries for a first answer share the time-out: after this time, the task
-    /// gives up a network that does not answer.
-    pub(crate) fn get(
-        &self,
-        url: &str,
-        longest: u64,
-        tell_after: Duration,
-        sink: &mut Sink<'_>,
-    ) -> Result<bool> {
-        let doing = format!("fetch {url}");
-        let tell = Some(Instant::now() + tell_after);
-        let mut download =
-            Download { server: self, url, longest, tell, answered: false, came: 0, sink };
-        let pause = self.timeout / 12;
-        let mut deadline = Instant::now() + self.timeout;
-        let mut left = TRIES;
-        loop {
-            left -= 1;
-            let share = deadline.saturating_duration_since(Instant::now());
-            let share = share.saturating_sub(pause * left) / (left + 1);
-            let why = match download.attempt(share) {
-                Ok(found) => return Ok(found),
-                Err(Failure::Lasts(error)) => return Err(error.context(doing)),
-                Err(Failure::MayPass(why)) => why,
-            };
-            if download.answered {
-                deadline = Instant::now() + self.timeout;
-            }
-            if left == 0 {
-                let why = format!("{why}, at the last of {TRIES} tries");
-                let remedy = self.unreachable;
-                return Err(Error::new(Unreachable { why, remedy }).context(doing));
-            }
-            if !self.quiet {
-                note(&format!("{doing}: {why}; try again, {left} of {TRIES} tries left"));
-            }
-            thread::sleep(pause);
+    /// A server that has `seconds` for an answer. `roots` sign its certificate.
+    pub(crate) fn new(name: &'static str, seconds: f64, roots: RootCerts) -> Result<Server> {
+        let timeout = Duration::try_from_secs_f64(seconds).ok();
+        let timeout = timeout.filter(|it| (1..=3_600_000).contains(&it.as_millis()));
+        let timeout = timeout.with_context(|| {
+            format!("wait {seconds} seconds: name a time above 0 and up to 3600")
+        })?;
+        let agent = agent(roots);
+        let (remedy, unreachable, distrusted) = ("", "", "");
+        Ok(Server { name, remedy, unreachable, distrusted, quiet: false, timeout, agent })
+    }
+
+    /// The file at `url`, of at most `longest` bytes.
+    pub(crate) fn download<'a>(&'a self, url: &'a str, longest: u64) -> Download<'a> {
+        Download {
+            server: self,
+            url,
+            longest,
+            label: "",
+            headers: Vec::new(),
+            came: 0,
+            bars: MultiProgress::new(),
+            stop: &NEVER,
+            tell: None,
+            answered: false,
         }
     }
 
+    /// The server does not send the file at `url`.
+    pub(crate) fn refuses(&self, answer: &Answer, url: &str) -> Error {
+        self.fails(answer.why(self)).context(format!("fetch {url}"))
+    }
+
     /// A failure that does not pass.
-    fn fails(&self, why: impl fmt::Display) -> Error {
+    pub(crate) fn fails(&self, why: impl fmt::Display) -> Error {
         anyhow!("{why}; {}", self.remedy)
     }
 }
 
 /// A download, in all its tries.
-struct Download<'a> {
+pub(crate) struct Download<'a> {
     server: &'a Server,
     url: &'a str,
     longest: u64,
+    /// The words beside the progress bar.
+    pub(crate) label: &'a str,
+    /// Further headers of the request.
+    pub(crate) headers: Vec<(HeaderName, String)>,
+    /// The number of bytes that the caller has. The server sends the rest, if it can.
+    pub(crate) came: u64,
+    /// The bars of all downloads.
+    pub(crate) bars: MultiProgress,
+    /// Ends the download when it becomes true.
+    pub(crate) stop: &'a AtomicBool,
     /// The time of a note that names the file, until it is printed.
     tell: Option<Instant>,
     /// Whether the server answered at this try.
     answered: bool,
-    /// The number of bytes that came.
-    came: u64,
-    sink: &'a mut Sink<'a>,
 }
 
+/// Does not end a download.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
 impl Download<'_> {
+    /// Names the file in a note after this time.
+    pub(crate) fn tell_after(mut self, time: Duration) -> Self {
+        self.tell = Some(Instant::now() + time);
+        self
+    }
+
+    /// Downloads the file, or the rest of it.
+    ///
+    /// All tries for a first answer share the time-out: after this time, the task
+    /// gives up a network that does not answer.
+    pub(crate) fn run(&mut self, sink: &mut Sink<'_>) -> Result<Outcome> {
+        let doing = format!("fetch {}", self.url);
+        let server = self.server;
+        let pause = server.timeout / 12;
+        let mut deadline = Instant::now() + server.timeout;
+        let mut left = TRIES;
+        loop {
+            left -= 1;
+            let share = deadline.saturating_duration_since(Instant::now());
+            let share = share.saturating_sub(pause * left) / (left + 1);
+            let why = match self.attempt(share, sink) {
+                Ok(outcome) => return Ok(outcome),
+                Err(Failure::Lasts(error)) => return Err(error.context(doing)),
+                Err(Failure::MayPass(why)) => why,
+            };
+            if self.answered {
+                deadline = Instant::now() + server.timeout;
+            }
+            if left == 0 {
+                let why = format!("{why}, at the last of {TRIES} tries");
+                let remedy = server.unreachable;
+                return Err(Error::new(Unreachable { why, remedy }).context(doing));
+            }
+            if !server.quiet {
+                self.note(&format!("{doing}: {why}; try again, {left} of {TRIES} tries left"));
+            }
+            thread::sleep(pause);
+        }
+    }
+
     /// Tries once. The answer must begin within `wait`.
     ///
     /// A thread makes the request. This function stops waiting for a thread that
@@ -149,31 +224,36 @@ impl Download<'_> {
     /// time-outs of ureq do not fit. The time for the whole body is too short for a
     /// slow network. The time for each read is too long for a server that sends a
     /// byte now and then.
-    fn attempt(&mut self, wait: Duration) -> Result<bool, Failure> {
-        let (sender, events) = sync_channel(4);
-        let (url, from, window) = (self.url.to_owned(), self.came, self.server.timeout);
-        thread::spawn(move || request(&url, from, wait, window, &sender));
+    fn attempt(&mut self, wait: Duration, sink: &mut Sink<'_>) -> Result<Outcome, Failure> {
+        let (sender, events) = sync_channel(16);
+        let window = self.server.timeout;
+        let asked = Asked {
+            url: self.url.to_owned(),
+            headers: self.headers.clone(),
+            from: self.came,
+            wait,
+            window,
+        };
+        let agent = self.server.agent.clone();
+        thread::spawn(move || request(&agent, asked, &sender));
         self.answered = false;
         let mut pace = Pace::new(wait, window);
         let mut bar = ProgressBar::hidden();
         loop {
             match self.next(&events, &pace)? {
                 Event::Answer(answer) => {
-                    if !self.begins(&answer)? {
-                        return Ok(false);
+                    if let Some(refusal) = self.begins(answer, sink, &mut bar)? {
+                        return Ok(Outcome::Refused(refusal));
                     }
-                    bar = self.progress(answer.length);
                     pace.begin();
                 }
                 Event::Bytes(bytes) => {
-                    self.take(&bytes)?;
+                    self.take(&bytes, sink)?;
                     bar.inc(bytes.len() as u64);
                     pace.count(bytes.len());
                 }
-                Event::End => return Ok(true),
-                Event::Failed(error) => {
-                    return Err(Failure::MayPass(why_failed(error, self.server)?));
-                }
+                Event::End => return Ok(Outcome::Whole),
+                Event::Failed(why) => return Err(Failure::MayPass(why_failed(why, self.server)?)),
             }
         }
     }
@@ -181,11 +261,15 @@ impl Download<'_> {
     /// Waits for the next event.
     fn next(&mut self, events: &Receiver<Event>, pace: &Pace) -> Result<Event, Failure> {
         loop {
-            if self.tell.take_if(|at| *at <= Instant::now()).is_some() {
-                note(&format!("fetch {}", self.url));
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(anyhow!("another download failed").into());
             }
-            let until = self.tell.map_or(pace.due, |tell| tell.min(pace.due));
-            match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let now = Instant::now();
+            if self.tell.take_if(|at| *at <= now).is_some() {
+                self.note(&format!("fetch {}", self.url));
+            }
+            let until = self.tell.map_or(pace.due, |tell| tell.min(pace.due)).min(now + GLANCE);
+            match events.recv_timeout(until.saturating_duration_since(now)) {
                 Ok(event) => return Ok(event),
                 Err(RecvTimeoutError::Timeout) if Instant::now() < pace.due => {}
                 Err(RecvTimeoutError::Timeout) => {
@@ -198,44 +282,63 @@ impl Download<'_> {
         }
     }
 
-    /// Whether the server has the file and begins to send it, or the rest of it.
-    fn begins(&mut self, answer: &Answer) -> Result<bool, Failure> {
+    /// Looks at the answer, before the file, or the rest of it, comes. Returns a refusal
+    /// that the caller must treat.
+    fn begins(
+        &mut self,
+        answer: Answer,
+        sink: &mut Sink<'_>,
+        bar: &mut ProgressBar,
+    ) -> Result<Option<Answer>, Failure> {
         self.answered = true;
-        let why = format!("{} answers with status {}", self.server.name, answer.status);
+        let why = answer.why(self.server);
         match answer.status {
             200 => {
                 self.came = 0;
-                (self.sink)(Part::Start)?;
-                Ok(true)
+                sink(Part::Start)?;
             }
             // Partial Content.
-            206 if self.came > 0 && answer.from == Some(self.came) => Ok(true),
-            404 => Ok(false),
+            206 if self.came > 0 && answer.from == Some(self.came) => {}
+            401 | 404 => return Ok(Some(answer)),
+            // Range Not Satisfiable: the next try asks for the whole file.
+            416 if self.came > 0 => {
+                self.came = 0;
+                return Err(Failure::MayPass(why));
+            }
             // Request Timeout, Too Many Requests, and errors of the server.
-            408 | 429 | 500.. => Err(Failure::MayPass(why)),
-            _ => Err(self.server.fails(why).into()),
+            408 | 429 | 500.. => return Err(Failure::MayPass(why)),
+            _ => return Err(self.server.fails(why).into()),
         }
+        *bar = self.progress(answer.length);
+        Ok(None)
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        (self.sink)(Part::Bytes(bytes))?;
+    fn take(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<()> {
         self.came += bytes.len() as u64;
         if self.came > self.longest {
             return Err(self.server.fails(format!("it is longer than {} bytes", self.longest)));
         }
-        Ok(())
+        sink(Part::Bytes(bytes))
     }
 
     /// A progress bar. It is visible only on a terminal, until it is dropped.
     fn progress(&self, length: Option<u64>) -> ProgressBar {
         let style = ProgressStyle::with_template(BARS[usize::from(length.is_none())]);
         let length = length.map(|length| self.came + length);
-        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        let bar =
+            self.bars.add(ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden()));
         // A test checks the templates.
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.with_prefix(self.server.sends).with_position(self.came)
+        bar.with_prefix(self.label.to_owned()).with_position(self.came)
+    }
+
+    fn note(&self, text: &str) {
+        self.bars.suspend(|| note(text));
     }
 }
+
+/// The longest time without a look at [`Download::stop`].
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// The time that the server has: for its answer, and then for each window of bytes.
 struct Pace {

@@ -170,12 +170,6 @@ pub(crate) fn fetch(args: &Args) -> Result<String> {
     fetch_and_put(args).map_err(explain)
 }
 
-/// The reason, if the error means that the mirror did not answer, or broke off at
-/// every try.
-fn unreachable(error: &anyhow::Error) -> Option<&str> {
-    Some(&error.chain().find_map(|cause| cause.downcast_ref::<Unreachable>())?.why)
-}
-
 /// Copies the archives of releases that are kept beside the workspace's root to
 /// the directory `to`, and names the releases.
 pub(crate) fn copy_kept(to: &Path) -> Result<Vec<Release>> {
@@ -248,7 +242,8 @@ fn make(
         Source::Release(release, None) => Archive::of_release(&release, store, mirror)?,
         Source::Release(release, Some(which)) => {
             let fetched = Archive::of_release(&release, store, &mirror.quiet());
-            if let Some(why) = fetched.as_ref().err().and_then(unreachable) {
+            if let Some(found) = fetched.as_ref().err().and_then(Unreachable::of) {
+                let why = &found.why;
                 note(&format!(
                     "fetch Alpine: {why}; this task makes a root from this machine's programs instead; `cargo xtask fetch-rootfs --force` fetches Alpine later"
                 ));
@@ -265,7 +260,7 @@ fn make(
 }
 
 /// Adds this task's remedy to an error about a full file system.
-fn explain(error: anyhow::Error) -> anyhow::Error {
+pub(crate) fn explain(error: anyhow::Error) -> anyhow::Error {
     let is_full = |errno| matches!(errno, Errno::ENOSPC | Errno::EDQUOT);
     if !error.chain().filter_map(errno_of).any(is_full) {
         return error;

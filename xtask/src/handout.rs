@@ -24,8 +24,8 @@ use crate::temporary::Temporary;
 /// Pack the course for machines without a network
 ///
 /// The archive has the files that git tracks, in their present state, the crates
-/// for Linux, the Alpine archives in the cache beside rootfs/, and the programs of
-/// `dist`. A learner who unpacks it needs Rust, but no network.
+/// for Linux, the Alpine archives in the cache beside rootfs/, the images in images/,
+/// and the programs of `dist`. A learner who unpacks it needs Rust, but no network.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The archive to write. Its files are in a folder of the same name
@@ -51,7 +51,9 @@ impl Args {
 
         let place = Temporary::new()?;
         let count = crates::vendor(place.dir(), &mut contents)?;
+        let mut also = images(&mut contents)?;
         let releases = alpine(&place.dir().join("alpine"), &mut contents)?;
+        also.extend(releases.iter().map(Release::to_string));
 
         let size = write(&self.file, &folder, &contents)?;
         say::line(&format!(
@@ -59,7 +61,7 @@ impl Args {
             self.file.display(),
             size as f64 / 1e6,
             steps.libc,
-            releases.iter().map(|release| format!(", {release}")).collect::<String>()
+            also.iter().map(|name| format!(", {name}")).collect::<String>()
         ))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -120,6 +122,25 @@ fn alpine(place: &Path, contents: &mut Contents) -> Result<Vec<Release>> {
         add_tree(place, Path::new(CACHE), contents)?;
     }
     Ok(releases)
+}
+
+/// Adds the images of `pull`, and returns the paths of their layouts.
+fn images(contents: &mut Contents) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let layouts = fs::read_dir(common::workspace().join("images"));
+    for layout in layouts.into_iter().flatten() {
+        let layout = layout.context("list the images")?;
+        // A killed run leaves no index.
+        if layout.path().join("index.json").is_file() {
+            let name = Path::new("images").join(layout.file_name());
+            // With a mode of its own, as the cache below.
+            contents.insert(name.clone(), layout.path());
+            add_tree(&layout.path(), &name, contents)?;
+            names.push(name.display().to_string());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The name of the cache, in which `fetch-rootfs` keeps archives.

@@ -13,6 +13,7 @@ mod fetch_rootfs;
 mod handout;
 mod isolation;
 mod picture;
+mod pull;
 mod rootfs;
 mod run;
 mod say;
@@ -40,6 +41,7 @@ struct Cli {
 enum Task {
     Run(run::Args),
     FetchRootfs(fetch_rootfs::Args),
+    Pull(pull::Args),
     Verify(verify::Args),
     Diff(diff::Args),
     Doctor(doctor::Args),
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
     let done = match task {
         Task::Run(args) => args.run(),
         Task::FetchRootfs(args) => args.run(),
+        Task::Pull(args) => args.run(),
         Task::Verify(args) => args.run(),
         Task::Diff(args) => args.run(),
         Task::Doctor(args) => args.run(),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cargo;
 use crate::fetch_rootfs::{Args as Fetch, fetch};
+use crate::pull;
 use crate::say::{note, quoted};
 
 /// Run a step. By default, run /bin/sh in the newest step. Fetch a rootfs first
@@ -18,6 +19,11 @@ pub(crate) struct Args {
     /// The step: 8, 08, step08 or step08-overlay [default: the last]
     #[arg(allow_hyphen_values = true)]
     step: Option<String>,
+    /// Start this image, and pull it first if it is missing: a reference, such as
+    /// alpine:3.20, or an image layout, such as ./DIR:TAG. Without a command, run the
+    /// image's own
+    #[arg(long, value_name = "REFERENCE")]
+    image: Option<String>,
     /// Words that should be after `--`
     #[arg(hide = true, allow_hyphen_values = true)]
     misplaced: Vec<OsString>,
@@ -37,14 +43,18 @@ impl Args {
         };
         if !self.misplaced.is_empty() {
             let step = self.step.as_deref().unwrap_or_default();
-            bail!("run {}: {}", lesson.name, after_dashes(step, self.words()));
-        }
-        if lesson.has_rootfs && !has_rootfs() {
-            note(&fetch(&Fetch::or_from_host())?);
+            bail!("run {}: {}", lesson.name, self.after_dashes(step, self.words()));
         }
         let mut command = self.command;
-        if command.is_empty() {
-            command.push("/bin/sh".into());
+        if let Some(image) = &self.image {
+            command.splice(..0, ["--image".into(), pull::layout(image)?]);
+        } else {
+            if lesson.has_rootfs && !has_rootfs() {
+                note(&fetch(&Fetch::or_from_host())?);
+            }
+            if command.is_empty() {
+                command.push("/bin/sh".into());
+            }
         }
         let binary = cargo::step(&lesson)?;
         // The step replaces this program: the terminal and every signal then
@@ -64,19 +74,21 @@ impl Args {
         if word.starts_with("step") || word.starts_with(|c: char| c.is_ascii_digit()) {
             return error;
         }
-        anyhow!("{error}; {}", after_dashes("", iter::once(OsStr::new(word)).chain(self.words())))
+        let words = iter::once(OsStr::new(word)).chain(self.words());
+        anyhow!("{error}; {}", self.after_dashes("", words))
     }
-}
 
-/// The remedy for a missing `--`.
-fn after_dashes<'a>(step: &str, words: impl Iterator<Item = &'a OsStr>) -> String {
-    let words =
-        iter::once(step.to_owned()).chain(iter::once("--".to_owned())).chain(words.map(quoted));
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    format!(
-        "write the command and the step's own options after `--`: `cargo xtask run {}`",
-        words.join(" ")
-    )
+    /// The remedy for a missing `--`.
+    fn after_dashes<'a>(&self, step: &str, words: impl Iterator<Item = &'a OsStr>) -> String {
+        let image = self.image.as_ref().map(|image| format!("--image {}", quoted(image)));
+        let before = [image.unwrap_or_default(), step.to_owned(), "--".to_owned()];
+        let words = before.into_iter().chain(words.map(quoted));
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        format!(
+            "write the command and the step's own options after `--`: `cargo xtask run {}`",
+            words.join(" ")
+        )
+    }
 }
 
 /// Whether a root is in the workspace, or the caller names a root.

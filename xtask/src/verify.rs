@@ -20,11 +20,12 @@ pub(crate) use report::{Check, Checks, Format, Verdict};
 use report::{Printer, print_line};
 
 /// The functions that the scripts use.
-const LIBRARY: [&str; 4] = [
+const LIBRARY: [&str; 5] = [
     "xtask/src/verify/lib.sh",
     "xtask/src/verify/containers.sh",
     "xtask/src/verify/proc.sh",
     "xtask/src/verify/network.sh",
+    "xtask/src/verify/images.sh",
 ];
 
 /// Check the claims of the lessons against the kernel's own evidence

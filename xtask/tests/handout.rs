@@ -1,6 +1,7 @@
 //! A class with the hand-out, a single file, needs no network.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -96,6 +97,12 @@ fn a_hand_out_needs_no_network() {
     } else {
         skip("the hand-out has no Alpine: CONTAINERS_TEST_ARCHIVE names no archive");
     }
+    let image = class.course.join("images/one/blobs/sha256");
+    fs::create_dir_all(&image).expect("make a directory");
+    fs::write(image.join("aa"), "a layer").expect("write");
+    fs::write(class.course.join("images/one/index.json"), "{}").expect("write");
+    fs::create_dir_all(class.course.join("images/half/blobs")).expect("make a directory");
+    fs::write(class.course.join("images/half/blobs/x.part"), "").expect("write");
     let Some(file) = class.hand_out() else { return };
 
     // The archive is the same for any user and any directory.
@@ -117,6 +124,10 @@ fn a_hand_out_needs_no_network() {
     let learner = class.dir.path().join("learner");
     tar(&file).unpack(&learner).expect("unpack the hand-out");
     let course = learner.join("course");
+    let image = course.join("images/one");
+    assert_eq!(fs::read_to_string(image.join("blobs/sha256/aa")).expect("an image"), "a layer");
+    assert_eq!(fs::metadata(image).expect("a directory").permissions().mode() & 0o777, 0o755);
+    assert!(!course.join("images/half").exists(), "a killed pull left it");
     let config = fs::read_to_string(course.join(".cargo/config.toml")).expect("read");
     let ours = fs::read_to_string(class.course.join(".cargo/config.toml")).expect("read");
     assert!(config.starts_with(&ours) && config.contains("directory = \"vendor\"\n"), "{config}");

@@ -1,8 +1,9 @@
 //! Runs the console blocks of the lessons, and compares their output.
 //!
 //! A block that begins with `console,root` or `console,user` is only for that
-//! caller. `console,alpine` is only for an Alpine root. In place of the user ID
-//! 1000, the test expects the caller's ID.
+//! caller. `console,ids` is only for a caller with subordinate IDs, `console,alpine`
+//! only for an Alpine root. In place of the user ID 1000, the test expects the
+//! caller's ID.
 
 use std::env;
 use std::fs;
@@ -61,31 +62,46 @@ fn pages_show_what_happens() {
 
     // In lesson 8, the learner works in a directory beside the root.
     symlink(rootfs(), dir.path().join("rootfs")).expect("link the root");
+    // Lesson 16 has its layers there.
+    cases.env("XDG_DATA_HOME", dir.path().join("data").to_str().expect("a UTF-8 path"));
     let alpine = rootfs().join("etc/alpine-release").exists();
     if !alpine {
-        skip("some blocks of lessons 6 to 8 show Alpine, and this root is not Alpine");
+        skip("some blocks from lesson 6 on show Alpine, and this root is not Alpine");
     }
+    let ids = has_ids();
+    if !ids {
+        skip("some blocks of lesson 16 need newuidmap, and a range of subordinate IDs");
+    }
+    let holds = |word: &str| match word {
+        "root" => is_root(),
+        "user" => !is_root(),
+        "alpine" => alpine,
+        "ids" => ids,
+        other => panic!("a block is for {other}"),
+    };
     for step in STEPS.iter().copied() {
         let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
         // trycmd runs the blocks of a page in the directory `.in` beside it.
         let place = dir.path().join(format!("{step}.in"));
         fs::create_dir(&place).expect("make a directory");
         let file = dir.path().join(format!("{step}.md"));
-        fs::write(&file, for_this_caller(&page, programs, alpine)).expect("write the page");
+        fs::write(&file, for_this_caller(&page, programs, holds)).expect("write the page");
         cases.case(&file);
     }
     cases.run();
 }
 
 /// The page without the blocks of other callers.
-fn for_this_caller(page: &str, programs: &str, alpine: bool) -> String {
+fn for_this_caller(page: &str, programs: &str, holds: impl Fn(&str) -> bool) -> String {
     let uid = nix::unistd::getuid();
-    let page: Vec<_> = page.lines().map(by_shell).collect();
-    let kind = |mine| if mine { "```console" } else { "```text" };
+    let kind = |line: &str| match line.strip_prefix("```console,") {
+        Some(words) if words.split(',').all(&holds) => "```console".to_owned(),
+        Some(_) => "```text".to_owned(),
+        None => by_shell(line),
+    };
+    let page: Vec<_> = page.lines().map(kind).collect();
     (page.join("\n") + "\n")
-        .replace("```console,root", kind(is_root()))
-        .replace("```console,user", kind(!is_root()))
-        .replace("```console,alpine", kind(alpine))
+        .replace("\"amd64\"", &format!("\"{}\"", architecture()))
         .replace(
             &format!("{:>10} {:>10} {:>10}", 0, 1000, 1),
             &format!("{:>10} {uid:>10} {:>10}", 0, 1),
@@ -102,4 +118,25 @@ fn by_shell(line: &str) -> String {
         Some(command) if writes => format!("$ sh -c '{}'", command.replace('\'', r"'\''")),
         _ => line.to_owned(),
     }
+}
+
+/// The name of this machine's architecture in an image.
+fn architecture() -> &'static str {
+    match env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Whether this user has a range in /etc/subuid and /etc/subgid. Another user than root needs
+/// the programs to map it, too.
+fn has_ids() -> bool {
+    let name = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    let Some(name) = name.map(|user| user.name) else { return false };
+    (is_root() || ["newuidmap", "newgidmap"].iter().all(|tool| common::has_tool(tool)))
+        && ["/etc/subuid", "/etc/subgid"].iter().all(|file| {
+            let ranges = fs::read_to_string(file).unwrap_or_default();
+            ranges.lines().any(|line| line.split(':').next() == Some(&name))
+        })
 }

@@ -26,6 +26,11 @@ fn one_who_leaves_out_the_dashes_is_told_where_they_go() {
         (&["6", "id"][..], "xtask: run step06-chroot: ", "6 -- id"),
         (&["id"], "xtask: no lesson is called id; the lessons are step01-run, ", "-- id"),
         (&["8", "--scratch", "box", "--", "id"], "xtask: run ", "8 -- --scratch box -- id"),
+        (
+            &["--image", "alpine:3.20", "sh"],
+            "xtask: no lesson is called sh",
+            "--image alpine:3.20 -- sh",
+        ),
         (&["--scratch", "box"], "xtask: no lesson is called --scratch", "-- --scratch box"),
         (&["step01", "sh", "-c", "it's a"], "xtask: run ", r"step01 -- sh -c 'it'\''s a'"),
     ] {
@@ -66,6 +71,20 @@ fn the_doctor_names_lessons_that_there_are() {
     // Lesson 15 asks for more only if the caller wants a bridge.
     assert!(numbers.contains(&3) && numbers.contains(&14), "{said}");
     assert!(numbers.iter().all(|number| (1..=STEPS.len()).contains(number)), "{said}");
+}
+
+/// A user without subordinate IDs gets the command for them.
+#[test]
+fn the_doctor_knows_the_remedy_for_one_user() {
+    if !containers_work() {
+        return;
+    }
+    let why = common::Ids::of_caller().err().map(|why| common::one_line(&why));
+    let said = stdout(&xtask(&["doctor"]));
+    let note = said
+        .lines()
+        .find_map(|line| line.strip_prefix("note  lesson 16 runs here, but with one user: "));
+    assert_eq!(note, why.as_deref(), "{said}");
 }
 
 /// A checkout that was copied elsewhere together with its built programs. It has

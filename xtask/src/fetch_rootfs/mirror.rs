@@ -7,19 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use layers::{Algorithm, Digest, Hasher};
+use ureq::tls::RootCerts;
 
 use super::Release;
-use crate::download::{Part, Server};
+use crate::download::{Outcome, Part, SLOW, Server, Sink, collect};
 
 /// The maximum length of an archive, and of a digest file.
 const LONGEST_ARCHIVE: u64 = 1 << 30;
 const LONGEST_DIGEST_FILE: u64 = 64 << 10;
 
-/// After this time, a note names the file that is fetched, unless it is already
-/// named. Three tries that fail at once need less time.
-const SLOW: Duration = Duration::from_secs(3);
-
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Mirror<'a> {
     url: &'a str,
     server: Server,
@@ -35,25 +32,29 @@ impl<'a> Mirror<'a> {
             !host.trim_matches('/').is_empty(),
             "use the mirror {url}: the name of the host is missing"
         );
-        let timeout = Duration::try_from_secs_f64(seconds).ok();
-        let timeout = timeout.filter(|it| (1..=3_600_000).contains(&it.as_millis()));
-        let timeout = timeout.with_context(|| {
-            format!("wait {seconds} seconds: name a time above 0 and up to 3600")
-        })?;
-        let server = Server {
-            name: "the mirror",
-            sends: "Alpine",
-            remedy: "name another mirror with --mirror",
-            unreachable: "check the network, name another mirror with --mirror, or make a root without a network with --from-host",
-            timeout,
-            quiet: false,
-        };
+        let mut server = Server::new("the mirror", seconds, RootCerts::WebPki)?;
+        server.remedy = "name another mirror with --mirror";
+        server.distrusted = server.remedy;
+        server.unreachable = "check the network, name another mirror with --mirror, or make a root without a network with --from-host";
         Ok(Mirror { url: url.trim_end_matches('/'), server })
     }
 
     /// The same mirror, without notes about tries that fail.
-    pub(crate) fn quiet(self) -> Mirror<'a> {
-        Mirror { server: Server { quiet: true, ..self.server }, ..self }
+    pub(crate) fn quiet(&self) -> Mirror<'a> {
+        let mut mirror = self.clone();
+        mirror.server.quiet = true;
+        mirror
+    }
+
+    /// Downloads the file at `url`. Returns whether the mirror has it.
+    fn get(&self, url: &str, longest: u64, slow: Duration, sink: &mut Sink<'_>) -> Result<bool> {
+        let mut download = self.server.download(url, longest).tell_after(slow);
+        download.label = "Alpine";
+        match download.run(sink)? {
+            Outcome::Whole => Ok(true),
+            Outcome::Refused(answer) if answer.status == 404 => Ok(false),
+            Outcome::Refused(answer) => Err(self.server.refuses(&answer, url)),
+        }
     }
 
     /// Downloads the archive of a release to the file at `path`, and checks its digest.
@@ -68,7 +69,7 @@ impl<'a> Mirror<'a> {
         let algorithm = wanted.algorithm();
         let mut hasher = Hasher::new(algorithm);
         let tell_after = if self.server.quiet { SLOW } else { Duration::ZERO };
-        let found = self.server.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| {
+        let found = self.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| {
             let written = match part {
                 Part::Start => {
                     hasher = Hasher::new(algorithm);
@@ -100,13 +101,7 @@ impl<'a> Mirror<'a> {
         for algorithm in Algorithm::ALL {
             let url = format!("{archive}{}", algorithm.suffix());
             let mut text = Vec::new();
-            let found = self.server.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut |part| {
-                match part {
-                    Part::Start => text.clear(),
-                    Part::Bytes(bytes) => text.extend_from_slice(bytes),
-                }
-                Ok(())
-            });
+            let found = self.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut collect(&mut text));
             if found? {
                 let name = release.archive();
                 let digest = Digest::of_name(&text, &name, algorithm);

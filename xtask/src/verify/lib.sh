@@ -31,8 +31,9 @@
 #
 #   needs WORD...  skips the next checks unless the host has each WORD: `root`,
 #                  `user` (not root), `proc` (it hides no process), `limits` (a
-#                  container can have them), `attributes` (the upper directory
-#                  has them), a program, a file to write to;
+#                  container can have them), `ids` (the caller has subordinate
+#                  IDs), `attributes` (the upper directory has them), a program,
+#                  a file to write to;
 #                  `needs nothing` ends it
 #   needs_inside   the same for programs in the root of the container
 #
@@ -145,6 +146,7 @@ needs() {
             ;;
         /*) [ -w "$word" ] || why_not="this user cannot write to $word" ;;
         limits) why_not=$(no_limits) ;;
+        ids) why_not=$(no_ids) ;;
         getfattr) command -v getfattr >/dev/null || why_not='this host has no getfattr; install the package attr' ;;
         *) command -v "$word" >/dev/null || why_not="this host has no $word" ;;
         esac
@@ -230,8 +232,10 @@ clean() {
     [ -z "$(ours_mounted)" ] || return
     # Root needs no chmod, which can follow a name that was replaced by a link.
     [ "$uid" = 0 ] || chmod -R u+rwX . "$mem" 2>/dev/null
-    # By relative names: another user may rename $tmp, and replace it.
-    rm -rf ./* ./.[!.]* ./..?* "$mem"
+    # By relative names: another user may rename $tmp, and replace it. Only root of the
+    # same map can remove the files of subordinate IDs.
+    rm -rf ./* ./.[!.]* ./..?* "$mem" 2>/dev/null ||
+        unshare --map-root-user --map-auto rm -rf ./* ./.[!.]* ./..?* "$mem"
     cd / && rmdir "$tmp"
 }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2016,SC2119,SC2120,SC2154 # as in lib.sh and the lessons, which use these
-# The hosts and servers of the checks of networks: lessons 14 and 15 read this file after
-# lib.sh.
+# The hosts and servers of the checks of networks: lessons 14 and 15 read this file before
+# lib.sh, which leaves the directory.
 
 # Why there is no such host.
 no_host=''

@@ -1,0 +1,224 @@
+//! The image layout that `pull` fills. `index.json` comes last: before that, nothing
+//! takes the layout for whole.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use layers::oci::{Descriptor, LONGEST_DOCUMENT, TAG};
+use layers::{Algorithm, Client, Digest, Folder, Hasher, PART};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use serde_json::{Value, json};
+
+use super::registry::Registry;
+use crate::download::Part;
+use crate::say::note;
+
+/// This task, for the lock.
+const CLIENT: Client =
+    Client { name: "pull", puts: "an image", option: "--dest", tell: note, keeps: |_| false };
+
+/// The entries of a layout.
+const ENTRIES: [&str; 3] = ["blobs", "index.json", "oci-layout"];
+
+/// A layout, which this process has locked.
+pub(crate) struct Place {
+    folder: Folder,
+    index: Value,
+    /// The blobs that this run has begun.
+    begun: Mutex<Vec<Digest>>,
+}
+
+impl Place {
+    /// Locks the layout at `dest`, after the end of another pull. Makes it if it is
+    /// missing.
+    pub(crate) fn open(dest: &Path) -> Result<Place> {
+        let folder = layers::lock(dest, CLIENT, |folder| {
+            let is_other = |name: &&str| !ENTRIES.contains(&name.trim_end_matches(PART));
+            let names = folder.names()?;
+            let mut names = names.iter().map(|name| name.to_str().unwrap_or("?"));
+            let other = names.find(is_other);
+            ensure!(
+                other.is_none(),
+                "it is not an image layout: it has {}; name another directory with --dest",
+                other.unwrap_or_default()
+            );
+            Ok(())
+        })?;
+        let index = read_index(&folder)?;
+        Ok(Place { folder, index, begun: Mutex::default() })
+    }
+
+    /// The path, without symbolic links.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Vec<Digest>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blobs(&self, algorithm: Algorithm) -> Result<Folder> {
+        self.folder.make("blobs")?.make(algorithm.oci())
+    }
+
+    /// Downloads a blob, unless it is there. Goes on where an earlier run has stopped.
+    /// Returns whether the registry was asked.
+    pub(crate) fn fetch(&self, blob: &Descriptor, registry: &Registry) -> Result<bool> {
+        let (name, algorithm) = (blob.digest.to_string(), blob.digest.algorithm());
+        let blobs = self.blobs(algorithm)?;
+        if has(&blobs, blob)? {
+            return Ok(false);
+        }
+        self.begun().push(blob.digest.clone());
+        let (mut file, path) = blobs.part(&name)?;
+        let doing = || format!("write {}", path.display());
+        let mut hasher = Hasher::new(algorithm);
+        let mut came = add(&mut hasher, &mut file).with_context(doing)?;
+        loop {
+            let mut is_rest = came > 0;
+            if came != blob.size || came == 0 {
+                registry.blob(blob, came, &mut |part| {
+                    let written = match part {
+                        Part::Start => {
+                            (came, is_rest, hasher) = (0, false, Hasher::new(algorithm));
+                            file.set_len(0).and_then(|()| file.rewind())
+                        }
+                        Part::Bytes(bytes) => {
+                            came += bytes.len() as u64;
+                            hasher.update(bytes);
+                            file.write_all(bytes)
+                        }
+                    };
+                    written.with_context(doing)
+                })?;
+            }
+            let found = hasher.finish();
+            if came == blob.size && found == blob.digest {
+                blobs.keep(&name)?;
+                return Ok(true);
+            }
+            if !is_rest {
+                let wrong = match came == blob.size {
+                    true => format!("its digest is {}", found.oci()),
+                    false => format!("it has {came} bytes, and not {}", blob.size),
+                };
+                let digest = blob.digest.oci();
+                bail!("check blob {digest}: {wrong}; try again, or tell the owner of the registry");
+            }
+            // The bytes of the earlier run may be the wrong ones.
+            (came, hasher) = (0, Hasher::new(algorithm));
+            file.set_len(0).and_then(|()| file.rewind()).with_context(doing)?;
+        }
+    }
+
+    /// Reads a short blob.
+    pub(crate) fn read(&self, blob: &Descriptor) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let file = self.blobs(blob.digest.algorithm())?.file(&blob.digest.to_string());
+        let file = file.with_context(|| format!("read blob {}", blob.digest.oci()))?;
+        file.take(LONGEST_DOCUMENT).read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    /// Writes the manifest and then the index: the image is there, under these tags.
+    pub(crate) fn finish(mut self, manifest: &Value, text: &[u8], tags: &[String]) -> Result<()> {
+        let digest: Digest = serde_json::from_value(manifest["digest"].clone())?;
+        self.blobs(digest.algorithm())?.write(&digest.to_string(), text)?;
+        self.folder.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let doing = || "add the image to index.json".to_owned();
+        let images = self.index["manifests"].as_array_mut().with_context(doing)?;
+        for tag in tags {
+            images.retain(|image| image["annotations"][TAG] != **tag);
+            let mut image = manifest.clone();
+            image["annotations"] = json!({ TAG: tag });
+            images.push(image);
+        }
+        self.folder.write("index.json", &serde_json::to_vec(&self.index)?)?;
+        self.remove_parts()
+    }
+
+    /// Removes what killed runs have left of other images.
+    fn remove_parts(&self) -> Result<()> {
+        for algorithm in Algorithm::ALL {
+            let blobs = self.folder.folder("blobs").and_then(|it| it.folder(algorithm.oci()));
+            let Ok(blobs) = blobs else { continue };
+            for name in blobs.names()? {
+                if name.to_str().is_some_and(|name| name.ends_with(PART)) {
+                    blobs.remove(name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what this run has made.
+    pub(crate) fn undo(self) {
+        // What cannot be removed stays as the part of no image.
+        for digest in self.begun().drain(..) {
+            if let Ok(blobs) = self.blobs(digest.algorithm()) {
+                let _ = blobs.remove(digest.to_string());
+                let _ = blobs.remove(format!("{digest}{PART}"));
+            }
+        }
+        // Only empty directories are removed.
+        if let Ok(blobs) = self.folder.folder("blobs") {
+            for algorithm in Algorithm::ALL {
+                let _ = unlinkat(&blobs, algorithm.oci(), UnlinkatFlags::RemoveDir);
+            }
+        }
+        let _ = unlinkat(&self.folder, "blobs", UnlinkatFlags::RemoveDir);
+        let _ = std::fs::remove_dir(self.folder.path());
+    }
+}
+
+/// Whether a blob is there. Removes a wrong one.
+fn has(blobs: &Folder, blob: &Descriptor) -> Result<bool> {
+    let name = blob.digest.to_string();
+    let Some(file) = blobs.file(&name) else {
+        return Ok(false);
+    };
+    let doing = || format!("read {}", blobs.join(&name).display());
+    let is_right = file.metadata().with_context(doing)?.len() == blob.size
+        && Digest::of_file(&file, blob.digest.algorithm()).with_context(doing)? == blob.digest;
+    if !is_right {
+        let path = blobs.join(&name);
+        note(&format!("removed {}, because it is not what its name says", path.display()));
+        blobs.remove(&name)?;
+    }
+    Ok(is_right)
+}
+
+/// Adds the bytes of a file, and returns their number.
+fn add(hasher: &mut Hasher, file: &mut File) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut came = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(came);
+        }
+        hasher.update(&buffer[..n]);
+        came += n as u64;
+    }
+}
+
+/// The index, with all that other programs wrote into it.
+fn read_index(folder: &Folder) -> Result<Value> {
+    let new = || json!({"schemaVersion": 2, "mediaType": super::OCI_INDEX, "manifests": []});
+    let Some(file) = folder.file("index.json") else {
+        return Ok(new());
+    };
+    let doing = || format!("read {}", folder.join("index.json").display());
+    let mut text = Vec::new();
+    file.take(LONGEST_DOCUMENT).read_to_end(&mut text).with_context(doing)?;
+    let index: Value = serde_json::from_slice(&text).with_context(doing)?;
+    ensure!(
+        index["manifests"].is_array(),
+        "{}: it lists no manifests; name another directory with --dest",
+        doing()
+    );
+    Ok(index)
+}
