@@ -134,7 +134,7 @@ fn the_variables_and_the_directory_are_those_of_the_image_unless_the_caller_has_
     };
     assert_eq!(lines(&[]), ["/made/for it", "A=last", "B=image", "E=", "HOME=/root", "TERM=image"]);
     let words = [
-        "--env", "A=b=c", "--env", "C", "--env=NOT_THERE", "--env", "HOME=/x", "--workdir", "/usr",
+        "--env", "A=b=c", "--env", "C", "--env=NOT_THERE", "--user", "0", "--env", "HOME=/x", "--workdir", "/usr",
     ];
     let expected = ["/usr", "A=b=c", "B=image", "C=mine", "E=", "HOME=/x", "TERM=image"];
     assert_eq!(lines(&words), expected);
