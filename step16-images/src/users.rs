@@ -35,7 +35,7 @@ pub(crate) fn write_maps(ids: &Ids, child: Pid) -> Result<()> {
     // root, and look into /etc/subuid and /etc/subgid first.
     if ids.uid.is_root() {
         let text = |map: Vec<[u32; 3]>| {
-            let lines = map.iter().map(|[inside, id, count]| format!("{inside} {id} {count}\n"));
+            let lines = map.iter().map(|[at, id, count]| format!("{at} {id} {count}\n"));
             lines.collect::<String>()
         };
         let file = |name| format!("/proc/{child}/{name}");
@@ -58,8 +58,8 @@ pub(crate) fn take_ids(ids: &Ids) -> Result<()> {
     setgroups(&[]).context("leave the groups of the caller")
 }
 
-/// Does work in a process with the IDs of a container, in a user namespace of its own: the
-/// caller alone cannot change what they own.
+/// Does work in a process with the IDs of a container, in a user namespace of its own.
+/// Only such a process can change what they own.
 pub(crate) fn in_map(ids: &Ids, work: &dyn Fn() -> Result<()>) -> Result<()> {
     common::in_child(CloneFlags::CLONE_NEWUSER, |child| write_maps(ids, child), work)
 }
