@@ -33,7 +33,7 @@ pub use child::init::{Run, fork};
 pub use child::line::wait_for_runner;
 pub use child::program::Program;
 pub use child::runner::Child;
-pub use child::signals::{end_on_closed_pipe, signal_number};
+pub use child::signals::{end_on_closed_pipe, signal_number, stop_if_asked};
 pub use child::within::in_child;
 pub use group::Group;
 pub use net::names::{PASTA_DNS, write_names};

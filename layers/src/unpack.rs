@@ -141,7 +141,7 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
     let archive = Limited { inner: archive, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
     let mut extension = Extension::default();
-    while let Some(header) = headers::header(&mut archive, unpacker.is_layer())? {
+    while let Some(header) = headers::header(&mut archive, unpacker.is_layer)? {
         unpacker.count()?;
         let kind = header.entry_type();
         let size = header.entry_size().map_err(damaged)?;
@@ -164,8 +164,11 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
                 placed.with_context(|| format!("entry {}", short(&name)))?;
             }
         }
-        let left = data.limit().saturating_add(size.wrapping_neg() % BLOCK);
-        ensure!(io::copy(&mut archive.by_ref().take(left), &mut io::sink())? == left, CUT_OFF);
+        let (left, padding) = (data.limit(), size.wrapping_neg() % BLOCK);
+        let mut skip = |bytes| io::copy(&mut archive.by_ref().take(bytes), &mut io::sink());
+        ensure!(skip(left)? == left, CUT_OFF);
+        // umoci(1) ends a layer with the last byte of the data.
+        ensure!(skip(padding)? == padding || unpacker.is_layer, CUT_OFF);
     }
     ensure!(extension == Extension::default(), "the entry of its last header is missing");
     // Read to the end: there the decompressor checks the checksum.
@@ -187,6 +190,7 @@ struct Limited<R> {
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        common::stop_if_asked().map_err(io::Error::other)?;
         let n = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(n as u64).ok_or(io::Error::other(TOO_LARGE))?;
         Ok(n)
@@ -220,4 +224,4 @@ pub(crate) fn short(name: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -40,12 +40,15 @@ impl Images {
         fs::write(self.dir.join(name), value.to_string()).expect("write a file");
     }
 
-    /// Writes a blob, and returns its descriptor. `kind` is the end of a type of OCI, or a
+    /// Writes a blob, if it is not there, and returns its descriptor. `kind` is the end of a type of OCI, or a
     /// whole type.
     pub fn blob(&self, kind: &str, bytes: &[u8]) -> Value {
         let hash = Sha256::digest(bytes);
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        fs::write(self.dir.join("blobs/sha256").join(&hex), bytes).expect("write a blob");
+        let name = self.dir.join("blobs/sha256").join(&hex);
+        if !name.exists() {
+            fs::write(name, bytes).expect("write a blob");
+        }
         let kind = if kind.contains('/') { kind.to_owned() } else { format!("{OCI}{kind}") };
         json!({"mediaType": kind, "digest": format!("sha256:{hex}"), "size": bytes.len()})
     }
@@ -55,10 +58,22 @@ impl Images {
         self.blob(kind, value.to_string().as_bytes())
     }
 
-    /// Writes the manifest of an image for this machine, and returns its descriptor. The
-    /// layers are archives, the lowest first.
+    /// The descriptor of a layer with the test's root. All of its files belong to root.
+    pub fn root(&self) -> Value {
+        let (file, descriptor) = root();
+        let digest = descriptor["digest"].as_str().and_then(|it| it.strip_prefix("sha256:"));
+        let blob = self.dir.join("blobs/sha256").join(digest.expect("a digest"));
+        let linked = fs::hard_link(file, &blob).or_else(|_| fs::copy(file, &blob).map(drop));
+        // It may be there.
+        assert!(linked.is_ok() || blob.exists(), "{linked:?}");
+        descriptor.clone()
+    }
+
+    /// Writes the manifest of an image for this machine, and returns its descriptor. Above
+    /// the root, it has these archives as layers, the lowest first.
     pub fn image(&self, layers: &[&[u8]], config: &Value) -> Value {
-        let layers: Vec<Value> = layers.iter().map(|tar| self.blob("layer.v1.tar", tar)).collect();
+        let above = layers.iter().map(|tar| self.blob("layer.v1.tar", tar));
+        let layers: Vec<Value> = [self.root()].into_iter().chain(above).collect();
         let diff_ids: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
         let content = json!({
             "architecture": architecture(),
@@ -96,18 +111,18 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// An archive of the test's root, as a layer. All files belong to root.
-///
-/// # Panics
-///
-/// When the root cannot be read.
-pub fn root_layer() -> &'static [u8] {
-    static LAYER: OnceLock<Vec<u8>> = OnceLock::new();
-    LAYER.get_or_init(|| {
+/// An archive of the test's root, and its descriptor. It is made once.
+fn root() -> &'static (PathBuf, Value) {
+    static ROOT: OnceLock<(PathBuf, Value)> = OnceLock::new();
+    ROOT.get_or_init(|| {
         let mut archive = Builder::new(Vec::new());
         archive.mode(HeaderMode::Deterministic);
         archive.follow_symlinks(false);
         archive.append_dir_all(".", crate::rootfs()).expect("read the root");
-        archive.into_inner().expect("write to memory")
+        let archive = archive.into_inner().expect("write to memory");
+        let layout = Images::new(crate::dir_of_this_process().join("root-layer"));
+        let descriptor = layout.blob("layer.v1.tar", &archive);
+        let digest = descriptor["digest"].as_str().and_then(|it| it.strip_prefix("sha256:"));
+        (layout.dir.join("blobs/sha256").join(digest.expect("a digest")), descriptor)
     })
 }

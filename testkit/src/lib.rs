@@ -3,6 +3,7 @@
 
 pub mod archives;
 pub mod images;
+pub mod namespace;
 pub mod procs;
 pub mod pty;
 
@@ -300,9 +301,16 @@ fn refusal() -> Option<&'static str> {
 ///
 /// When containers must work, but do not.
 pub fn containers_work() -> bool {
-    let Some(why) = refusal() else {
-        return true;
-    };
+    refusal().is_none_or(skip_container)
+}
+
+/// As [`skip`], on a host that cannot run containers. With `CONTAINERS_MUST_WORK=1`, it
+/// is a failure.
+///
+/// # Panics
+///
+/// When containers must work.
+pub fn skip_container(why: &str) -> bool {
     let must = std::env::var_os("CONTAINERS_MUST_WORK").is_some_and(|value| value == "1");
     assert!(!must, "containers must work here: {why}");
     skip(why)

@@ -38,6 +38,8 @@ struct Runner {
     /// The child's end. The runner keeps it open: otherwise poll(2) would report a
     /// hang-up when the child of lessons 1 to 5 executes the command.
     their_line: Option<UnixStream>,
+    /// Whether the child has closed its end. It does so a while before it has ended.
+    line_closed: bool,
     /// Whether the runner has sent SIGHUP to a command that waits for the terminal.
     hung_up: bool,
     /// The signal that ended the command, as the child reports it.
@@ -60,6 +62,7 @@ impl Child {
             terminal,
             line,
             their_line: Some(their_line),
+            line_closed: false,
             hung_up: false,
             told_end: None,
             interrupt: None,
@@ -176,7 +179,9 @@ impl Runner {
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
         ];
-        poll_on(&mut fds)?;
+        // A closed line would never let this process sleep.
+        let listened = if self.line_closed { 1 } else { 2 };
+        poll_on(&mut fds[..listened])?;
         if has_something(&fds[1]) { self.hear() } else { Ok(None) }
     }
 
@@ -185,6 +190,7 @@ impl Runner {
     fn hear(&mut self) -> Result<Option<Signal>> {
         let mut told = [0; 64];
         let count = self.line.read(&mut told).context("hear of process 1")?;
+        self.line_closed = count == 0;
         let mut stopped = None;
         for &byte in &told[..count] {
             ensure!(byte != READY, "the child waits for the runner: call `meet` before `wait`");

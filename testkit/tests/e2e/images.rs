@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getgid, getuid};
 use serde_json::{Value, json};
-use testkit::archives::{Entry, tar};
-use testkit::images::{Images, OCI, architecture, root_layer};
+use testkit::archives::{Entry, gz, tar};
+use testkit::images::{Images, OCI, architecture};
+use testkit::procs::{PATIENCE, wait_for};
 use testkit::{
     Scratches, containers_work, dir_of_this_process, is_one_line, stderr, stdout, step, tempdir,
 };
@@ -31,8 +34,7 @@ impl Place {
     /// A layout with an image: the test's root, more layers, and a configuration.
     fn of(layers: &[&[u8]], config: &Value) -> Place {
         let mut place = Place::new();
-        let all: Vec<&[u8]> = [root_layer()].iter().chain(layers).copied().collect();
-        let image = place.images.image(&all, config);
+        let image = place.images.image(layers, config);
         place.images.add("", image);
         place
     }
@@ -52,6 +54,11 @@ impl Place {
         assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
         stdout(&output)
     }
+}
+
+/// A file of root in a layer.
+fn file(name: &str, text: &str) -> Entry {
+    Entry { owner: (0, 0), ..Entry::file(name, text) }
 }
 
 /// The step with an image, one user and a store that all tests share.
@@ -75,8 +82,7 @@ fn an_image_brings_the_root_and_the_command() {
     if !containers_work() {
         return;
     }
-    let script =
-        tar(&[Entry { mode: 0o755, ..Entry::file("opt/say", "#!/bin/sh\necho \"$0 $@\"\n") }]);
+    let script = tar(&[Entry { mode: 0o755, ..file("opt/say", "#!/bin/sh\necho \"$0 $@\"\n") }]);
     let place = Place::of(
         &[&script],
         &json!({
@@ -130,7 +136,8 @@ fn the_variables_and_the_directory_are_those_of_the_image_unless_the_caller_has_
     };
     assert_eq!(lines(&[]), ["/made/for it", "A=last", "B=image", "E=", "HOME=/root", "TERM=image"]);
     let words = [
-        "--env", "A=b=c", "--env", "C", "--env=NOT_THERE", "--env", "HOME=/x", "--workdir", "/usr",
+        "--env", "A=b=c", "--env", "C", "--env=NOT_THERE", "--user", "0", "--env", "HOME=/x",
+        "--workdir", "/usr",
     ];
     let expected = ["/usr", "A=b=c", "B=image", "C=mine", "E=", "HOME=/x", "TERM=image"];
     assert_eq!(lines(&words), expected);
@@ -161,9 +168,8 @@ fn a_layer_hides_and_replaces_what_lower_layers_have() {
     if !containers_work() {
         return;
     }
-    let file = |name: &str, text: &str| Entry::file(name, text);
     let one = tar(&[
-        Entry::new(b'5', "d"),
+        Entry { owner: (0, 0), ..Entry::new(b'5', "d") },
         file("d/a", "1"),
         file("d/b", "1"),
         file("e/x", "1"),
@@ -192,7 +198,7 @@ fn the_image_is_the_one_with_the_tag_for_this_machine() {
     let other = if architecture() == "arm64" { "amd64" } else { "arm64" };
     let mut place = Place::new();
     let images = &place.images;
-    let image = |says: &str| images.image(&[root_layer()], &json!({"Entrypoint": ["echo", says]}));
+    let image = |says: &str| images.image(&[], &json!({"Entrypoint": ["echo", says]}));
     let of = |mut image: Value, os: &str, architecture: &str| {
         image["platform"] = json!({"os": os, "architecture": architecture});
         image
@@ -212,7 +218,8 @@ fn the_image_is_the_one_with_the_tag_for_this_machine() {
     let docker = "application/vnd.docker.distribution.manifest.";
     let list_of_docker = list(&format!("{docker}list.v2+json"), &several);
     let of_docker = {
-        let layer = images.blob("application/vnd.docker.image.rootfs.diff.tar.gzip", root_layer());
+        let mut layer = images.root();
+        layer["mediaType"] = json!("application/vnd.docker.image.rootfs.diff.tar.gzip");
         let content = json!({
             "architecture": architecture(), "os": "linux", "config": {"Cmd": ["echo", "docker"]},
             "rootfs": {"diff_ids": [layer["digest"]]},
@@ -270,7 +277,7 @@ fn the_image_is_the_one_with_the_tag_for_this_machine() {
 #[test]
 fn a_configuration_without_sense_is_refused_in_a_line() {
     let long = "x".repeat(2 << 20);
-    let many: Vec<String> = (0..100_000).map(|n| format!("N{n}=x")).collect();
+    let many: Vec<String> = (0..300_000).map(|n| format!("N{n}=x")).collect();
     for (config, part) in [
         (json!({"Cmd": 5}), "invalid type: integer `5`"),
         (json!({"Cmd": long}), "invalid type: string"),
@@ -317,7 +324,9 @@ fn a_layout_without_sense_is_refused_in_a_line() {
     }
     let place = Place::new();
     let images = &place.images;
-    let layer = images.blob("layer.v1.tar", &tar(&[]));
+    // No store has it: it is never unpacked.
+    let layer = images.blob("layer.v1.tar", &tar(&[file("unseen", "")]));
+    let only = std::slice::from_ref(&layer);
     let content = |layers: usize| {
         json!({
             "architecture": architecture(), "os": "linux", "config": {"Cmd": ["true"]},
@@ -330,7 +339,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         descriptor[key] = value;
         descriptor
     };
-    let good = of(&content(1), &[layer.clone()]);
+    let good = of(&content(1), only);
     let lying = changed(layer.clone(), "digest", json!(format!("sha256:{}", "0".repeat(64))));
     let index =
         |manifests: &[Value]| images.document("index.v1+json", &json!({"manifests": manifests}));
@@ -341,7 +350,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
     let helm = json!({"config": images.blob("application/vnd.cncf.helm.config.v1+json", b"{}")});
     let many = vec![layer.clone(); 1000];
     for (descriptor, part) in [
-        (of(&content(2), &[layer.clone()]), "the manifest has 1 layers, and the configuration 2"),
+        (of(&content(2), only), "the manifest has 1 layers, and the configuration 2"),
         (of(&content(0), &[]), "it has 0 layers; an overlay needs 1"),
         (
             of(&content(1000), &many),
@@ -362,15 +371,12 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         ),
         (of(&content(1), &[images.blob("layer.v1.tar+encrypted", b"x")]), "it is encrypted"),
         (
-            of(&changed(other.clone(), "architecture", json!("pdp11")), &[layer.clone()]),
+            of(&changed(other.clone(), "architecture", json!("pdp11")), only),
             "it is for linux/pdp11, and this machine is linux/",
         ),
+        (of(&changed(other.clone(), "rootfs", json!(null)), only), "invalid type: null"),
         (
-            of(&changed(other.clone(), "rootfs", json!(null)), &[layer.clone()]),
-            "invalid type: null",
-        ),
-        (
-            of(&changed(other, "rootfs", json!({"diff_ids": ["md5:0"]})), &[layer.clone()]),
+            of(&changed(other, "rootfs", json!({"diff_ids": ["md5:0"]})), only),
             "\"md5:0\" is not a digest",
         ),
         (changed(good.clone(), "size", json!(7)), ", and not 7"),
@@ -410,7 +416,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         ("no-such", &["it is missing", remedy][..]),
         ("no-such:tag", &["/no-such: it is missing", remedy]),
         ("layout/blobs", &["it has no file oci-layout", remedy, "--rootfs"]),
-        ("layout/oci-layout", &["Not a directory"]),
+        ("layout/oci-layout", &["it is not a directory; make one of an archive"]),
     ] {
         let name = images.path().with_file_name(name);
         is_refused(&of_image(&name).arg("true").output().expect("start the step"), parts);
@@ -423,8 +429,7 @@ fn an_image_of_127_layers_starts() {
     if !containers_work() {
         return;
     }
-    let layers: Vec<Vec<u8>> =
-        (1..127).map(|n| tar(&[Entry::file(&format!("f{n}"), "")])).collect();
+    let layers: Vec<Vec<u8>> = (1..127).map(|n| tar(&[file(&format!("f{n}"), "")])).collect();
     let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
     let place = Place::of(&layers, &json!({}));
     assert_eq!(place.said(&["sh", "-c", "ls -d /f* | wc -l"]).trim(), "126");
@@ -445,11 +450,7 @@ fn a_sigterm_becomes_the_stop_signal() {
         let mut line = String::new();
         out.read_line(&mut line).expect("read a line");
         assert_eq!(line, "ready\n");
-        kill(Pid::from_raw(runner.id() as i32), Signal::SIGTERM).expect("send a signal");
-        let mut rest = String::new();
-        out.read_to_string(&mut rest).expect("read");
-        let ended = runner.wait().expect("wait");
-        assert_eq!((ended.code(), &*rest), (Some(status), said), "{signal}");
+        assert_eq!(stopped(runner, out), (Some(status), said.to_owned()), "{signal}");
     }
 }
 
@@ -468,7 +469,7 @@ fn the_process_of_the_command_is_as_the_caller_wants_it() {
     let names = "cat /proc/sys/kernel/hostname /etc/hostname; grep -c web-1 /etc/hosts";
     assert_eq!(said(&["--hostname", "web-1"], names), "web-1 web-1 1");
     let write =
-        "for it in / /etc /tmp /dev /dev/shm; do { : >$it/new; } 2>/dev/null && echo $it; done";
+        "for it in / /etc /tmp /dev /dev/shm; do touch $it/new 2>/dev/null && echo $it; done";
     assert_eq!(said(&["--read-only"], write), "/tmp /dev /dev/shm");
     assert_eq!(said(&[], write), "/ /etc /tmp /dev /dev/shm");
     let inside = "cd /run/new && : >x && stat -c %a . && dd if=/dev/zero of=x bs=1k count=99 2>/dev/null || echo full";
@@ -478,7 +479,7 @@ fn the_process_of_the_command_is_as_the_caller_wants_it() {
     let script = "grep -c ' /run/new .*nosuid,nodev.* - tmpfs ' /proc/self/mountinfo";
     assert_eq!(said(&["--tmpfs", tmpfs], script), "1");
     assert_eq!(said(&["--workdir", "/a/b"], "pwd; stat -c '%a %u' ."), "/a/b 755 0");
-    assert_eq!(said(&["--entrypoint", "/bin/sh", "--"], ""), "");
+    assert_eq!(said(&["--entrypoint", "echo"], "a b"), "sh -c a b");
 }
 
 #[test]
@@ -496,4 +497,79 @@ fn a_command_is_missing_only_if_the_image_has_none() {
         let said = stderr(&output);
         assert!(said.starts_with(&format!("{STEP}: {line}\nusage: ")), "{said}");
     }
+}
+
+/// A start with a store of its own: the directory for the IDs, and a runner.
+fn first_start(place: &Place, store: &Path) -> (PathBuf, Child) {
+    let mut step = step(STEP);
+    step.arg("--image").arg(place.images.path()).args(["--ids", "one", "--store"]).arg(store);
+    let runner = step.arg("true").stderr(Stdio::piped()).spawn().expect("start the step");
+    (store.join(format!("{}-{}", getuid(), getgid())), runner)
+}
+
+/// Sends SIGTERM to the runner, and returns its exit status and what it says until its end.
+fn stopped(runner: &mut Child, mut said: impl Read) -> (Option<i32>, String) {
+    kill(Pid::from_raw(runner.id() as i32), Signal::SIGTERM).expect("send a signal");
+    let start = Instant::now();
+    let ended = loop {
+        match runner.try_wait().expect("look") {
+            Some(ended) => break ended,
+            None if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+            // The assertion of the caller fails then.
+            None => runner.kill().expect("kill the runner"),
+        }
+    };
+    let mut lines = String::new();
+    said.read_to_string(&mut lines).expect("read");
+    (ended.code(), lines)
+}
+
+const STOPPED: &str = "step16-images: SIGTERM has ended the wait\n";
+
+#[test]
+fn a_signal_ends_the_unpacking_and_nothing_is_left() {
+    if !containers_work() {
+        return;
+    }
+    let mut place = Place::new();
+    let images = &place.images;
+    // 4 GiB of zeros. The digest would be wrong at its end.
+    let entry = Entry { declared: Some(4 << 30), ..file("zeros", "") };
+    let zeros = gz(&vec![0; 4 << 20]);
+    let mut archive = gz(&tar(&[entry])[..512]);
+    (0..1024).for_each(|_| archive.extend_from_slice(&zeros));
+    let layer = images.blob("layer.v1.tar+gzip", &archive);
+    let content = json!({
+        "architecture": architecture(), "os": "linux", "rootfs": {"diff_ids": [layer["digest"]]},
+    });
+    let image = images.manifest(&content, &[layer]);
+    place.images.add("", image);
+    let dir = tempdir();
+    let (store, mut runner) = first_start(&place, &dir.path().join("store"));
+    let said = runner.stderr.take().expect("a pipe");
+    wait_for("the file", || store.join("new/zeros").exists().then_some(()));
+    assert_eq!(stopped(&mut runner, said), (Some(143), STOPPED.to_owned()));
+    let left = fs::read_dir(&store).expect("read the store").flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["made-by-container"]);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_another_start() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::of(&[], &json!({}));
+    let dir = tempdir();
+    let store = dir.path().join("store").join(format!("{}-{}", getuid(), getgid()));
+    fs::create_dir_all(&store).expect("make a store");
+    let lock = fs::File::open(&store).expect("open");
+    lock.lock().expect("lock");
+    let (store, mut runner) = first_start(&place, &dir.path().join("store"));
+    let mut said = BufReader::new(runner.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("read a line");
+    let waits = "step16-images: waiting for another container, which works on ";
+    assert_eq!(line, format!("{waits}{}\n", store.display()));
+    assert_eq!(stopped(&mut runner, said), (Some(143), STOPPED.to_owned()));
 }

@@ -2,12 +2,12 @@
 
 use std::process::{Command, Output, Stdio};
 
-use testkit::pty::Terminal;
+use testkit::pty::{INTERRUPT, Terminal};
 use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, stdout};
 
 const STEP: &str = "step16-images";
 
-/// Gives root and the user `course` subordinate IDs, in a mount namespace, and runs a script as
+/// Gives root and the user `course` subordinate IDs, on a host with its own mounts and network, and runs a script as
 /// one of them. `course` has a copy of the root as its own. `$SETUP` changes the host before.
 const HOST: &str = r#"
     set -e
@@ -24,7 +24,7 @@ const HOST: &str = r#"
     cp -a "$CONTAINER_ROOTFS" /run/root
     chown -R 4242:4242 /run/root
     export CONTAINER_ROOTFS=/run/root RANGE='400000000 65536'
-    exec setpriv --reuid 4242 --regid 4242 --clear-groups sh -c "$SCRIPT" sh "$@""#;
+    exec setpriv --reuid 4242 --regid 4242 --groups 4242,12 sh -c "$SCRIPT" sh "$@""#;
 
 /// A directory of the test's own, which is removed at the end, and a function.
 const PRELUDE: &str = r#"
@@ -69,7 +69,7 @@ fn script_of(who: &str, setup: &str, script: &str) -> Command {
     let script = format!("{PRELUDE}{script}");
     let mut command = Command::new(if is_root() { "unshare" } else { "sh" });
     match is_root() {
-        true => command.args(["--mount", "sh", "-c", HOST, "sh"]),
+        true => command.args(["--mount", "--net", "sh", "-c", HOST, "sh"]),
         false => command.args(["-c", &script, "sh"]),
     };
     command.env("WHO", who).env("SETUP", setup).env("SCRIPT", &script).env("STEP", bin(STEP));
@@ -101,7 +101,7 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         named() { awk '{ print $1, $2, $3 }' | sed "s/^0 $(id -u) 1/0 caller 1/; s/^1 $FIRST 65536/1 range 65536/"; }
         "$STEP" sh -c '
             cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups
-            grep Groups: /proc/self/status
+            grep -h Groups: /proc/1/status /proc/self/status
             >/file
             for id in 1 65536 65537; do
                 chown $id:$id /file 2>/dev/null || echo $id is refused
@@ -114,9 +114,27 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         kill $runner
         wait $runner
         "#,
-        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \n\
+        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \nGroups:  \n\
          1 1 0\n65536 65536 0\n65537 is refused\n65536 65536 0\n0 caller 1\n1 range 65536",
     );
+}
+
+/// A range may be in several lines, and smaller than others; the user may have its number there.
+#[test]
+fn several_ranges_of_a_user_follow_each_other() {
+    if !is_root() {
+        skip("only root can give a user other IDs");
+        return;
+    }
+    for who in callers("") {
+        let setup = r#"id=$WHO; [ $WHO = root ] || id=4242
+            printf '%s\n' $WHO:300000000:10 bob:1:9 $id:400000000:20 $WHO:300000005:6 >/run/ids"#;
+        let script = r#""$STEP" cat /proc/self/uid_map | awk 'NR > 1 { print $1, $2, $3 }'
+            "$STEP" sh -c '>/file; chown 31 /file && ! chown 32 /file' 2>/dev/null && echo 31"#;
+        let output = run(who, setup, script);
+        let lines = "1 300000000 10\n11 400000000 20\n31 300000010 1\n31";
+        assert_eq!(stdout(&output), lines, "{who}: {}", stderr(&output));
+    }
 }
 
 #[test]
@@ -170,17 +188,35 @@ fn a_user_of_the_root_has_its_number_groups_and_home() {
 fn a_user_that_the_container_does_not_have_is_refused() {
     for who in callers("") {
         for (options, why) in [
-            ("--user bob", "--user bob: there is no user bob in /etc/passwd of the root; "),
-            ("--user ann:bob", "--user ann:bob: there is no group bob in /etc/group of the root; "),
+            ("--user bob", "find the user bob: there is no user bob in /etc/passwd of the root; "),
+            (
+                "--user ann:bob",
+                "find the user ann:bob: there is no group bob in /etc/group of the root; ",
+            ),
             (
                 "--user 65537",
-                "--user 65537: user 65537 is none of the container's, which are 0 to ",
+                "find the user 65537: user 65537 is none of the container's, which are 0 to ",
             ),
-            ("--user 1:65537", "--user 1:65537: group 65537 is none of the container's, which "),
-            ("--user far", "--user far: group 70000 is none of the container's, which are 0 to "),
-            ("--user 4294967295", "--user 4294967295: 4294967295 is greater than any number of "),
-            ("--ids one --user ann", "--user ann: the container has only user 0 and group 0; "),
-            ("--ids one --user 0:5", "--user 0:5: the container has only user 0 and group 0; "),
+            (
+                "--user 1:65537",
+                "find the user 1:65537: group 65537 is none of the container's, which ",
+            ),
+            (
+                "--user far",
+                "find the user far: group 70000 is none of the container's, which are 0 to ",
+            ),
+            (
+                "--user 4294967295",
+                "find the user 4294967295: 4294967295 is greater than any number of ",
+            ),
+            (
+                "--ids one --user ann",
+                "find the user ann: the container has only user 0 and group 0; ",
+            ),
+            (
+                "--ids one --user 0:5",
+                "find the user 0:5: the container has only user 0 and group 0; ",
+            ),
         ] {
             let output = run(who, "", &format!("{LAYER}\nstep {options} true"));
             let error = stderr(&output);
@@ -207,7 +243,8 @@ fn a_user_has_no_capabilities_and_gets_signals() {
         mkfifo ready
         for signal in TERM USR1; do
             "$STEP" --user 1000 --cap-drop ALL sh -c "
-                trap 'echo got $signal; exit 7' $signal; echo; while :; do sleep 0.1; done" >ready &
+                trap 'echo got $signal; exit 7' $signal; echo
+                for i in \$(seq 300); do sleep 0.1; done" >ready &
             { read -r line; kill -$signal $!; cat; } <ready
             wait $! || echo $?
         done
@@ -253,9 +290,16 @@ fn without_a_range_or_a_tool_a_container_has_one_user() {
                 "group 4242 is not the group of course in /etc/passwd".to_owned(),
             ),
         ] {
-            let script = r#""$STEP" sh -c 'cat /proc/self/uid_map /proc/self/setgroups'; "$STEP" --ids one id -u"#;
-            let output = run(who, setup, script);
-            let (said, error) = (stdout(&output), stderr(&output));
+            // The note goes to the terminal, and the output to a file.
+            let script = r#"{
+                "$STEP" sh -c 'cat /proc/self/uid_map /proc/self/setgroups'
+                "$STEP" --ids one id -u
+                "$STEP" true 2>&1
+            } </dev/null >file
+            echo middle; cat file; echo end"#;
+            let mut terminal = Terminal::start(script_of(who, setup, script));
+            let error = terminal.see("middle\r\n").replace("\r\n", "");
+            let said = terminal.see("end\r\n");
             let lines: Vec<_> = said.split_whitespace().collect();
             // Root needs no tool and no name.
             if *who == "root" && !why.contains("WHO") {
@@ -301,6 +345,37 @@ fn root_takes_the_ids_of_the_user_that_it_names() {
     }
 }
 
+/// The child meets the runner twice.
+#[test]
+fn a_container_with_users_has_a_network() {
+    if !is_root() {
+        skip("only root can make a network for the test");
+        return;
+    }
+    let setup = "ip link set lo up; ip link add one type veth peer name two; ip link set one up
+        ip link set two up; ip address add 192.0.2.1/24 dev one
+        ip route add default via 192.0.2.2";
+    for who in callers("ip nft nsenter pasta slirp4netns") {
+        let script = r#"
+            [ -w /dev/net/tun ] || { echo no tun; exit; }
+            kinds=pasta
+            [ $(id -u) = 0 ] && kinds='pasta bridge'
+            for kind in $kinds; do
+                "$STEP" --network $kind --publish 8080:80 --user 1000 sh -c '
+                    id -u
+                    grep -c . /proc/self/uid_map
+                    sed -n "s/	.*//; s/^192.0.2.1$/pasta/p; s/^10.219.0.2$/bridge/p" /etc/hosts' || echo $?
+            done"#;
+        let output = run(who, setup, script);
+        let (said, error) = (stdout(&output), stderr(&output));
+        match (*who, &*said) {
+            (_, "no tun") => drop(skip("this user cannot open /dev/net/tun")),
+            ("root", said) => assert_eq!(said, "1000\n2\npasta\n1000\n2\nbridge", "{error}"),
+            (_, said) => assert_eq!(said, "1000\n2\npasta", "{error}"),
+        }
+    }
+}
+
 /// Another program has the name newuidmap: it fails, or hangs.
 #[test]
 fn a_tool_that_fails_or_hangs_ends_the_start() {
@@ -318,26 +393,33 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
         assert!(is_one_line(STEP, &error), "{error}");
         assert_eq!(stdout(&output), "125\nbin");
 
-        let hangs = fake("echo $$ >pid; echo >ready; sleep 1000");
+        let hangs = fake("echo $$ >pid; sleep 1000");
         let script = r#"
-            mkfifo ready
             for signal in TERM KILL; do
                 "$STEP" true & runner=$!
-                read -r line <ready
+                until_true test -s pid
                 child=$(pgrep -P $runner -x step16-images)
                 kill -$signal $runner
                 wait $runner || echo $?
                 gone() { ! kill -0 $child; }
                 until_true gone 2>/dev/null
-                # Its set-user-ID namesake would not die with the runner, and ends by itself.
-                kill -9 -- -$(cat pid) 2>/dev/null
+                # With a killed runner, the tool ends, and not what the tool has started.
+                [ $signal = TERM ] || kill -9 -- -$(cat pid)
+                rm pid
             done
             PATH=${PATH#*:}
             "$STEP" true
             ls"#;
         let output = run(who, "", &(hangs + script));
         let error = stderr(&output);
-        assert_eq!(stdout(&output), "143\n137\nbin\npid\nready", "{who}: {error}");
+        assert_eq!(stdout(&output), "143\n137\nbin", "{who}: {error}");
+
+        let hangs = fake("echo ready >/dev/tty; sleep 1000");
+        let script = r#"trap : INT; "$STEP" true; echo =$?; ls"#;
+        let mut terminal = Terminal::start(script_of(who, "", &(hangs + script)));
+        terminal.see("ready");
+        terminal.keys(INTERRUPT);
+        terminal.see("=130\r\nbin\r\n");
     }
 }
 
@@ -391,38 +473,49 @@ fn a_named_scratch_directory_keeps_its_users_and_another_container_removes_it() 
 
 #[test]
 fn a_hostile_file_of_users_is_not_waited_for() {
-    let script = r#"
-        for what in 'mkfifo $F' 'ln -s /proc/1/environ $F' 'ln -s passwd $F' 'mkdir $F' \
-            'truncate -s 17M $F' 'ln -s /proc/self/fd/0 $F'; do
-            rm -rf layer/etc/passwd
-            F=layer/etc/passwd
-            eval "$what"
-            step --user ann true </etc/passwd 2>&1
-        done
-        rm -rf layer/etc/passwd
-        { printf 'ann:x:0\0:0::/:\nann:x::0::/:\nann:x:-1:0::/:\n'; head -c 9000000 /dev/zero | tr '\0' a
-          printf '\nann:x:1000:1000::/:/bin/sh'; } >layer/etc/passwd
-        step --user ann id -u
-        "#;
+    const CASES: [(&str, &str); 7] = [
+        ("mkfifo $F", "read /etc/passwd in the root: it is not a file"),
+        ("mkdir $F", "read /etc/passwd in the root: it is not a file"),
+        ("truncate -s 17M $F", "read /etc/passwd in the root: it is longer than 16 MiB"),
+        ("ln -s passwd $F", "read /etc/passwd in the root: Too many symbolic links"),
+        ("ln -s /proc/self/fd/0 $F", "there is no user ann in /etc/passwd of the root"),
+        // A file of the host: the root does not have it.
+        ("ln -s $TMPDIR/file $F", "there is no user ann in /etc/passwd of the root"),
+        (
+            "ln -s ../../../../../../..$TMPDIR/file $F",
+            "there is no user ann in /etc/passwd of the root",
+        ),
+    ];
     for who in callers("truncate head") {
-        let output = run(who, "", &(LAYER.to_owned() + script));
-        let (said, error) = (stdout(&output), stderr(&output));
-        let lines: Vec<&str> = said.lines().collect();
-        assert_eq!((lines.len(), lines.last()), (7, Some(&"1000")), "{who}: {said} {error}");
-        for line in &lines[..6] {
-            assert!(line.starts_with(&format!("{STEP}: --user ann: ")), "{who}: {said}");
+        for (what, why) in CASES {
+            let script = format!(
+                "{LAYER}\nF=layer/etc/passwd; cp $F file; rm $F; {what}
+                step --user ann true <file 2>&1"
+            );
+            let output = run(who, "", &script);
+            let expected = format!("{STEP}: find the user ann: {why}");
+            let said = stdout(&output);
+            assert!(said.starts_with(&expected), "{who} {what}: {said}");
+            assert!(is_one_line(STEP, &said), "{said}");
         }
+        let script = r#"
+            { printf 'ann:x:0\0:0::/:\nann:x::0::/:\nann:x:-1:0::/:\n'
+              head -c 9000000 /dev/zero | tr '\0' a
+              printf '\nann:x:1000:1000::/:/bin/sh'; } >layer/etc/passwd
+            step --user ann id -u"#;
+        let output = run(who, "", &(LAYER.to_owned() + script));
+        assert_eq!(stdout(&output), "1000", "{who}: {}", stderr(&output));
     }
 }
 
 #[test]
 fn another_user_cannot_execute_the_step() {
     for who in callers("") {
-        let script = r#""$STEP" --user 1000 /proc/self/exe --version; echo $?
-            "$STEP" --user 1000 /proc/1/exe --version; echo $?"#;
-        let output = run(who, "", script);
-        let error = stderr(&output);
-        assert_eq!(stdout(&output), "126\n126", "{who}: {error}");
+        let script = r#""$STEP" --user 1000 /proc/self/exe --version 2>&1; echo $?
+            "$STEP" --user 1000 /proc/1/exe --version 2>/dev/null; echo $?"#;
+        let said = stdout(&run(who, "", script));
+        let link = format!("{STEP}: execute /proc/self/exe: a link of /proc leads to it");
+        assert!(said.starts_with(&link) && said.ends_with("\n126\n126"), "{who}: {said}");
     }
 }
 
@@ -433,7 +526,7 @@ fn another_user_opens_its_streams_by_name() {
         "",
         r#"
         script='echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin
-            { cat </dev/stdout; } 2>/dev/null || echo write only'
+            { true </dev/stdout; } 2>/dev/null || echo write only'
         echo in | "$STEP" --user 1000 sh -c "$script" 2>&1 | cat
         echo in >file
         "$STEP" --user 1000 sh -c "$script" <file >log 2>&1
