@@ -34,12 +34,13 @@ pub(crate) fn write_maps(ids: &Ids, child: Pid) -> Result<()> {
     // Root may give away every ID. For a user, these tools do it: they are set-user-ID
     // root, and look into /etc/subuid and /etc/subgid first.
     if ids.uid.is_root() {
-        let line = |[inside, own, count]: [u32; 3]| format!("{inside} {own} {count}\n");
-        let text = |map: Vec<[u32; 3]>| map.into_iter().map(line).collect::<String>();
-        let proc = format!("/proc/{child}");
-        fs::write(format!("{proc}/uid_map"), text(uids)).context("write the uid_map")?;
-        fs::write(format!("{proc}/gid_map"), text(gids)).context("write the gid_map")?;
-        return Ok(());
+        let text = |map: Vec<[u32; 3]>| {
+            let lines = map.iter().map(|[at, id, count]| format!("{at} {id} {count}\n"));
+            lines.collect::<String>()
+        };
+        let file = |name| format!("/proc/{child}/{name}");
+        fs::write(file("uid_map"), text(uids)).context("write the uid_map")?;
+        return fs::write(file("gid_map"), text(gids)).context("write the gid_map");
     }
     let tool = |name, map: Vec<[u32; 3]>| {
         let mut tool = Command::new(name);
@@ -57,21 +58,20 @@ pub(crate) fn take_ids(ids: &Ids) -> Result<()> {
     setgroups(&[]).context("leave the groups of the caller")
 }
 
-/// Does work in a process with the IDs of a container, in a user namespace of its own:
-/// what they own, the caller alone cannot change.
+/// Does work in a process with the IDs of a container, in a user namespace of its own.
+/// Only such a process can change what they own.
 pub(crate) fn in_map(ids: &Ids, work: &dyn Fn() -> Result<()>) -> Result<()> {
     common::in_child(CloneFlags::CLONE_NEWUSER, |child| write_maps(ids, child), work)
 }
 
 /// Finds the user of the command in the root's own files. Without a name, it is root.
-pub(crate) fn find(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> Result<User> {
+pub(crate) fn find_user(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> Result<User> {
     let Some(word) = word else { return Ok(User::root()) };
     let mut user = User::find(word, root)?;
     let Some(ids) = ids else {
         ensure!(
             user.uid.is_root() && user.gid.as_raw() == 0,
-            "find the user {word}: the container has only user 0 and group 0; it needs \
-             subordinate IDs for others, and no --ids one"
+            "find the user {word}: the container has only user 0 and group 0; it needs subordinate IDs for others, and no --ids one"
         );
         // The kernel refuses setgroups(2).
         user.groups.clear();
@@ -80,24 +80,23 @@ pub(crate) fn find(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> Result
     let (users, groups) = (ids.users(), ids.groups());
     ensure!(
         user.uid.as_raw() < users,
-        "find the user {word}: user {} is none of the container's, which are 0 to {}; \
-         name one of these",
+        "find the user {word}: user {} is none of the container's, which are 0 to {}; name one of these",
         user.uid,
         users - 1
     );
     for group in &user.groups {
         ensure!(
             group.as_raw() < groups,
-            "find the user {word}: group {group} is none of the container's, which are 0 \
-             to {}; name one of these",
+            "find the user {word}: group {group} is none of the container's, which are 0 to {}; name one of these",
             groups - 1
         );
     }
     Ok(user)
 }
 
-/// Makes this process the user's; credentials(7). Only root keeps capabilities: `kept`.
-pub(crate) fn switch(user: &User, ids: Option<&Ids>, kept: Capabilities) -> Result<()> {
+/// Makes this process the user's; credentials(7). Only root keeps the capabilities
+/// `kept`.
+pub(crate) fn become_user(user: &User, ids: Option<&Ids>, kept: Capabilities) -> Result<()> {
     if !user.uid.is_root() {
         common::open_to_users()?;
     }

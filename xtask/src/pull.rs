@@ -3,7 +3,7 @@
 //! - [`Args`] has the options. `reference` reads the name of the image.
 //! - `registry` has the documents and the blobs, and answers a request for a token.
 //!   `credentials` and `certificates` are the files that it needs.
-//! - [`pull`] goes from the index to the manifest of the wanted machine, and on to its
+//! - [`Image`] goes from the index to the manifest of the wanted machine, and on to its
 //!   layers.
 //! - `place` is the layout.
 
