@@ -76,7 +76,7 @@ fn container(args: &Args) -> Result<Exit> {
         let null = dev::mount_dev(&root)?;
         process::mount_tmpfs(&root, &args.tmpfs)?;
         dev::mount_binds(&root, &args.binds)?;
-        let user = users::find_user(process.user.as_deref(), &root, ids)?;
+        let user = users::find(process.user.as_deref(), &root, ids)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         network::allow_ping()?;
@@ -92,7 +92,7 @@ fn container(args: &Args) -> Result<Exit> {
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
-            users::become_user(&user, ids, kept)?;
+            users::switch(&user, ids, kept)?;
             process::start(&process, &user)
         })?;
         capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
