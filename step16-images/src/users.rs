@@ -34,12 +34,13 @@ pub(crate) fn write_maps(ids: &Ids, child: Pid) -> Result<()> {
     // Root may give away every ID. For a user, these tools do it: they are set-user-ID
     // root, and look into /etc/subuid and /etc/subgid first.
     if ids.uid.is_root() {
-        let line = |[inside, own, count]: [u32; 3]| format!("{inside} {own} {count}\n");
-        let text = |map: Vec<[u32; 3]>| map.into_iter().map(line).collect::<String>();
-        let proc = format!("/proc/{child}");
-        fs::write(format!("{proc}/uid_map"), text(uids)).context("write the uid_map")?;
-        fs::write(format!("{proc}/gid_map"), text(gids)).context("write the gid_map")?;
-        return Ok(());
+        let text = |map: Vec<[u32; 3]>| {
+            let lines = map.iter().map(|[at, id, count]| format!("{at} {id} {count}\n"));
+            lines.collect::<String>()
+        };
+        let file = |name| format!("/proc/{child}/{name}");
+        fs::write(file("uid_map"), text(uids)).context("write the uid_map")?;
+        return fs::write(file("gid_map"), text(gids)).context("write the gid_map");
     }
     let tool = |name, map: Vec<[u32; 3]>| {
         let mut tool = Command::new(name);
@@ -57,8 +58,8 @@ pub(crate) fn take_ids(ids: &Ids) -> Result<()> {
     setgroups(&[]).context("leave the groups of the caller")
 }
 
-/// Does work in a process with the IDs of a container, in a user namespace of its own:
-/// what they own, the caller alone cannot change.
+/// Does work in a process with the IDs of a container, in a user namespace of its own.
+/// Only such a process can change what they own.
 pub(crate) fn in_map(ids: &Ids, work: &dyn Fn() -> Result<()>) -> Result<()> {
     common::in_child(CloneFlags::CLONE_NEWUSER, |child| write_maps(ids, child), work)
 }
@@ -96,7 +97,8 @@ pub(crate) fn find(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> Result
     Ok(user)
 }
 
-/// Makes this process the user's; credentials(7). Only root keeps capabilities: `kept`.
+/// Makes this process the user's; credentials(7). Only root keeps the capabilities
+/// `kept`.
 pub(crate) fn switch(user: &User, ids: Option<&Ids>, kept: Capabilities) -> Result<()> {
     if !user.uid.is_root() {
         common::open_to_users()?;
