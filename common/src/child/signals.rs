@@ -81,6 +81,15 @@ pub(crate) fn ignore(signals: [Signal; 2]) {
     }
 }
 
+/// Drops blocked signals that have arrived: a signal that a process ignores is not kept.
+pub(crate) fn forget(signals: [Signal; 3]) -> nix::Result<()> {
+    for signal in signals {
+        let before = act(signal, SigHandler::SigIgn)?;
+        act(signal, before.handler())?;
+    }
+    Ok(())
+}
+
 fn act(signal: Signal, handler: SigHandler) -> nix::Result<SigAction> {
     debug_assert!(matches!(handler, SigHandler::SigDfl | SigHandler::SigIgn));
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());

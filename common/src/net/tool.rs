@@ -19,7 +19,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::child::signals::Patience;
+use crate::child::signals::{self, Patience};
 use crate::said::doing::Said;
 use crate::said::error::printable;
 
@@ -138,6 +138,9 @@ pub(crate) fn start(tool: &mut Command) -> Result<Child> {
     tool.env("PATH", path()).env("LC_ALL", "C").process_group(0);
     // std keeps the signals of this process blocked in it.
     let prepare = || {
+        // A key may have come while this process was still in the runner's group. Its signal
+        // would stop or end the process before it executes the tool.
+        signals::forget([Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP])?;
         SigSet::empty().thread_set_mask()?;
         set_pdeathsig(Signal::SIGKILL)?;
         Ok(leave_mounts()?)
