@@ -438,6 +438,12 @@ fn files_of_other_users_are_removed_also_after_a_kill() {
             kill -9 $runner
             wait $runner
         done 2>/dev/null
+        last='mkdir -p /last/in; chown -R 65536:65536 /last; chmod 700 /last; exec sleep 1000'
+        "$STEP" sh -c "$last" & runner=$!
+        is_closed() { [ "$(stat -c %a containers-*/*/upper/last)" = 700 ]; }
+        until_true is_closed 2>/dev/null
+        kill -9 $runner
+        wait $runner 2>/dev/null
         ls containers-* | head -n 1 | grep -q . && echo something is left
         # The kernel may still be ending a container.
         empty() { "$STEP" true; [ -z "$(ls)" ]; }
