@@ -137,7 +137,8 @@ const ROWS: [Row; 14] = [
         "mount proc on /proc",
         MASKED,
     ),
-    ("/proc hidden", "step04", "mount -t tmpfs tmpfs /proc", "write /proc/self/setgroups", NO_PROC),
+    // Lesson 16 begins with another file, if root has subordinate IDs.
+    ("/proc hidden", "step04", "mount -t tmpfs tmpfs /proc", "write ", NO_PROC),
     (
         "a file system that is an overlay",
         "step08",

@@ -7,6 +7,9 @@ use crate::said::host;
 
 pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
     Some(match (failed.call, errno) {
+        (Call::MapIds | Call::WriteMaps, Errno::ENOENT) => {
+            "there is no /proc on this host; mount proc on /proc"
+        }
         (Call::WriteMaps, Errno::EPERM) => {
             "root of this host may not give these IDs away, likely because it is root of a container; use --ids one"
         }
@@ -16,7 +19,6 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::BecomeUser, Errno::EINVAL) => {
             "the container does not have this ID; write the maps first, or name another user"
         }
-        (Call::MapIds, Errno::ENOENT) => "there is no /proc on this host; mount proc on /proc",
         (Call::MapIds, Errno::EPERM | Errno::EACCES) if host::has_apparmor_restriction() => {
             APPARMOR
         }
