@@ -2,4 +2,5 @@
 
 pub(crate) mod limits;
 pub(crate) mod step;
+pub(crate) mod verbs;
 pub(crate) mod workspace;

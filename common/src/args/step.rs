@@ -18,13 +18,13 @@ use crate::child::exec::words;
 use crate::child::inherit;
 use crate::child::streams::Copier;
 use crate::places::overlay::warn_of_owner;
-use crate::said::doing::Doing;
-use crate::said::error::{note, report, speak_as};
-use crate::{Bind, Exit, Limits, Network, Port, Scratch, Subnet, workspace};
+use crate::said::error::{note, print, report, speak_as};
+use crate::{Bind, Exit, Limits, Names, Network, Port, Scratch, Subnet, Verb, workspace};
 
 use self::options::{
-    BIND, CAP_ADD, CAP_DROP, CPUS, LOWER, MEMORY, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH,
-    ROOTFS, SCRATCH, SUBNET,
+    BIND, CAP_ADD, CAP_DROP, CPUS, DETACH, EXEC, FOLLOW, FORMAT, KILL, LIST, LOGS, LOWER, MEMORY,
+    NAME, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH, REMOVE, REMOVES, ROOTFS, SCRATCH, STOP,
+    SUBNET, TIME, TIMESTAMPS, WAIT,
 };
 
 /// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
@@ -64,7 +64,7 @@ macro_rules! step {
 /// The values of the command line.
 #[derive(Debug, Default)]
 pub struct Args {
-    /// The command and its arguments; never empty.
+    /// The command and its arguments; not empty if there is one to run.
     pub command: Vec<CString>,
     rootfs: Option<PathBuf>,
     lower: Vec<PathBuf>,
@@ -79,6 +79,8 @@ pub struct Args {
     subnet: Option<Subnet>,
     /// Each `--publish`, in order.
     pub ports: Vec<Port>,
+    /// What the caller asks for, and of which container.
+    pub names: Names,
 }
 
 impl Step {
@@ -133,6 +135,17 @@ impl Step {
         self
     }
 
+    /// Lets the step take `--name NAME`, `--detach` and `--rm`, and what can be asked of a
+    /// container with a name: see [`Verb`].
+    ///
+    /// [`Verb`]: crate::Verb
+    #[must_use]
+    pub fn takes_names(mut self) -> Step {
+        self.options.extend([&NAME, &DETACH, &REMOVES, &EXEC, &LIST, &FORMAT, &LOGS, &FOLLOW]);
+        self.options.extend([&TIMESTAMPS, &STOP, &TIME, &KILL, &REMOVE, &WAIT]);
+        self
+    }
+
     /// Reads the command line, runs `container` and returns its exit status. Reports an
     /// error as a line on standard error, with status 125.
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
@@ -143,7 +156,8 @@ impl Step {
                 args.binds.iter().for_each(Bind::warn_of_owner);
                 let run = inherit::close_all_but(None).and_then(|()| {
                     // Without a root of its own, the container has the host's files anyway.
-                    let copier = self.has_root().then(Copier::start).transpose()?.flatten();
+                    let copies = self.has_root() && args.names.lends_streams();
+                    let copier = copies.then(Copier::start).transpose()?.flatten();
                     let exit = container(&args).unwrap_or_else(|error| report(&error));
                     Ok(copier.map_or(exit, |copier| copier.finish(exit)))
                 });
@@ -171,11 +185,11 @@ impl Step {
     fn usage(&self) -> String {
         let mut usage =
             format!("usage: {} [OPTIONS] [--] COMMAND [ARG...]\n\noptions:\n", self.name);
-        let width = self.options.iter().map(|it| it.name.len() + 1 + it.value.len()).max();
+        let words = |it: &Opt| format!("{} {}", it.name, it.value).trim_end().to_owned();
+        let width = self.options.iter().map(|it| words(it).len()).max();
         let width = width.unwrap_or_default().max("-V, --version".len());
         for option in &self.options {
-            let words = format!("{} {}", option.name, option.value);
-            usage += &format!("  {words:<width$}  {}\n", option.help);
+            usage += &format!("  {:<width$}  {}\n", words(option), option.help);
         }
         usage += &format!("  {:<width$}  print this\n", "-h, --help");
         usage + &format!("  {:<width$}  print the version", "-V, --version")
@@ -184,6 +198,7 @@ impl Step {
     fn parse(&self, words_left: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
         let mut args = Args::default();
         let mut left = words_left.into_iter();
+        let mut seen = Vec::new();
         let command = loop {
             let Some(word) = left.next() else {
                 break None;
@@ -207,6 +222,12 @@ impl Step {
                 anyhow::bail!("unknown option {}", word.display());
             };
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
+            seen.push(option.name);
+            if option.value.is_empty() {
+                anyhow::ensure!(value.is_none(), "{} takes no value", option.name);
+                (option.read)(&mut args, OsString::new())?;
+                continue;
+            }
             let value = value.or_else(|| left.next()).filter(|value| !value.is_empty());
             let value = value.with_context(|| format!("{} needs {}", option.name, option.value))?;
             (option.read)(&mut args, value)?;
@@ -223,17 +244,15 @@ impl Step {
             args.ports.is_empty() || args.network.is_some(),
             "--publish needs a network, such as --network pasta"
         );
+        args.names.check(&seen)?;
+        if args.names.verb.is_some_and(|verb| verb != Verb::Exec) {
+            let words: Vec<OsString> = command.into_iter().chain(left).collect();
+            args.names.take_words(&words.iter().map(OsString::as_os_str).collect::<Vec<_>>())?;
+            return Ok(Parsed::Start(Box::new(args)));
+        }
         let command = command.context("the command is missing")?;
         args.command = words([command].into_iter().chain(left).collect())?;
         Ok(Parsed::Start(Box::new(args)))
-    }
-}
-
-/// Writes to standard output. `println!` panics if that is closed or full.
-fn print(text: &str) -> Exit {
-    match writeln!(io::stdout(), "{text}").context(Doing::Print) {
-        Ok(()) => Exit::SUCCESS,
-        Err(error) => report(&error),
     }
 }
 

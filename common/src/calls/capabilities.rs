@@ -66,6 +66,16 @@ impl Capabilities {
         })
     }
 
+    /// The set as a number, as in proc_pid_status(5).
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The set with this number.
+    pub fn of_bits(bits: u64) -> Capabilities {
+        Capabilities(bits)
+    }
+
     /// The capabilities of this kernel that are not in this set.
     pub fn others(self) -> impl Iterator<Item = Capability> {
         let newer = (NAMES.len() as u8..63).map(Capability).take_while(|newer| newer.exists());

@@ -18,6 +18,7 @@ use nix::unistd::{AccessFlags, access, execv};
 use crate::Exit;
 use crate::calls::seccomp;
 use crate::child::landlock::execute_only_in_root;
+use crate::child::line;
 use crate::child::program::{Machine, Program};
 use crate::child::signals;
 use crate::child::terminal::Terminal;
@@ -98,6 +99,19 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
         None => (Exit::NOT_FOUND, not_found(name)),
     };
     Err(Failure { exit, message }.into())
+}
+
+/// As [`exec()`], and tells the runner which process becomes the command, and when it is
+/// executed. See [`Keep::executed`].
+///
+/// # Errors
+///
+/// As [`exec()`].
+///
+/// [`Keep::executed`]: crate::Keep::executed
+pub fn exec_and_tell(command: &[CString]) -> Result<Exit> {
+    let told = line::tell_start()?;
+    exec(command).inspect_err(|_error| told.say_failed())
 }
 
 /// The files to try for `name`, in order.

@@ -1,0 +1,87 @@
+//! Lesson 17: what can be asked of a container that has a name.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Args, Exit, Verb};
+use libc::c_int;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::facts::{Facts, Process, status_in};
+use crate::state::Container;
+use crate::{enter, list, logs};
+
+/// The time before SIGKILL without --time, in seconds.
+const PATIENCE: u64 = 10;
+
+/// Does what the caller asks.
+pub(crate) fn act(args: &Args, verb: Verb) -> Result<Exit> {
+    if verb == Verb::List {
+        return list::list(args.names.json);
+    }
+    let (container, facts) = Container::named(args)?;
+    match verb {
+        Verb::Exec => enter::exec(args, &container, &facts),
+        Verb::Logs => logs::print(args, &container, &facts),
+        Verb::Stop => stop(&container, &facts, args.names.time.unwrap_or(PATIENCE)),
+        Verb::Kill => kill(&container, &facts, args.names.signal.unwrap_or(libc::SIGKILL)),
+        Verb::Remove => remove(container),
+        Verb::Wait | Verb::List => wait(&container),
+    }
+}
+
+/// Sends SIGTERM to the command. If the container lives on, SIGKILL to process 1: then the
+/// kernel ends each process of the PID namespace.
+fn stop(container: &Container, facts: &Facts, seconds: u64) -> Result<Exit> {
+    send(facts.command.or(facts.keeper), libc::SIGTERM)?;
+    if !ends_within(facts.keeper, seconds)? {
+        send(facts.init.or(facts.keeper), libc::SIGKILL)?;
+    }
+    container.wait()?;
+    Ok(Exit::SUCCESS)
+}
+
+/// Sends a signal to the command; before it runs, to its keeper, which passes signals on.
+fn kill(container: &Container, facts: &Facts, signal: c_int) -> Result<Exit> {
+    let sent = container.has_keeper()? && send(facts.command.or(facts.keeper), signal)?;
+    ensure!(sent, "send a signal to the container {}: it has ended", container.name);
+    Ok(Exit::SUCCESS)
+}
+
+/// Sends a signal, if the process runs. Returns whether it does; pidfd_send_signal(2).
+fn send(process: Option<Process>, signal: c_int) -> Result<bool> {
+    let Some(open) = process.map(Process::open).transpose()?.flatten() else { return Ok(false) };
+    match common::pidfd_send_signal(&open, signal) {
+        Err(Errno::ESRCH) => Ok(false),
+        sent => sent.map(|()| true).context("send a signal to the container"),
+    }
+}
+
+/// Waits for the end of a process, at most that long.
+fn ends_within(process: Option<Process>, seconds: u64) -> Result<bool> {
+    let Some(open) = process.map(Process::open).transpose()?.flatten() else { return Ok(true) };
+    let time = i32::try_from(seconds * 1000).ok().and_then(|time| time.try_into().ok());
+    let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
+    let ended = poll(&mut fds, time.unwrap_or(PollTimeout::MAX)).context("wait for the keeper")?;
+    Ok(ended > 0)
+}
+
+/// Removes what is left of a container.
+fn remove(container: Container) -> Result<Exit> {
+    if container.has_keeper()? {
+        bail!("remove the container {0}: it runs; --stop {0} first", container.name);
+    }
+    container.remove()?;
+    Ok(Exit::SUCCESS)
+}
+
+/// Waits for the end, and returns the status of the command.
+fn wait(container: &Container) -> Result<Exit> {
+    let end = container.open_end()?;
+    container.wait()?;
+    let status = status_in(&end).with_context(|| {
+        format!("wait for the container {}: its keeper was killed, and the status is lost", container.name)
+    })?;
+    Ok(Exit::of_code(status))
+}

@@ -1,0 +1,110 @@
+//! Lesson 17: what is known of a container.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::state::Container;
+
+/// What a container is. The processes are missing until they exist.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Facts {
+    pub(crate) root: String,
+    pub(crate) ports: Vec<String>,
+    /// Seconds since 1970.
+    pub(crate) since: u64,
+    pub(crate) detached: bool,
+    pub(crate) keeper: Option<Process>,
+    pub(crate) init: Option<Process>,
+    pub(crate) command: Option<Process>,
+    pub(crate) capabilities: u64,
+    pub(crate) group: Option<PathBuf>,
+}
+
+/// A process of the host. The kernel gives its ID to another process after its end, but that
+/// has another start.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Process {
+    pub(crate) id: i32,
+    /// The time of its start since the boot, in ticks of the clock.
+    start: u64,
+}
+
+impl Process {
+    /// Reads the start of a process: field 22 of proc_pid_stat(5).
+    pub(crate) fn of(id: Pid) -> Option<Process> {
+        let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat);
+        // The name of the program, field 2, may contain anything.
+        let start = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+        Some(Process { id: id.as_raw(), start })
+    }
+
+    /// Opens the process, if it runs; pidfd_open(2). The descriptor always means this process.
+    pub(crate) fn open(self) -> Result<Option<OwnedFd>> {
+        let id = Pid::from_raw(self.id);
+        let open = match common::pidfd_open(id) {
+            Err(Errno::ESRCH) => return Ok(None),
+            open => open.with_context(|| format!("open the process {id}"))?,
+        };
+        // Only now it is certain which process it is.
+        Ok(Process::of(id).filter(|now| now.start == self.start).map(|_| open))
+    }
+}
+
+/// A file of JSON with the facts, and a file with the exit status.
+const FACTS: &str = "facts.json";
+const END: &str = "end";
+/// More than the first of them can have, in bytes.
+const MOST: u64 = 1 << 20;
+
+/// The exit status in a file with the end. It is missing before the end, and if the keeper
+/// was killed.
+pub(crate) fn status_in(end: &File) -> Option<u8> {
+    let mut status = [0; 4];
+    end.read_exact_at(&mut status, 0).ok()?;
+    str::from_utf8(&status).ok()?.trim().parse().ok()
+}
+
+impl Container {
+    /// Reads the facts.
+    pub(crate) fn facts(&self) -> Result<Facts> {
+        let doing = || format!("read the state of the container {}", self.name);
+        let file = File::open(self.at(FACTS)).with_context(doing)?;
+        serde_json::from_reader(file.take(MOST)).with_context(doing)
+    }
+
+    /// Writes the facts to a new file, which then replaces the other at once.
+    pub(crate) fn write(&self, facts: &Facts) -> Result<()> {
+        let doing = || format!("write the state of the container {}", self.name);
+        let new = self.at("new");
+        fs::write(&new, serde_json::to_vec_pretty(facts).with_context(doing)?).with_context(doing)?;
+        fs::rename(new, self.at(FACTS)).with_context(doing)
+    }
+
+    /// Takes the room for the end: at the end, the disk may be full.
+    pub(crate) fn reserve_end(&self) -> Result<()> {
+        let reserved = fs::write(self.at(END), "    \n");
+        reserved.with_context(|| format!("write the state of the container {}", self.name))
+    }
+
+    /// Writes the exit status over the blanks.
+    pub(crate) fn write_end(&self, status: u8) -> Result<()> {
+        let file = File::options().write(true).open(self.at(END));
+        let written = file.and_then(|file| file.write_all_at(format!("{status:>4}").as_bytes(), 0));
+        written.with_context(|| format!("write the end of the container {}", self.name))
+    }
+
+    /// Opens the file with the end. It can be read after its directory is removed.
+    pub(crate) fn open_end(&self) -> Result<File> {
+        let opened = File::open(self.at(END));
+        opened.with_context(|| format!("read the end of the container {}", self.name))
+    }
+}

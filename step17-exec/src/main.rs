@@ -1,0 +1,139 @@
+//! Lesson 17: a container with a name.
+
+mod bridge;
+mod capabilities;
+mod control;
+mod dev;
+mod enter;
+mod facts;
+mod filter;
+mod groups;
+mod keep;
+mod list;
+mod log;
+mod logs;
+mod network;
+mod state;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common::{Args, Exit, Root, Scratch};
+use nix::mount::{MntFlags, umount2};
+use nix::mount::{MsFlags, mount};
+use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid, getgid, getuid};
+use nix::unistd::{chdir, pivot_root};
+
+use crate::keep::Keeper;
+
+const NONE: Option<&str> = None;
+
+fn main() -> ExitCode {
+    let step = common::step!();
+    let step = step.takes_rootfs();
+    let step = step.takes_layers();
+    let step = step.takes_binds();
+    let step = step.takes_limits();
+    let step = step.takes_capabilities();
+    let step = step.takes_network();
+    let step = step.takes_bridge();
+    let step = step.takes_names();
+    step.run(|args| match args.names.verb {
+        None => keep::start(args, container),
+        Some(verb) => control::act(args, verb),
+    })
+}
+
+/// Runs the command in the container and exits as it did.
+fn container(args: &Args, keeper: &mut Keeper) -> Result<Exit> {
+    let namespaces = CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET;
+    let (uid, gid) = (getuid(), getgid());
+    let layers = args.lower();
+    let scratch = args.scratch()?;
+    // The overlay is the new root, and --rootfs is its lower layer.
+    let rootfs = scratch.merged();
+    let group = groups::make_group(&args.limits)?;
+    let kept = args.capabilities(&capabilities::KEPT)?;
+    keeper.remember(group.as_ref(), kept);
+
+    let mut child = common::clone(namespaces, || {
+        keep_mounts_private()?;
+        map_ids(uid, gid)?;
+        network::start_loopback()?;
+        common::wait_for_runner(args.network)?;
+        groups::join_group(group.as_ref())?;
+        mount_overlay(&layers, &scratch)?;
+        let root = Root::open(&rootfs)?;
+        common::write_names(args.network, &root)?;
+        let null = dev::mount_dev(&root)?;
+        dev::mount_binds(&root, &args.binds)?;
+        enter_root(&rootfs)?;
+        mount_proc()?;
+        network::allow_ping()?;
+        scratch.check_root()?;
+        leave_old_root()?;
+        dev::protect_host(root, null)?;
+        capabilities::drop_capabilities(kept)?;
+        filter::filter_calls()?;
+
+        // This child stays as process 1; the command is its own child.
+        let command = common::fork(|| {
+            common::fresh_environment();
+            common::use_devices()?;
+            common::exec_and_tell(&args.command)
+        })?;
+        command.reap()
+    })?;
+    let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;
+    child.wait_and(keeper)
+}
+
+/// Keeps later mounts in this namespace: the host does not see them.
+fn keep_mounts_private() -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NONE, "/", NONE, flags, NONE).context("make the mounts private")
+}
+
+/// Maps root inside to the caller outside, the user `uid` and the group `gid`.
+fn map_ids(uid: Uid, gid: Gid) -> Result<()> {
+    fs::write("/proc/self/setgroups", "deny").context("write /proc/self/setgroups")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("write /proc/self/uid_map")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("write /proc/self/gid_map")
+}
+
+/// Makes the directory `rootfs` the root, and goes there.
+fn enter_root(rootfs: &Path) -> Result<()> {
+    chdir(rootfs).with_context(|| format!("chdir to {}", rootfs.display()))?;
+    pivot_root(".", ".").context("pivot_root to the new root")
+}
+
+/// Mounts a proc that shows the processes of this PID namespace; ps(1) reads it.
+fn mount_proc() -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, NONE).context("mount proc on /proc")
+}
+
+/// Mounts an overlay: changes go to upper, and the lower layers stay as they are.
+fn mount_overlay(layers: &[PathBuf], scratch: &Scratch) -> Result<()> {
+    let lower = common::lowerdir(layers)?;
+    let upper = scratch.upper_option()?;
+    let work = scratch.work_option()?;
+    let merged = scratch.merged();
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},userxattr");
+    mount(Some("overlay"), &merged, Some("overlay"), MsFlags::empty(), Some(&*options))
+        .with_context(|| format!("mount the overlay on {}", merged.display()))
+}
+
+/// Unmounts the old root, which lies on top of the new one, with all mounts below it.
+fn leave_old_root() -> Result<()> {
+    umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
+    chdir("/").context("chdir to the new root")
+}
