@@ -51,8 +51,8 @@ pub use places::scratch::{Entry, Scratch};
 pub use places::trust::{is_trusted, others_can_rename_in};
 pub use said::doing::errno_of;
 pub use said::error::{causes, note, one_line, print, printable, report};
-pub use said::time::utc;
 pub use said::hint::hint;
+pub use said::time::utc;
 
 #[cfg(test)]
 mod tests {

@@ -81,7 +81,10 @@ fn wait(container: &Container) -> Result<Exit> {
     let end = container.open_end()?;
     container.wait()?;
     let status = status_in(&end).with_context(|| {
-        format!("wait for the container {}: its keeper was killed, and the status is lost", container.name)
+        format!(
+            "wait for the container {}: its keeper was killed, and the status is lost",
+            container.name
+        )
     })?;
     Ok(Exit::of_code(status))
 }

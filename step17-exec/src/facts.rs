@@ -85,7 +85,8 @@ impl Container {
     pub(crate) fn write(&self, facts: &Facts) -> Result<()> {
         let doing = || format!("write the state of the container {}", self.name);
         let new = self.at("new");
-        fs::write(&new, serde_json::to_vec_pretty(facts).with_context(doing)?).with_context(doing)?;
+        fs::write(&new, serde_json::to_vec_pretty(facts).with_context(doing)?)
+            .with_context(doing)?;
         fs::rename(new, self.at(FACTS)).with_context(doing)
     }
 

@@ -77,7 +77,10 @@ impl Container {
     pub(crate) fn find(name: &str) -> Result<Option<Container>> {
         let home = home()?;
         match open::directory(&home.dir, name) {
-            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ENOENT) => {
+                home.leave();
+                Ok(None)
+            }
             dir => {
                 let dir = dir.with_context(|| format!("open the container {name}"))?;
                 Ok(Some(Container { name: name.to_owned(), dir, home }))
@@ -96,7 +99,8 @@ impl Container {
 
     /// All containers, by name. Removes what killed keepers have left.
     pub(crate) fn all() -> Result<Vec<Container>> {
-        let entries = fs::read_dir(home()?.at("")).context("list the containers")?;
+        let home = home()?;
+        let entries = fs::read_dir(home.at("")).context("list the containers")?;
         let mut names: Vec<String> =
             entries.flatten().flat_map(|entry| entry.file_name().into_string()).collect();
         names.sort();
@@ -108,6 +112,7 @@ impl Container {
                 _ => {}
             }
         }
+        home.leave();
         Ok(all)
     }
 
@@ -153,8 +158,7 @@ impl Container {
             let hidden = self.home.at(format!(".{}", random()?));
             fs::rename(self.home.at(&self.name), &hidden).with_context(doing)?;
             fs::remove_dir_all(hidden).with_context(doing)?;
-            // Fails while there are other containers.
-            let _ = fs::remove_dir(&self.home.name);
+            self.home.leave();
         }
         Ok(())
     }

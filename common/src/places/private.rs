@@ -37,6 +37,12 @@ pub struct Private {
 }
 
 impl Private {
+    /// Removes the directory if it is empty.
+    pub fn leave(&self) {
+        // Fails if it is not empty.
+        let _ = fs::remove_dir(&self.name);
+    }
+
     /// A path to a file in this directory, which always means this directory. No other user
     /// can change the names in it. It needs a proc on `/proc`.
     pub fn at(&self, file: impl AsRef<Path>) -> PathBuf {
@@ -44,7 +50,7 @@ impl Private {
     }
 }
 
-/// Opens or makes the private directory `name` in the place for files that a reboot removes:
+/// Opens or makes the private directory `name`-UID in the place for files that a reboot removes:
 /// in `$XDG_RUNTIME_DIR` if that belongs to this user, else in `/run` for root and in
 /// `/run/user/UID` for another user. If that is missing, in `/tmp`.
 ///
@@ -59,7 +65,7 @@ pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
     let named = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let named = named.filter(|dir| dir.is_absolute());
     let place = named.into_iter().chain([usual]).find(is_own).unwrap_or_else(|| "/tmp".into());
-    private_directory(&place.join(name), purpose)
+    private_directory(&place.join(format!("{name}-{user}")), purpose)
 }
 
 /// Opens the directory `name`, or makes it with the mode 700. Its parent must exist.
