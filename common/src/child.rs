@@ -15,3 +15,4 @@ pub(crate) mod signals;
 pub(crate) mod streams;
 pub(crate) mod terminal;
 pub(crate) mod wait;
+pub(crate) mod within;

@@ -9,3 +9,4 @@ pub(crate) mod private;
 pub(crate) mod remove;
 pub(crate) mod scratch;
 pub(crate) mod trust;
+pub(crate) mod users;

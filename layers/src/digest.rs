@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, SeekFrom};
 
-use sha2::digest::DynDigest;
 use serde::{Deserialize, Serialize};
+use sha2::digest::DynDigest;
 use sha2::{Sha256, Sha512};
 
 /// The algorithm of a digest.
@@ -124,7 +124,9 @@ impl TryFrom<String> for Digest {
             let hex = text.strip_prefix(algorithm.oci())?.strip_prefix(':')?;
             Digest::parse(hex).filter(|digest| digest.algorithm == *algorithm && digest.hex == hex)
         });
-        named.ok_or_else(|| format!("{:?} is not a digest", text.chars().take(80).collect::<String>()))
+        named.ok_or_else(|| {
+            format!("{:?} is not a digest", text.chars().take(80).collect::<String>())
+        })
     }
 }
 
@@ -166,6 +168,48 @@ impl Hasher {
         let bytes = self.state.finalize();
         let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Digest { algorithm: self.algorithm, hex }
+    }
+}
+
+/// A reader that computes the digest of its bytes.
+pub(crate) struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+    /// The position, and the end of the bytes that are in the digest. They differ after
+    /// a seek backwards.
+    at: u64,
+    end: u64,
+}
+
+impl<R: Read> Hashed<R> {
+    /// A reader at its first byte.
+    pub(crate) fn new(inner: R, algorithm: Algorithm) -> Hashed<R> {
+        Hashed { inner, hasher: Hasher::new(algorithm), at: 0, end: 0 }
+    }
+
+    /// Reads to the end. The digest of all bytes.
+    pub(crate) fn finish(mut self) -> io::Result<Digest> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.hasher.finish())
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        let again = (self.end - self.at).min(n as u64);
+        self.hasher.update(&buffer[again as usize..n]);
+        self.at += n as u64;
+        self.end = self.end.max(self.at);
+        Ok(n)
+    }
+}
+
+impl<R: Seek> Seek for Hashed<R> {
+    /// It seeks backwards only: bytes that are not read are in no digest.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = self.inner.seek(to)?;
+        if self.at > self.end { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(self.at) }
     }
 }
 

@@ -4,8 +4,6 @@
 //! of the root, and unfinished files. A marker says which program made it. A process
 //! that holds its lock is the only process that changes the root and the cache.
 
-mod cache;
-
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs::File;
@@ -13,17 +11,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
-use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{fchown, getgid};
 
+use crate::cache::{ASIDE, Cache, NEW, RECORD, record_name};
 use crate::{Digest, Folder, place};
-use cache::{ASIDE, NEW, record_name};
 
 /// The program that uses a store.
 #[derive(Clone, Copy)]
 pub struct Client {
     /// Its name, in messages.
     pub name: &'static str,
+    /// What it puts in the place, in messages: `a root`.
+    pub puts: &'static str,
     /// Its option for another place, in messages.
     pub option: &'static str,
     /// Takes a note for the user.
@@ -45,7 +43,7 @@ impl Client {
     }
 
     pub(crate) fn refusal(&self, dest: &Path, why: impl Display) -> anyhow::Error {
-        anyhow!("put a root in {}: {why}; {}", dest.display(), self.another())
+        anyhow!("put {} in {}: {why}; {}", self.puts, dest.display(), self.another())
     }
 }
 
@@ -69,14 +67,13 @@ pub struct Found {
 
 /// The place of a root, which this process has locked.
 pub struct Store {
-    client: Client,
     /// The absolute path of the root, without symbolic links.
     dest: PathBuf,
     /// The directory above the root, and the root's name in it.
     above: Folder,
     name: OsString,
     /// The locked directory beside the root.
-    cache: Folder,
+    cache: Cache,
 }
 
 impl Store {
@@ -91,9 +88,15 @@ impl Store {
         let (above, name) = place::find(dest, client)?;
         let dest = above.join(&name);
         let beside: OsString = [OsStr::new("."), &name, OsStr::new("-cache")].into_iter().collect();
-        let cache = cache::lock(&above, &beside, &dest, client)?;
-        let store = Store { client, above, name, dest, cache };
-        store.claim()?;
+        let cache = loop {
+            let cache = Cache::open(&above, &beside, client)?;
+            cache.lock(&dest)?;
+            if !cache.is_gone()? {
+                break cache;
+            }
+        };
+        let store = Store { above, name, dest, cache };
+        store.cache.claim(|| store.adopt())?;
         store.sweep()?;
         Ok(store)
     }
@@ -105,7 +108,47 @@ impl Store {
 
     /// The directory beside the root.
     pub fn cache(&self) -> &Folder {
-        &self.cache
+        &self.cache.folder
+    }
+
+    /// After a copy of both, renames the record for the copied root.
+    fn adopt(&self) -> Result<()> {
+        let names = self.cache().names()?;
+        let names = names.iter().filter_map(|name| name.to_str());
+        let mut records = names.filter(|name| name.starts_with(RECORD));
+        let (Some(record), None) = (records.next(), records.next()) else {
+            return Ok(());
+        };
+        if let Ok(root) = self.above.folder(&self.name)
+            && root.is_ours()?
+        {
+            let renamed = self.cache().rename(record, record_name(&root)?);
+            renamed.with_context(|| format!("rename {}", self.cache().join(record).display()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes entries that are no longer needed. No other run is active.
+    fn sweep(&self) -> Result<()> {
+        let back = match self.cache().has(ASIDE) {
+            true => self.cache().move_to(ASIDE, &self.above, &self.name),
+            false => Ok(()),
+        };
+        let found = self.look()?;
+        // If the new root is in its place, the old root is removed below.
+        if let (Err(errno), Contents::Nothing | Contents::Other) = (back, &found.contents) {
+            let error = self.refused(errno, &found);
+            return Err(self.cache.rescue(ASIDE, error))
+                .with_context(|| format!("put the old root back in {}", self.dest.display()));
+        }
+        let record = found.dir.as_ref().map(record_name).transpose()?;
+        let archive = match &found.contents {
+            Contents::Root(text) => {
+                text.rsplit(' ').next().map(|digest| format!("{digest}.tar.gz"))
+            }
+            _ => None,
+        };
+        self.cache.sweep(|name| [&record, &archive].iter().any(|it| it.as_deref() == name.to_str()))
     }
 
     /// A file beside the root, if it is there and has this digest. Otherwise removes it,
@@ -115,18 +158,21 @@ impl Store {
     ///
     /// When the file cannot be read or removed.
     pub fn kept(&self, name: &str, digest: Option<&Digest>) -> Result<Option<File>> {
-        let Some(file) = self.cache.file(name) else {
+        let Some(file) = self.cache().file(name) else {
             return Ok(None);
         };
-        let path = self.cache.join(name);
+        let path = self.cache().join(name);
         if let Some(digest) = digest {
             let found = Digest::of_file(&file, digest.algorithm());
             if found.with_context(|| format!("read {}", path.display()))? == *digest {
                 return Ok(Some(file));
             }
         }
-        (self.client.tell)(&format!("removed {}, because its digest is wrong", path.display()));
-        self.cache.remove(name)?;
+        (self.cache.client.tell)(&format!(
+            "removed {}, because its digest is wrong",
+            path.display()
+        ));
+        self.cache().remove(name)?;
         Ok(None)
     }
 
@@ -149,7 +195,7 @@ impl Store {
             // Its programs are not from this store, whatever the record says.
             Contents::Other
         } else {
-            let record = self.cache.read(&record_name(&dir)?);
+            let record = self.cache().read(&record_name(&dir)?);
             let text = |record: Vec<u8>| String::from_utf8_lossy(&record).trim_end().to_owned();
             record.map_or(Contents::Other, |record| Contents::Root(text(record)))
         };
@@ -173,8 +219,8 @@ impl Store {
             bail!(
                 "replace {}: {} did not make it, and {why}; remove it first, or {}",
                 self.dest.display(),
-                self.client.name,
-                self.client.another()
+                self.cache.client.name,
+                self.cache.client.another()
             );
         }
         Ok(())
@@ -185,7 +231,7 @@ impl Store {
             "{}; it belongs to another user: remove it as that user or as root (sudo rm -r {}), or {}",
             errno.desc(),
             self.dest.display(),
-            self.client.another()
+            self.cache.client.another()
         )
     }
 
@@ -195,26 +241,18 @@ impl Store {
     ///
     /// When the directory cannot be made.
     pub fn new_root(&self) -> Result<NewRoot<'_>> {
-        let doing = || format!("make a directory in {}", self.cache.path().display());
-        mkdirat(&self.cache, NEW, Mode::S_IRWXU).with_context(doing)?;
-        let dir = self.cache.folder(NEW).with_context(doing)?;
-        // In a set-group-ID directory, the new root would have another group, and
-        // all its files as well. A container can only change files of the caller's
-        // group.
-        fchown(&dir, None, Some(getgid())).with_context(doing)?;
-        fchmod(&dir, Mode::S_IRWXU).with_context(doing)?;
-        Ok(NewRoot { store: self, dir })
+        Ok(NewRoot { store: self, dir: self.cache.new_directory()? })
     }
 
     /// Exchanges the new root and the directory that was found at the place.
     fn replace(&self, new: &Folder, found: &Found) -> Result<()> {
         let refused = |errno| self.refused(errno, found);
         let Some(old) = &found.dir else {
-            return self.cache.move_to(NEW, &self.above, &self.name).map_err(refused);
+            return self.cache().move_to(NEW, &self.above, &self.name).map_err(refused);
         };
         let there = self.above.folder(&self.name).map_err(refused)?;
         ensure!(there.is(old)?, changed());
-        match self.cache.exchange(NEW, &self.above, &self.name) {
+        match self.cache().exchange(NEW, &self.above, &self.name) {
             // The file system or the kernel cannot exchange two directories.
             Err(Errno::EINVAL | Errno::ENOSYS) => return self.replace_in_two_steps(found),
             exchanged => exchanged.map_err(refused)?,
@@ -226,32 +264,32 @@ impl Store {
     /// Exchanges the new root and a directory that is not the found directory again.
     /// Only the new root is removed later.
     fn take_back(&self, new: &Folder) -> anyhow::Error {
-        let exchanged = self.cache.exchange(NEW, &self.above, &self.name);
-        let back = exchanged.and_then(|()| self.cache.folder(NEW));
+        let exchanged = self.cache().exchange(NEW, &self.above, &self.name);
+        let back = exchanged.and_then(|()| self.cache().folder(NEW));
         if back.is_ok_and(|back| back.is(new).unwrap_or(false)) {
             return changed();
         }
-        self.rescue(NEW, changed())
+        self.cache.rescue(NEW, changed())
     }
 
     /// If this process is killed between the steps, the next run finds the old root
     /// aside and puts it back.
     fn replace_in_two_steps(&self, found: &Found) -> Result<()> {
         let refused = |errno| self.refused(errno, found);
-        self.above.move_to(&self.name, &self.cache, ASIDE).map_err(refused)?;
+        self.above.move_to(&self.name, self.cache(), ASIDE).map_err(refused)?;
         let put = if self.is_what_was_found(ASIDE, found) {
-            self.cache.move_to(NEW, &self.above, &self.name).map_err(refused)
+            self.cache().move_to(NEW, &self.above, &self.name).map_err(refused)
         } else {
             Err(changed())
         };
         if let Err(error) = put {
-            return Err(match self.cache.move_to(ASIDE, &self.above, &self.name) {
+            return Err(match self.cache().move_to(ASIDE, &self.above, &self.name) {
                 Ok(()) => error,
-                Err(_) => self.rescue(ASIDE, error),
+                Err(_) => self.cache.rescue(ASIDE, error),
             });
         }
         // From now on, no run puts it back.
-        self.cache.rename(ASIDE, NEW).map_err(refused)
+        self.cache().rename(ASIDE, NEW).map_err(refused)
     }
 
     /// The reason why the place cannot be changed.
@@ -266,7 +304,7 @@ impl Store {
     }
 
     fn is_what_was_found(&self, name: &str, found: &Found) -> bool {
-        let (Ok(moved), Some(old)) = (self.cache.folder(name), &found.dir) else {
+        let (Ok(moved), Some(old)) = (self.cache().folder(name), &found.dir) else {
             return false;
         };
         // Another program can have filled the empty directory.
@@ -296,12 +334,12 @@ impl NewRoot<'_> {
     pub fn put(self, record: &str, found: &Found) -> Result<()> {
         let store = self.store;
         // The record names this directory, so it says nothing about the place yet.
-        store.cache.write(&record_name(&self.dir)?, format!("{record}\n").as_bytes())?;
+        store.cache().write(&record_name(&self.dir)?, format!("{record}\n").as_bytes())?;
         let new = self.dir.path().display();
         let doing = || format!("put {new} in the place of {}", store.dest.display());
         store.replace(&self.dir, found).with_context(doing)?;
         if let Some(old) = &found.dir {
-            store.discard(record_name(old)?.as_ref());
+            store.cache.discard(record_name(old)?.as_ref());
         }
         Ok(())
     }
@@ -310,7 +348,7 @@ impl NewRoot<'_> {
 impl Drop for NewRoot<'_> {
     /// Removes an unfinished root, or the old root.
     fn drop(&mut self) {
-        self.store.discard(NEW.as_ref());
+        self.store.cache.discard(NEW.as_ref());
     }
 }
 

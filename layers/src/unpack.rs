@@ -7,22 +7,26 @@
 //! module has its own loop.
 //!
 //! `compressed` reads bytes, `headers` reads the description of an entry, and
-//! `tree` makes the entry.
+//! `tree` makes the entry. `layer` has what differs for a layer.
 
 mod compressed;
 mod headers;
+mod layer;
 mod tree;
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read, Seek};
 use std::iter::successors;
 
 use anyhow::{Context, Result, ensure};
 use tar::EntryType;
 
+use crate::Digest;
+use crate::digest::Hashed;
 use compressed::{Input, decompress};
 use headers::{BLOCK, Extension, Pieces, c_string, extended};
+pub use layer::Notes;
 use tree::Unpacker;
 
 /// The limits of an archive. Alpine's archive has 6 MiB in 511 entries.
@@ -41,6 +45,9 @@ pub struct Limits {
 impl Limits {
     /// Enough for a large root.
     pub const GENEROUS: Limits = Limits { bytes: 1 << 30, entries: 200_000 };
+
+    /// Enough for a layer of the largest images.
+    pub const LAYER: Limits = Limits { bytes: 10 << 30, entries: 1_000_000 };
 }
 
 /// Device nodes, pipes and similar entries that are left out. An ordinary user
@@ -51,6 +58,15 @@ pub struct LeftOut {
     pub count: u64,
     /// The name of the first such entry.
     pub first: String,
+}
+
+impl LeftOut {
+    fn add(&mut self, name: impl FnOnce() -> String) {
+        if self.count == 0 {
+            self.first = name();
+        }
+        self.count += 1;
+    }
 }
 
 /// Unpacks an archive, plain or compressed with gzip, xz or zstd, into the empty
@@ -65,11 +81,67 @@ pub fn unpack(archive: &File, root: &File, limits: Limits) -> Result<LeftOut> {
 }
 
 fn unpack_from(archive: impl Input, root: &File, limits: Limits) -> Result<LeftOut> {
-    let archive = Limited { inner: decompress(archive)?, left: limits.bytes };
+    let unpacker = Unpacker::new(root, limits, false)?;
+    Ok(entries(decompress(archive)?, unpacker, limits)?.devices)
+}
+
+/// Unpacks a layer of an image into the empty directory `root`, as a lower directory of
+/// an overlay that is mounted with `userxattr`. The caller is root in a user namespace.
+///
+/// `digest` is the digest of the blob, and `diff_id` that of the archive in it. Both are
+/// computed while the bytes come.
+///
+/// Owners, modes, times, extended attributes, links and pipes are as in the layer. A
+/// whiteout becomes a character device 0:0, and an opaque directory gets the attribute
+/// `user.overlay.opaque`: "whiteouts and opaque directories" in the kernel's overlayfs
+/// documentation. They hide only entries of lower layers, at any place in the archive.
+/// A directory without an entry gets the mode 755, as podman does.
+///
+/// # Errors
+///
+/// As [`unpack`], when a digest is wrong, and when the file system has no whiteouts or
+/// attributes. The files that are already unpacked stay.
+pub fn unpack_layer(
+    mut blob: &File,
+    digest: &Digest,
+    diff_id: &Digest,
+    root: &File,
+    limits: Limits,
+) -> Result<Notes> {
+    blob.rewind()?;
+    let mut blob = Hashed::new(blob, digest.algorithm());
+    let unpacked = unpack_tar(&mut blob, diff_id, root, limits);
+    // A wrong digest is the reason for whatever is wrong in the archive.
+    let found = blob.finish()?;
+    ensure!(found == *digest, "its digest is {}, and not {}", found.oci(), digest.oci());
+    unpacked
+}
+
+fn unpack_tar(
+    blob: impl Read + Seek,
+    diff_id: &Digest,
+    root: &File,
+    limits: Limits,
+) -> Result<Notes> {
+    let archive = decompress(BufReader::with_capacity(128 << 10, blob))?;
+    let mut archive = Hashed::new(archive, diff_id.algorithm());
+    let notes = entries(&mut archive, Unpacker::new(root, limits, true)?, limits)?;
+    let found = archive.finish()?;
+    ensure!(
+        found == *diff_id,
+        "the digest of its archive is {}, and not the diff_id {}",
+        found.oci(),
+        diff_id.oci()
+    );
+    Ok(notes)
+}
+
+/// Unpacks all entries of an archive.
+fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result<Notes> {
+    let archive = Limited { inner: archive, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
-    let mut unpacker = Unpacker::new(root, limits)?;
     let mut extension = Extension::default();
-    while let Some(header) = headers::header(&mut archive)? {
+    while let Some(header) = headers::header(&mut archive, unpacker.is_layer())? {
         unpacker.count()?;
         let kind = header.entry_type();
         let size = header.entry_size().map_err(damaged)?;
@@ -139,7 +211,7 @@ fn damaged(error: io::Error) -> io::Error {
 }
 
 /// The start of a name, for an error line.
-fn short(name: &[u8]) -> String {
+pub(crate) fn short(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
     match text.char_indices().nth(120) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -342,6 +342,7 @@ mod tests {
             let has_parts = lesson.number >= 10;
             for Source { name, text } in lesson.program().expect("a program") {
                 let (lines, columns) = match &*name {
+                    MAIN if lesson.number >= 16 => (150, 100),
                     MAIN if has_parts => (125, 100),
                     MAIN => (100, 100),
                     "bridge.rs" => (170, 80),

@@ -5,7 +5,10 @@ mod capabilities;
 mod dev;
 mod filter;
 mod groups;
+mod image;
 mod network;
+mod process;
+mod users;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,9 @@ fn main() -> ExitCode {
     let step = step.takes_capabilities();
     let step = step.takes_network();
     let step = step.takes_bridge();
+    let step = step.takes_image();
+    let step = step.takes_process();
+    let step = step.takes_users();
     step.run(container)
 }
 
@@ -43,7 +49,11 @@ fn container(args: &Args) -> Result<Exit> {
         | CloneFlags::CLONE_NEWNET;
     let (uid, gid) = (getuid(), getgid());
     let layers = args.lower();
-    let scratch = args.scratch()?;
+    let ids = args.ids()?;
+    let ids = ids.as_ref();
+    let image = image::open(args, ids)?;
+    let process = process::plan(args, image.as_ref())?;
+    let scratch = args.scratch_removed_by(users::in_map)?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
     let group = groups::make_group(&args.limits)?;
@@ -51,32 +61,44 @@ fn container(args: &Args) -> Result<Exit> {
 
     let mut child = common::clone(namespaces, || {
         keep_mounts_private()?;
-        map_ids(uid, gid)?;
+        match ids {
+            None => map_ids(uid, gid)?,
+            Some(ids) => users::take_ids(ids)?,
+        }
         network::start_loopback()?;
         common::wait_for_runner(args.network)?;
         groups::join_group(group.as_ref())?;
+        let layers = image::unpack(image, layers)?;
         mount_overlay(&layers, &scratch)?;
         let root = Root::open(&rootfs)?;
+        process::set_hostname(args.hostname.as_deref())?;
         common::write_names(args.network, &root)?;
         let null = dev::mount_dev(&root)?;
+        process::mount_tmpfs(&root, &args.tmpfs)?;
         dev::mount_binds(&root, &args.binds)?;
+        let user = users::find_user(process.user.as_deref(), &root, ids)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         network::allow_ping()?;
         scratch.check_root()?;
         leave_old_root()?;
+        process::make_directory(&root, &process)?;
         dev::protect_host(root, null)?;
-        capabilities::drop_capabilities(kept)?;
+        process::protect_root(args.read_only)?;
+        capabilities::drop_capabilities(kept.and(&users::TO_SWITCH)?)?;
         filter::filter_calls()?;
 
         // This child stays as process 1; the command is its own child.
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
-            common::exec(&args.command)
+            users::become_user(&user, ids, kept)?;
+            process::start(&process, &user)
         })?;
-        command.reap()
+        capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
+        command.stop_by(process.stop_signal).reap()
     })?;
+    child.meet(ids, users::write_maps)?;
     let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;
     child.wait()
 }

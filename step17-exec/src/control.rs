@@ -8,7 +8,7 @@ use libc::c_int;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::facts::{Facts, Process, status_in};
+use crate::facts::{Facts, Running, status_in};
 use crate::state::Container;
 use crate::{enter, list, logs};
 
@@ -22,7 +22,7 @@ pub(crate) fn act(args: &Args, verb: Verb) -> Result<Exit> {
     }
     let (container, facts) = Container::named(args)?;
     match verb {
-        Verb::Exec => enter::exec(args, &container, &facts),
+        Verb::Exec => enter::exec(args, &container, facts),
         Verb::Logs => logs::print(args, &container, &facts),
         Verb::Stop => stop(&container, &facts, args.names.time.unwrap_or(PATIENCE)),
         Verb::Kill => kill(&container, &facts, args.names.signal.unwrap_or(libc::SIGKILL)),
@@ -31,10 +31,10 @@ pub(crate) fn act(args: &Args, verb: Verb) -> Result<Exit> {
     }
 }
 
-/// Sends SIGTERM to the command. If the container lives on, SIGKILL to process 1: then the
-/// kernel ends each process of the PID namespace.
+/// Sends SIGTERM to the keeper, which passes on the signal that stops the command. If the
+/// container lives on, SIGKILL to process 1: then the kernel ends the whole PID namespace.
 fn stop(container: &Container, facts: &Facts, seconds: u64) -> Result<Exit> {
-    send(facts.command.or(facts.keeper), libc::SIGTERM)?;
+    send(facts.keeper, libc::SIGTERM)?;
     if !ends_within(facts.keeper, seconds)? {
         send(facts.init.or(facts.keeper), libc::SIGKILL)?;
     }
@@ -50,8 +50,8 @@ fn kill(container: &Container, facts: &Facts, signal: c_int) -> Result<Exit> {
 }
 
 /// Sends a signal, if the process runs. Returns whether it does; pidfd_send_signal(2).
-fn send(process: Option<Process>, signal: c_int) -> Result<bool> {
-    let Some(open) = process.map(Process::open).transpose()?.flatten() else { return Ok(false) };
+fn send(process: Option<Running>, signal: c_int) -> Result<bool> {
+    let Some(open) = process.map(Running::open).transpose()?.flatten() else { return Ok(false) };
     match common::pidfd_send_signal(&open, signal) {
         Err(Errno::ESRCH) => Ok(false),
         sent => sent.map(|()| true).context("send a signal to the container"),
@@ -59,8 +59,8 @@ fn send(process: Option<Process>, signal: c_int) -> Result<bool> {
 }
 
 /// Waits for the end of a process, at most that long.
-fn ends_within(process: Option<Process>, seconds: u64) -> Result<bool> {
-    let Some(open) = process.map(Process::open).transpose()?.flatten() else { return Ok(true) };
+fn ends_within(process: Option<Running>, seconds: u64) -> Result<bool> {
+    let Some(open) = process.map(Running::open).transpose()?.flatten() else { return Ok(true) };
     let time = i32::try_from(seconds * 1000).ok().and_then(|time| time.try_into().ok());
     let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
     let ended = poll(&mut fds, time.unwrap_or(PollTimeout::MAX)).context("wait for the keeper")?;

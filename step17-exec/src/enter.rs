@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{Args, Capabilities, Exit};
+use common::{Args, Capabilities, Exit, IdRange, Ids, Root};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
+use nix::unistd::{Gid, Uid};
 
-use crate::facts::{Facts, Process};
+use crate::facts::{Facts, Running};
+use crate::process::{self, Process};
 use crate::state::Container;
-use crate::{capabilities, filter};
+use crate::{capabilities, filter, users};
 
 /// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
 const NAMESPACES: [(&str, CloneFlags); 7] = [
@@ -24,31 +27,50 @@ const NAMESPACES: [(&str, CloneFlags); 7] = [
 ];
 
 /// Runs a command in a running container, and exits as it did.
-pub(crate) fn exec(args: &Args, container: &Container, facts: &Facts) -> Result<Exit> {
+pub(crate) fn exec(args: &Args, container: &Container, facts: Facts) -> Result<Exit> {
     let name = &container.name;
     ensure!(container.has_keeper()?, "enter the container {name}: it has ended");
-    let Some(command) = facts.command else {
+    let (Some(command), Some(process)) = (facts.command, facts.process) else {
         bail!("enter the container {name}: it is starting; try again when --list says running")
     };
+    let process = with_changes(process, args);
     let kept = Capabilities::of_bits(facts.capabilities);
+    let group = facts.group.as_deref();
 
     let child = common::clone(CloneFlags::empty(), || {
         keep_out_of_reach()?;
-        join_group(facts)?;
+        join_group(group)?;
+        let ids = read_ids(command)?;
         enter_namespaces(command)?;
+        capabilities::drop_capabilities(kept.and(&users::TO_SWITCH)?)?;
+        filter::filter_calls()?;
 
-        // Only a child is in the PID namespace.
+        // Only a child of this process is in the PID namespace.
         let command = common::fork(|| {
-            common::end_with_parent()?;
-            capabilities::drop_capabilities(kept)?;
-            filter::filter_calls()?;
             common::fresh_environment();
             common::use_devices()?;
-            common::exec(&args.command)
+            let user = users::find_user(
+                process.user.as_deref(),
+                &Root::open(Path::new("/"))?,
+                ids.as_ref(),
+            )?;
+            users::become_user(&user, ids.as_ref(), kept)?;
+            common::end_with_parent()?;
+            process::start(&process, &user)
         })?;
+        capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
         command.reap()
     })?;
     child.wait()
+}
+
+/// The process of the container's command, with the changes that the caller wants.
+fn with_changes(mut process: Process, args: &Args) -> Process {
+    process.command.clone_from(&args.command);
+    process.environment.extend(args.env.iter().cloned());
+    process.user = args.user.clone().or(process.user);
+    process.directory = args.workdir.clone().unwrap_or(process.directory);
+    process
 }
 
 /// Takes away what root inside could use of a process that enters: its memory and its
@@ -60,18 +82,35 @@ fn keep_out_of_reach() -> Result<()> {
 }
 
 /// Joins the control group of the container, if it has one: inside, there is no way to it.
-fn join_group(facts: &Facts) -> Result<()> {
-    let Some(group) = &facts.group else { return Ok(()) };
+fn join_group(group: Option<&Path>) -> Result<()> {
+    let Some(group) = group else { return Ok(()) };
     let file = group.join("cgroup.procs");
     fs::write(&file, "0").with_context(|| format!("write 0 to {}", file.display()))
 }
 
-/// Enters all namespaces of a process that differ from those of this process, in a single
-/// call: each needs the capabilities that the user namespace gives, and in that namespace,
-/// root of the host has no capabilities outside of it; setns(2).
-fn enter_namespaces(process: Process) -> Result<()> {
+/// Reads the maps of a container with several users; user_namespaces(7).
+fn read_ids(process: Running) -> Result<Option<Ids>> {
+    let read = |kind| {
+        let file = format!("/proc/{}/{kind}_map", process.id);
+        let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+        let mut ranges = text.lines().filter_map(|line| {
+            let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
+            Some(IdRange { first: *numbers.get(1)?, count: *numbers.get(2)? })
+        });
+        let own = ranges.next().with_context(|| format!("read {file}: it is empty"))?;
+        Ok::<_, anyhow::Error>((own.first, ranges.collect::<Vec<_>>()))
+    };
+    let ((uid, uids), (gid, gids)) = (read("uid")?, read("gid")?);
+    let ids = Ids { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), uids, gids };
+    Ok(Some(ids).filter(|ids| !ids.uids.is_empty()))
+}
+
+/// Enters the namespaces of a process, if they are not those of this process. One call, because
+/// after the first, this process has no capability over the others: setns(2).
+fn enter_namespaces(process: Running) -> Result<()> {
     let doing = || format!("enter the namespaces of the process {}", process.id);
-    // Process 1 is not dumpable, and closed to an ordinary user. Its child, the command, is not.
+    // An ordinary user can open the namespaces of the command, and not those of process 1,
+    // which is not dumpable.
     let Some(open) = process.open()? else { bail!("{}: it has ended", doing()) };
     let mut differ = CloneFlags::empty();
     for (kind, flag) in NAMESPACES {

@@ -11,9 +11,10 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::process::Process;
 use crate::state::Container;
 
-/// What a container is. The processes are missing until they exist.
+/// What a container is. What is missing does not exist yet.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Facts {
     pub(crate) root: String,
@@ -21,9 +22,10 @@ pub(crate) struct Facts {
     /// Seconds since 1970.
     pub(crate) since: u64,
     pub(crate) detached: bool,
-    pub(crate) keeper: Option<Process>,
-    pub(crate) init: Option<Process>,
-    pub(crate) command: Option<Process>,
+    pub(crate) keeper: Option<Running>,
+    pub(crate) init: Option<Running>,
+    pub(crate) command: Option<Running>,
+    pub(crate) process: Option<Process>,
     pub(crate) capabilities: u64,
     pub(crate) group: Option<PathBuf>,
 }
@@ -31,20 +33,20 @@ pub(crate) struct Facts {
 /// A process of the host. The kernel gives its ID to another process after its end, but that
 /// has another start.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct Process {
+pub(crate) struct Running {
     pub(crate) id: i32,
     /// The time of its start since the boot, in ticks of the clock.
     start: u64,
 }
 
-impl Process {
+impl Running {
     /// Reads the start of a process: field 22 of proc_pid_stat(5).
-    pub(crate) fn of(id: Pid) -> Option<Process> {
+    pub(crate) fn of(id: Pid) -> Option<Running> {
         let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
         // The name of the program, field 2, may contain anything.
         let start = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
-        Some(Process { id: id.as_raw(), start })
+        Some(Running { id: id.as_raw(), start })
     }
 
     /// Opens the process, if it runs; pidfd_open(2). The descriptor always means this process.
@@ -55,7 +57,7 @@ impl Process {
             open => open.with_context(|| format!("open the process {id}"))?,
         };
         // Only now it is certain which process it is.
-        Ok(Process::of(id).filter(|now| now.start == self.start).map(|_| open))
+        Ok(Running::of(id).filter(|now| now.start == self.start).map(|_| open))
     }
 }
 

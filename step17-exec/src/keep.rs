@@ -10,8 +10,9 @@ use common::{Args, Capabilities, Exit, Group, Keep};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, close, getpid, setsid};
 
-use crate::facts::{Facts, Process};
+use crate::facts::{Facts, Running};
 use crate::log::Log;
+use crate::process::Process;
 use crate::state::Container;
 
 /// The keeper of a container. This is the runner: in the foreground, or alone in the
@@ -61,13 +62,14 @@ impl Keeper {
     fn new(args: &Args, background: Option<Background>) -> Result<Keeper> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let facts = Facts {
-            root: args.rootfs().display().to_string(),
+            root: args.image.clone().unwrap_or_else(|| args.rootfs()).display().to_string(),
             ports: args.ports.iter().map(ToString::to_string).collect(),
             since: since.as_secs(),
             detached: background.is_some(),
-            keeper: Process::of(getpid()),
+            keeper: Running::of(getpid()),
             init: None,
             command: None,
+            process: None,
             capabilities: 0,
             group: None,
         };
@@ -76,7 +78,13 @@ impl Keeper {
     }
 
     /// Remembers what `--exec` needs.
-    pub(crate) fn remember(&mut self, group: Option<&Group>, kept: Capabilities) {
+    pub(crate) fn remember(
+        &mut self,
+        process: &Process,
+        group: Option<&Group>,
+        kept: Capabilities,
+    ) {
+        self.facts.process = Some(process.clone());
         self.facts.group = group.map(|group| group.path().to_owned());
         self.facts.capabilities = kept.bits();
     }
@@ -121,7 +129,7 @@ impl Keep for Keeper {
     }
 
     fn executed(&mut self, init: Pid, command: Pid) -> Result<()> {
-        (self.facts.init, self.facts.command) = (Process::of(init), Process::of(command));
+        (self.facts.init, self.facts.command) = (Running::of(init), Running::of(command));
         self.container.write(&self.facts)?;
         self.is_executed = true;
         if let Some(Background { log, caller }) = &mut self.background {

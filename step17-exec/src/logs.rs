@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use common::{Args, Exit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::facts::{Facts, Process};
+use crate::facts::{Facts, Running};
 use crate::log::path;
 use crate::state::Container;
 
@@ -19,7 +19,7 @@ const LOOK_MS: u16 = 100;
 /// Prints the log: until now, or until the end of the container.
 pub(crate) fn print(args: &Args, container: &Container, facts: &Facts) -> Result<Exit> {
     common::end_on_closed_pipe();
-    let keeper = facts.keeper.map(Process::open).transpose()?.flatten();
+    let keeper = facts.keeper.map(Running::open).transpose()?.flatten();
     let mut reader = Reader {
         dir: container.at(""),
         timestamps: args.names.timestamps,

@@ -88,8 +88,13 @@ pub(crate) struct Args {
 const TIMEOUT: f64 = 12.0;
 
 /// This task, for the store.
-const CLIENT: Client =
-    Client { name: "fetch-rootfs", option: "--dest", tell: note, keeps: is_of_release };
+const CLIENT: Client = Client {
+    name: "fetch-rootfs",
+    puts: "a root",
+    option: "--dest",
+    tell: note,
+    keeps: is_of_release,
+};
 
 /// Whether a file has the name of a release's archive, or of its digest.
 fn is_of_release(name: &str) -> bool {

@@ -6,6 +6,7 @@ mod tests;
 
 use std::env;
 use std::ffi::{CString, OsString};
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -19,12 +20,13 @@ use crate::child::inherit;
 use crate::child::streams::Copier;
 use crate::places::overlay::warn_of_owner;
 use crate::said::error::{note, print, report, speak_as};
-use crate::{Bind, Exit, Limits, Names, Network, Port, Scratch, Subnet, Verb, workspace};
+use crate::{Bind, Exit, InMap, Limits, Names, Network, Port, Scratch, Subnet, Tmpfs, workspace};
 
 use self::options::{
-    BIND, CAP_ADD, CAP_DROP, CPUS, DETACH, EXEC, FOLLOW, FORMAT, KILL, LIST, LOGS, LOWER, MEMORY,
-    NAME, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH, REMOVE, REMOVES, ROOTFS, SCRATCH, STOP,
-    SUBNET, TIME, TIMESTAMPS, WAIT,
+    BIND, CAP_ADD, CAP_DROP, CPUS, DETACH, ENTRYPOINT, ENV, EXEC, FOLLOW, FORMAT, HOSTNAME, IDS,
+    IMAGE, KILL, LIST, LOGS, LOWER, MEMORY, NAME, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH,
+    READ_ONLY, REMOVE, REMOVES, ROOTFS, SCRATCH, STOP, STORE, SUBNET, TIME, TIMESTAMPS, TMPFS,
+    USER, WAIT, WORKDIR,
 };
 
 /// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
@@ -64,7 +66,8 @@ macro_rules! step {
 /// The values of the command line.
 #[derive(Debug, Default)]
 pub struct Args {
-    /// The command and its arguments; not empty if there is one to run.
+    /// The command and its arguments. It is empty only if the step takes an image, and the
+    /// caller names an image or `--entrypoint`, or asks for something that needs no command.
     pub command: Vec<CString>,
     rootfs: Option<PathBuf>,
     lower: Vec<PathBuf>,
@@ -81,6 +84,25 @@ pub struct Args {
     pub ports: Vec<Port>,
     /// What the caller asks for, and of which container.
     pub names: Names,
+    /// `--image`, with its tag.
+    pub image: Option<PathBuf>,
+    store: Option<PathBuf>,
+    /// `--entrypoint`, one word. The word is empty if the command has no such part.
+    pub entrypoint: Option<Vec<CString>>,
+    /// Each `--env`, in order: a name, `=` and a value.
+    pub env: Vec<CString>,
+    /// `--workdir`: it begins with `/`, and has no `..`.
+    pub workdir: Option<String>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// `--ids`.
+    pub ids: Option<String>,
+    /// `--hostname`.
+    pub hostname: Option<String>,
+    /// Whether nobody may write to the root.
+    pub read_only: bool,
+    /// Each `--tmpfs`, in order.
+    pub tmpfs: Vec<Tmpfs>,
 }
 
 impl Step {
@@ -146,6 +168,29 @@ impl Step {
         self
     }
 
+    /// Lets the step take `--image LAYOUT[:TAG]` and `--store DIR`. A command is not needed
+    /// then.
+    #[must_use]
+    pub fn takes_image(mut self) -> Step {
+        self.options.extend([&IMAGE, &STORE]);
+        self
+    }
+
+    /// Lets the step take what changes the process of the command and what it sees:
+    /// `--entrypoint`, `--env`, `--workdir`, `--hostname`, `--read-only` and `--tmpfs`.
+    #[must_use]
+    pub fn takes_process(mut self) -> Step {
+        self.options.extend([&ENTRYPOINT, &ENV, &WORKDIR, &HOSTNAME, &READ_ONLY, &TMPFS]);
+        self
+    }
+
+    /// Lets the step take `--user USER[:GROUP]` and `--ids WHOSE`.
+    #[must_use]
+    pub fn takes_users(mut self) -> Step {
+        self.options.extend([&USER, &IDS]);
+        self
+    }
+
     /// Reads the command line, runs `container` and returns its exit status. Reports an
     /// error as a line on standard error, with status 125.
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
@@ -158,7 +203,7 @@ impl Step {
                     // Without a root of its own, the container has the host's files anyway.
                     let copies = self.has_root() && args.names.lends_streams();
                     let copier = copies.then(Copier::start).transpose()?.flatten();
-                    let exit = container(&args).unwrap_or_else(|error| report(&error));
+                    let exit = container(&args).unwrap_or_else(|error| self.report(&error));
                     Ok(copier.map_or(exit, |copier| copier.finish(exit)))
                 });
                 run.unwrap_or_else(|error| report(&error))
@@ -167,24 +212,35 @@ impl Step {
                 print(&format!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage()))
             }
             Ok(Parsed::Version) => print(&format!("{} {}", self.name, self.version)),
-            Err(error) => {
-                note(&error.to_string());
-                // As in `note`: if standard error is closed or full, it is lost.
-                let _ = writeln!(io::stderr(), "{}", self.usage());
-                Exit::USAGE
-            }
+            Err(error) => self.report(&error.context(WrongUse)),
         };
         exit.end()
     }
 
+    /// Reports an error, with the usage if the command line is wrong.
+    fn report(&self, error: &anyhow::Error) -> Exit {
+        if error.downcast_ref::<WrongUse>().is_none() {
+            return report(error);
+        }
+        // The first cause below that context.
+        note(&error.chain().nth(1).map(ToString::to_string).unwrap_or_default());
+        // As in `note`: if standard error is closed or full, it is lost.
+        let _ = writeln!(io::stderr(), "{}", self.usage());
+        Exit::USAGE
+    }
+
     /// Whether the container has a root of its own.
     fn has_root(&self) -> bool {
-        self.options.iter().any(|option| option.name == ROOTFS.name)
+        self.takes(&ROOTFS)
+    }
+
+    fn takes(&self, wanted: &Opt) -> bool {
+        self.options.iter().any(|option| option.name == wanted.name)
     }
 
     fn usage(&self) -> String {
-        let mut usage =
-            format!("usage: {} [OPTIONS] [--] COMMAND [ARG...]\n\noptions:\n", self.name);
+        let command = if self.takes(&IMAGE) { "[COMMAND [ARG...]]" } else { "COMMAND [ARG...]" };
+        let mut usage = format!("usage: {} [OPTIONS] [--] {command}\n\noptions:\n", self.name);
         let words = |it: &Opt| format!("{} {}", it.name, it.value).trim_end().to_owned();
         let width = self.options.iter().map(|it| words(it).len()).max();
         let width = width.unwrap_or_default().max("-V, --version".len());
@@ -223,13 +279,14 @@ impl Step {
             };
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
             seen.push(option.name);
-            if option.value.is_empty() {
+            let value = if option.value.is_empty() {
                 anyhow::ensure!(value.is_none(), "{} takes no value", option.name);
-                (option.read)(&mut args, OsString::new())?;
-                continue;
-            }
-            let value = value.or_else(|| left.next()).filter(|value| !value.is_empty());
-            let value = value.with_context(|| format!("{} needs {}", option.name, option.value))?;
+                OsString::new()
+            } else {
+                let value = value.or_else(|| left.next());
+                let value = value.filter(|value| !value.is_empty() || option.may_be_empty());
+                value.with_context(|| format!("{} needs {}", option.name, option.value))?
+            };
             (option.read)(&mut args, value)?;
         };
         anyhow::ensure!(
@@ -244,17 +301,31 @@ impl Step {
             args.ports.is_empty() || args.network.is_some(),
             "--publish needs a network, such as --network pasta"
         );
-        args.names.check(&seen)?;
-        if args.names.verb.is_some_and(|verb| verb != Verb::Exec) {
-            let words: Vec<OsString> = command.into_iter().chain(left).collect();
-            args.names.take_words(&words.iter().map(OsString::as_os_str).collect::<Vec<_>>())?;
-            return Ok(Parsed::Start(Box::new(args)));
-        }
-        let command = command.context("the command is missing")?;
-        args.command = words([command].into_iter().chain(left).collect())?;
+        anyhow::ensure!(
+            args.image.is_none() || (args.rootfs.is_none() && args.lower.is_empty()),
+            "--image brings the root: leave out --rootfs and --lower"
+        );
+        anyhow::ensure!(args.store.is_none() || args.image.is_some(), "--store needs --image");
+        let has_own = args.image.is_some() || args.entrypoint.is_some();
+        args.command = words(command.into_iter().chain(left).collect())?;
+        args.names.check(&seen, &args.command)?;
+        let needed = !has_own && args.names.runs_command();
+        anyhow::ensure!(!needed || !args.command.is_empty(), NO_COMMAND);
         Ok(Parsed::Start(Box::new(args)))
     }
 }
+
+/// The context of an error in the command line.
+#[derive(Debug)]
+struct WrongUse;
+
+impl fmt::Display for WrongUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("read the command line")
+    }
+}
+
+const NO_COMMAND: &str = "the command is missing";
 
 enum Parsed {
     Start(Box<Args>),
@@ -271,9 +342,10 @@ impl Args {
     }
 
     /// The lower layers, topmost first: all `--lower` directories; without `--lower`, only
-    /// the root. Warns if a layer belongs to another user.
+    /// the root; with `--image`, none. Warns if a layer belongs to another user.
     pub fn lower(&self) -> Vec<PathBuf> {
         let layers = match &self.lower[..] {
+            [] if self.image.is_some() => Vec::new(),
             [] => vec![self.rootfs()],
             named => named.to_vec(),
         };
@@ -281,6 +353,28 @@ impl Args {
             warn_of_owner(layer);
         }
         layers
+    }
+
+    /// The directory for unpacked layers: `--store`, else `container-layers` in
+    /// `$XDG_DATA_HOME`, else in `$HOME/.local/share`.
+    ///
+    /// # Errors
+    ///
+    /// When the caller has no home directory.
+    pub fn store(&self) -> Result<PathBuf> {
+        let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+        let data =
+            || absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+        let store = self.store.clone().or_else(|| Some(data()?.join("container-layers")));
+        store.context(
+            "find a place for the layers: HOME is not set; set it, or name a directory with --store",
+        )
+    }
+
+    /// The error for a command line without a command, if the image has none, either.
+    pub fn no_command(&self) -> anyhow::Error {
+        let image = if self.image.is_some() { ", and the image has none" } else { "" };
+        anyhow::anyhow!("{NO_COMMAND}{image}").context(WrongUse)
     }
 
     /// The addresses of containers on the bridge: `--subnet`, or a default.
@@ -305,10 +399,24 @@ impl Args {
     ///
     /// As [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
+        self.make_scratch(None)
+    }
+
+    /// As [`Args::scratch`], for a container with subordinate IDs. Its temporary directory is
+    /// removed by a process that `in_map` makes, if this process cannot do it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scratch::new`].
+    pub fn scratch_removed_by(&self, in_map: InMap) -> Result<Scratch> {
+        self.make_scratch(Some(in_map))
+    }
+
+    fn make_scratch(&self, in_map: Option<InMap>) -> Result<Scratch> {
         // From now on, a signal does not end the runner. It ends the command, and the
         // runner then removes the scratch directory.
         crate::child::signals::block()?;
-        let scratch = Scratch::new(self.scratch.as_deref())?;
+        let scratch = Scratch::removed_by(self.scratch.as_deref(), in_map)?;
         if io::stderr().is_terminal() && io::stdin().is_terminal() {
             note(&format!("changes go to {}", scratch.upper().display()));
         }

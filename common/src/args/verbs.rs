@@ -1,13 +1,12 @@
 //! What the caller asks for: a start, or something of a container that has a name.
 
-use std::ffi::OsStr;
-use std::str::FromStr;
+use std::ffi::{CString, OsStr};
 
 use anyhow::{Context, Result, bail, ensure};
 use libc::c_int;
-use nix::sys::signal::Signal;
 
 use crate::args::limits::number;
+use crate::signal_number;
 
 /// An option that asks for something else than a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +103,8 @@ impl Names {
         Ok(())
     }
 
-    /// Checks that the options `seen` go together.
-    pub(super) fn check(&self, seen: &[&'static str]) -> Result<()> {
+    /// Checks that the options `seen` go together, and with the words after them.
+    pub(super) fn check(&mut self, seen: &[&'static str], words: &[CString]) -> Result<()> {
         let Some(verb) = self.verb else {
             for verb in WITH_OPTIONS {
                 let (name, options) = verb.options();
@@ -119,34 +118,32 @@ impl Names {
         let (name, options) = verb.options();
         match seen.iter().find(|option| **option != name && !options.contains(option)) {
             Some(option) => bail!("{option} does not go with {name}"),
-            None => Ok(()),
+            None => self.take_words(verb, words),
         }
+    }
+
+    /// Whether there is a command to run.
+    pub(super) fn runs_command(&self) -> bool {
+        self.verb.is_none_or(|verb| verb == Verb::Exec)
     }
 
     /// Whether standard input, output and error of the caller are those of a command.
     pub(super) fn lends_streams(&self) -> bool {
-        match self.verb {
-            None => !self.detach,
-            Some(verb) => verb == Verb::Exec,
-        }
+        self.runs_command() && !self.detach
     }
 
-    /// Reads the words after a verb, which are no command: only `--kill` takes one.
-    pub(super) fn take_words(&mut self, words: &[&OsStr]) -> Result<()> {
-        match (self.verb, words) {
-            (_, []) => {}
-            (Some(Verb::Kill), [signal]) => {
-                let read = signal.to_str().and_then(signal_number);
-                self.signal = Some(read.with_context(|| {
-                    format!("{}: give the name or the number of a signal", signal.display())
-                })?);
+    /// Reads the words after a verb that runs no command: only `--kill` takes one.
+    fn take_words(&mut self, verb: Verb, words: &[CString]) -> Result<()> {
+        match (verb, words) {
+            (Verb::Exec, _) | (_, []) => Ok(()),
+            (Verb::Kill, [signal]) => {
+                self.signal = Some(signal_number(&signal.to_string_lossy())?);
+                Ok(())
             }
             (verb, [word, ..]) => {
-                let name = verb.map_or("", |verb| verb.options().0);
-                bail!("{}: {name} takes no command", word.display());
+                bail!("{}: {} takes no command", word.to_string_lossy(), verb.options().0)
             }
         }
-        Ok(())
     }
 }
 
@@ -169,18 +166,6 @@ fn checked(option: &str, name: &OsStr) -> Result<String> {
     })
 }
 
-/// The number of a signal: `TERM`, `SIGTERM` or `15`.
-fn signal_number(word: &str) -> Option<c_int> {
-    /// SIGRTMAX in signal(7).
-    const LAST: u64 = 64;
-    if let Some(number) = number(word) {
-        return c_int::try_from(number).ok().filter(|_| (1..=LAST).contains(&number));
-    }
-    let word = word.to_ascii_uppercase();
-    let name = word.strip_prefix("SIG").unwrap_or(&word);
-    Signal::from_str(&format!("SIG{name}")).ok().map(|signal| signal as c_int)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,16 +177,6 @@ mod tests {
         }
         for bad in ["", ".", "..", ".a", "-a", "_a", "a/b", "a b", "ä", "a\n", &"a".repeat(65)] {
             assert!(checked("--name", OsStr::new(bad)).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_signal_has_a_name_or_a_number() {
-        assert_eq!(signal_number("TERM"), Some(libc::SIGTERM));
-        assert_eq!(signal_number("sigusr1"), Some(libc::SIGUSR1));
-        assert_eq!(signal_number("64"), Some(64));
-        for bad in ["0", "65", "", "SIG", "TERMS", "-9"] {
-            assert_eq!(signal_number(bad), None, "{bad}");
         }
     }
 }

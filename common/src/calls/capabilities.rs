@@ -66,6 +66,15 @@ impl Capabilities {
         })
     }
 
+    /// This set, and the capabilities with these names.
+    ///
+    /// # Errors
+    ///
+    /// When a name is wrong.
+    pub fn and(self, names: &[&str]) -> Result<Capabilities> {
+        Ok(Capabilities(self.0 | Capabilities::of(names)?.0))
+    }
+
     /// The set as a number, as in proc_pid_status(5).
     pub fn bits(self) -> u64 {
         self.0

@@ -13,12 +13,11 @@ use nix::fcntl::{AT_FDCWD, OpenHow, ResolveFlag, openat2};
 use nix::sys::prctl::get_dumpable;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, access, execv};
+use nix::unistd::{AccessFlags, access, execv, execve};
 
 use crate::Exit;
 use crate::calls::seccomp;
 use crate::child::landlock::execute_only_in_root;
-use crate::child::line;
 use crate::child::program::{Machine, Program};
 use crate::child::signals;
 use crate::child::terminal::Terminal;
@@ -62,6 +61,20 @@ pub fn fresh_environment() {
 /// [`Exit::NOT_EXECUTABLE`] and the reason. The kernel also says "No such file or
 /// directory" for a missing interpreter or loader.
 pub fn exec(command: &[CString]) -> Result<Exit> {
+    become_command(command, None)
+}
+
+/// As [`exec`], with `environment` as the variables of the command. They are not variables of
+/// this process, not even for a moment: some of them would change what it does.
+///
+/// # Errors
+///
+/// As [`exec`].
+pub fn exec_with(command: &[CString], environment: &[CString]) -> Result<Exit> {
+    become_command(command, Some(environment))
+}
+
+fn become_command(command: &[CString], environment: Option<&[CString]>) -> Result<Exit> {
     let name = command.first().map_or(c"", CString::as_c_str);
     if process::id() == 1 {
         Terminal::fail_in_background();
@@ -72,8 +85,13 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
     // With a filter on mounts, Landlock takes nothing away that a container still has.
     let mut confined = has_own_root && seccomp::is_set() && execute_only_in_root().is_ok();
     let searched = !name.to_bytes().contains(&b'/');
+    let search = match environment {
+        None => env::var_os("PATH"),
+        Some(environment) => path_in(environment),
+    };
+    let search = search.as_deref();
     let mut failure = None;
-    for path in candidates(name) {
+    for path in candidates(name, search) {
         let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
             continue;
         };
@@ -81,8 +99,12 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
             let message = format!("execute {}: {why}", path.display());
             return Err(Failure { exit: Exit::NOT_EXECUTABLE, message }.into());
         }
-        // `execv` returns only on failure.
-        let errno = execv(&file, command).err().unwrap_or(Errno::UnknownErrno);
+        // Both return only on failure.
+        let failed = match environment {
+            None => execv(&file, command),
+            Some(environment) => execve(&file, command, environment),
+        };
+        let errno = failed.err().unwrap_or(Errno::UnknownErrno);
         match errno {
             Errno::ENOENT | Errno::ENOTDIR if fs::metadata(&path).is_err() => {}
             Errno::EACCES if searched && fs::metadata(&path).is_err() => {}
@@ -96,26 +118,19 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
     }
     let (exit, message) = match failure {
         Some((path, errno)) => (Exit::NOT_EXECUTABLE, cannot_execute(&path, errno)),
-        None => (Exit::NOT_FOUND, not_found(name)),
+        None => (Exit::NOT_FOUND, not_found(name, search)),
     };
     Err(Failure { exit, message }.into())
 }
 
-/// As [`exec()`], and tells the runner which process becomes the command, and when it is
-/// executed. See [`Keep::executed`].
-///
-/// # Errors
-///
-/// As [`exec()`].
-///
-/// [`Keep::executed`]: crate::Keep::executed
-pub fn exec_and_tell(command: &[CString]) -> Result<Exit> {
-    let told = line::tell_start()?;
-    exec(command).inspect_err(|_error| told.say_failed())
+/// The value of PATH among variables. Of two, the first counts; getenv(3).
+fn path_in(environment: &[CString]) -> Option<OsString> {
+    let value = environment.iter().find_map(|it| it.to_bytes().strip_prefix(b"PATH="));
+    value.map(|value| OsStr::from_bytes(value).to_owned())
 }
 
-/// The files to try for `name`, in order.
-fn candidates(name: &CStr) -> Vec<PathBuf> {
+/// The files to try for `name`, in order, with `search` as the PATH.
+fn candidates(name: &CStr, search: Option<&OsStr>) -> Vec<PathBuf> {
     let name = OsStr::from_bytes(name.to_bytes());
     if name.as_bytes().contains(&b'/') {
         return vec![PathBuf::from(name)];
@@ -123,17 +138,17 @@ fn candidates(name: &CStr) -> Vec<PathBuf> {
     if name.is_empty() {
         return Vec::new();
     }
-    let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(DEFAULT_PATH));
-    env::split_paths(&path).map(|dir| dir.join(name)).collect()
+    let search = search.unwrap_or(OsStr::new(DEFAULT_PATH));
+    env::split_paths(search).map(|dir| dir.join(name)).collect()
 }
 
 /// The line for a missing command.
-fn not_found(name: &CStr) -> String {
+fn not_found(name: &CStr, search: Option<&OsStr>) -> String {
     let shown = name.to_string_lossy();
     if shown.is_empty() {
         return "execute the command: its name is empty".to_owned();
     }
-    let why = match env::var_os("PATH") {
+    let why = match search {
         _ if shown.contains('/') => "No such file or directory".to_owned(),
         Some(path) => format!("not found in PATH, which is {}", path.display()),
         None => format!("not found in {DEFAULT_PATH}, and PATH is not set"),
@@ -179,7 +194,7 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
             Some(Program::Static) | None => errno.desc().to_owned(),
         },
         Errno::ENOEXEC => "it is not a program for this machine, and not a script that begins with #!".to_owned(),
-        Errno::E2BIG => "the arguments and the environment together are too long, or an argument is longer than 128 KiB".to_owned(),
+        Errno::E2BIG => "the arguments and the environment together are too long, or one of them is longer than 128 KiB".to_owned(),
         _ => errno.desc().to_owned(),
     };
     format!("execute {shown}: {why}")
@@ -272,8 +287,10 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_is_not_looked_up() {
-        assert_eq!(candidates(c"./x"), [Path::new("./x")]);
-        assert_eq!(candidates(c"/bin/x"), [Path::new("/bin/x")]);
-        assert!(candidates(c"").is_empty());
+        let search = Some(OsStr::new("/a:/b"));
+        assert_eq!(candidates(c"./x", search), [Path::new("./x")]);
+        assert_eq!(candidates(c"/bin/x", search), [Path::new("/bin/x")]);
+        assert_eq!(candidates(c"x", search), [Path::new("/a/x"), Path::new("/b/x")]);
+        assert!(candidates(c"", search).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::process;
 
 use anyhow::{Context, Result, ensure};
+use libc::c_int;
 use nix::poll::{PollFd, PollFlags};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_dumpable;
@@ -24,6 +25,8 @@ use crate::said::host;
 #[must_use = "a process without a wait stays as a zombie"]
 pub struct Run {
     pid: Pid,
+    /// The signal that stops the command.
+    stop: c_int,
 }
 
 /// Forks the process of the command, fork(2). The new process calls `work`, and exits
@@ -56,10 +59,16 @@ pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     if pid.as_raw() == 0 {
         work_and_exit(work);
     }
-    Ok(Run { pid })
+    Ok(Run { pid, stop: libc::SIGTERM })
 }
 
 impl Run {
+    /// Sets the signal that the command gets when the runner gets SIGTERM, by its number.
+    pub fn stop_by(mut self, signal: c_int) -> Run {
+        self.stop = signal;
+        self
+    }
+
     /// Waits as process 1 of a PID namespace until the command ends, and returns
     /// its status.
     ///
@@ -96,6 +105,10 @@ impl Run {
                     while let Some(signal) = signals.next()? {
                         let from_inside = is_init && signal.sender.as_raw() != 0;
                         if from_inside || signal.number == libc::SIGCHLD {
+                            continue;
+                        }
+                        if signal.number == libc::SIGTERM {
+                            signals::send(self.pid, self.stop);
                             continue;
                         }
                         // The runner and the terminal send to the group that

@@ -14,8 +14,8 @@ use nix::sys::socket::{
 };
 use nix::unistd::{Pid, pipe2, write};
 
+use crate::Exit;
 use crate::child::process::work_and_exit;
-use crate::{Exit, Network};
 
 /// In the child: its end of the socket to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();
@@ -37,16 +37,16 @@ pub(crate) const READY: u8 = 0;
 /// signal.
 pub(crate) const START: u8 = 127;
 
-/// Waits in the child until the runner has connected it, if it gets a network: see
-/// [`Child::meet`].
+/// Waits in the child until the runner has done what this meeting is for, such as a network:
+/// see [`Child::meet`]. Without a reason, there is no meeting.
 ///
 /// [`Child::meet`]: crate::Child::meet
 ///
 /// # Errors
 ///
 /// When the socket to the runner fails.
-pub fn wait_for_runner(network: Option<Network>) -> Result<()> {
-    let Some(mut line) = LINE.get().filter(|_| network.is_some()) else { return Ok(()) };
+pub fn wait_for_runner<T>(reason: Option<T>) -> Result<()> {
+    let Some(mut line) = LINE.get().filter(|_| reason.is_some()) else { return Ok(()) };
     let doing = "wait for the runner";
     line.write_all(&[READY]).context(doing)?;
     // Without a byte, the runner is being killed, and this process with it.
@@ -61,21 +61,28 @@ pub(crate) fn childs_end() -> Option<&'static UnixStream> {
     LINE.get()
 }
 
-/// The start of a command, in its process. execve(2) closes the pipe.
-pub(crate) struct Told(OwnedFd);
+/// A pipe to the runner. execve(2) closes it. If the process drops it, the command was not
+/// executed, and the runner hears that.
+#[must_use = "keep it until the command is executed"]
+pub struct Told(OwnedFd);
 
-impl Told {
-    /// Tells the runner that the command was not executed.
-    pub(crate) fn say_failed(&self) {
+impl Drop for Told {
+    fn drop(&mut self) {
         // An error means that the runner is gone.
         let _ = write(&self.0, &[0]);
     }
 }
 
-/// Tells the runner that this process becomes the command. The message has the other end of
-/// the pipe, and the ID of this process, which the kernel changes to the runner's ID for it;
-/// unix(7).
-pub(crate) fn tell_start() -> Result<Told> {
+/// Tells the runner that this process becomes the command: see [`Keep::executed`]. The message
+/// has the other end of a pipe, and the ID of this process. The kernel turns the ID into the
+/// ID that the runner sees; unix(7).
+///
+/// # Errors
+///
+/// When the runner is gone, or the kernel refuses a pipe.
+///
+/// [`Keep::executed`]: crate::Keep::executed
+pub fn tell_start() -> Result<Told> {
     let doing = "tell the runner which process is the command";
     let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).context(doing)?;
     if let Some(line) = LINE.get() {

@@ -13,11 +13,11 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use crate::Exit;
 use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
 use crate::child::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
-use crate::{Exit, Network};
 
 /// The child of the runner, which must be waited for.
 #[must_use = "a child without a wait stays as a zombie"]
@@ -44,13 +44,13 @@ pub trait Keep {
     }
 
     /// Hears that the process `command`, a child of `init`, has executed the command: after
-    /// [`exec_and_tell`]. It may have ended since.
+    /// [`tell_start`]. It may have ended since.
     ///
     /// # Errors
     ///
     /// When the container must end.
     ///
-    /// [`exec_and_tell`]: crate::exec_and_tell
+    /// [`tell_start`]: crate::tell_start
     fn executed(&mut self, _init: Pid, _command: Pid) -> Result<()> {
         Ok(())
     }
@@ -76,7 +76,8 @@ struct Runner {
     start: Option<Start>,
     /// The signal that ended the command, as the child reports it.
     told_end: Option<c_int>,
-    /// The last SIGINT or SIGQUIT to the runner itself.
+    /// The last SIGINT, SIGQUIT or SIGTERM to the runner itself. SIGTERM may have become one
+    /// of the others: see [`Run::stop_by`](crate::Run::stop_by).
     interrupt: Option<Received>,
 }
 
@@ -101,22 +102,24 @@ impl Child {
         Child { runner, signals }
     }
 
-    /// Waits for the child at [`wait_for_runner`], does `work` with the network and its
-    /// ID, and lets it go on. Does nothing without a network: a meeting takes time. Does nothing if the child has
-    /// ended before: [`Child::wait`] returns its status.
+    /// Waits for the child at [`wait_for_runner`], does `work` with the reason and the child's
+    /// ID, and lets it go on. Does nothing without a reason, such as a network: a meeting takes
+    /// time. Does nothing if the child has ended before: [`Child::wait`] returns its status.
     /// If `work` fails, the child does not go on: this kills it.
+    ///
+    /// There can be several meetings, in the same order in the child.
     ///
     /// [`wait_for_runner`]: crate::wait_for_runner
     ///
     /// # Errors
     ///
     /// When `work` fails.
-    pub fn meet<T>(
+    pub fn meet<T, D>(
         &mut self,
-        network: Option<Network>,
-        work: impl FnOnce(Network, Pid) -> Result<T>,
-    ) -> Result<Option<T>> {
-        let Some(network) = network else { return Ok(None) };
+        reason: Option<T>,
+        work: impl FnOnce(T, Pid) -> Result<D>,
+    ) -> Result<Option<D>> {
+        let Some(reason) = reason else { return Ok(None) };
         let runner = &mut self.runner;
         // The child of these lessons stays, and without this end the runner sees its end.
         runner.their_line = None;
@@ -127,7 +130,7 @@ impl Child {
         ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
         // Until the command runs, Ctrl-C is for the runner.
         runner.terminal.as_mut().map(Terminal::take_back);
-        let worked = work(network, runner.pid);
+        let worked = work(reason, runner.pid);
         if worked.is_err() {
             signals::send(runner.pid, libc::SIGKILL);
             let _ = runner.wait(&mut self.signals, &mut ());
@@ -286,7 +289,7 @@ impl Runner {
 
     /// Remembers a signal that may be the one that ends the command.
     fn remember(&mut self, signal: &Received) {
-        if matches!(signal.number, libc::SIGINT | libc::SIGQUIT) {
+        if matches!(signal.number, libc::SIGINT | libc::SIGQUIT | libc::SIGTERM) {
             self.interrupt = Some(*signal);
         }
     }
@@ -303,7 +306,8 @@ impl Runner {
         let Some(key) = key else {
             return ended.exit;
         };
-        match self.interrupt.filter(|came| came.number == key as c_int) {
+        let may_be = |came: &Received| [key as c_int, libc::SIGTERM].contains(&came.number);
+        match self.interrupt.filter(may_be) {
             Some(came) if came.by_kernel => ended.exit.by_key(key, false),
             // A process sent it to the runner, not a key.
             Some(_) => ended.exit,

@@ -242,6 +242,28 @@ pub(crate) fn pending() -> SigSet {
     }
 }
 
+/// The number of the signal `name`: as in signal(7), such as `SIGTERM` or `TERM`,
+/// `SIGRTMIN+3`, or the number itself.
+///
+/// # Errors
+///
+/// When no signal has this name.
+pub fn signal_number(name: &str) -> Result<c_int> {
+    let upper = name.to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let number = match short.strip_prefix("RTMIN+") {
+        Some(more) => more.parse().ok().and_then(|more: c_int| more.checked_add(libc::SIGRTMIN())),
+        None => short
+            .parse()
+            .ok()
+            .or_else(|| format!("SIG{short}").parse().ok().map(|signal: Signal| signal as c_int)),
+    };
+    let number = number.filter(|number| (1..=libc::SIGRTMAX()).contains(number));
+    number.with_context(|| {
+        format!("read the signal {:?}: there is none of this name", name.get(..40).unwrap_or(name))
+    })
+}
+
 /// Signals that ask a program to end.
 const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
@@ -296,5 +318,26 @@ impl Patience {
             self.end = signal.map(|signal| (signal, Instant::now() + AFTER_A_SIGNAL));
         }
         Ok(fds.get(1).and_then(PollFd::any).unwrap_or(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_has_a_name_and_a_number() {
+        for (name, number) in [
+            ("SIGTERM", libc::SIGTERM),
+            ("QUIT", libc::SIGQUIT),
+            ("sigint", libc::SIGINT),
+            ("9", libc::SIGKILL),
+            ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
+        ] {
+            assert_eq!(signal_number(name).expect(name), number);
+        }
+        for name in ["", "SIG", "0", "-9", "65", "SIGNO", "RTMIN+99", "RTMIN+2147483647"] {
+            assert!(signal_number(name).is_err(), "{name}");
+        }
     }
 }

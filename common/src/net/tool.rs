@@ -24,8 +24,10 @@ use crate::said::doing::Said;
 use crate::said::error::printable;
 
 /// The tools that are not on every host, and their packages.
-pub const PACKAGES: [(&str, &str); 5] = [
+pub const PACKAGES: [(&str, &str); 7] = [
     ("ip", "iproute2"),
+    ("newgidmap", "uidmap"),
+    ("newuidmap", "uidmap"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("pasta", "passt"),
@@ -39,20 +41,50 @@ pub const PACKAGES: [(&str, &str); 5] = [
 /// When the tool is missing, with the name of its package. When it fails, with its words
 /// and its message. When a signal asks the runner to end, and the tool does not end soon.
 pub fn run(tool: &mut Command, input: &str) -> Result<String> {
-    // Not a second pipe, which this would have to read at the same time.
-    let errors = memfd_create("errors", MFdFlags::MFD_CLOEXEC).with_context(|| words(tool))?;
-    let theirs = errors.try_clone().with_context(|| words(tool))?;
-    tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(theirs);
-    let mut started = start(tool)?;
-    if let Some(mut line) = started.stdin.take() {
-        // A tool that has ended says why.
-        let _ = line.write_all(input.as_bytes());
+    Running::start(tool, input)?.finish(tool, input)
+}
+
+/// As [`run`], for two tools at the same time, without input and output.
+///
+/// # Errors
+///
+/// As [`run`], for the first tool that fails.
+pub fn run_both(first: &mut Command, second: &mut Command) -> Result<()> {
+    let one = Running::start(first, "")?;
+    let two = Running::start(second, "");
+    let one = one.finish(first, "");
+    let two = two.and_then(|two| two.finish(second, ""));
+    one.and(two).map(drop)
+}
+
+/// A tool that has its input.
+struct Running {
+    tool: Child,
+    errors: File,
+}
+
+impl Running {
+    fn start(tool: &mut Command, input: &str) -> Result<Running> {
+        // Not a second pipe, which this would have to read at the same time.
+        let errors = memfd_create("errors", MFdFlags::MFD_CLOEXEC).with_context(|| words(tool))?;
+        let theirs = errors.try_clone().with_context(|| words(tool))?;
+        tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(theirs);
+        let mut started = start(tool)?;
+        if let Some(mut line) = started.stdin.take() {
+            // A tool that has ended says why.
+            let _ = line.write_all(input.as_bytes());
+        }
+        Ok(Running { tool: started, errors: File::from(errors) })
     }
-    let output = finish(&mut started, File::from(errors)).with_context(|| words(tool))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+
+    /// Waits for the tool, and returns its output.
+    fn finish(mut self, tool: &Command, input: &str) -> Result<String> {
+        let output = finish(&mut self.tool, self.errors).with_context(|| words(tool))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(failure(tool, input, &output))
     }
-    Err(failure(tool, input, &output))
 }
 
 /// Waits for a tool, and returns what it has written. If the wait fails, kills the tool.

@@ -7,7 +7,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -15,7 +15,9 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlin
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{getgid, getuid};
 
+use crate::args::process::is_place;
 use crate::note;
+use crate::places::open::READ;
 use crate::said::doing::Doing;
 
 /// A file or directory of the host, and its place in the root.
@@ -64,11 +66,8 @@ impl Bind {
             "--bind needs HOST:INSIDE or HOST:INSIDE:ro; write `:` in a path as `\\:`"
         );
         let bind = Bind { host: host.into(), inside: inside.into(), read_only: mode.is_some() };
-        let mut parts = bind.inside.components();
         ensure!(
-            parts.next() == Some(Component::RootDir)
-                && parts.next().is_some_and(|first| first != Component::Normal("proc".as_ref()))
-                && !bind.inside.components().any(|part| part == Component::ParentDir),
+            is_place(&bind.inside),
             "--bind {}: the path inside must begin with `/`, must not be `/` or in /proc, and must have no `..`",
             bind
         );
@@ -200,6 +199,11 @@ impl Root {
             Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
             Ok(file) => Ok(Some(Place { path, file })),
         }
+    }
+
+    /// Opens a file in the root, to read: without waiting, whatever the file is.
+    pub(crate) fn open_file(&self, path: &Path) -> nix::Result<OwnedFd> {
+        self.open_in(path, READ)
     }
 
     fn place(&self, path: &Path, directory: bool) -> Result<Place> {

@@ -3,12 +3,12 @@
 mod reach;
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use nix::dir::Type;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
@@ -308,6 +308,7 @@ impl Walk<'_> {
         if self.skipped.more > 0 {
             let _ = write!(line, ", and {} more", self.skipped.more);
         }
+        let is_theirs = matches!(why, Why::Theirs(_));
         let (why, remedy) = match why {
             Why::Theirs(errno) => (
                 errno.desc(),
@@ -324,9 +325,25 @@ impl Walk<'_> {
             Why::Errno(errno) => (errno.desc(), format!("remove {tree} again")),
             Why::Moved => ("another process has moved it", format!("remove {tree} again")),
         };
-        bail!("{line}: {why}; {remedy}")
+        let line = format!("{line}: {why}; {remedy}");
+        match is_theirs {
+            true => Err(Error::new(Theirs(line))),
+            false => bail!(line),
+        }
     }
 }
+
+/// The reason why a tree stays: another user owns a part of it.
+#[derive(Debug)]
+pub(crate) struct Theirs(String);
+
+impl fmt::Display for Theirs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Theirs {}
 
 /// The most directories of a path in a message.
 const SHOWN: usize = 40;

@@ -3,6 +3,7 @@
 mod dir;
 mod entry;
 mod home;
+mod removal;
 
 use std::fs;
 use std::io;
@@ -16,13 +17,15 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
 
+use crate::note;
 use crate::places::open::text;
 use crate::places::overlay::upper_or_work;
 use crate::said::doing::Doing;
-use crate::{note, remove_tree};
 use dir::Dir;
 pub use entry::Entry;
 use home::{Home, home};
+pub use removal::InMap;
+use removal::Removal;
 
 /// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
 /// not share an upper directory, and the kernel only warns.
@@ -39,6 +42,7 @@ pub struct Scratch {
     /// The path, device and inode of `upper` and `work`, if another user can replace
     /// these directories: the child mounts by path.
     looked_at: Vec<(PathBuf, (u64, u64))>,
+    removal: Removal,
 }
 
 impl Scratch {
@@ -50,11 +54,17 @@ impl Scratch {
     /// When the directory cannot be made, belongs to another user, or another container
     /// uses it.
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
+        Scratch::removed_by(named, None)
+    }
+
+    /// As [`Scratch::new`]. If a container had the caller's subordinate IDs, only a process with
+    /// these IDs can remove its files: `in_map` makes one.
+    pub(crate) fn removed_by(named: Option<&Path>, in_map: Option<InMap>) -> Result<Scratch> {
         // The caller's umask may forbid everything. The command gets this umask, too.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let mut scratch = match named {
             Some(dir) => Scratch::named(dir)?,
-            None => Scratch::made()?,
+            None => Scratch::made(Removal(in_map))?,
         };
         scratch.look()?;
         Ok(scratch)
@@ -74,15 +84,15 @@ impl Scratch {
         if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
             note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
         }
-        Ok(Scratch { home: None, dir, looked_at: Vec::new() })
+        Ok(Scratch { home: None, dir, looked_at: Vec::new(), removal: Removal(None) })
     }
 
     /// Makes a new scratch directory. Its name begins with the ID of this process,
     /// which [`Home::sweep`] reads.
-    fn made() -> Result<Scratch> {
+    fn made(removal: Removal) -> Result<Scratch> {
         let mut attempt = 0;
         loop {
-            let home = home()?;
+            let home = home(removal)?;
             let entry = format!("{}.{attempt}", process::id());
             match home.dir.make(&entry, Mode::S_IRWXU) {
                 Ok(()) => {}
@@ -112,7 +122,7 @@ impl Scratch {
                 let name = dir.name.join(entry);
                 dir.make(entry, DIRECTORY).with_context(|| Doing::MakeScratch(name))?;
             }
-            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new() });
+            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new(), removal });
         }
     }
 
@@ -227,11 +237,11 @@ impl Drop for Scratch {
         };
         let dir = home.path.join(entry);
         // These are all directories of a container that wrote nothing.
-        // `remove_tree` removes the rest.
+        // `removal` removes the rest.
         for entry in ["merged", "upper", "work/work", "work"] {
             let _ = fs::remove_dir(dir.join(entry));
         }
-        match remove_tree(&dir) {
+        match self.removal.remove(&dir) {
             // Fails while other runners have directories in the home.
             Ok(()) => drop(fs::remove_dir(&home.dir.name)),
             Err(error) => note(&crate::one_line(&error)),

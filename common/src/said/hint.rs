@@ -32,6 +32,8 @@ enum Call {
     Clone,
     Fork,
     MapIds,
+    WriteMaps,
+    BecomeUser,
     KeepMountsPrivate,
     /// In a row, this covers the next two as well.
     Mount,
@@ -42,6 +44,7 @@ enum Call {
     EnterRoot,
     PivotRoot,
     LeaveOldRoot,
+    EnterDirectory,
     OpenLayer,
     OpenRoot,
     OpenPlace,
@@ -77,6 +80,13 @@ impl Call {
 const LESSONS: &[(&str, Call)] = &[
     ("make the mounts private", Call::KeepMountsPrivate),
     ("write /proc/self/", Call::MapIds),
+    ("write the uid_map", Call::WriteMaps),
+    ("write the gid_map", Call::WriteMaps),
+    ("leave the groups of the caller", Call::WriteMaps),
+    ("set the supplementary groups", Call::BecomeUser),
+    ("set the group ID", Call::BecomeUser),
+    ("set the user ID", Call::BecomeUser),
+    ("keep others from tracing", Call::Any),
     ("mount the overlay on ", Call::MountOverlay),
     ("mount proc on ", Call::MountProc),
     ("mount ", Call::Mount),
@@ -100,6 +110,12 @@ const LESSONS: &[(&str, Call)] = &[
     ("get the number of the device", Call::ConnectNetwork),
     ("set ping_group_range", Call::AllowPing),
     ("set the seccomp filter", Call::SetFilter),
+    ("use the image", Call::Any),
+    ("read the command of the image", Call::Any),
+    ("set the hostname", Call::Any),
+    ("make the working directory", Call::Any),
+    ("make the root read-only", Call::Any),
+    ("go to the working directory ", Call::EnterDirectory),
 ];
 
 /// A failed call, with all that the error says about it.
@@ -204,6 +220,12 @@ const ROWS: &[Row] = &[
         errno: Errno::EROFS,
         seen: always,
         remedy: "/proc/sys is read-only; set this before the lesson makes it so",
+    },
+    Row {
+        call: Call::EnterDirectory,
+        errno: Errno::EACCES,
+        seen: always,
+        remedy: "the user of the command cannot enter it; name another directory with --workdir, or another user with --user",
     },
     Row {
         call: Call::Publish,

@@ -1,14 +1,15 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-use super::cache::{Kind, kind};
 use super::*;
+use crate::cache::{Kind, kind};
 
 const MARKER: &str = "made-by-a-test";
 const KEPT: &str = "kept.tar.gz";
 
 pub(crate) const CLIENT: Client = Client {
     name: "a-test",
+    puts: "a root",
     option: "--dest",
     tell: |note| panic!("{note}"),
     keeps: |name| name.strip_suffix(".sha512").unwrap_or(name) == KEPT,

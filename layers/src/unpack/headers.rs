@@ -1,5 +1,6 @@
 //! The parts of a tar archive before the data of an entry.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, Take};
 use std::ops::Range;
 
@@ -32,12 +33,18 @@ fn exactly(size: u64, archive: &mut impl Read) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The fields of the needed numbers: mode, size and time.
-const NUMBERS: [Range<usize>; 3] = [100..108, 124..136, 136..148];
+/// The fields of the needed numbers: mode, user, group, size and time.
+const NUMBERS: [Range<usize>; 5] = [100..108, 108..116, 116..124, 124..136, 136..148];
 
-/// Reads the next header. Returns nothing at a block of zeros, which ends the
-/// archive.
-pub(super) fn header(archive: &mut impl Read) -> Result<Option<Header>> {
+/// The beginning of the key of an extended attribute. The rest is its name.
+const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
+
+/// Reads the next header. Returns nothing at a block of zeros, which ends the archive.
+/// A digest shows whether a layer is complete, so the end of the file ends it, too.
+pub(super) fn header(archive: &mut impl BufRead, is_layer: bool) -> Result<Option<Header>> {
+    if is_layer && archive.fill_buf()?.is_empty() {
+        return Ok(None);
+    }
     let mut block = exactly(BLOCK, archive)?;
     if block.iter().all(|&byte| byte == 0) {
         return Ok(None);
@@ -80,6 +87,10 @@ pub(super) struct Extension {
     pub(super) link: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pub(super) modified: Option<TimeSpec>,
+    pub(super) uid: Option<u64>,
+    pub(super) gid: Option<u64>,
+    /// Extended attributes: name and value.
+    pub(super) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The pieces of a sparse file in GNU's format.
     pub(super) pieces: Option<Pieces>,
     /// Whether pax records describe a sparse file.
@@ -102,10 +113,18 @@ impl Extension {
             let value = (!value.is_empty()).then_some(value);
             let number = || value.map(|it| number(it).context(DAMAGED_PAX)).transpose();
             self.is_sparse |= key.starts_with(b"GNU.sparse.");
+            if let Some(name) = key.strip_prefix(ATTRIBUTE) {
+                match value {
+                    Some(value) => self.attributes.insert(name.into(), value.into()),
+                    None => self.attributes.remove(name),
+                };
+            }
             match key {
                 b"path" => self.name = value.map(Into::into),
                 b"linkpath" => self.link = value.map(Into::into),
                 b"size" => self.size = number()?,
+                b"uid" => self.uid = number()?,
+                b"gid" => self.gid = number()?,
                 b"mtime" => {
                     let time = value.map(|it| time(it).context(DAMAGED_PAX));
                     self.modified = time.transpose()?;

@@ -5,18 +5,26 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use super::Args;
-use crate::args::limits;
-use crate::{Bind, Network, Port, Subnet, Verb};
+use crate::args::{limits, process};
+use crate::child::exec::words;
+use crate::{Bind, Network, Port, Subnet, Tmpfs, Verb};
 
 /// An option.
 #[derive(Debug)]
 pub struct Opt {
     pub(super) name: &'static str,
-    /// The word for its value in the help; empty if it takes no value.
+    /// Its value, for the help. Empty for an option without a value.
     pub(super) value: &'static str,
     pub(super) help: &'static str,
-    /// Reads the value into the arguments. It is empty only if the option takes none.
+    /// Reads a value into the arguments. Without a value, it gets an empty one.
     pub(super) read: fn(&mut Args, OsString) -> Result<()>,
+}
+
+impl Opt {
+    /// Whether an empty value means something.
+    pub(super) fn may_be_empty(&self) -> bool {
+        self.name == ENTRYPOINT.name
+    }
 }
 
 pub(super) const ROOTFS: Opt = Opt {
@@ -126,6 +134,96 @@ pub(super) const PUBLISH: Opt = Opt {
     help: "a port of the host that leads to one of the container; repeat it for more",
     read: |args, value| {
         args.ports.push(Port::parse(&value)?);
+        Ok(())
+    },
+};
+pub(super) const IMAGE: Opt = Opt {
+    name: "--image",
+    value: "LAYOUT[:TAG]",
+    help: "an image on disk in place of --rootfs: a directory in the OCI image layout",
+    read: |args, value| {
+        args.image = Some(value.into());
+        Ok(())
+    },
+};
+pub(super) const STORE: Opt = Opt {
+    name: "--store",
+    value: "DIR",
+    help: "the directory for unpacked layers [default: container-layers in $XDG_DATA_HOME, else in ~/.local/share]",
+    read: |args, value| {
+        args.store = Some(value.into());
+        Ok(())
+    },
+};
+pub(super) const ENTRYPOINT: Opt = Opt {
+    name: "--entrypoint",
+    value: "WORD",
+    help: "the first word of the command, in place of the image's; \"\" for none",
+    read: |args, value| {
+        args.entrypoint = Some(words(vec![value])?);
+        Ok(())
+    },
+};
+pub(super) const ENV: Opt = Opt {
+    name: "--env",
+    value: "NAME[=VALUE]",
+    help: "a variable for the command; without a value, yours; repeat it for more",
+    read: |args, value| {
+        args.env.extend(process::parse_env(value)?);
+        Ok(())
+    },
+};
+pub(super) const WORKDIR: Opt = Opt {
+    name: "--workdir",
+    value: "DIR",
+    help: "the directory in the container where the command starts; made if it is missing",
+    read: |args, value| {
+        args.workdir = Some(process::parse_workdir(value)?);
+        Ok(())
+    },
+};
+pub(super) const USER: Opt = Opt {
+    name: "--user",
+    value: "USER[:GROUP]",
+    help: "the user and group of the command, by name in the root or by number",
+    read: |args, value| {
+        args.user = Some(process::text("--user", value)?);
+        Ok(())
+    },
+};
+pub(super) const IDS: Opt = Opt {
+    name: "--ids",
+    value: "WHOSE",
+    help: "one: only one user inside; for root, also a user whose subordinate IDs to take",
+    read: |args, value| {
+        args.ids = Some(process::text("--ids", value)?);
+        Ok(())
+    },
+};
+pub(super) const HOSTNAME: Opt = Opt {
+    name: "--hostname",
+    value: "NAME",
+    help: "the hostname in the container",
+    read: |args, value| {
+        args.hostname = Some(process::parse_hostname(value)?);
+        Ok(())
+    },
+};
+pub(super) const READ_ONLY: Opt = Opt {
+    name: "--read-only",
+    value: "",
+    help: "let nobody write to the root; /dev, /tmp and other mounts stay as they are",
+    read: |args, _| {
+        args.read_only = true;
+        Ok(())
+    },
+};
+pub(super) const TMPFS: Opt = Opt {
+    name: "--tmpfs",
+    value: "DIR[:size=SIZE,mode=MODE]",
+    help: "an empty directory in memory; repeat it for more",
+    read: |args, value| {
+        args.tmpfs.push(Tmpfs::parse(&value)?);
         Ok(())
     },
 };

@@ -68,3 +68,41 @@ fn help_and_version_stand_before_the_command_only() {
     assert!(matches!(parse(&["-V"]), Ok(Parsed::Version)));
     assert!(matches!(parse(&["sh", "--version"]), Ok(Parsed::Start(_))));
 }
+
+fn of_image(words: &[&str]) -> Result<Args> {
+    let step = crate::step!().takes_rootfs().takes_layers();
+    let step = step.takes_image().takes_process().takes_users();
+    match step.parse(words.iter().map(OsString::from))? {
+        Parsed::Start(args) => Ok(*args),
+        _ => panic!("{words:?} runs nothing"),
+    }
+}
+
+#[test]
+fn an_image_may_bring_the_root_and_the_command() {
+    let args = of_image(&["--image", "a:b", "--store=c", "--read-only", "sh"]).expect("good");
+    assert_eq!(args.image, Some("a:b".into()));
+    assert_eq!(args.store().expect("named"), Path::new("c"));
+    assert!(args.read_only && args.lower().is_empty());
+    assert_eq!(args.command, [c"sh"]);
+    for words in [&["--image", "a"][..], &["--entrypoint", "sh"], &["--image", "a", "--"]] {
+        assert!(of_image(words).expect("good").command.is_empty(), "{words:?}");
+    }
+    let args = of_image(&["--entrypoint", "", "--tmpfs=/run", "--env", "A=", "sh"]).expect("good");
+    assert_eq!(args.entrypoint, Some(vec![c"".to_owned()]));
+    assert_eq!((args.tmpfs.len(), &args.env[..]), (1, &[c"A=".to_owned()][..]));
+    for words in [
+        &[][..],
+        &["--env", "A=b"],
+        &["--store", "c", "sh"],
+        &["--image", "a", "--rootfs", "b", "sh"],
+        &["--image", "a", "--lower", "b", "sh"],
+        &["--read-only=yes", "sh"],
+        &["--image", "", "sh"],
+        &["--env", "=b", "sh"],
+        &["--workdir", "a", "sh"],
+        &["--workdir", "/a/..", "sh"],
+    ] {
+        assert!(of_image(words).is_err(), "{words:?}");
+    }
+}

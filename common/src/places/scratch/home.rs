@@ -16,10 +16,11 @@ use nix::unistd::{Pid, getuid};
 
 use super::NO_ATTRIBUTES;
 use super::dir::{Dir, has_user_attributes};
+use super::removal::Removal;
+use crate::note;
 use crate::places::open;
 use crate::places::private::{Private, Purpose, make_or_open};
 use crate::said::doing::Doing;
-use crate::{note, remove_tree};
 
 /// The places for the home, in this order, if `$TMPDIR` is not set. All are sticky
 /// and belong to root, so that no other user can rename a directory there.
@@ -48,10 +49,10 @@ pub(super) struct Home {
 
 /// Finds or makes the home, in a place with free space and user attributes, else in
 /// the best place.
-pub(super) fn home() -> Result<Home> {
+pub(super) fn home(removal: Removal) -> Result<Home> {
     let name = format!("containers-{}", getuid());
     if let Some(place) = env::var_os("TMPDIR").filter(|place| !place.is_empty()) {
-        let mut home = Home::make(Path::new(&place).join(name))?;
+        let mut home = Home::make(Path::new(&place).join(name), removal)?;
         if !home.dir.name_holds() {
             home.path = home.dir.by_descriptor();
         }
@@ -64,7 +65,7 @@ pub(super) fn home() -> Result<Home> {
         if place == MEMORY && outlives_session() {
             continue;
         }
-        match Home::make(Path::new(place).join(&name)) {
+        match Home::make(Path::new(place).join(&name), removal) {
             Ok(home) => {
                 let worth = (has_user_attributes(&home.dir.file), home.room().min(ROOM));
                 if worth == (true, ROOM) {
@@ -120,12 +121,12 @@ fn outlives_session() -> bool {
 impl Home {
     /// Makes the home, and refuses another user's file of that name. Sweeps a home
     /// that exists.
-    fn make(name: PathBuf) -> Result<Home> {
+    fn make(name: PathBuf, removal: Removal) -> Result<Home> {
         let Private { dir, new, .. } = make_or_open(&name, PURPOSE, Doing::MakeScratch)?;
         let dir = Dir::new(name, dir)?;
         let home = Home { path: dir.name.clone(), dir };
         if !new {
-            home.sweep();
+            home.sweep(removal);
         }
         Ok(home)
     }
@@ -157,7 +158,7 @@ impl Home {
     ///
     /// A start beside a thousand containers must stay cheap. So only some starts look
     /// through many directories, by chance, and they try a few by chance.
-    fn sweep(&self) {
+    fn sweep(&self, removal: Removal) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let chance = now.subsec_micros() as usize;
         let one_in = |share: usize| self.directories() / share + 1;
@@ -183,7 +184,7 @@ impl Home {
             let path = self.path.join(entry);
             if let Ok(Some(_locked)) = Dir::locked(path.clone(), file) {
                 // Two runners may remove it at the same time.
-                let _ = remove_tree(&path);
+                let _ = removal.remove(&path);
             }
         }
     }

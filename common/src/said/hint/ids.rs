@@ -7,6 +7,24 @@ use crate::said::host;
 
 pub(super) const ROWS: &[Row] = &[
     Row {
+        call: Call::WriteMaps,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "root of this host may not give these IDs away, likely because it is root of a container; use --ids one",
+    },
+    Row {
+        call: Call::BecomeUser,
+        errno: Errno::EPERM,
+        seen: always,
+        remedy: "this needs CAP_SETUID and CAP_SETGID; become the user before you give up capabilities",
+    },
+    Row {
+        call: Call::BecomeUser,
+        errno: Errno::EINVAL,
+        seen: always,
+        remedy: "the container does not have this ID; write the maps first, or name another user",
+    },
+    Row {
         call: Call::MapIds,
         errno: Errno::ENOENT,
         seen: always,

@@ -78,8 +78,9 @@ fn has_entered_root(_failed: &Failed) -> bool {
 
 /// Whether lesson 12's stage has run before another stage that needs a capability.
 fn has_given_up_capabilities(failed: &Failed) -> bool {
-    use Call::{ConnectNetwork, DropCapabilities, Fork, SetFilter};
-    let own = matches!(failed.call, DropCapabilities | ConnectNetwork | SetFilter | Fork);
+    use Call::{BecomeUser, ConnectNetwork, DropCapabilities, Fork, SetFilter};
+    let own =
+        matches!(failed.call, BecomeUser | DropCapabilities | ConnectNetwork | SetFilter | Fork);
     capabilities::are_set() && !own
 }
 

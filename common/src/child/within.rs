@@ -1,0 +1,143 @@
+//! Work of the runner in other namespaces: a child does it, and the runner waits.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sched::CloneFlags;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::signals;
+use crate::said::doing::Doing;
+use crate::{Exit, one_line};
+
+/// The answer of a child that has done its work. An error is text.
+const DONE: &[u8] = &[0];
+
+/// Does `work` in a child in new namespaces, as a part of this process: it has the same
+/// terminal, process group and blocked signals, and dies with this process. First the runner
+/// calls `prepare` with the child's ID, for example to write the maps of a user namespace.
+///
+/// # Errors
+///
+/// When the kernel refuses the child; clone(2). When `prepare` or `work` fails.
+pub fn in_child(
+    namespaces: CloneFlags,
+    prepare: impl FnOnce(Pid) -> Result<()>,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let (mut ours, mut theirs) = UnixStream::pair().context("open a line to a child")?;
+    let cloned = raw_clone(namespaces);
+    let pid = cloned.context(Doing::Clone { namespaces, in_chroot: false })?;
+    if pid.as_raw() == 0 {
+        drop(ours);
+        work_and_exit(|| {
+            set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
+            // Without a byte, the runner has ended, or reports the reason.
+            if theirs.read(&mut [0]).unwrap_or(0) == 0 {
+                return Ok(Exit::SETUP);
+            }
+            let (answer, exit) = match work() {
+                Ok(()) => (DONE.to_vec(), Exit::SUCCESS),
+                Err(error) => (one_line(&error).into_bytes(), Exit::SETUP),
+            };
+            theirs.write_all(&answer).context("answer the runner")?;
+            Ok(exit)
+        });
+    }
+    drop(theirs);
+    let meet = || {
+        prepare(pid)?;
+        let mut answer = Vec::new();
+        // An error means that the child has ended.
+        let _ = ours.write_all(DONE);
+        let _ = ours.read_to_end(&mut answer);
+        ensure!(!answer.is_empty(), "a child of this process has ended before its work was done");
+        if answer != DONE {
+            bail!("{}", String::from_utf8_lossy(&answer));
+        }
+        Ok(())
+    };
+    let done = meet();
+    if done.is_err() {
+        signals::send(pid, libc::SIGKILL);
+    }
+    // An error means that the caller ignores the end of children.
+    let _ = waitpid(pid, None);
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::{self, Command};
+
+    use nix::sys::signal::kill;
+
+    use super::*;
+
+    /// Runs a test again in a process without other tests: their threads may hold a lock.
+    fn alone(name: &str) -> bool {
+        const ALONE: &str = "ALONE";
+        if env::var_os(ALONE).is_some() {
+            return true;
+        }
+        let mut test = Command::new(env::current_exe().expect("a test has a path"));
+        test.args(["--exact", &format!("child::within::tests::{name}")]).env(ALONE, "1");
+        let output = test.output().expect("start this test");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        false
+    }
+
+    #[test]
+    fn a_child_does_the_work_after_the_preparation() {
+        if !alone("a_child_does_the_work_after_the_preparation") {
+            return;
+        }
+        let (mut ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        let mut child = 0;
+        let mut answer = [0; 5];
+        let done = in_child(
+            CloneFlags::empty(),
+            |pid| {
+                child = pid.as_raw();
+                Ok(ours.write_all(b"x")?)
+            },
+            || {
+                theirs.set_nonblocking(true)?;
+                let mut first = [0];
+                theirs.read_exact(&mut first)?;
+                theirs.write_all(&first)?;
+                Ok(theirs.write_all(&process::id().to_ne_bytes())?)
+            },
+        );
+        done.expect("the work");
+        ours.read_exact(&mut answer).expect("an answer");
+        assert_eq!((answer[0], &answer[1..]), (b'x', &child.to_ne_bytes()[..]));
+    }
+
+    #[test]
+    fn an_error_of_the_work_or_of_the_preparation_is_the_callers() {
+        if !alone("an_error_of_the_work_or_of_the_preparation_is_the_callers") {
+            return;
+        }
+        let fails = |why: &str| match why {
+            "" => Ok(()),
+            why => Err(anyhow::anyhow!("{why}")),
+        };
+        let run = |prepare: &str, work: &str| {
+            let done = in_child(CloneFlags::empty(), |_| fails(prepare), || fails(work));
+            done.map_err(|error| one_line(&error))
+        };
+        assert_eq!(run("", ""), Ok(()));
+        assert_eq!(run("not ready", "no work"), Err("not ready".to_owned()));
+        assert_eq!(run("", "no work"), Err("no work".to_owned()));
+        let killed = |pid| Ok(kill(pid, Signal::SIGKILL)?);
+        let killed = in_child(CloneFlags::empty(), killed, || Ok(()));
+        assert!(one_line(&killed.expect_err("killed")).ends_with("before its work was done"));
+    }
+}

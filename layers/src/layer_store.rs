@@ -1,0 +1,140 @@
+//! A store of unpacked layers, which all images share.
+//!
+//! Each layer is a directory with the digits of its diff_id as its name. It is a lower
+//! directory of an overlay. A layer that is being unpacked has another name, so a layer
+//! with its name is complete. The store has one lock, for changes.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use common::others_can_rename_in;
+
+use crate::cache::{Cache, NEW};
+use crate::oci::Descriptor;
+use crate::{Client, Digest, Limits, place, unpack_layer};
+
+/// An open store of layers.
+pub struct LayerStore {
+    cache: Cache,
+    /// Whether the directory has our marker, for this directory and not for a copy.
+    is_claimed: bool,
+}
+
+impl LayerStore {
+    /// Opens the store in the directory `dir`. Makes the directory if it is missing, with
+    /// the mode 700. An unpacked layer has the owners of one ID map, so each map needs a
+    /// directory of its own.
+    ///
+    /// It may be opened before the user namespace of [`layer`](LayerStore::layer) is
+    /// entered, if root in it is the same user. In a user namespace all users without an
+    /// ID look the same, so only outside it finds out whether another user owns a
+    /// directory above.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is a symbolic link or belongs to another user, or another user
+    /// can write to it or rename it.
+    pub fn open(dir: &Path, client: Client) -> Result<LayerStore> {
+        // Without a slash at its end, which would follow the link.
+        let is_link = fs::symlink_metadata(dir.components().as_path());
+        if is_link.is_ok_and(|found| found.is_symlink()) {
+            return Err(client.refusal(dir, "it is a symbolic link"));
+        }
+        let (above, name) = place::find(dir, client)?;
+        for way in above.path().ancestors() {
+            let found = fs::symlink_metadata(way);
+            let found = found.with_context(|| format!("look at {}", way.display()))?;
+            if others_can_rename_in(&found) {
+                let why = format!("other users can rename files in {}", way.display());
+                return Err(client.refusal(dir, why));
+            }
+        }
+        let cache = Cache::open(&above, &name, client)?;
+        let is_claimed = cache.is_claimed()?;
+        Ok(LayerStore { cache, is_claimed })
+    }
+
+    /// The directory of a layer. If the store does not have it yet, takes the blob from
+    /// `open`, and unpacks it. The caller is root in a user namespace.
+    ///
+    /// # Errors
+    ///
+    /// When this layer cannot be unpacked: see [`unpack_layer`], and
+    /// [`Descriptor::check_layer`].
+    pub fn layer(
+        &mut self,
+        diff_id: &Digest,
+        blob: &Descriptor,
+        open: impl FnOnce() -> Result<File>,
+    ) -> Result<PathBuf> {
+        blob.check_layer()?;
+        let Cache { folder, .. } = &self.cache;
+        let (name, path) = (diff_id.to_string(), folder.join(diff_id.to_string()));
+        if self.is_claimed && folder.folder(&name).is_ok() {
+            // A killed run may have left it. If another run works on it, it stays.
+            if folder.has(NEW) && self.cache.try_lock().unwrap_or(false) {
+                self.changing(|store| store.cache.sweep(|_| false))?;
+            }
+            return Ok(path);
+        }
+        self.cache.lock(folder.path())?;
+        self.changing(|store| {
+            store.claim()?;
+            store.cache.sweep(|_| false)?;
+            // Another run may have unpacked it.
+            if store.cache.folder.folder(&name).is_err() {
+                store.cache.discard(name.as_ref());
+                let unpacked = store.unpack(diff_id, blob, &name, open);
+                store.cache.discard(NEW.as_ref());
+                unpacked.with_context(|| format!("unpack layer {}", blob.digest.oci()))?;
+            }
+            Ok(path)
+        })
+    }
+
+    /// Does the work under the lock, and then unlocks.
+    fn changing<T>(&mut self, work: impl FnOnce(&mut LayerStore) -> Result<T>) -> Result<T> {
+        let done = work(self);
+        let doing = || format!("unlock {}", self.cache.folder.path().display());
+        self.cache.folder.as_file().unlock().with_context(doing)?;
+        done
+    }
+
+    /// Makes the directory ours. The layers of a copy may have lost owners, whiteouts or
+    /// attributes.
+    fn claim(&mut self) -> Result<()> {
+        let Cache { folder, .. } = &self.cache;
+        self.cache.claim(|| {
+            let names = folder.names()?;
+            let is_layer = |name: &str| Digest::parse(name).is_some();
+            let layers = names.iter().filter(|name| name.to_str().is_some_and(is_layer));
+            layers.for_each(|name| self.cache.discard(name));
+            Ok(())
+        })?;
+        self.is_claimed = true;
+        Ok(())
+    }
+
+    fn unpack(
+        &self,
+        diff_id: &Digest,
+        blob: &Descriptor,
+        name: &str,
+        open: impl FnOnce() -> Result<File>,
+    ) -> Result<()> {
+        let limits = Limits::LAYER;
+        ensure!(blob.size <= limits.bytes, "its size is {}", blob.size);
+        let file = open()?;
+        let new = self.cache.new_directory()?;
+        let notes = unpack_layer(&file, &blob.digest, diff_id, new.as_file(), limits)?;
+        let put = self.cache.folder.rename(NEW, name);
+        put.with_context(|| format!("put it in {}", self.cache.folder.join(name).display()))?;
+        let layer = blob.digest.oci();
+        notes.lines().for_each(|line| (self.cache.client.tell)(&format!("layer {layer}: {line}")));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
