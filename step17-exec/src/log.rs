@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2};
 
-/// A file of the log gets no more lines when it is longer than this, in bytes. Two files are
-/// kept.
+/// When a file of the log is longer than this, in bytes, the next line begins another file.
+/// A line without an end goes on there at twice that length. Two files are kept.
 const LIMIT: u64 = 4 << 20;
 const NAMES: [&str; 2] = ["stdout", "stderr"];
 /// The bytes of a read, and the number of reads that empty a pipe.
@@ -29,6 +29,8 @@ pub(crate) struct Log {
     number: u64,
     file: Option<File>,
     length: u64,
+    /// Whether the last line of each stream goes on.
+    continues: [bool; 2],
     /// The bytes that did not fit on the disk.
     lost: usize,
 }
@@ -50,7 +52,8 @@ impl Log {
         }
         let (pipes, caller) = (vec![out.into(), err.into()], Some(caller.into()));
         let dir = PathBuf::new();
-        Ok(Log { pipes, caller, dir, number: 0, file: None, length: 0, lost: 0 })
+        let continues = [false; 2];
+        Ok(Log { pipes, caller, dir, number: 0, file: None, length: 0, continues, lost: 0 })
     }
 
     /// From now on, the output goes to files in the directory `dir`.
@@ -102,7 +105,9 @@ impl Log {
             lines.extend(line.strip_suffix(b"\n").unwrap_or(line));
             lines.push(b'\n');
         }
-        match self.append(&lines) {
+        let appended = self.append(&lines);
+        self.continues[number] = !bytes.ends_with(b"\n");
+        match appended {
             Ok(()) => self.lost = 0,
             Err(_full) => self.lost += bytes.len(),
         }
@@ -110,7 +115,8 @@ impl Log {
 
     /// Writes lines to the newest file, or not at all.
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.length > LIMIT {
+        let at_line = !self.continues.contains(&true);
+        if self.length > if at_line { LIMIT } else { 2 * LIMIT } {
             (self.file, self.length, self.number) = (None, 0, self.number + 1);
             if let Some(old) = self.number.checked_sub(2) {
                 fs::remove_file(path(&self.dir, old))?;

@@ -1,13 +1,14 @@
 //! The line between the runner and the child: a pair of sockets.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use nix::cmsg_space;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, sendmsg, setsockopt,
@@ -136,6 +137,13 @@ impl Start {
     /// The descriptor that says when the command is executed.
     pub(crate) fn pipe(&self) -> &OwnedFd {
         &self.pipe
+    }
+
+    /// Whether the command is executed or has failed.
+    pub(crate) fn is_over(&self) -> Result<bool> {
+        let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).context("hear of the command")?;
+        Ok(fds[0].any().unwrap_or(false))
     }
 
     /// Whether the command is executed. Waits until it is, or has failed.

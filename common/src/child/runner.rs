@@ -225,15 +225,16 @@ impl Runner {
         fds.extend(self.start.iter().map(|start| on(start.pipe().as_fd())));
         poll_on(&mut fds)?;
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-        let heard = has_something(&fds[1]);
         let outputs = ready.len() - usize::from(self.start.is_some());
-        if ready[outputs..].contains(&true) {
+        let heard = if has_something(&fds[1]) { self.hear()?.1 } else { None };
+        // Before the output: it is the command's then.
+        if self.start.as_ref().map(Start::is_over).transpose()? == Some(true) {
             self.tell_start(keep)?;
         }
         for (number, _) in ready[2..outputs].iter().enumerate().filter(|(_, ready)| **ready) {
             keep.read(number)?;
         }
-        if heard { Ok(self.hear()?.1) } else { Ok(None) }
+        Ok(heard)
     }
 
     /// Tells that the command is executed, if it was started. Waits for that.
