@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fs::TryLockError;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
@@ -26,6 +28,9 @@ const FOUND: &str = "found-";
 /// becomes valid at the moment when the root is in its place, and is not valid for
 /// another directory there.
 pub(crate) const RECORD: &str = "root-";
+
+/// The time between two tries to lock a directory.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A directory that belongs to this user, and in which only the programs of a client
 /// work.
@@ -71,7 +76,12 @@ impl Cache {
         }
         let (name, what) = (self.client.name, what.display());
         (self.client.tell)(&format!("waiting for another {name}, which works on {what}"));
-        self.folder.as_file().lock().with_context(doing)
+        // A container blocks signals, and flock(2) would wait on after one.
+        while !self.try_lock().with_context(doing)? {
+            common::stop_if_asked()?;
+            thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 
     /// Locks the directory, unless another run has locked it. Returns whether it did.

@@ -227,7 +227,8 @@ impl Folder {
     }
 }
 
-/// renameat2(2) is from rustix: of nix, only the version for glibc has it.
-fn errno(errno: rustix::io::Errno) -> Errno {
+/// renameat2(2) is from rustix: of nix, only the version for glibc has it. Nix has no
+/// call for extended attributes.
+pub(crate) fn errno(errno: rustix::io::Errno) -> Errno {
     Errno::from_raw(errno.raw_os_error())
 }

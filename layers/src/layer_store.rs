@@ -87,6 +87,8 @@ impl LayerStore {
                 store.cache.discard(name.as_ref());
                 let unpacked = store.unpack(diff_id, blob, &name, open);
                 store.cache.discard(NEW.as_ref());
+                // Then this is the reason.
+                common::stop_if_asked()?;
                 unpacked.with_context(|| format!("unpack layer {}", blob.digest.oci()))?;
             }
             Ok(path)

@@ -13,7 +13,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use common::open;
+use common::{errno_of, open};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -272,6 +275,14 @@ pub fn some_of(names: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// Opens a file of a layout.
+fn file(folder: &Folder, name: &str) -> Result<File> {
+    open::regular_in(folder, name).map_err(|error| match errno_of(&error) {
+        Some(Errno::ELOOP) => anyhow!("it is a symbolic link, and not a file"),
+        _ => error.into(),
+    })
+}
+
 /// An image layout: a directory with `oci-layout`, `index.json` and `blobs/`.
 pub struct Layout {
     folder: Folder,
@@ -304,20 +315,20 @@ impl Layout {
     ///
     /// When it is not a layout of version 1.
     pub fn open(path: &Path) -> Result<Layout> {
-        let dir = File::open(path).and_then(|dir| {
-            let is_dir = dir.metadata()?.is_dir();
-            if is_dir { Ok(dir) } else { Err(std::io::ErrorKind::NotADirectory.into()) }
-        });
         let doing = || format!("open the image layout {}", path.display());
-        if let Err(error) = &dir
-            && error.kind() == std::io::ErrorKind::NotFound
-        {
-            bail!(
+        // A FIFO is not waited for.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let dir = match nix::fcntl::open(path, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => bail!(
                 "{}: it is missing; fetch an image with `cargo xtask pull`, and name its directory",
                 doing()
-            );
-        }
-        let dir = dir.with_context(doing)?;
+            ),
+            Err(Errno::ENOTDIR) => bail!(
+                "{}: it is not a directory; make one of an archive with `skopeo copy oci-archive:FILE oci:DIR`",
+                doing()
+            ),
+            dir => dir.with_context(doing)?,
+        };
         let layout = Layout { folder: Folder::new(path.to_owned(), dir) };
         ensure!(
             layout.folder.has("oci-layout"),
@@ -331,11 +342,7 @@ impl Layout {
         }
         let found: Version = layout.named("oci-layout")?;
         let version = found.image_layout_version;
-        ensure!(
-            version.starts_with("1."),
-            "open the image layout {}: its version {version} is not 1",
-            path.display()
-        );
+        ensure!(version.starts_with("1."), "{}: its version {} is not 1", doing(), short(&version));
         Ok(layout)
     }
 
@@ -350,7 +357,7 @@ impl Layout {
 
     fn named<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let doing = || format!("read {}", self.folder.join(name).display());
-        let file = open::regular_in(&self.folder, name).with_context(doing)?;
+        let file = file(&self.folder, name).with_context(doing)?;
         let mut text = Vec::new();
         file.take(LONGEST_DOCUMENT + 1).read_to_end(&mut text).with_context(doing)?;
         ensure!(text.len() as u64 <= LONGEST_DOCUMENT, "{}: it is too long", doing());
@@ -382,7 +389,7 @@ impl Layout {
         let (algorithm, hex) = (what.digest.algorithm().oci(), what.digest.to_string());
         let blobs = self.folder.folder("blobs").and_then(|blobs| blobs.folder(algorithm));
         let blobs = blobs.with_context(doing)?;
-        let file = open::regular_in(&blobs, &*hex).with_context(doing)?;
+        let file = file(&blobs, &hex).with_context(doing)?;
         let size = file.metadata().with_context(doing)?.len();
         ensure!(size == what.size, "{}: it has {size} bytes, and not {}", doing(), what.size);
         Ok(file)
@@ -393,3 +400,6 @@ impl Layout {
         self.folder.path()
     }
 }
+
+#[cfg(test)]
+mod tests;

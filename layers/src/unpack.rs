@@ -141,7 +141,7 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
     let archive = Limited { inner: archive, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
     let mut extension = Extension::default();
-    while let Some(header) = headers::header(&mut archive, unpacker.is_layer())? {
+    while let Some(header) = headers::header(&mut archive, unpacker.is_layer)? {
         unpacker.count()?;
         let kind = header.entry_type();
         let size = header.entry_size().map_err(damaged)?;
@@ -187,6 +187,7 @@ struct Limited<R> {
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        common::stop_if_asked().map_err(io::Error::other)?;
         let n = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(n as u64).ok_or(io::Error::other(TOO_LARGE))?;
         Ok(n)
@@ -220,4 +221,4 @@ pub(crate) fn short(name: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -53,7 +53,7 @@ fn container(args: &Args) -> Result<Exit> {
     let ids = ids.as_ref();
     let image = image::open(args, ids)?;
     let process = process::plan(args, image.as_ref())?;
-    let scratch = args.scratch_removed_by(users::in_map)?;
+    let scratch = args.scratch_removed_by(users::in_map, ids)?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
     let group = groups::make_group(&args.limits)?;
@@ -96,7 +96,8 @@ fn container(args: &Args) -> Result<Exit> {
             process::start(&process, &user)
         })?;
         capabilities::drop_capabilities(kept.and(&users::TO_SIGNAL)?)?;
-        command.stop_by(process.stop_signal).reap()
+        let command = command.stop_by(process.stop_signal);
+        command.reap()
     })?;
     child.meet(ids, users::write_maps)?;
     let _way = child.meet(args.network, |kind, id| network::connect(kind, args, &scratch, id))?;

@@ -39,7 +39,7 @@ pub(crate) fn plan(args: &Args, image: Option<&Image>) -> Result<Process> {
     };
     ensure!(
         common::is_inside(directory.as_ref()),
-        "use the working directory {}: it has `..`; name another with --workdir",
+        "use the working directory {}: it has `..` or is too long; use --workdir",
         short(&directory)
     );
     let stop_signal = match &*image.stop_signal {
@@ -49,8 +49,9 @@ pub(crate) fn plan(args: &Args, image: Option<&Image>) -> Result<Process> {
     let variables = image.env.iter().map(|text| common::variable(&**text));
     let variables = variables.chain(args.env.iter().cloned().map(Ok));
     let environment = variables.collect::<Result<_>>().context("use the image")?;
-    let of_image = Some(&image.user).filter(|user| !user.is_empty());
-    let user = args.user.as_ref().or(of_image).cloned();
+    // No file has a longer name than that.
+    let of_image = Some(short(&image.user)).filter(|user| !user.is_empty());
+    let user = args.user.clone().or(of_image);
     let command = command(args, image)?;
     Ok(Process { command, environment, directory, user, stop_signal })
 }

@@ -97,6 +97,9 @@ pub(crate) fn find_user(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> R
 
 /// Makes this process the user's; credentials(7). Only root keeps the capabilities `kept`.
 pub(crate) fn become_user(user: &User, ids: Option<&Ids>, kept: Capabilities) -> Result<()> {
+    if !user.uid.is_root() {
+        common::open_to_users()?;
+    }
     for other in kept.others() {
         common::drop_bounding(other)
             .with_context(|| format!("drop {other} from the bounding set"))?;

@@ -46,7 +46,12 @@ pub(crate) fn mount_dev(root: &Root) -> Result<Place> {
     let data = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let read = data | MsFlags::MS_RDONLY;
     mount_new("tmpfs", &at("/dev")?, MsFlags::MS_NOEXEC, "mode=755,size=64k")?;
-    mount_new("devpts", &at("/dev/pts")?, MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620")?;
+    // Pseudoterminals of the group tty, which a container of one user does not have.
+    let pts = |group| {
+        let options = format!("ptmxmode=0666,mode=0620{group}");
+        mount_new("devpts", &at("/dev/pts")?, MsFlags::MS_NOEXEC, &options)
+    };
+    pts(",gid=5").or_else(|_| pts(""))?;
     mount_new("tmpfs", &at("/dev/shm")?, data, "mode=1777")?;
     mount_new("tmpfs", &at("/tmp")?, MsFlags::MS_NODEV, "mode=1777")?;
     mount_new("sysfs", &at("/sys")?, read, "")?;

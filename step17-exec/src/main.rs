@@ -65,7 +65,7 @@ fn container(args: &Args, keeper: &mut keep::Keeper) -> Result<Exit> {
     let ids = ids.as_ref();
     let image = image::open(args, ids)?;
     let process = process::plan(args, image.as_ref())?;
-    let scratch = args.scratch_removed_by(users::in_map)?;
+    let scratch = args.scratch_removed_by(users::in_map, ids)?;
     // The overlay is the new root, and --rootfs is its lower layer.
     let rootfs = scratch.merged();
     let group = groups::make_group(&args.limits)?;

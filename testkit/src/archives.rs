@@ -19,6 +19,8 @@ pub struct Entry {
     pub data: Vec<u8>,
     /// The mode.
     pub mode: u32,
+    /// The IDs of the user and the group.
+    pub owner: (u64, u64),
     /// The time of the last change, in seconds since 1970.
     pub modified: u64,
     /// The size in the header, if it differs from the size of the data.
@@ -34,9 +36,16 @@ impl Entry {
             link: Vec::new(),
             data: Vec::new(),
             mode: if kind == b'5' { 0o755 } else { 0o644 },
+            // No user who runs the tests has this ID.
+            owner: (54_321, 54_321),
             modified: 1_000_000_000,
             declared: None,
         }
+    }
+
+    /// A directory.
+    pub fn directory(name: &str) -> Entry {
+        Entry::new(b'5', name)
     }
 
     /// A file.
@@ -80,9 +89,8 @@ impl Entry {
         fields.typeflag = [self.kind];
         header.set_mode(self.mode);
         header.set_mtime(self.modified);
-        // No user who runs the tests has this ID.
-        header.set_uid(54_321);
-        header.set_gid(54_321);
+        header.set_uid(self.owner.0);
+        header.set_gid(self.owner.1);
         header.set_size(self.declared.unwrap_or(self.data.len() as u64));
         header.set_cksum();
         out.extend_from_slice(header.as_bytes());

@@ -2,6 +2,8 @@
 //! and a reason to skip a test on a host that cannot run containers.
 
 pub mod archives;
+pub mod images;
+pub mod namespace;
 pub mod procs;
 pub mod pty;
 
@@ -246,7 +248,11 @@ pub fn host_rootfs() -> &'static Path {
 }
 
 /// A directory that is removed after this process ends, for any reason.
-fn dir_of_this_process() -> &'static Path {
+///
+/// # Panics
+///
+/// When it cannot be made.
+pub fn dir_of_this_process() -> &'static Path {
     static DIR: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (dir, _remover) = DIR.get_or_init(|| {
         // Statics are never dropped. When this process ends, the child sees the end
@@ -295,9 +301,16 @@ fn refusal() -> Option<&'static str> {
 ///
 /// When containers must work, but do not.
 pub fn containers_work() -> bool {
-    let Some(why) = refusal() else {
-        return true;
-    };
+    refusal().is_none_or(skip_container)
+}
+
+/// As [`skip`], on a host that cannot run containers. With `CONTAINERS_MUST_WORK=1`, it
+/// is a failure.
+///
+/// # Panics
+///
+/// When containers must work.
+pub fn skip_container(why: &str) -> bool {
     let must = std::env::var_os("CONTAINERS_MUST_WORK").is_some_and(|value| value == "1");
     assert!(!must, "containers must work here: {why}");
     skip(why)

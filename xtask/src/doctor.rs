@@ -139,13 +139,18 @@ impl Ladder {
         }
         let lacks: Vec<String> = common::PACKAGES
             .iter()
-            .filter(|(tool, _)| !common::has_tool(tool))
+            .filter(|(tool, package)| *package != "uidmap" && !common::has_tool(tool))
             .map(|(tool, package)| format!("{tool} (package {package})"))
             .collect();
         if !lacks.is_empty() {
             print(&format!(
                 "note  lessons 14 and 15 run here, but not every kind of network: install {}\n",
                 lacks.join(", ")
+            ))?;
+        }
+        if let Err(why) = common::Ids::of_caller() {
+            print(&format!(
+                "note  lesson 16 runs here, but its containers have one user: {why}\n"
             ))?;
         }
         let rootfs = common::Args::default().rootfs();

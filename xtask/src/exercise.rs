@@ -103,8 +103,8 @@ struct Exercise {
     lesson: Lesson,
     /// The crate's directory.
     dir: PathBuf,
-    /// The path of `common` in the crate's manifest.
-    common: PathBuf,
+    /// The path of the course in the crate's manifest.
+    course: PathBuf,
     /// The option `--dir` for the next command, if the learner gave it.
     option: String,
 }
@@ -112,13 +112,13 @@ struct Exercise {
 impl Exercise {
     fn new(lesson: Lesson, option: Option<&Path>) -> Result<Exercise> {
         let workspace = common::workspace();
-        let (exercises, common) = match option {
-            Some(dir) => (path::absolute(dir).context("use --dir")?, workspace.join("common")),
+        let (exercises, course) = match option {
+            Some(dir) => (path::absolute(dir).context("use --dir")?, workspace.to_owned()),
             // Relative: it stays right after the checkout moves.
-            None => (workspace.join("exercises"), "../../common".into()),
+            None => (workspace.join("exercises"), "../..".into()),
         };
         let option = option.map(|dir| format!(" --dir {}", quoted(dir))).unwrap_or_default();
-        Ok(Exercise { dir: exercises.join(&lesson.name), lesson, common, option })
+        Ok(Exercise { dir: exercises.join(&lesson.name), lesson, course, option })
     }
 
     /// The name of the crate and its program. It differs from the step's name,
@@ -196,8 +196,10 @@ impl Exercise {
         let mut dependencies = Table::new();
         for name in step["dependencies"].as_table().into_iter().flat_map(Table::keys) {
             let mut dependency = shared["dependencies"][name].clone();
-            if name == "common" {
-                dependency["path"] = Value::from(self.common.display().to_string());
+            // A crate of the course: its path in the course's manifest.
+            if let Some(path) = dependency.get_mut("path") {
+                let found = self.course.join(path.as_str().unwrap_or_default());
+                *path = Value::from(found.display().to_string());
             }
             dependencies.insert(name.clone(), dependency);
         }
@@ -239,7 +241,7 @@ impl Exercise {
         let config = manifest(&file)?;
         let alias = config.get("alias").and_then(|alias| alias.get("xtask")?.as_str());
         let alias = alias.with_context(|| format!("find xtask in {}", file.display()))?;
-        let course = self.common.with_file_name("Cargo.toml").display().to_string();
+        let course = self.course.join("Cargo.toml").display().to_string();
         let option = format!("--manifest-path={course}");
         let (run, rest) = alias.split_once(' ').unwrap_or((alias, ""));
         // Where cargo finds both aliases, a string replaces the course's alias, and a

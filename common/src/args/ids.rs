@@ -1,6 +1,6 @@
 //! The IDs of the host that a container gets, from /etc/subuid and /etc/subgid.
 
-use std::io::Read;
+use std::io::{self, IsTerminal, Read};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{Gid, Uid, User, getgid, getuid};
@@ -45,7 +45,8 @@ const FIRST_FREE: u64 = 100_000;
 impl Args {
     /// The users and groups of the container: those that `--ids` names, else the caller's.
     /// Nothing if the container has only one user: with `--ids one`, or when the caller has no
-    /// range of IDs or lacks newuidmap(1). Then it says what is missing.
+    /// range of IDs or lacks newuidmap(1). Then it says what is missing, on a terminal: a
+    /// script gets the same lines on each host.
     ///
     /// # Errors
     ///
@@ -66,7 +67,9 @@ impl Args {
             Ok(ids) => Ok(Some(ids)),
             Err(why) if word.is_some() => Err(why).with_context(|| format!("--ids {}", owner.name)),
             Err(why) => {
-                note(&format!("the container has only one user: {why}"));
+                if io::stderr().is_terminal() {
+                    note(&format!("the container has only one user: {why}"));
+                }
                 Ok(None)
             }
         }
@@ -120,6 +123,10 @@ impl Ids {
 
     fn of(owner: &Owner) -> Result<Ids> {
         let (uid, gid, name) = (getuid(), getgid(), &owner.name);
+        ensure!(
+            uid.is_root() || owner.gid.is_some(),
+            "user {name} has no name, and newuidmap(1) needs it; add the user to /etc/passwd"
+        );
         let files = FILES.map(read);
         let own = |file: &str, id| ranges(file, name, owner.uid.map(Uid::as_raw), id);
         let ids = Ids {
@@ -153,10 +160,6 @@ impl Ids {
                 "newuidmap(1) and newgidmap(1) are missing; as root: apt-get install uidmap"
             );
             // newuidmap(1) would fail: it looks at the caller's entry in /etc/passwd.
-            ensure!(
-                owner.gid.is_some(),
-                "user {name} has no name, and newuidmap(1) needs it; add the user to /etc/passwd"
-            );
             ensure!(
                 owner.gid == Some(gid),
                 "group {gid} is not the group of {name} in /etc/passwd, and newuidmap(1) needs that group; log in again, or start the step without newgrp(1)"

@@ -57,9 +57,11 @@ impl Tmpfs {
     }
 }
 
-/// Whether a path can be a place in a root: it begins with `/`, and has no `..`.
+/// Whether a path can be a place in a root: it begins with `/`, has no `..`, and has at most
+/// 4095 bytes.
 pub fn is_inside(path: &Path) -> bool {
-    path.has_root() && !path.components().any(|part| part == Component::ParentDir)
+    let is_short = path.as_os_str().len() < 4096;
+    is_short && path.has_root() && !path.components().any(|part| part == Component::ParentDir)
 }
 
 /// Whether a mount of the caller can be at a path in a root. Lesson 7 mounts its proc later.
@@ -73,7 +75,7 @@ pub(crate) fn parse_workdir(word: OsString) -> Result<String> {
     let dir = text("--workdir", word)?;
     ensure!(
         is_inside(dir.as_ref()),
-        "--workdir {dir}: the path must begin with `/`, and must have no `..`"
+        "--workdir {dir}: the path must begin with `/`, must have no `..`, and at most 4095 bytes"
     );
     Ok(dir)
 }

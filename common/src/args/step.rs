@@ -20,7 +20,9 @@ use crate::child::inherit;
 use crate::child::streams::Copier;
 use crate::places::overlay::warn_of_owner;
 use crate::said::error::{note, print, report, speak_as};
-use crate::{Bind, Exit, InMap, Limits, Names, Network, Port, Scratch, Subnet, Tmpfs, workspace};
+use crate::{
+    Bind, Exit, Ids, InMap, Limits, Names, Network, Port, Scratch, Subnet, Tmpfs, workspace,
+};
 
 use self::options::{
     BIND, CAP_ADD, CAP_DROP, CPUS, DETACH, ENTRYPOINT, ENV, EXEC, FOLLOW, FORMAT, HOSTNAME, IDS,
@@ -399,24 +401,26 @@ impl Args {
     ///
     /// As [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
-        self.make_scratch(None)
+        self.make_scratch(None, None)
     }
 
-    /// As [`Args::scratch`], for a container with subordinate IDs. Its temporary directory is
-    /// removed by a process that `in_map` makes, if this process cannot do it.
+    /// As [`Args::scratch`], for a container with these IDs. Its temporary directory is
+    /// removed by a process that `in_map` makes, if this process cannot do it. Says if a
+    /// container with other IDs has used `--scratch` before.
     ///
     /// # Errors
     ///
     /// As [`Scratch::new`].
-    pub fn scratch_removed_by(&self, in_map: InMap) -> Result<Scratch> {
-        self.make_scratch(Some(in_map))
+    pub fn scratch_removed_by(&self, in_map: InMap, ids: Option<&Ids>) -> Result<Scratch> {
+        self.make_scratch(Some(in_map), ids)
     }
 
-    fn make_scratch(&self, in_map: Option<InMap>) -> Result<Scratch> {
+    fn make_scratch(&self, in_map: Option<InMap>, ids: Option<&Ids>) -> Result<Scratch> {
         // From now on, a signal does not end the runner. It ends the command, and the
         // runner then removes the scratch directory.
         crate::child::signals::block()?;
         let scratch = Scratch::removed_by(self.scratch.as_deref(), in_map)?;
+        scratch.remember(ids)?;
         if io::stderr().is_terminal() && io::stdin().is_terminal() {
             note(&format!("changes go to {}", scratch.upper().display()));
         }

@@ -108,7 +108,7 @@ impl Names {
         let Some(verb) = self.verb else {
             for verb in WITH_OPTIONS {
                 let (name, options) = verb.options();
-                for option in options.iter().filter(|option| seen.contains(option)) {
+                if let Some(option) = options.iter().find(|option| seen.contains(option)) {
                     bail!("{option} needs {name}");
                 }
             }

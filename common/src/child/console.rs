@@ -8,7 +8,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, makedev};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::termios::tcgetsid;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, ttyname};
 
 use crate::Bind;
@@ -24,8 +26,11 @@ const DEVICES: [(&str, u64); 6] = [
     ("/dev/full", makedev(1, 7)),
     ("/dev/random", makedev(1, 8)),
     ("/dev/urandom", makedev(1, 9)),
-    ("/dev/tty", makedev(5, 0)),
+    ("/dev/tty", TTY),
 ];
+
+/// The device /dev/tty.
+const TTY: u64 = makedev(5, 0);
 
 /// Whether each container of lesson 10 has the device with this number.
 pub(crate) fn is_usual(number: u64) -> bool {
@@ -69,6 +74,58 @@ pub fn use_devices() -> Result<()> {
         dup2_stderr(device).context(doing)?;
     }
     Ok(())
+}
+
+/// Lets another user of the container open standard input, output and error again, by names such
+/// as /dev/stderr. Call it before this process becomes that user.
+///
+/// A pipe gets the mode for it: only a process that has the pipe can name it. The host's mode of
+/// a terminal stays. In its place is /dev/tty, which everybody can open.
+///
+/// # Errors
+///
+/// When a descriptor cannot be replaced; dup2(2).
+pub fn open_to_users() -> Result<()> {
+    let doing = "use /dev/tty of the container";
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    open_pipe(&stdin, Mode::S_IRGRP | Mode::S_IROTH);
+    open_pipe(&stdout, Mode::S_IWGRP | Mode::S_IWOTH);
+    open_pipe(&stderr, Mode::S_IWGRP | Mode::S_IWOTH);
+    if let Some(device) = as_tty(&stdin) {
+        dup2_stdin(device).context(doing)?;
+    }
+    if let Some(device) = as_tty(&stdout) {
+        dup2_stdout(device).context(doing)?;
+    }
+    if let Some(device) = as_tty(&stderr) {
+        dup2_stderr(device).context(doing)?;
+    }
+    Ok(())
+}
+
+/// The file system of pipes without a name; PIPEFS_MAGIC in statfs(2).
+const PIPES: FsType = FsType(0x5049_5045);
+
+/// Adds to the mode of a pipe without a name in a file system.
+fn open_pipe(stream: &impl AsFd, more: Mode) {
+    let Ok(found) = fstat(stream) else { return };
+    let is_pipe = found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFIFO.bits();
+    if is_pipe && fstatfs(stream).is_ok_and(|it| it.filesystem_type() == PIPES) {
+        // An error means that it is another user's.
+        let _ = fchmod(stream, Mode::from_bits_truncate(found.st_mode) | more);
+    }
+}
+
+/// The controlling terminal by the name /dev/tty, if the stream is that terminal.
+fn as_tty(stream: &impl AsFd) -> Option<OwnedFd> {
+    // Any other terminal is an error.
+    tcgetsid(stream.as_fd()).ok()?;
+    let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL).ok()?);
+    let flags = flags & (OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_NONBLOCK);
+    let device = open("/dev/tty", flags | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty());
+    let device = device.ok()?;
+    // A learner's /dev may have another file there.
+    (fstat(&device).ok()?.st_rdev == TTY).then_some(device)
 }
 
 /// The same device, opened for the same purpose in the container.

@@ -271,6 +271,31 @@ const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Si
 /// then it leaves nothing half done, at the start and at the end of a container.
 const AFTER_A_SIGNAL: Duration = Duration::from_secs(1);
 
+/// The error after a signal, with the exit status for it.
+fn ended_by(signal: Signal) -> anyhow::Error {
+    let message = format!("{signal} has ended the wait");
+    Failure { exit: Exit::by_signal(signal), message }.into()
+}
+
+/// The signals that ask this process to end, without those that the caller ignores.
+fn asking() -> SigSet {
+    ENDING.into_iter().filter(|it| !is_ignored(*it)).collect()
+}
+
+/// Lets long work end when a signal asks this process to end, and this process has blocked the
+/// signal: call it again and again.
+///
+/// # Errors
+///
+/// After such a signal, with the exit status for it.
+pub fn stop_if_asked() -> Result<()> {
+    let come = pending();
+    match asking().iter().find(|signal| come.contains(*signal)) {
+        Some(signal) => Err(ended_by(signal)),
+        None => Ok(()),
+    }
+}
+
 /// The patience of a runner that waits for another process. A signal that asks the runner to
 /// end also ends the wait. The signal stays pending: it ends the next wait, too.
 pub(crate) struct Patience {
@@ -283,7 +308,7 @@ pub(crate) struct Patience {
 impl Patience {
     pub(crate) fn new() -> Result<Patience> {
         // The kernel keeps a blocked signal even if the caller ignores it.
-        let ending: SigSet = ENDING.into_iter().filter(|it| !is_ignored(*it)).collect();
+        let ending = asking();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&ending, flags).context("open a signal descriptor")?;
         Ok(Patience { signals, ending, end: None })
@@ -301,8 +326,7 @@ impl Patience {
             Some((signal, end)) => {
                 let left = end.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    let message = format!("{signal} has ended the wait");
-                    return Err(Failure { exit: Exit::by_signal(signal), message }.into());
+                    return Err(ended_by(signal));
                 }
                 // A wait with a time of its own is shorter, and repeats.
                 if time.is_none() { left.try_into().unwrap_or(PollTimeout::MAX) } else { time }

@@ -6,7 +6,7 @@ mod home;
 mod removal;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -17,10 +17,10 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
 
-use crate::note;
-use crate::places::open::text;
+use crate::places::open::{self, text};
 use crate::places::overlay::upper_or_work;
 use crate::said::doing::Doing;
+use crate::{Ids, note};
 use dir::Dir;
 pub use entry::Entry;
 use home::{Home, home};
@@ -85,6 +85,36 @@ impl Scratch {
             note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
         }
         Ok(Scratch { home: None, dir, looked_at: Vec::new(), removal: Removal(None) })
+    }
+
+    /// Writes the container's subordinate IDs to a named directory: files in `upper` belong to
+    /// them. Says if an earlier container had others.
+    ///
+    /// # Errors
+    ///
+    /// When the file that says so cannot be read or written.
+    pub(crate) fn remember(&self, ids: Option<&Ids>) -> Result<()> {
+        if self.home.is_some() {
+            return Ok(());
+        }
+        let (name, ids) = (self.dir.name.join(entry::IDS), ids.map(Ids::name));
+        let doing = || format!("use {}", name.display());
+        let mut before = String::new();
+        match open::regular_in(&self.dir.file, entry::IDS) {
+            Ok(file) => file.take(MOST_IDS).read_to_string(&mut before).with_context(doing)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let Some(ids) = ids else { return Ok(()) };
+                return self.dir.write(entry::IDS, &ids).with_context(doing);
+            }
+            Err(error) => return Err(error).with_context(doing),
+        };
+        if ids.as_ref() != Some(&before) {
+            note(&format!(
+                "a container with other subordinate IDs has used {}: its users' files are closed to this container; use the IDs of that time again, or name another directory",
+                self.dir.name.display()
+            ));
+        }
+        Ok(())
     }
 
     /// Makes a new scratch directory. Its name begins with the ID of this process,
@@ -248,6 +278,9 @@ impl Drop for Scratch {
         }
     }
 }
+
+/// The most bytes of a name of IDs.
+const MOST_IDS: u64 = 255;
 
 /// The directories in a scratch directory.
 const ENTRIES: [&str; 3] = ["upper", "work", "merged"];

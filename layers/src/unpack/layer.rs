@@ -6,12 +6,14 @@ use std::fs::File;
 use anyhow::{Context, Result, bail, ensure};
 use common::open;
 use nix::errno::Errno;
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, mknodat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use rustix::fs::{XattrFlags, fsetxattr};
 
 use super::tree::{About, Unpacker, new_directory};
 use super::{LeftOut, short};
+use crate::folder::errno as of_rustix;
 
 /// The beginning of the name of a whiteout. The rest is the name that it hides.
 const WHITEOUT: &[u8] = b".wh.";
@@ -22,6 +24,9 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// The attribute of an opaque directory, on an overlay with `userxattr`.
 const OPAQUE_ATTRIBUTE: &str = "user.overlay.opaque";
+/// The attribute of a directory that may have whiteouts. Without it, overlay lists the
+/// whiteouts of a directory that no other layer has, as files that nobody can open.
+const ORIGIN_ATTRIBUTE: &str = "user.overlay.origin";
 /// Attributes with these beginnings are orders to an overlay.
 const OF_OVERLAY: [&[u8]; 2] = [b"user.overlay.", b"trusted.overlay."];
 
@@ -75,14 +80,13 @@ impl Notes {
     /// The notes for the user, without a note for something that did not happen.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let lines = [
-            (&self.devices, "device nodes are left out, because a container gets its own"),
-            (&self.owners, "files belong to root, because the container has no such user"),
-            (&self.attributes, "extended attributes are left out"),
+            (&self.devices, "left out", "device nodes", "; a container gets its own"),
+            (&self.owners, "gave root", "files", "; the container has no user or group like that"),
+            (&self.attributes, "left out", "extended attributes", ""),
         ];
-        lines
-            .into_iter()
-            .filter(|(what, _)| what.count > 0)
-            .map(|(what, words)| format!("{} {words}; the first is {}", what.count, what.first))
+        lines.into_iter().filter(|(what, ..)| what.count > 0).map(|(what, did, things, why)| {
+            format!("{did} {} {things}, the first is {}{why}", what.count, what.first)
+        })
     }
 
     /// Gives an entry its owner. Returns its mode: a set-user-ID program of a user that
@@ -115,8 +119,7 @@ impl Notes {
             chown(None, Some(Gid::from_raw(0)))?;
             mode.remove(Mode::S_ISGID);
         }
-        let Notes { owners, .. } = self;
-        owners.add(|| format!("{} of {}:{}", short(&about.name), about.uid, about.gid));
+        self.owners.add(|| format!("{} of {}:{}", short(&about.name), about.uid, about.gid));
         Ok(mode)
     }
 
@@ -126,8 +129,11 @@ impl Notes {
         let mode = self.own(about, |uid, gid| fchown(file, uid, gid))?;
         for (name, value) in &about.attributes {
             let is_order = OF_OVERLAY.iter().any(|start| name.starts_with(start));
-            if is_order || fsetxattr(file, &**name, value, XattrFlags::empty()).is_err() {
-                self.leave_out_attribute(name, about);
+            let set = || fsetxattr(file, &**name, value, XattrFlags::empty());
+            if is_order {
+                self.leave_out_attribute(name, about, "it is for overlay");
+            } else if let Err(errno) = set().map_err(of_rustix) {
+                self.leave_out_attribute(name, about, errno.desc());
             }
         }
         fchmod(file, mode)?;
@@ -137,11 +143,12 @@ impl Notes {
     /// Leaves out the attributes of a link or a pipe. A user namespace cannot set any
     /// attribute there; xattr(7).
     pub(super) fn leave_out_attributes(&mut self, about: &About) {
-        about.attributes.keys().for_each(|name| self.leave_out_attribute(name, about));
+        let why = Errno::EPERM.desc();
+        about.attributes.keys().for_each(|name| self.leave_out_attribute(name, about, why));
     }
 
-    fn leave_out_attribute(&mut self, name: &[u8], about: &About) {
-        self.attributes.add(|| format!("{} of {}", short(name), short(&about.name)));
+    fn leave_out_attribute(&mut self, name: &[u8], about: &About, why: &str) {
+        self.attributes.add(|| format!("{} of {} ({why})", short(name), short(&about.name)));
     }
 }
 
@@ -163,7 +170,10 @@ impl Unpacker {
                         Err(Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
                         dir => make_opaque(&dir?),
                     },
-                    made => made.context("make a whiteout, a character device 0:0, for overlay"),
+                    made => {
+                        made.context("make a whiteout, a character device 0:0, for overlay")?;
+                        set_attribute(above, ORIGIN_ATTRIBUTE, b"")
+                    }
                 }
             }
         }
@@ -180,13 +190,16 @@ pub(super) fn directory_instead(above: &File, name: &[u8]) -> Result<File> {
 }
 
 fn make_opaque(dir: &File) -> Result<()> {
-    let set = fsetxattr(dir, OPAQUE_ATTRIBUTE, b"y", XattrFlags::empty());
-    set.map_err(|errno| Errno::from_raw(errno.raw_os_error())).with_context(|| {
-        format!("set {OPAQUE_ATTRIBUTE}, which needs a file system with attributes of users")
-    })
+    set_attribute(dir, OPAQUE_ATTRIBUTE, b"y")
+}
+
+fn set_attribute(dir: &File, name: &str, value: &[u8]) -> Result<()> {
+    let set = fsetxattr(dir, name, value, XattrFlags::empty()).map_err(of_rustix);
+    set.with_context(|| format!("set {name}, which needs a file system with attributes of users"))
 }
 
 /// Whether an entry is a whiteout that this layer made: it has no other device nodes.
-pub(super) fn is_whiteout(found: &FileStat) -> bool {
-    found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits()
+pub(super) fn is_whiteout(above: &File, name: &[u8]) -> bool {
+    let found = fstatat(above, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+    found.is_ok_and(|found| found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits())
 }

@@ -16,7 +16,8 @@ use super::*;
 
 mod formats;
 mod generated;
-mod limits;
+mod layers;
+pub(crate) mod limits;
 
 /// Unpacks an archive.
 fn unpack_bytes(archive: &[u8], root: &Path, limits: Limits) -> Result<LeftOut> {

@@ -13,8 +13,7 @@ use common::open;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens, mkdirat,
-    utimensat,
+    FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, fstat, futimens, mkdirat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
@@ -76,7 +75,7 @@ pub(super) struct Unpacker {
     /// of an archive are in the order of directories, so most entries find their
     /// directory open.
     open: Vec<Open>,
-    is_layer: bool,
+    pub(super) is_layer: bool,
     notes: Notes,
     /// The number of bytes that are left, and the greatest number of entries.
     limits: Limits,
@@ -94,10 +93,6 @@ impl Unpacker {
             limits,
             entries: 0,
         })
-    }
-
-    pub(super) fn is_layer(&self) -> bool {
-        self.is_layer
     }
 
     /// Counts an entry, or a directory that is made without an entry.
@@ -252,8 +247,7 @@ impl Unpacker {
         ensure!(path != target, "it is a link to itself");
         let (name, above) = target.split_last().context("it is the root itself")?;
         let above = self.descend(above, false)?.dir.try_clone()?;
-        let is_hidden = fstatat(&above, *name, AtFlags::AT_SYMLINK_NOFOLLOW);
-        ensure!(!is_hidden.is_ok_and(|found| is_whiteout(&found)), NO_TARGET);
+        ensure!(!is_whiteout(&above, name), NO_TARGET);
         // Without AT_SYMLINK_FOLLOW: a hard link to a symbolic link does not follow
         // it.
         let linked =
@@ -298,10 +292,9 @@ impl Unpacker {
         for (depth, &name) in path.iter().enumerate().skip(same) {
             let above = &self.deepest()?.dir;
             let mut opened = open::directory(above, name);
-            let is_hidden = || fstatat(above, name, AtFlags::AT_SYMLINK_NOFOLLOW);
             let is_missing = match opened {
                 Err(Errno::ENOENT) => true,
-                Err(Errno::ENOTDIR) => is_hidden().is_ok_and(|found| is_whiteout(&found)),
+                Err(Errno::ENOTDIR) => is_whiteout(above, name),
                 _ => false,
             };
             if make && is_missing {

@@ -443,7 +443,7 @@ fn the_log_has_each_stream_and_its_times() {
     assert_eq!(rest.last().map(Vec::as_slice), Some(&b"last"[..]));
     assert_eq!(end_of(&mut follow).code(), Some(0));
     // A reader that goes away ends it.
-    let head = format!("\"$1\" --logs web | head -n 1; \"$1\" --logs web >/dev/full");
+    let head = "\"$1\" --logs web | head -n 1; \"$1\" --logs web >/dev/full";
     let mut shell = place.set(Command::new("/bin/sh"));
     let output = shell.args(["-c", &head, "sh"]).arg(bin(STEP)).output().expect("start a shell");
     assert!(stderr(&output).contains("write to standard output"), "{}", stderr(&output));

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{self, Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{self, Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 use nix::unistd::{fchownat, getgid, getuid};
 
@@ -122,6 +122,13 @@ impl Dir {
             fchmodat(&self.file, entry, mode, FchmodatFlags::FollowSymlink)?;
         }
         Ok(())
+    }
+
+    /// Writes a new file in this directory.
+    pub(super) fn write(&self, entry: &str, text: &str) -> io::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(&self.file, entry, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        File::from(file).write_all(text.as_bytes())
     }
 
     /// As [`Dir::make`], unless a directory is already there that the container can

@@ -1,4 +1,4 @@
-//! Names in the scratch directory that belong to a network.
+//! Names in the scratch directory: those of a network, and the IDs of the container.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -13,8 +13,10 @@ use super::Scratch;
 
 const LINK: &str = "netns";
 const SOCKET: &str = "socket";
+/// The name of a file that says which IDs the container had.
+pub(super) const IDS: &str = "ids";
 /// All of these names.
-pub(super) const NAMES: [&str; 2] = [LINK, SOCKET];
+pub(super) const NAMES: [&str; 3] = [LINK, SOCKET, IDS];
 
 /// A link or a socket in the scratch directory. It is removed when this is dropped.
 pub struct Entry {

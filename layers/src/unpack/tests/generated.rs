@@ -67,7 +67,9 @@ fn entry() -> impl Strategy<Value = (Entry, Naming)> {
     let all = (kind, name(), link, data, mode, any::<u32>(), declared, naming);
     all.prop_map(|(kind, name, link, data, mode, modified, declared, naming)| {
         let data = if b"07LKx".contains(&kind) { data } else { Vec::new() };
-        (Entry { kind, name, link, data, mode, modified: modified.into(), declared }, naming)
+        let modified = modified.into();
+        let entry = Entry::new(kind, "");
+        (Entry { name, link, data, mode, modified, declared, ..entry }, naming)
     })
 }
 

@@ -126,11 +126,11 @@ fn directories_without_an_entry_count() {
 }
 
 /// Pseudo-random numbers, the same in every run.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
     /// A number below `below`; splitmix64.
-    fn below(&mut self, below: usize) -> usize {
+    pub(crate) fn below(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -138,7 +138,7 @@ impl Chance {
         ((mixed ^ (mixed >> 31)) % below as u64) as usize
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         match self.below(4) {
             0 => *b"\0\x01\x7f\x80\xff/.\n =-".get(self.below(11)).unwrap_or(&0),
             1 => b'0' + self.below(10) as u8,
@@ -149,14 +149,14 @@ impl Chance {
 }
 
 /// The offsets of the headers in a plain archive.
-fn headers(archive: &[u8]) -> Vec<usize> {
+pub(super) fn headers(archive: &[u8]) -> Vec<usize> {
     let blocks = archive.chunks_exact(BLOCK as usize).enumerate();
     blocks.filter(|(_, it)| &it[257..262] == b"ustar").map(|(n, _)| n * BLOCK as usize).collect()
 }
 
 /// Changes some bytes of an archive, most of them in headers. Most changed headers
 /// get a correct checksum again.
-fn mutate(archive: &[u8], chance: &mut Chance) -> Vec<u8> {
+pub(super) fn mutate(archive: &[u8], chance: &mut Chance) -> Vec<u8> {
     let mut archive = archive.to_vec();
     let headers = headers(&archive);
     for _ in 0..=chance.below(6) {
@@ -175,14 +175,19 @@ fn mutate(archive: &[u8], chance: &mut Chance) -> Vec<u8> {
         archive.splice(headers[to]..headers[to] + 512, piece);
     }
     if chance.below(8) > 0 {
-        for at in self::headers(&archive) {
-            let header = &mut archive[at..at + BLOCK as usize];
-            header[148..156].fill(b' ');
-            let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        }
+        sum(&mut archive);
     }
     archive
+}
+
+/// Gives each header a correct checksum.
+pub(super) fn sum(archive: &mut [u8]) {
+    for at in headers(archive) {
+        let header = &mut archive[at..at + BLOCK as usize];
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
 }
 
 /// `PROPTEST_CASES` sets the number of archives.
