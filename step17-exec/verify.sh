@@ -3,89 +3,76 @@
 # shellcheck disable=SC2119 # a start without options
 # shellcheck source=../xtask/src/verify/lib.sh
 . "$(dirname "$0")/../xtask/src/verify/lib.sh"
-# shellcheck source=../xtask/src/verify/network.sh
-. "$(dirname "$0")/../xtask/src/verify/network.sh"
 
-# What a container could change on that host.
+# The states are in a directory of the script's own.
+mkdir -m 700 run
+export XDG_RUNTIME_DIR="$tmp/run"
+
+# The row of a container in the list: its name, its process 1, its state.
+row() {
+    out --list | awk -v name="$1" '$1 == name'
+}
+# The number of process 1 in that row.
+init_of() {
+    row "$1" | awk '{ print $2 }'
+}
+# The state of a container, after a change that takes a moment.
+state_is() {
+    [ "$(row "$1" | awk '{ print $3 }')" = "$2" ]
+}
 state() {
-    on_host sh -c 'ip -d link; ip route show table all; nft list ruleset' | sha256sum
+    wait_until state_is "$1" "$2"
+    row "$1" | awk '{ print $3 }'
 }
-
+# Field $2 after the name of the program in /proc/$1/stat: 2 is the parent, 4 the session.
+stat_of() {
+    sed 's/.*) //' "/proc/${1:-none}/stat" 2>/dev/null | cut -d ' ' -f "$2"
+}
+# What the kernel says about the process $1.
+facts='for kind in user mnt pid uts ipc net cgroup; do readlink /proc/$1/ns/$kind; done
+    grep -E "^(CapBnd|NoNewPrivs|Seccomp):" /proc/$1/status'
+facts_of() (
+    set -- "${1:-none}"
+    eval "$facts" 2>/dev/null || echo 'no command'
+)
 # shellcheck disable=SC2317 # `wait_until` calls it
-# Whether the second container has a connection to this host's 198.51.100.1, as the kernel
-# writes it; 01 is the state.
-sees_host() {
-    two=$(cat pid.2) && [ "$two" ] &&
-        grep -qs ' [0-9A-F]*016433C6:[0-9A-F]* 01 ' "/proc/$two/net/tcp" "/proc/$two/net/tcp6"
+has_ended() {
+    [ "$1" ] && [ ! -e "/proc/$1" ]
 }
+service='echo said; echo failed >&2; trap "exit 3" TERM; while :; do sleep 0.1; done'
 
 page 'Try it' step14-network
 start
 is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pid user uts' "$(own)"
-guard_host
-is 'without an option, it has no device but lo'      'lo'             "$(devices)"
-is 'lo is up, with its address'                      'yes'            "$(has_address 127.0.0.1)"
-page 'The new code' step14-network
-is 'root inside cannot get CAP_NET_RAW, number 13'   0              "$([ ! "$pid" ] || echo $((0x$(field CapBnd) >> 13 & 1)))"
-is 'but it may use ping'                             '0 0'            "$(ask 'cat /proc/sys/net/ipv4/ping_group_range' | tr '\t' ' ')"
 stop
 
-page 'Break it'
-new has 'a range begins at its first address'        '--subnet 10.0.0.1/8: ' "$(err --subnet 10.0.0.1/8 true)"
-so is 'such a command line is an error, status 2'      '2'              "$(exits --subnet 10.0.0.1/8 true)"
-needs user
-new has 'only root can make a bridge'                'only root can make a bridge' "$(err --network bridge true)"
-
-# From here on, all happens on a host of the script's own.
-make_host
 page 'Try it'
-needs_host
-before=$(state)
-on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-start --network bridge --publish 8080:80
-new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
-new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
-new is 'its hardware address says so, too'           '02:10:0a:db:00:02' "$(ask 'cat /sys/class/net/eth0/address')"
-so is 'the bridge has no IPv6, by which a container could advertise a route' '1' "$(on_host cat /proc/sys/net/ipv6/conf/containers0/disable_ipv6 2>&1)"
-so has 'the other end is on the bridge'                ' master containers0 ' "$(on_host ip -o link show container-2 2>&1)"
-so is '/etc/hosts has the address'                     '10.219.0.2'     "$(ask 'while read -r address name; do [ "$name" = localhost ] || echo $address; done </etc/hosts')"
-needs_host_and_inside nc
-serve web
-two start --network bridge
-new is 'another container reaches it by its address' 'web'            "$(when_ready 1 two ask 'nc -w 20 10.219.0.2 80 </dev/null')"
-needs_host_and_inside nc
-[ "$why_not" ] || needs bash
-new is 'the host reaches it by the published port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
-so has 'but not by another address of the host'        'refused'        "$(when_ready 1 from_host 10.219.0.1 8080)"
-needs_host
-new has 'another container cannot publish that port' 'Address already in use' "$(err --network bridge --publish 8080:80 true)"
-two stop
-needs_host_and_inside nc
-two start
-other_host
-two serve far
-new is 'it reaches a host beyond this one'           'far'            "$(when_ready 2 ask 'nc -w 20 198.51.100.2 80 </dev/null')"
-two tell 'sleep 1000 | nc -l -p 81 >&- 2>&- &'
-[ "$why_not$hands_off" ] || ! [ -s pid.2 ] || wait_until listens "$(cat pid.2)" 0051
-tell 'sleep 1000 | nc 198.51.100.2 81 >&- 2>&- &'
-so is 'which sees the address of this host'            'yes'            "$([ "$why_not$hands_off" ] || wait_until sees_host && echo yes)"
-two=$(cat pid.2)
-# For a neighbour, 127.0.0.1 can be another host.
-on_host nsenter --net="/proc/${two:-none}/ns/net" sh -c 'ip route add 10.219.0.0/16 via 198.51.100.1
-    ip address delete 127.0.0.1/8 dev lo
-    ip route add 127.0.0.1 via 198.51.100.1 src 198.51.100.2
-    echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet' 2>/dev/null
-needs_host_and_inside nc timeout
-so is 'but the other host cannot begin a connection'   ''               "$(two ask 'timeout 3 nc 10.219.0.2 80 </dev/null 2>&-')"
-so is 'nor by the port that is published at 127.0.0.1' ''               "$(two ask 'timeout 3 nc 127.0.0.1 8080 </dev/null 2>&-')"
-needs_host_and_inside nc
-on_host nsenter --net="/proc/${pid:-none}/ns/net" ip route delete default 2>/dev/null
-so is 'but not without a default route'                ''               "$(ask 'nc -w 20 198.51.100.2 80 </dev/null 2>&-')"
-needs_host
-on_host ip link delete up0 2>/dev/null
-two stop
-stop
-so is 'after the end, the host is as before'           "$before"        "$(state)"
+needs_inside grep readlink
+new is '--detach prints the name of the container'   'web'            "$(out --detach --name web /bin/sh -c "$service")"
+so is 'the list says that it runs'                     'running'        "$(state web running)"
+init=$(init_of web)
+keeper=$(stat_of "$init" 2)
+new is 'its keeper leads a session of its own'       "yes"            "$([ "$keeper" ] && [ "$(stat_of "$keeper" 4)" = "$keeper" ] && echo yes)"
+new is 'the log has its standard output'             'said'           "$(out --logs web)"
+new is 'and its standard error, apart'               'failed'         "$(errors --logs web)"
+new is '--exec runs a command inside'                '42'             "$(exits --exec web /bin/sh -c 'exit 42')"
+page 'What the kernel did'
+command=$(children "${init:-none}" 2>/dev/null | head -n 1)
+new is 'in the namespaces of the first, with its limits' "$(facts_of "$command")" "$(out --exec web /bin/sh -c "set self; $facts")"
+new is 'it has a number in the PID namespace'        'yes'            "$(out --exec web /bin/sh -c '[ $$ -gt 2 ] && [ -e /proc/$$ ] && echo yes')"
+new is 'no file of the host is open in it'           '0 1 2'          "$(out --exec web /bin/sh -c 'cd /proc/$$/fd && echo [0-2]* && ls -d [3-9] 2>/dev/null | grep -v "^10$"' | head -n 1)"
+page 'Try it'
+new has 'a second container cannot have the name'    'the name web is taken' "$(err --name web true)"
+new is '--stop ends it, and --wait tells its status' '3'              "$(out --stop web; exits --wait web)"
+new is 'it is on the list until --remove'            'ended'          "$(state web ended; out --remove web; row web)"
+page 'Break it'
+run --detach --name lost /bin/sh -c "$service"
+init=$(init_of lost)
+keeper=$(stat_of "$init" 2)
+[ ! "$keeper" ] || kill -KILL "$keeper"
+new is 'without its keeper, a container is killed'   'killed'         "$(state lost killed)"
+so is 'with all of its processes'                      'gone'           "$(wait_until has_ended "$init" && echo gone)"
+run --remove lost
 
 page 'Try it' step01-run
 needs nothing

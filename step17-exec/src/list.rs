@@ -49,7 +49,7 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 6] {
-        let process = self.process.map_or(String::new(), |process| process.to_string());
+        let process = self.process.map_or("-".to_owned(), |process| process.to_string());
         let state = match self.status {
             Some(status) if self.state == "ended" => format!("ended ({status})"),
             _ => self.state.to_owned(),
