@@ -1,7 +1,7 @@
 //! Lesson 17: a second way into a container.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Gid, Uid};
 
-use crate::facts::{Facts, Running};
+use crate::facts::Facts;
 use crate::process::{self, Process};
 use crate::state::Container;
 use crate::{capabilities, filter, users};
@@ -40,8 +40,12 @@ pub(crate) fn exec(args: &Args, container: &Container, facts: Facts) -> Result<E
     let child = common::clone(CloneFlags::empty(), || {
         keep_out_of_reach()?;
         join_group(group)?;
-        let ids = read_ids(command)?;
-        enter_namespaces(command)?;
+        // The command and not process 1, which is not dumpable: it is closed to the caller.
+        let Some(open) = command.open()? else {
+            bail!("enter the container: its command has ended")
+        };
+        let ids = read_ids(command.id)?;
+        enter_namespaces(command.id, open)?;
         capabilities::drop_capabilities(kept.and(&users::TO_SWITCH)?)?;
         filter::filter_calls()?;
 
@@ -89,9 +93,9 @@ fn join_group(group: Option<&Path>) -> Result<()> {
 }
 
 /// Reads the maps of a container with several users; user_namespaces(7).
-fn read_ids(process: Running) -> Result<Option<Ids>> {
+fn read_ids(process: i32) -> Result<Option<Ids>> {
     let read = |kind| {
-        let file = format!("/proc/{}/{kind}_map", process.id);
+        let file = format!("/proc/{process}/{kind}_map");
         let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
         let mut ranges = text.lines().filter_map(|line| {
             let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
@@ -107,17 +111,14 @@ fn read_ids(process: Running) -> Result<Option<Ids>> {
 
 /// Enters the namespaces of a process, if they are not those of this process. One call, because
 /// after the first, this process has no capability over the others: setns(2).
-fn enter_namespaces(process: Running) -> Result<()> {
-    let doing = || format!("enter the namespaces of the process {}", process.id);
-    // An ordinary user can open the namespaces of the command, and not those of process 1,
-    // which is not dumpable.
-    let Some(open) = process.open()? else { bail!("{}: it has ended", doing()) };
+fn enter_namespaces(process: i32, open: OwnedFd) -> Result<()> {
+    let doing = || format!("enter the namespaces of the process {process}");
     let mut differ = CloneFlags::empty();
     for (kind, flag) in NAMESPACES {
         let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}")).with_context(doing);
-        if of(&process.id.to_string())? != of("self")? {
+        if of(&process.to_string())? != of("self")? {
             differ |= flag;
         }
     }
-    setns(open.as_fd(), differ).with_context(doing)
+    setns(open, differ).with_context(doing)
 }

@@ -17,13 +17,15 @@ use testkit::pty::{INTERRUPT, SUSPEND, Terminal, keys_work};
 use testkit::{Scratches, bin, containers_work, is_one_line, is_root, rootfs, scratch_place};
 use testkit::{skip, stderr, stdout, step};
 
-pub(crate) const STEP: &str = "step17-exec";
+use crate::escapes::Host;
+
+const STEP: &str = "step17-exec";
 
 /// A place for the state and the scratch directories of the containers of a test.
-pub(crate) struct Place(Scratches);
+struct Place(Scratches);
 
 impl Place {
-    pub(crate) fn new() -> Place {
+    fn new() -> Place {
         Place(scratch_place())
     }
 
@@ -34,18 +36,18 @@ impl Place {
     }
 
     /// The step with these words.
-    pub(crate) fn step(&self, words: &[&str]) -> Command {
+    fn step(&self, words: &[&str]) -> Command {
         let mut command = self.set(step(STEP));
         command.args(words);
         command
     }
 
-    pub(crate) fn run(&self, words: &[&str]) -> Output {
+    fn run(&self, words: &[&str]) -> Output {
         self.step(words).output().expect("start a step")
     }
 
     /// Runs the step, which must succeed without a message. Returns what it prints.
-    pub(crate) fn does(&self, words: &[&str]) -> String {
+    fn does(&self, words: &[&str]) -> String {
         let output = self.run(words);
         assert!(output.status.success(), "{words:?}: {} {}", output.status, stderr(&output));
         stdout(&output)
@@ -638,4 +640,63 @@ fn a_neighbour_neither_reads_nor_enters_nor_stops() {
     place.does(&["--stop", "web"]);
     place.does(&["--remove", "web"]);
     place.is_clean(&token);
+}
+
+/// Looks at each process that is new, inside, until the file `/stop` is there. Fails if none of
+/// them was open to it before it became the command: CVE-2016-9962 and CVE-2019-5736 began so.
+///
+/// The link to the program is the least that the kernel protects: whoever cannot read it can
+/// neither use the memory of the process nor its descriptors, nor trace it; ptrace(2), "Ptrace
+/// access mode checking".
+pub(crate) fn watch_for_newcomers() -> std::io::Result<()> {
+    let mut looks = 0;
+    let own = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+    let known: std::collections::BTreeSet<_> = own.collect();
+    println!("watching");
+    while !Path::new("/stop").exists() {
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let name = entry.file_name();
+            if known.contains(&name)
+                || name.to_str().and_then(|it| it.parse::<i32>().ok()).is_none()
+            {
+                continue;
+            }
+            looks += 1;
+            let is_open = fs::read_link(entry.path().join("exe"));
+            if is_open.is_ok_and(|program| program.ends_with(STEP)) {
+                return Ok(());
+            }
+            let files = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+            let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
+            if links.any(|link| link.display().to_string().contains("containers-")) {
+                return Ok(());
+            }
+        }
+    }
+    Err(std::io::Error::other(format!("no newcomer was open in {looks} looks")))
+}
+
+#[test]
+fn a_newcomer_is_out_of_reach_until_it_is_the_command() {
+    if !containers_work() {
+        return;
+    }
+    let (place, host) = (Place::new(), Host::new());
+    let mut start = place.set(host.step(&bin(STEP), None));
+    start.args(["--detach", "--name", "web", "--cap-add", "SYS_PTRACE"]);
+    let started = host.inside(start, "newcomer").output().expect("start a step");
+    assert!(started.status.success(), "{}", stderr(&started));
+    wait_until("a watcher", || place.does(&["--logs", "web"]).contains("watching"));
+    for _ in 0..50 {
+        place.does(&["--exec", "web", "true"]);
+    }
+    place.does(&["--exec", "web", "touch", "/stop"]);
+    place.run(&["--wait", "web"]);
+    let said = place.does(&["--logs", "web"]);
+    let looks = said.split_once("no newcomer was open in ").map(|(_, rest)| rest);
+    let looks = looks.and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok());
+    // A watcher that sees nobody proves nothing.
+    assert!(looks.is_some_and(|looks| looks > 50), "{said}");
+    place.does(&["--remove", "web"]);
+    place.is_clean(&token());
 }
