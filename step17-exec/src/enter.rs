@@ -112,13 +112,14 @@ fn read_ids(process: i32) -> Result<Option<Ids>> {
 /// Enters the namespaces of a process, if they are not those of this process. One call, because
 /// after the first, this process has no capability over the others: setns(2).
 fn enter_namespaces(process: i32, open: OwnedFd) -> Result<()> {
-    let doing = || format!("enter the namespaces of the process {process}");
     let mut differ = CloneFlags::empty();
     for (kind, flag) in NAMESPACES {
-        let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}")).with_context(doing);
-        if of(&process.to_string())? != of("self")? {
+        let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}"));
+        let theirs = of(&process.to_string());
+        let theirs = theirs.with_context(|| format!("find the namespaces of {process}"))?;
+        if theirs != of("self").context("find the namespaces of this process")? {
             differ |= flag;
         }
     }
-    setns(open, differ).with_context(doing)
+    setns(open, differ).with_context(|| format!("enter the namespaces of the process {process}"))
 }

@@ -1,6 +1,6 @@
 //! Lesson 17: what is known of a container.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -76,20 +76,37 @@ pub(crate) fn status_in(end: &File) -> Option<u8> {
 }
 
 impl Container {
+    /// Whether the keeper lives: it has the lock.
+    pub(crate) fn has_keeper(&self) -> Result<bool> {
+        match self.dir.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error).context("ask for a lock"),
+            Ok(()) => self.dir.unlock().map(|()| false).context("unlock a container"),
+        }
+    }
+
+    /// Waits for the end of the keeper.
+    pub(crate) fn wait(&self) -> Result<()> {
+        self.dir.lock_shared().and_then(|()| self.dir.unlock()).context("wait for the keeper")
+    }
+
     /// Reads the facts.
     pub(crate) fn facts(&self) -> Result<Facts> {
-        let doing = || format!("read the state of the container {}", self.name);
-        let file = File::open(self.at(FACTS)).with_context(doing)?;
-        serde_json::from_reader(file.take(MOST)).with_context(doing)
+        let mut text = Vec::new();
+        let file = File::open(self.at(FACTS));
+        file.and_then(|file| file.take(MOST).read_to_end(&mut text))
+            .with_context(|| format!("read the state of the container {}", self.name))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("read the state of the container {}", self.name))
     }
 
     /// Writes the facts to a new file, which then replaces the other at once.
     pub(crate) fn write(&self, facts: &Facts) -> Result<()> {
-        let doing = || format!("write the state of the container {}", self.name);
+        let text = serde_json::to_vec_pretty(facts).context("write the facts")?;
         let new = self.at("new");
-        fs::write(&new, serde_json::to_vec_pretty(facts).with_context(doing)?)
-            .with_context(doing)?;
-        fs::rename(new, self.at(FACTS)).with_context(doing)
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(new, self.at(FACTS)))
+            .with_context(|| format!("write the state of the container {}", self.name))
     }
 
     /// Takes the room for the end: at the end, the disk may be full.

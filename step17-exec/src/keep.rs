@@ -46,7 +46,7 @@ pub(crate) fn start(args: &Args, start: Start) -> Result<Exit> {
         close(line.as_raw_fd()).context("close the line of the caller")?;
         // Its own session: the terminal of the caller sends it no signal, and does not end it.
         setsid().context("begin a session")?;
-        let log = Log::begin()?;
+        let log = Log::begin().context("make the pipes of a log")?;
         Keeper::new(args, Some(Background { log, caller: Some(caller) }))?.keep(args, start)
     })?;
     let mut answer = Vec::new();

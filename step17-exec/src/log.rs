@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2};
 
@@ -39,16 +39,15 @@ impl Log {
     /// Puts pipes in the place of standard output and error, and /dev/null in the place of
     /// standard input.
     pub(crate) fn begin() -> Result<Log> {
-        let doing = "make the pipes of a log";
-        let caller = io::stderr().as_fd().try_clone_to_owned().context(doing)?;
-        let (out, out_end) = pipe2(OFlag::O_CLOEXEC).context(doing)?;
-        let (err, err_end) = pipe2(OFlag::O_CLOEXEC).context(doing)?;
-        dup2_stdin(File::open("/dev/null").context(doing)?).context(doing)?;
-        dup2_stdout(out_end).context(doing)?;
-        dup2_stderr(err_end).context(doing)?;
+        let caller = io::stderr().as_fd().try_clone_to_owned()?;
+        let (out, out_end) = pipe2(OFlag::O_CLOEXEC)?;
+        let (err, err_end) = pipe2(OFlag::O_CLOEXEC)?;
+        dup2_stdin(File::open("/dev/null")?)?;
+        dup2_stdout(out_end)?;
+        dup2_stderr(err_end)?;
         for pipe in [&out, &err] {
             // The container can open its pipe, and empty it before a read here.
-            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(doing)?;
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         let (pipes, caller) = (vec![out.into(), err.into()], Some(caller.into()));
         let dir = PathBuf::new();

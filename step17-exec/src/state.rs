@@ -1,6 +1,6 @@
 //! Lesson 17: a directory for each container, with its name.
 
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use common::{Args, Private, Purpose, open};
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, mkdirat};
 
 use crate::facts::Facts;
 
@@ -17,7 +18,7 @@ use crate::facts::Facts;
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) name: String,
-    dir: File,
+    pub(crate) dir: File,
     home: Private,
 }
 
@@ -36,39 +37,47 @@ fn random() -> Result<String> {
 }
 
 impl Container {
-    /// Makes a container with this name, or with a random one. The directory gets its name
-    /// last, when it is complete and locked.
+    /// Makes a container with this name, or with a random one.
     pub(crate) fn make(name: Option<&str>, facts: &Facts) -> Result<Container> {
         loop {
-            let home = home()?;
             let wanted = name.map_or_else(random, |name| Ok(name.to_owned()))?;
-            let doing = || format!("make the directory of the container {wanted}");
-            let hidden = format!(".{}", random()?);
-            match fs::create_dir(home.at(&hidden)) {
-                // The last of the other containers has just removed the home.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                made => made.with_context(doing)?,
-            }
-            let Ok(dir) = open::directory(&home.dir, &*hidden) else { continue };
-            // Another process may be sweeping: it removes what no keeper has locked.
-            if dir.try_lock().is_err() || dir.metadata().with_context(doing)?.nlink() == 0 {
-                continue;
-            }
-            let mut new = Container { name: hidden, dir, home };
+            let mut new = Container::make_hidden()?;
             new.write(facts)?;
             new.reserve_end()?;
-            // A directory that is not empty cannot be replaced.
-            if fs::rename(new.home.at(&new.name), new.home.at(&wanted)).is_ok() {
-                new.name = wanted;
-                return Ok(new);
+            match fs::rename(new.home.at(&new.name), new.home.at(&wanted)) {
+                Ok(()) => {
+                    new.name = wanted;
+                    return Ok(new);
+                }
+                // A directory that is not empty cannot be replaced.
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => new.remove()?,
+                Err(error) => return Err(error).context("make the directory of a container"),
             }
-            new.remove()?;
             match Container::find(&wanted)? {
                 Some(other) if other.was_lost()? => other.remove()?,
                 Some(_) if name.is_some() => {
                     bail!("the name {wanted} is taken; --remove {wanted}, or give another name")
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Makes a directory that is on no list, and locks it.
+    fn make_hidden() -> Result<Container> {
+        loop {
+            let home = home()?;
+            let name = format!(".{}", random()?);
+            let made = mkdirat(&home.dir, &*name, Mode::S_IRWXU);
+            let dir = match made.and_then(|()| open::directory(&home.dir, &*name)) {
+                // The last of the others has just removed the home, or another process sweeps.
+                Err(Errno::ENOENT | Errno::EEXIST) => continue,
+                dir => dir.context("make the directory of a container")?,
+            };
+            // A process that sweeps removes what no keeper has locked.
+            let is_locked = dir.try_lock().is_ok();
+            if is_locked && dir.metadata().is_ok_and(|found| found.nlink() > 0) {
+                return Ok(Container { name, dir, home });
             }
         }
     }
@@ -121,20 +130,6 @@ impl Container {
         format!("/proc/self/fd/{}/{file}", self.dir.as_raw_fd()).into()
     }
 
-    /// Whether the keeper lives: it has the lock.
-    pub(crate) fn has_keeper(&self) -> Result<bool> {
-        match self.dir.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(error).context("ask for a lock"),
-            Ok(()) => self.dir.unlock().map(|()| false).context("unlock a container"),
-        }
-    }
-
-    /// Waits for the end of the keeper.
-    pub(crate) fn wait(&self) -> Result<()> {
-        self.dir.lock_shared().and_then(|()| self.dir.unlock()).context("wait for the keeper")
-    }
-
     /// Whether the keeper was killed, and nothing of the container is of use.
     fn was_lost(&self) -> Result<bool> {
         let detached = || self.facts().is_ok_and(|facts| facts.detached);
@@ -150,14 +145,17 @@ impl Container {
 
     /// Removes the directory. It loses its name first, so that nobody sees a part of it.
     pub(crate) fn remove(self) -> Result<()> {
-        let doing = || format!("remove the container {}", self.name);
+        self.rename_and_remove().with_context(|| format!("remove the container {}", self.name))
+    }
+
+    fn rename_and_remove(&self) -> Result<()> {
         // The keeper has this lock already. Another process waits here for those that look.
-        self.dir.lock().with_context(doing)?;
+        self.dir.lock()?;
         // Another process may have removed it, and a new container may have the name.
         if self.has_name() {
             let hidden = self.home.at(format!(".{}", random()?));
-            fs::rename(self.home.at(&self.name), &hidden).with_context(doing)?;
-            fs::remove_dir_all(hidden).with_context(doing)?;
+            fs::rename(self.home.at(&self.name), &hidden)?;
+            fs::remove_dir_all(hidden)?;
             self.home.leave();
         }
         Ok(())
