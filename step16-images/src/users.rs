@@ -72,7 +72,7 @@ pub(crate) fn find_user(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> R
     let Some(ids) = ids else {
         ensure!(
             user.uid.is_root() && user.gid.as_raw() == 0,
-            "--user {word}: the container has only user 0 and group 0; give it subordinate IDs, without --ids one"
+            "find the user {word}: the container has only user 0 and group 0; it needs subordinate IDs for others, and no --ids one"
         );
         // The kernel refuses setgroups(2).
         user.groups.clear();
@@ -81,14 +81,14 @@ pub(crate) fn find_user(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> R
     let (users, groups) = (ids.users(), ids.groups());
     ensure!(
         user.uid.as_raw() < users,
-        "--user {word}: user {} is none of the container's, which are 0 to {}",
+        "find the user {word}: user {} is none of the container's, which are 0 to {}; name one of these",
         user.uid,
         users - 1
     );
     for group in &user.groups {
         ensure!(
             group.as_raw() < groups,
-            "--user {word}: group {group} is none of the container's, which are 0 to {}",
+            "find the user {word}: group {group} is none of the container's, which are 0 to {}; name one of these",
             groups - 1
         );
     }

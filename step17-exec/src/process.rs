@@ -37,7 +37,7 @@ pub(crate) fn plan(args: &Args, image: Option<&Image>) -> Result<Process> {
     let image = image.map_or(&none, |image| &image.config);
     let directory = match &args.workdir {
         Some(dir) => dir.clone(),
-        None => format!("/{}", image.working_dir),
+        None => format!("/{}", image.working_dir.trim_start_matches('/')),
     };
     ensure!(
         common::is_inside(directory.as_ref()),

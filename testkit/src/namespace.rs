@@ -42,8 +42,8 @@ pub fn inside(ids: Ids, module: &str, name: &str) -> bool {
     let test = format!("{}::{name}", module.split_once("::").map_or("", |(_, path)| path));
     let test = test.trim_start_matches("::");
     let key = format!("{test} {ids:?}");
-    if env::var_os(INSIDE).is_some_and(|it| it == *key) {
-        return true;
+    if let Ok(there) = env::var(INSIDE) {
+        return there == key;
     }
     let mut command = Command::new("unshare");
     command.args(["-U", "-m", "sh", "-c", SCRIPT, "sh"]);

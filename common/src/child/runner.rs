@@ -70,6 +70,8 @@ struct Runner {
     /// The child's end. The runner keeps it open: otherwise poll(2) would report a
     /// hang-up when the child of lessons 1 to 5 executes the command.
     their_line: Option<UnixStream>,
+    /// Whether the child has closed its end. It does so a while before it has ended.
+    line_closed: bool,
     /// Whether the runner has sent SIGHUP to a command that waits for the terminal.
     hung_up: bool,
     /// The process of the command, until it is executed.
@@ -94,6 +96,7 @@ impl Child {
             terminal,
             line,
             their_line: Some(their_line),
+            line_closed: false,
             hung_up: false,
             start: None,
             told_end: None,
@@ -220,18 +223,21 @@ impl Runner {
     /// command, or there is something to keep.
     fn idle(&mut self, signals: &Signals, keep: &mut dyn Keep) -> Result<Option<Signal>> {
         let on = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![on(signals.as_fd()), on(self.line.as_fd())];
+        let mut fds = vec![on(signals.as_fd())];
         fds.extend(keep.outputs().into_iter().map(on));
+        let outputs = 1..fds.len();
         fds.extend(self.start.iter().map(|start| on(start.pipe().as_fd())));
+        // A closed line would never let this process sleep.
+        fds.extend(Some(on(self.line.as_fd())).filter(|_| !self.line_closed));
         poll_on(&mut fds)?;
-        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-        let outputs = ready.len() - usize::from(self.start.is_some());
-        let heard = if has_something(&fds[1]) { self.hear()?.1 } else { None };
+        let ready: Vec<bool> = fds.iter().map(has_something).collect();
+        let has_news = !self.line_closed && ready.last() == Some(&true);
+        let heard = if has_news { self.hear()?.1 } else { None };
         // Before the output: it is the command's then.
         if self.start.as_ref().map(Start::is_over).transpose()? == Some(true) {
             self.tell_start(keep)?;
         }
-        for (number, _) in ready[2..outputs].iter().enumerate().filter(|(_, ready)| **ready) {
+        for (number, _) in ready[outputs].iter().enumerate().filter(|(_, ready)| **ready) {
             keep.read(number)?;
         }
         Ok(heard)
@@ -250,6 +256,7 @@ impl Runner {
     fn hear(&mut self) -> Result<(usize, Option<Signal>)> {
         let mut told = [0; 64];
         let (count, start) = line::receive(&self.line, &mut told).context("hear of process 1")?;
+        self.line_closed = count == 0;
         self.start = self.start.take().or(start);
         let mut stopped = None;
         for &byte in &told[..count] {

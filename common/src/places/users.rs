@@ -48,7 +48,7 @@ impl User {
     pub fn find(word: &str, root: &Root) -> Result<User> {
         let read = |path| read(root, path).with_context(|| format!("read {path} in the root"));
         let find = || User::find_in(word, &read(PASSWD)?, &read(GROUP)?);
-        find().with_context(|| format!("--user {word}"))
+        find().with_context(|| format!("find the user {word}"))
     }
 
     fn find_in(word: &str, passwd: &[u8], group: &[u8]) -> Result<User> {
@@ -284,7 +284,7 @@ mod tests {
         }
         mkfifo(&passwd, Mode::S_IRWXU).expect("make a FIFO");
         let refused = said("7").expect_err("a FIFO");
-        assert_eq!(refused, "--user 7: read /etc/passwd in the root: it is not a file");
+        assert_eq!(refused, "find the user 7: read /etc/passwd in the root: it is not a file");
         fs::remove_file(&passwd).expect("remove");
         File::create(&passwd).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("a large file");
         assert!(said("7").expect_err("a large file").ends_with(": it is longer than 16 MiB"));

@@ -115,6 +115,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("set the seccomp filter", Call::SetFilter),
     ("use the image", Call::Any),
     ("read the command of the image", Call::Any),
+    ("read the gid_map", Call::Any),
     ("set the hostname", Call::Any),
     ("make the working directory", Call::Any),
     ("make the root read-only", Call::Any),

@@ -323,6 +323,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
     let images = &place.images;
     // No store has it: it is never unpacked.
     let layer = images.blob("layer.v1.tar", &tar(&[file("unseen", "")]));
+    let only = std::slice::from_ref(&layer);
     let content = |layers: usize| {
         json!({
             "architecture": architecture(), "os": "linux", "config": {"Cmd": ["true"]},
@@ -335,7 +336,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         descriptor[key] = value;
         descriptor
     };
-    let good = of(&content(1), &[layer.clone()]);
+    let good = of(&content(1), only);
     let lying = changed(layer.clone(), "digest", json!(format!("sha256:{}", "0".repeat(64))));
     let index =
         |manifests: &[Value]| images.document("index.v1+json", &json!({"manifests": manifests}));
@@ -346,7 +347,7 @@ fn a_layout_without_sense_is_refused_in_a_line() {
     let helm = json!({"config": images.blob("application/vnd.cncf.helm.config.v1+json", b"{}")});
     let many = vec![layer.clone(); 1000];
     for (descriptor, part) in [
-        (of(&content(2), &[layer.clone()]), "the manifest has 1 layers, and the configuration 2"),
+        (of(&content(2), only), "the manifest has 1 layers, and the configuration 2"),
         (of(&content(0), &[]), "it has 0 layers; an overlay needs 1"),
         (
             of(&content(1000), &many),
@@ -367,15 +368,12 @@ fn a_layout_without_sense_is_refused_in_a_line() {
         ),
         (of(&content(1), &[images.blob("layer.v1.tar+encrypted", b"x")]), "it is encrypted"),
         (
-            of(&changed(other.clone(), "architecture", json!("pdp11")), &[layer.clone()]),
+            of(&changed(other.clone(), "architecture", json!("pdp11")), only),
             "it is for linux/pdp11, and this machine is linux/",
         ),
+        (of(&changed(other.clone(), "rootfs", json!(null)), only), "invalid type: null"),
         (
-            of(&changed(other.clone(), "rootfs", json!(null)), &[layer.clone()]),
-            "invalid type: null",
-        ),
-        (
-            of(&changed(other, "rootfs", json!({"diff_ids": ["md5:0"]})), &[layer.clone()]),
+            of(&changed(other, "rootfs", json!({"diff_ids": ["md5:0"]})), only),
             "\"md5:0\" is not a digest",
         ),
         (changed(good.clone(), "size", json!(7)), ", and not 7"),

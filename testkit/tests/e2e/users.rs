@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use testkit::pty::Terminal;
+use testkit::pty::{INTERRUPT, Terminal};
 use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, stdout};
 
 const STEP: &str = "step16-images";
@@ -101,7 +101,7 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         named() { awk '{ print $1, $2, $3 }' | sed "s/^0 $(id -u) 1/0 caller 1/; s/^1 $FIRST 65536/1 range 65536/"; }
         "$STEP" sh -c '
             cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups
-            grep Groups: /proc/self/status
+            grep -h Groups: /proc/1/status /proc/self/status
             >/file
             for id in 1 65536 65537; do
                 chown $id:$id /file 2>/dev/null || echo $id is refused
@@ -114,9 +114,27 @@ fn a_container_has_the_caller_and_its_subordinate_ids() {
         kill $runner
         wait $runner
         "#,
-        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \n\
+        "0 caller 1\n1 range 65536\n0 caller 1\n1 range 65536\nallow  \nGroups:  \nGroups:  \n\
          1 1 0\n65536 65536 0\n65537 is refused\n65536 65536 0\n0 caller 1\n1 range 65536",
     );
+}
+
+/// A range may be in several lines, and smaller than others; the user may have its number there.
+#[test]
+fn several_ranges_of_a_user_follow_each_other() {
+    if !is_root() {
+        skip("only root can give a user other IDs");
+        return;
+    }
+    for who in callers("") {
+        let setup = r#"id=$WHO; [ $WHO = root ] || id=4242
+            printf '%s\n' $WHO:300000000:10 bob:1:9 $id:400000000:20 $WHO:300000005:6 >/run/ids"#;
+        let script = r#""$STEP" cat /proc/self/uid_map | awk 'NR > 1 { print $1, $2, $3 }'
+            "$STEP" sh -c '>/file; chown 31 /file && ! chown 32 /file' 2>/dev/null && echo 31"#;
+        let output = run(who, setup, script);
+        let lines = "1 300000000 10\n11 400000000 20\n31 300000010 1\n31";
+        assert_eq!(stdout(&output), lines, "{who}: {}", stderr(&output));
+    }
 }
 
 #[test]
@@ -170,17 +188,35 @@ fn a_user_of_the_root_has_its_number_groups_and_home() {
 fn a_user_that_the_container_does_not_have_is_refused() {
     for who in callers("") {
         for (options, why) in [
-            ("--user bob", "--user bob: there is no user bob in /etc/passwd of the root; "),
-            ("--user ann:bob", "--user ann:bob: there is no group bob in /etc/group of the root; "),
+            ("--user bob", "find the user bob: there is no user bob in /etc/passwd of the root; "),
+            (
+                "--user ann:bob",
+                "find the user ann:bob: there is no group bob in /etc/group of the root; ",
+            ),
             (
                 "--user 65537",
-                "--user 65537: user 65537 is none of the container's, which are 0 to ",
+                "find the user 65537: user 65537 is none of the container's, which are 0 to ",
             ),
-            ("--user 1:65537", "--user 1:65537: group 65537 is none of the container's, which "),
-            ("--user far", "--user far: group 70000 is none of the container's, which are 0 to "),
-            ("--user 4294967295", "--user 4294967295: 4294967295 is greater than any number of "),
-            ("--ids one --user ann", "--user ann: the container has only user 0 and group 0; "),
-            ("--ids one --user 0:5", "--user 0:5: the container has only user 0 and group 0; "),
+            (
+                "--user 1:65537",
+                "find the user 1:65537: group 65537 is none of the container's, which ",
+            ),
+            (
+                "--user far",
+                "find the user far: group 70000 is none of the container's, which are 0 to ",
+            ),
+            (
+                "--user 4294967295",
+                "find the user 4294967295: 4294967295 is greater than any number of ",
+            ),
+            (
+                "--ids one --user ann",
+                "find the user ann: the container has only user 0 and group 0; ",
+            ),
+            (
+                "--ids one --user 0:5",
+                "find the user 0:5: the container has only user 0 and group 0; ",
+            ),
         ] {
             let output = run(who, "", &format!("{LAYER}\nstep {options} true"));
             let error = stderr(&output);
@@ -208,7 +244,7 @@ fn a_user_has_no_capabilities_and_gets_signals() {
         for signal in TERM USR1; do
             "$STEP" --user 1000 --cap-drop ALL sh -c "
                 trap 'echo got $signal; exit 7' $signal; echo
-                for i in $(seq 300); do sleep 0.1; done" >ready &
+                for i in \$(seq 300); do sleep 0.1; done" >ready &
             { read -r line; kill -$signal $!; cat; } <ready
             wait $! || echo $?
         done
@@ -337,7 +373,7 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
                 wait $runner || echo $?
                 gone() { ! kill -0 $child; }
                 until_true gone 2>/dev/null
-                # Its set-user-ID namesake would not die with the runner, and ends by itself.
+                # With a killed runner, the tool ends, and not what the tool has started.
                 kill -9 -- -$(cat pid) 2>/dev/null
             done
             PATH=${PATH#*:}
@@ -346,6 +382,13 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
         let output = run(who, "", &(hangs + script));
         let error = stderr(&output);
         assert_eq!(stdout(&output), "143\n137\nbin\npid\nready", "{who}: {error}");
+
+        let hangs = fake("echo ready >/dev/tty; sleep 1000");
+        let script = r#"trap : INT; "$STEP" true; echo =$?; ls"#;
+        let mut terminal = Terminal::start(script_of(who, "", &(hangs + script)));
+        terminal.see("ready");
+        terminal.keys(INTERRUPT);
+        terminal.see("=130\r\nbin\r\n");
     }
 }
 
@@ -418,7 +461,7 @@ fn a_hostile_file_of_users_is_not_waited_for() {
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!((lines.len(), lines.last()), (7, Some(&"1000")), "{who}: {said} {error}");
         for line in &lines[..6] {
-            assert!(line.starts_with(&format!("{STEP}: --user ann: ")), "{who}: {said}");
+            assert!(line.starts_with(&format!("{STEP}: find the user ann: ")), "{who}: {said}");
         }
     }
 }
@@ -441,7 +484,7 @@ fn another_user_opens_its_streams_by_name() {
         "",
         r#"
         script='echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin
-            { cat </dev/stdout; } 2>/dev/null || echo write only'
+            { true </dev/stdout; } 2>/dev/null || echo write only'
         echo in | "$STEP" --user 1000 sh -c "$script" 2>&1 | cat
         echo in >file
         "$STEP" --user 1000 sh -c "$script" <file >log 2>&1
