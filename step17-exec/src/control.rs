@@ -1,6 +1,6 @@
 //! Lesson 17: what can be asked of a container that has a name.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{Args, Exit, Verb};
@@ -20,19 +20,31 @@ pub(crate) fn act(args: &Args, verb: Verb) -> Result<Exit> {
     if verb == Verb::List {
         return list::list(args.names.json);
     }
-    let (container, facts) = Container::named(args)?;
+    let (container, facts) = named(args)?;
+    let signal = args.names.signal.unwrap_or(libc::SIGKILL);
     match verb {
         Verb::Exec => enter::exec(args, &container, facts),
         Verb::Logs => logs::print(args, &container, &facts),
         Verb::Stop => stop(&container, &facts, args.names.time.unwrap_or(PATIENCE)),
-        Verb::Kill => kill(&container, &facts, args.names.signal.unwrap_or(libc::SIGKILL)),
+        Verb::Kill => kill(&container, &facts, signal),
         Verb::Remove => remove(container),
         Verb::Wait | Verb::List => wait(&container),
     }
 }
 
+/// The container that the command line names.
+fn named(args: &Args) -> Result<(Container, Facts)> {
+    let name = args.names.name.as_deref().unwrap_or_default();
+    let Some(found) = Container::find(name)? else {
+        bail!("find the container {name}: --list has none")
+    };
+    let facts = found.facts()?;
+    Ok((found, facts))
+}
+
 /// Sends SIGTERM to the keeper, which passes on the signal that stops the command. If the
-/// container lives on, SIGKILL to process 1: then the kernel ends the whole PID namespace.
+/// container lives on, SIGKILL to process 1: then the kernel ends the whole PID
+/// namespace.
 fn stop(container: &Container, facts: &Facts, seconds: u64) -> Result<Exit> {
     send(facts.keeper, libc::SIGTERM)?;
     if !ends_within(facts.keeper, seconds)? {
@@ -49,9 +61,14 @@ fn kill(container: &Container, facts: &Facts, signal: c_int) -> Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 
+/// Opens a process, if it has begun and runs.
+pub(crate) fn open(process: Option<Running>) -> Result<Option<OwnedFd>> {
+    Ok(process.map(Running::open).transpose()?.flatten())
+}
+
 /// Sends a signal, if the process runs. Returns whether it does; pidfd_send_signal(2).
 fn send(process: Option<Running>, signal: c_int) -> Result<bool> {
-    let Some(open) = process.map(Running::open).transpose()?.flatten() else { return Ok(false) };
+    let Some(open) = open(process)? else { return Ok(false) };
     match common::pidfd_send_signal(&open, signal) {
         Err(Errno::ESRCH) => Ok(false),
         sent => sent.map(|()| true).context("send a signal to the container"),
@@ -60,11 +77,11 @@ fn send(process: Option<Running>, signal: c_int) -> Result<bool> {
 
 /// Waits for the end of a process, at most that long.
 fn ends_within(process: Option<Running>, seconds: u64) -> Result<bool> {
-    let Some(open) = process.map(Running::open).transpose()?.flatten() else { return Ok(true) };
+    let Some(open) = open(process)? else { return Ok(true) };
     let time = i32::try_from(seconds * 1000).ok().and_then(|time| time.try_into().ok());
     let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
-    let ended = poll(&mut fds, time.unwrap_or(PollTimeout::MAX)).context("wait for the keeper")?;
-    Ok(ended > 0)
+    let ended = poll(&mut fds, time.unwrap_or(PollTimeout::MAX));
+    Ok(ended.context("wait for the keeper")? > 0)
 }
 
 /// Removes what is left of a container.

@@ -31,7 +31,7 @@ pub(crate) fn exec(args: &Args, container: &Container, facts: Facts) -> Result<E
     let name = &container.name;
     ensure!(container.has_keeper()?, "enter the container {name}: it has ended");
     let (Some(command), Some(process)) = (facts.command, facts.process) else {
-        bail!("enter the container {name}: it is starting; try again when --list says running")
+        bail!("enter the container {name}: it is starting; wait until it runs")
     };
     let process = with_changes(process, args);
     let kept = Capabilities::of_bits(facts.capabilities);
@@ -40,7 +40,8 @@ pub(crate) fn exec(args: &Args, container: &Container, facts: Facts) -> Result<E
     let child = common::clone(CloneFlags::empty(), || {
         keep_out_of_reach()?;
         join_group(group)?;
-        // The command and not process 1, which is not dumpable: it is closed to the caller.
+        // The command and not process 1, which is not dumpable: it is closed to the
+        // caller.
         let Some(open) = command.open()? else {
             bail!("enter the container: its command has ended")
         };
@@ -85,7 +86,8 @@ fn keep_out_of_reach() -> Result<()> {
     common::close_descriptors()
 }
 
-/// Joins the control group of the container, if it has one: inside, there is no way to it.
+/// Joins the control group of the container, if it has one: inside, there is no way to
+/// it.
 fn join_group(group: Option<&Path>) -> Result<()> {
     let Some(group) = group else { return Ok(()) };
     let file = group.join("cgroup.procs");
@@ -98,7 +100,8 @@ fn read_ids(process: i32) -> Result<Option<Ids>> {
         let file = format!("/proc/{process}/{kind}_map");
         let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
         let mut ranges = text.lines().filter_map(|line| {
-            let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
+            let numbers = line.split_whitespace().flat_map(str::parse);
+            let numbers: Vec<u32> = numbers.collect();
             Some(IdRange { first: *numbers.get(1)?, count: *numbers.get(2)? })
         });
         let own = ranges.next().with_context(|| format!("read {file}: it is empty"))?;
@@ -109,8 +112,8 @@ fn read_ids(process: i32) -> Result<Option<Ids>> {
     Ok(Some(ids).filter(|ids| !ids.uids.is_empty()))
 }
 
-/// Enters the namespaces of a process, if they are not those of this process. One call, because
-/// after the first, this process has no capability over the others: setns(2).
+/// Enters the namespaces of a process, if they are not those of this process. One call,
+/// because after the first, this process has no capability over the others: setns(2).
 fn enter_namespaces(process: i32, open: OwnedFd) -> Result<()> {
     let mut differ = CloneFlags::empty();
     for (kind, flag) in NAMESPACES {
@@ -121,5 +124,6 @@ fn enter_namespaces(process: i32, open: OwnedFd) -> Result<()> {
             differ |= flag;
         }
     }
-    setns(open, differ).with_context(|| format!("enter the namespaces of the process {process}"))
+    let entered = setns(open, differ);
+    entered.with_context(|| format!("enter the namespaces of the process {process}"))
 }

@@ -30,8 +30,8 @@ pub(crate) struct Facts {
     pub(crate) group: Option<PathBuf>,
 }
 
-/// A process of the host. The kernel gives its ID to another process after its end, but that
-/// has another start.
+/// A process of the host. The kernel gives its ID to another process after its end, but
+/// that has another start.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Running {
     pub(crate) id: i32,
@@ -49,7 +49,8 @@ impl Running {
         Some(Running { id: id.as_raw(), start })
     }
 
-    /// Opens the process, if it runs; pidfd_open(2). The descriptor always means this process.
+    /// Opens the process, if it runs; pidfd_open(2). The descriptor always means this
+    /// process.
     pub(crate) fn open(self) -> Result<Option<OwnedFd>> {
         let id = Pid::from_raw(self.id);
         let open = match common::pidfd_open(id) {
@@ -67,8 +68,8 @@ const END: &str = "end";
 /// More than the first of them can have, in bytes.
 const MOST: u64 = 1 << 20;
 
-/// The exit status in a file with the end. It is missing before the end, and if the keeper
-/// was killed.
+/// The exit status in a file with the end. It is missing before the end, and if the
+/// keeper was killed.
 pub(crate) fn status_in(end: &File) -> Option<u8> {
     let mut status = [0; 4];
     end.read_exact_at(&mut status, 0).ok()?;
@@ -87,7 +88,8 @@ impl Container {
 
     /// Waits for the end of the keeper.
     pub(crate) fn wait(&self) -> Result<()> {
-        self.dir.lock_shared().and_then(|()| self.dir.unlock()).context("wait for the keeper")
+        let ended = self.dir.lock_shared().and_then(|()| self.dir.unlock());
+        ended.context("wait for the keeper")
     }
 
     /// Reads the facts.
@@ -112,13 +114,14 @@ impl Container {
     /// Takes the room for the end: at the end, the disk may be full.
     pub(crate) fn reserve_end(&self) -> Result<()> {
         let reserved = fs::write(self.at(END), "    \n");
-        reserved.with_context(|| format!("write the state of the container {}", self.name))
+        reserved.with_context(|| format!("write the end of the container {}", self.name))
     }
 
     /// Writes the exit status over the blanks.
     pub(crate) fn write_end(&self, status: u8) -> Result<()> {
         let file = File::options().write(true).open(self.at(END));
-        let written = file.and_then(|file| file.write_all_at(format!("{status:>4}").as_bytes(), 0));
+        let text = format!("{status:>4}");
+        let written = file.and_then(|file| file.write_all_at(text.as_bytes(), 0));
         written.with_context(|| format!("write the end of the container {}", self.name))
     }
 

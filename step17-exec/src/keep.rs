@@ -44,10 +44,12 @@ pub(crate) fn start(args: &Args, start: Start) -> Result<Exit> {
     common::spawn(|| {
         // This is the caller's end. Nothing here drops it.
         close(line.as_raw_fd()).context("close the line of the caller")?;
-        // Its own session: the terminal of the caller sends it no signal, and does not end it.
+        // Its own session: the terminal of the caller sends it no signal, and does not
+        // end it.
         setsid().context("begin a session")?;
         let log = Log::begin().context("make the pipes of a log")?;
-        Keeper::new(args, Some(Background { log, caller: Some(caller) }))?.keep(args, start)
+        let background = Background { log, caller: Some(caller) };
+        Keeper::new(args, Some(background))?.keep(args, start)
     })?;
     let mut answer = Vec::new();
     line.read_to_end(&mut answer).context("wait for the keeper")?;
@@ -61,8 +63,9 @@ pub(crate) fn start(args: &Args, start: Start) -> Result<Exit> {
 impl Keeper {
     fn new(args: &Args, background: Option<Background>) -> Result<Keeper> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let root = args.image.clone().unwrap_or_else(|| args.rootfs());
         let facts = Facts {
-            root: args.image.clone().unwrap_or_else(|| args.rootfs()).display().to_string(),
+            root: root.display().to_string(),
             ports: args.ports.iter().map(ToString::to_string).collect(),
             since: since.as_secs(),
             detached: background.is_some(),

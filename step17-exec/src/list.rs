@@ -81,13 +81,15 @@ pub(crate) fn list(json: bool) -> Result<Exit> {
         return Ok(common::print(&text));
     }
     let head = ["NAME", "PROCESS", "STATE", "AGE", "ROOT", "PORTS"].map(str::to_owned);
-    let table: Vec<[String; 6]> = [head].into_iter().chain(rows.iter().map(Row::cells)).collect();
+    let mut table = vec![head];
+    table.extend(rows.iter().map(Row::cells));
     let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max();
     let mut lines = Vec::new();
     for row in &table {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            line += &format!("{cell:<width$}  ", width = width(column).unwrap_or_default());
+            let width = width(column).unwrap_or_default();
+            line += &format!("{cell:<width$}  ");
         }
         lines.push(line.trim_end().to_owned());
     }

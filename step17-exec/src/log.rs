@@ -10,16 +10,16 @@ use anyhow::Result;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2};
 
-/// When a file of the log is longer than this, in bytes, the next line begins another file.
-/// A line without an end goes on there at twice that length. Two files are kept.
+/// When a file of the log is longer than this, in bytes, the next line begins another
+/// file. A line without an end goes on there at twice that length. Two files are kept.
 const LIMIT: u64 = 4 << 20;
 const NAMES: [&str; 2] = ["stdout", "stderr"];
 /// The bytes of a read, and the number of reads that empty a pipe.
 const READ: usize = 1 << 14;
 const MOST_READS: usize = 16;
 
-/// The log that a keeper writes. Each line has the time, the stream, F or P, and the text; P
-/// means that the line goes on. Kubernetes has logs of this format.
+/// The log that a keeper writes. Each line has the time, the stream, F or P, and the
+/// text; P means that the line goes on. Kubernetes has logs of this format.
 #[derive(Debug)]
 pub(crate) struct Log {
     pipes: Vec<File>,
@@ -36,8 +36,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Puts pipes in the place of standard output and error, and /dev/null in the place of
-    /// standard input.
+    /// Puts pipes in the place of standard output and error, and /dev/null in the place
+    /// of standard input.
     pub(crate) fn begin() -> Result<Log> {
         let caller = io::stderr().as_fd().try_clone_to_owned()?;
         let (out, out_end) = pipe2(OFlag::O_CLOEXEC)?;
@@ -51,8 +51,8 @@ impl Log {
         }
         let (pipes, caller) = (vec![out.into(), err.into()], Some(caller.into()));
         let dir = PathBuf::new();
-        let continues = [false; 2];
-        Ok(Log { pipes, caller, dir, number: 0, file: None, length: 0, continues, lost: 0 })
+        let (file, continues) = (None, [false; 2]);
+        Ok(Log { pipes, caller, dir, number: 0, file, length: 0, continues, lost: 0 })
     }
 
     /// From now on, the output goes to files in the directory `dir`.
@@ -79,8 +79,8 @@ impl Log {
         }
     }
 
-    /// Moves to the log what is left after the end. Others may still write: a container can
-    /// give its pipe away.
+    /// Moves to the log what is left after the end. Others may still write: a container
+    /// can give its pipe away.
     pub(crate) fn finish(&mut self) {
         for number in 0..self.pipes.len() {
             for _ in 0..MOST_READS {
@@ -95,8 +95,8 @@ impl Log {
         let time = common::utc(SystemTime::now());
         let mut lines = Vec::with_capacity(2 * bytes.len());
         if self.lost > 0 {
-            let lost = format!("{time} stderr F {} bytes are lost: the disk was full\n", self.lost);
-            lines.extend(lost.into_bytes());
+            let lost = format!("{} bytes are lost: the disk was full", self.lost);
+            lines.extend(format!("{time} stderr F {lost}\n").into_bytes());
         }
         for line in bytes.split_inclusive(|&byte| byte == b'\n') {
             let tag = if line.ends_with(b"\n") { "F" } else { "P" };

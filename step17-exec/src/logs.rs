@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use common::{Args, Exit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::facts::{Facts, Running};
+use crate::control;
+use crate::facts::Facts;
 use crate::log::path;
 use crate::state::Container;
 
@@ -19,7 +20,7 @@ const LOOK_MS: u16 = 100;
 /// Prints the log: until now, or until the end of the container.
 pub(crate) fn print(args: &Args, container: &Container, facts: &Facts) -> Result<Exit> {
     common::end_on_closed_pipe();
-    let keeper = facts.keeper.map(Running::open).transpose()?.flatten();
+    let keeper = control::open(facts.keeper)?;
     let mut reader = Reader {
         dir: container.at(""),
         timestamps: args.names.timestamps,
@@ -32,7 +33,9 @@ pub(crate) fn print(args: &Args, container: &Container, facts: &Facts) -> Result
         // Before the last look at the files: the keeper writes until its end.
         let goes_on = args.names.follow && container.has_keeper()?;
         reader.print()?;
-        let Some(keeper) = keeper.as_ref().filter(|_| goes_on) else { return Ok(Exit::SUCCESS) };
+        let Some(keeper) = keeper.as_ref().filter(|_| goes_on) else {
+            return Ok(Exit::SUCCESS);
+        };
         let mut fds = [PollFd::new(keeper.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::from(LOOK_MS)).context("wait for the keeper")?;
     }
@@ -60,10 +63,13 @@ impl Reader {
             self.print_file()?;
             let Some(next) = next else { return Ok(()) };
             if self.number.is_some_and(|number| number + 1 < next) {
-                common::note("the log has more lines than it keeps: some are missing here");
+                common::note("some lines are missing here: the log has a limit");
             }
             match File::open(path(&self.dir, next)) {
-                Ok(file) => (self.file, self.number) = (Some(BufReader::new(file)), Some(next)),
+                Ok(file) => {
+                    self.file = Some(BufReader::new(file));
+                    self.number = Some(next);
+                }
                 // The keeper has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).context("open a file of the log"),
@@ -76,7 +82,8 @@ impl Reader {
         let entries = fs::read_dir(&self.dir).context("list the files of the log")?;
         let names = entries.flatten().flat_map(|entry| entry.file_name().into_string());
         let numbers = names.filter_map(|name| name.strip_prefix("log.")?.parse().ok());
-        Ok(numbers.filter(|number| self.number.is_none_or(|present| present < *number)).min())
+        let is_later = |number: &u64| self.number.is_none_or(|present| present < *number);
+        Ok(numbers.filter(is_later).min())
     }
 
     /// Prints the lines that the present file has.
@@ -110,7 +117,8 @@ impl Reader {
             out.push(b' ');
         }
         *continues = tag == b"P";
-        out.extend(if *continues { text.strip_suffix(b"\n").unwrap_or(text) } else { text });
+        let without_end = text.strip_suffix(b"\n").unwrap_or(text);
+        out.extend(if *continues { without_end } else { text });
         if is_error { io::stderr().write_all(&out) } else { io::stdout().write_all(&out) }
     }
 }

@@ -7,14 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use common::{Args, Private, Purpose, open};
+use common::{Private, Purpose, open};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 
 use crate::facts::Facts;
 
-/// The directory of a container. Its keeper has locked it, flock(2). The kernel ends the lock
-/// with the keeper, so this is true also if the keeper was killed.
+/// The directory of a container. Its keeper has locked it, flock(2). The kernel ends the
+/// lock with the keeper, so this is true also if the keeper was killed.
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) name: String,
@@ -22,17 +22,21 @@ pub(crate) struct Container {
     home: Private,
 }
 
+/// The error for a name that a container has.
+const TAKEN: ErrorKind = ErrorKind::DirectoryNotEmpty;
+
 /// The directory of all containers of this user.
 fn home() -> Result<Private> {
-    let remedy = "name another place with XDG_RUNTIME_DIR";
-    common::runtime_directory("named-containers", Purpose { doing: "keep containers", remedy })
+    let (doing, remedy) = ("keep containers", "name another place with XDG_RUNTIME_DIR");
+    common::runtime_directory("named-containers", Purpose { doing, remedy })
 }
 
 /// A name of eight digits.
 fn random() -> Result<String> {
     let mut bytes = [0; 4];
-    let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    random.context("read /dev/urandom")?;
+    let file = File::open("/dev/urandom");
+    let read = file.and_then(|mut file| file.read_exact(&mut bytes));
+    read.context("read /dev/urandom")?;
     Ok(format!("{:08x}", u32::from_ne_bytes(bytes)))
 }
 
@@ -50,13 +54,13 @@ impl Container {
                     return Ok(new);
                 }
                 // A directory that is not empty cannot be replaced.
-                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => new.remove()?,
-                Err(error) => return Err(error).context("make the directory of a container"),
+                Err(error) if error.kind() == TAKEN => new.remove()?,
+                renamed => renamed.context("make the directory of a container")?,
             }
             match Container::find(&wanted)? {
                 Some(other) if other.was_lost()? => other.remove()?,
                 Some(_) if name.is_some() => {
-                    bail!("the name {wanted} is taken; --remove {wanted}, or give another name")
+                    bail!("the name {wanted} is taken; --remove it, or give another name")
                 }
                 _ => {}
             }
@@ -70,7 +74,8 @@ impl Container {
             let name = format!(".{}", random()?);
             let made = mkdirat(&home.dir, &*name, Mode::S_IRWXU);
             let dir = match made.and_then(|()| open::directory(&home.dir, &*name)) {
-                // The last of the others has just removed the home, or another process sweeps.
+                // The last of the others has just removed the home, or another process
+                // sweeps.
                 Err(Errno::ENOENT | Errno::EEXIST) => continue,
                 dir => dir.context("make the directory of a container")?,
             };
@@ -95,15 +100,6 @@ impl Container {
                 Ok(Some(Container { name: name.to_owned(), dir, home }))
             }
         }
-    }
-
-    /// The container that the command line names.
-    pub(crate) fn named(args: &Args) -> Result<(Container, Facts)> {
-        let name = args.names.name.as_deref().unwrap_or_default();
-        let found = Container::find(name)?;
-        let found = found.with_context(|| format!("find the container {name}: --list has none"))?;
-        let facts = found.facts()?;
-        Ok((found, facts))
     }
 
     /// All containers, by name. Removes what killed keepers have left.
@@ -145,11 +141,13 @@ impl Container {
 
     /// Removes the directory. It loses its name first, so that nobody sees a part of it.
     pub(crate) fn remove(self) -> Result<()> {
-        self.rename_and_remove().with_context(|| format!("remove the container {}", self.name))
+        let removed = self.rename_and_remove();
+        removed.with_context(|| format!("remove the container {}", self.name))
     }
 
     fn rename_and_remove(&self) -> Result<()> {
-        // The keeper has this lock already. Another process waits here for those that look.
+        // The keeper has this lock already. Another process waits here for those that
+        // look.
         self.dir.lock()?;
         // Another process may have removed it, and a new container may have the name.
         if self.has_name() {

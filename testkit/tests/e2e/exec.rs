@@ -447,7 +447,7 @@ fn the_log_has_each_stream_and_its_times() {
     // A reader that goes away ends it.
     let head = "\"$1\" --logs web | head -n 1; \"$1\" --logs web >/dev/full";
     let mut shell = place.set(Command::new("/bin/sh"));
-    let output = shell.args(["-c", &head, "sh"]).arg(bin(STEP)).output().expect("start a shell");
+    let output = shell.args(["-c", head, "sh"]).arg(bin(STEP)).output().expect("start a shell");
     assert!(stderr(&output).contains("write to standard output"), "{}", stderr(&output));
     place.does(&["--remove", "web"]);
     place.is_clean(&token);
@@ -652,7 +652,7 @@ pub(crate) fn watch_for_newcomers() -> std::io::Result<()> {
     let mut looks = 0;
     let own = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
     let known: std::collections::BTreeSet<_> = own.collect();
-    println!("watching");
+    std::io::stdout().write_all(b"watching\n")?;
     while !Path::new("/stop").exists() {
         for entry in fs::read_dir("/proc")?.flatten() {
             let name = entry.file_name();
