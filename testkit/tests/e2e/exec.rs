@@ -405,12 +405,14 @@ fn a_container_survives_the_terminal_of_its_caller() {
     terminal.run(&format!("export XDG_RUNTIME_DIR={0} TMPDIR={0}", place.0.path().display()));
     let shown = terminal.run(&format!("{STEP} --detach --name web sh -c 'sleep 1000; :' {token}"));
     assert_eq!(shown.lines().last(), Some("web"), "{shown}");
+    assert_eq!(place.process("web", "keeper").terminal(), Some(0));
     let mut shell = terminal.hang_up();
     end_of(&mut shell);
     assert_eq!(place.state("web"), "running");
     // Nothing of the container has the terminal.
     for name in ["keeper", "init", "command"] {
-        let links = place.process("web", name).descriptors();
+        let process = place.process("web", name);
+        let links = process.descriptors();
         let has = |link: &Path| link.starts_with("/dev/pts");
         assert!(!links.iter().any(|(_, link)| has(link)), "{name}: {links:?}");
     }
