@@ -38,7 +38,7 @@ type Start = fn(&Args, &mut Keeper) -> Result<Exit>;
 /// Starts a container, and keeps it.
 pub(crate) fn start(args: &Args, start: Start) -> Result<Exit> {
     if !args.names.detach {
-        return Keeper::new(args, None)?.keep(args, start);
+        return Keeper::new(args)?.keep(args, start);
     }
     let (mut line, caller) = UnixStream::pair().context("open a line to the keeper")?;
     common::spawn(|| {
@@ -47,9 +47,11 @@ pub(crate) fn start(args: &Args, start: Start) -> Result<Exit> {
         // Its own session: the terminal of the caller sends it no signal, and does not
         // end it.
         setsid().context("begin a session")?;
+        let mut keeper = Keeper::new(args)?;
+        // From here on, an error goes to the log, and so to the caller.
         let log = Log::begin().context("make the pipes of a log")?;
-        let background = Background { log, caller: Some(caller) };
-        Keeper::new(args, Some(background))?.keep(args, start)
+        keeper.background = Some(Background { log, caller: Some(caller) });
+        keeper.keep(args, start)
     })?;
     let mut answer = Vec::new();
     line.read_to_end(&mut answer).context("wait for the keeper")?;
@@ -61,14 +63,14 @@ pub(crate) fn start(args: &Args, start: Start) -> Result<Exit> {
 }
 
 impl Keeper {
-    fn new(args: &Args, background: Option<Background>) -> Result<Keeper> {
+    fn new(args: &Args) -> Result<Keeper> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let root = args.image.clone().unwrap_or_else(|| args.rootfs());
         let facts = Facts {
             root: root.display().to_string(),
             ports: args.ports.iter().map(ToString::to_string).collect(),
             since: since.as_secs(),
-            detached: background.is_some(),
+            detached: args.names.detach,
             keeper: Running::of(getpid()),
             init: None,
             command: None,
@@ -77,7 +79,7 @@ impl Keeper {
             group: None,
         };
         let container = Container::make(args.names.name.as_deref(), &facts)?;
-        Ok(Keeper { container, facts, background, is_executed: false })
+        Ok(Keeper { container, facts, background: None, is_executed: false })
     }
 
     /// Remembers what `--exec` needs.
@@ -134,13 +136,14 @@ impl Keep for Keeper {
     fn executed(&mut self, init: Pid, command: Pid) -> Result<()> {
         (self.facts.init, self.facts.command) = (Running::of(init), Running::of(command));
         self.container.write(&self.facts)?;
-        self.is_executed = true;
         if let Some(Background { log, caller }) = &mut self.background {
             log.write_to(self.container.at(""));
             if let Some(caller) = caller.take() {
+                // Without a caller, nobody knows the name: the container ends.
                 tell(&caller, &[&[0], self.container.name.as_bytes()].concat())?;
             }
         }
+        self.is_executed = true;
         Ok(())
     }
 }

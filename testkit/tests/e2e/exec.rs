@@ -181,6 +181,9 @@ fn a_name_belongs_to_one_container() {
     let second = place.run(&["--name", "web", "true"]);
     assert_eq!(second.status.code(), Some(125));
     assert!(stderr(&second).contains("the name web is taken"), "{}", stderr(&second));
+    let second = place.run(&["--detach", "--name", "web", "true"]);
+    assert_eq!(second.status.code(), Some(125));
+    assert!(stderr(&second).contains("the name web is taken"), "{}", stderr(&second));
     let names = [0, 1].map(|_| place.does(&["--detach", "/bin/sleep", "1000"]));
     assert_ne!(names[0], names[1]);
     assert_eq!(place.list().len(), 3);
@@ -539,6 +542,46 @@ fn no_moment_of_a_kill_leaves_a_false_list() {
             place.does(&["--remove", "web"]);
         }
     }
+    place.is_clean(&token);
+}
+
+/// `--detach` either prints the name of a container that runs, or there is none.
+#[test]
+fn a_caller_that_goes_before_the_command_runs_gets_no_container() {
+    if !containers_work() {
+        return;
+    }
+    let (place, token, tools) = (Place::new(), token(), testkit::tempdir());
+    // The container waits for its network until the file `go` is there.
+    let wait =
+        "#!/bin/sh\n: >${0%/*}/called\nwhile ! [ -e ${0%/*}/go ]; do /bin/sleep 0.05; done\n";
+    for (tool, script) in [("nsenter", wait), ("pasta", "#!/bin/sh\n")] {
+        let tool = tools.path().join(tool);
+        fs::write(&tool, script).expect("write a script");
+        fs::set_permissions(tool, fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+    for (goes, state) in [(true, ""), (false, "running")] {
+        let words = ["--detach", "--name", "web", "--network", "pasta", "/bin/sh", "-c"];
+        let mut start = place.step(&words);
+        start.args(["sleep 1000; :", &token]).env("PATH", tools.path());
+        start.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut start = start.spawn().expect("start a step");
+        wait_until("a tool", || tools.path().join("called").exists());
+        assert_eq!(place.state("web"), "starting");
+        if goes {
+            start.kill().expect("kill the caller");
+            end_of(&mut start);
+        }
+        fs::write(tools.path().join("go"), "").expect("write a file");
+        wait_until("the end of the start", || place.state("web") == state);
+        end_of(&mut start);
+        for file in ["called", "go"] {
+            fs::remove_file(tools.path().join(file)).expect("remove it");
+        }
+    }
+    place.does(&["--kill", "web"]);
+    place.run(&["--wait", "web"]);
+    place.does(&["--remove", "web"]);
     place.is_clean(&token);
 }
 
