@@ -3,4 +3,5 @@
 pub(crate) mod capabilities;
 pub(crate) mod device;
 pub(crate) mod mount;
+pub(crate) mod pidfd;
 pub(crate) mod seccomp;

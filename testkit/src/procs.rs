@@ -239,6 +239,11 @@ impl Proc {
         if far { other.0.cmp(&self.0) } else { self.0.cmp(&other.0) }
     }
 
+    /// The number of its controlling terminal; 0 without one.
+    pub fn terminal(self) -> Option<i64> {
+        self.numbers().get(3).copied()
+    }
+
     /// The processor time it has used, in clock ticks.
     pub fn ticks(self) -> i64 {
         let numbers = self.numbers();
