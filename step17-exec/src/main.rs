@@ -89,7 +89,7 @@ fn container(args: &Args, keeper: &mut keep::Keeper) -> Result<Exit> {
         let null = dev::mount_dev(&root)?;
         process::mount_tmpfs(&root, &args.tmpfs)?;
         dev::mount_binds(&root, &args.binds)?;
-        let user = users::find_user(process.user.as_deref(), &root, ids)?;
+        let user = users::find(process.user.as_deref(), &root, ids)?;
         enter_root(&rootfs)?;
         mount_proc()?;
         network::allow_ping()?;
@@ -105,7 +105,7 @@ fn container(args: &Args, keeper: &mut keep::Keeper) -> Result<Exit> {
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
-            users::become_user(&user, ids, kept)?;
+            users::switch(&user, ids, kept)?;
             let _told = common::tell_start()?;
             process::start(&process, &user)
         })?;

@@ -65,17 +65,14 @@ pub(crate) fn in_map(ids: &Ids, work: &dyn Fn() -> Result<()>) -> Result<()> {
 }
 
 /// Finds the user of the command in the root's own files. Without a name, it is root.
-#[rustfmt::skip]
-pub(crate) fn find_user(
-    word: Option<&str>, root: &Root, ids: Option<&Ids>,
-) -> Result<User> {
+pub(crate) fn find(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> Result<User> {
     let Some(word) = word else { return Ok(User::root()) };
     let mut user = User::find(word, root)?;
     let Some(ids) = ids else {
         ensure!(
             user.uid.is_root() && user.gid.as_raw() == 0,
-            "find the user {word}: the container has only user 0 and group 0; \
-             it needs subordinate IDs for others, and no --ids one"
+            "find the user {word}: the container has only user 0 and group 0; it needs \
+             subordinate IDs for others, and no --ids one"
         );
         // The kernel refuses setgroups(2).
         user.groups.clear();
@@ -92,8 +89,8 @@ pub(crate) fn find_user(
     for group in &user.groups {
         ensure!(
             group.as_raw() < groups,
-            "find the user {word}: group {group} is none of the container's, which are \
-             0 to {}; name one of these",
+            "find the user {word}: group {group} is none of the container's, which are 0 \
+             to {}; name one of these",
             groups - 1
         );
     }
@@ -102,10 +99,7 @@ pub(crate) fn find_user(
 
 /// Makes this process the user's; credentials(7). Only root keeps the capabilities
 /// `kept`.
-#[rustfmt::skip]
-pub(crate) fn become_user(
-    user: &User, ids: Option<&Ids>, kept: Capabilities,
-) -> Result<()> {
+pub(crate) fn switch(user: &User, ids: Option<&Ids>, kept: Capabilities) -> Result<()> {
     if !user.uid.is_root() {
         common::open_to_users()?;
     }
