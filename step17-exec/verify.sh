@@ -16,10 +16,11 @@ row() {
 init_of() {
     row "$1" | awk '{ print $2 }'
 }
-# The state of a container, after a change that takes a moment.
+# shellcheck disable=SC2317 # `wait_until` calls it
 state_is() {
     [ "$(row "$1" | awk '{ print $3 }')" = "$2" ]
 }
+# The state of a container, after a change that takes a moment.
 state() {
     wait_until state_is "$1" "$2"
     row "$1" | awk '{ print $3 }'
