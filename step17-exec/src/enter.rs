@@ -54,11 +54,8 @@ pub(crate) fn exec(args: &Args, container: &Container, facts: Facts) -> Result<E
         let command = common::fork(|| {
             common::fresh_environment();
             common::use_devices()?;
-            let user = users::find(
-                process.user.as_deref(),
-                &Root::open(Path::new("/"))?,
-                ids.as_ref(),
-            )?;
+            let root = Root::open(Path::new("/"))?;
+            let user = users::find(process.user.as_deref(), &root, ids.as_ref())?;
             users::switch(&user, ids.as_ref(), kept)?;
             common::end_with_parent()?;
             process::start(&process, &user)
