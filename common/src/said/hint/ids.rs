@@ -7,9 +7,7 @@ use crate::said::host;
 
 pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
     Some(match (failed.call, errno) {
-        (Call::MapIds | Call::WriteMaps, Errno::ENOENT) => {
-            "there is no /proc on this host; mount proc on /proc"
-        }
+        (Call::MapIds | Call::WriteMaps, Errno::ENOENT) => NO_PROC,
         (Call::WriteMaps, Errno::EPERM) => {
             "root of this host may not give these IDs away, likely because it is root of a container; use --ids one"
         }
@@ -30,3 +28,5 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+pub(super) const NO_PROC: &str = "there is no /proc on this host; mount proc on /proc";

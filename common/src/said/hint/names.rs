@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 
+use super::ids::NO_PROC;
 use super::{Call, Failed};
 
 pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
@@ -10,6 +11,7 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::EnterNamespaces, Errno::EINVAL) => {
             "this process likely has more than one thread; enter before you start others"
         }
+        (Call::KeepState, Errno::ENOENT) => NO_PROC,
         (Call::KeepState, Errno::ENOSPC | Errno::EDQUOT) => FULL,
         _ => return None,
     })
