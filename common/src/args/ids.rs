@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Read};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::prctl::get_no_new_privs;
 use nix::unistd::{Gid, Uid, User, getgid, getuid};
 
 use crate::places::open::{regular, text};
@@ -158,6 +159,10 @@ impl Ids {
             ensure!(
                 TOOLS.iter().all(|tool| has_tool(tool)),
                 "newuidmap(1) and newgidmap(1) are missing; as root: apt-get install uidmap"
+            );
+            ensure!(
+                !get_no_new_privs()?,
+                "this process has no_new_privs, so newuidmap(1) gets no rights; start the step from another shell"
             );
             // newuidmap(1) would fail: it looks at the caller's entry in /etc/passwd.
             ensure!(

@@ -10,7 +10,7 @@ pub(super) fn remedy(message: &str) -> Option<&'static str> {
 const ROWS: [(&[&str], &str); 8] = [
     (
         &["write to uid_map failed", "write to gid_map failed"],
-        "newuidmap(1) and newgidmap(1) have no rights here: this process has no_new_privs, or they are not set-user-ID root; start the step from another shell, install the package uidmap again, or give --ids one",
+        "newuidmap(1) and newgidmap(1) have no rights here: they are not set-user-ID root, or their file system is mounted with nosuid; install the package uidmap again, or give --ids one",
     ),
     (
         &["uid range [", "gid range ["],
