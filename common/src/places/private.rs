@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::getuid;
 
 use crate::places::open;
@@ -65,6 +66,8 @@ pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
     let named = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let named = named.filter(|dir| dir.is_absolute());
     let place = named.into_iter().chain([usual]).find(is_own).unwrap_or_else(|| "/tmp".into());
+    // The caller's umask may forbid everything. The command gets this umask, too.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     private_directory(&place.join(format!("{name}-{user}")), purpose)
 }
 
