@@ -1,14 +1,14 @@
 //! Lesson 17: a second way into a container.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{Args, Capabilities, Exit, IdRange, Ids, Root};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Uid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
 
 use crate::facts::Facts;
 use crate::process::{self, Process};
@@ -46,12 +46,14 @@ pub(crate) fn exec(args: &Args, container: &Container, facts: Facts) -> Result<E
             bail!("enter the container: its command has ended")
         };
         let ids = read_ids(command.id)?;
+        let in_front = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
         enter_namespaces(command.id, open)?;
         capabilities::drop_capabilities(kept.and(&users::TO_SWITCH)?)?;
         filter::filter_calls()?;
 
         // Only a child of this process is in the PID namespace.
         let command = common::fork(|| {
+            lead_group(in_front)?;
             common::fresh_environment();
             common::use_devices()?;
             let root = Root::open(Path::new("/"))?;
@@ -81,6 +83,16 @@ fn keep_out_of_reach() -> Result<()> {
     set_dumpable(false).context("keep the container from tracing this process")?;
     common::leave_keyring()?;
     common::close_descriptors()
+}
+
+/// Leads a process group in the container. The group of the process that entered has no
+/// number there, and a shell could not give the terminal back to it; setpgid(2).
+fn lead_group(in_front: bool) -> Result<()> {
+    let own = getpid();
+    setpgid(own, own).context("lead a process group")?;
+    // Fails only if the terminal is gone.
+    let _ = in_front.then(|| tcsetpgrp(io::stdin(), own));
+    Ok(())
 }
 
 /// Joins the control group of the container, if it has one: inside, there is no way to
