@@ -1,6 +1,8 @@
 //! System calls that nix does not have, by their names.
 
+pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod device;
 pub(crate) mod mount;
+pub(crate) mod process;
 pub(crate) mod seccomp;

@@ -21,19 +21,27 @@ pub use args::limits::Limits;
 pub use args::process::{Tmpfs, is_inside, variable};
 pub use args::step::{Args, Step, named_rootfs};
 pub use args::workspace::{own_rootfs, workspace};
-pub use calls::capabilities::{Capabilities, Capability, drop_bounding, set_capabilities};
+pub use calls::bpf::attach_device_program;
+pub use calls::capabilities::{
+    Capabilities, Capability, drop_bounding, raise_ambient, set_capabilities,
+};
 pub use calls::device::{device_flags, set_device_flags};
-pub use calls::mount::{mount_setattr, move_mount, open_tree};
-pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter};
-pub use child::clone::clone;
+pub use calls::mount::{
+    change_mount, fsconfig, fsmount, fsopen, mount_setattr, move_mount, open_tree,
+};
+pub use calls::process::{
+    set_domainname, set_io_priority, set_limit, set_personality, set_scheduler,
+};
+pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
+pub use child::clone::{clone, clone_after};
 pub use child::console::{console, open_to_users, use_devices};
-pub use child::exec::{exec, exec_with, fresh_environment};
+pub use child::exec::{become_program, exec, exec_with, find_program, fresh_environment};
 pub use child::exit::Exit;
 pub use child::init::{Run, fork};
 pub use child::line::wait_for_runner;
 pub use child::program::Program;
 pub use child::runner::Child;
-pub use child::signals::{end_on_closed_pipe, signal_number, stop_if_asked};
+pub use child::signals::{end_on_closed_pipe, restore_mask, signal_number, stop_if_asked};
 pub use child::within::in_child;
 pub use group::Group;
 pub use net::names::{PASTA_DNS, write_names};

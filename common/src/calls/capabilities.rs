@@ -58,8 +58,13 @@ pub struct Capabilities(u64);
 
 impl Capabilities {
     /// The set of these names.
-    pub(crate) fn of(names: &[&str]) -> Result<Capabilities> {
+    ///
+    /// # Errors
+    ///
+    /// When a name is wrong.
+    pub fn of(names: &[impl AsRef<str>]) -> Result<Capabilities> {
         names.iter().try_fold(Capabilities::default(), |set, name| {
+            let name = name.as_ref();
             let named = Capability::named(name);
             let named = named.with_context(|| format!("{name}: there is no such capability"))?;
             Ok(Capabilities(set.0 | 1 << named.0))
@@ -73,6 +78,11 @@ impl Capabilities {
     /// When a name is wrong.
     pub fn and(self, names: &[&str]) -> Result<Capabilities> {
         Ok(Capabilities(self.0 | Capabilities::of(names)?.0))
+    }
+
+    /// The capabilities in this set.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        (0..NAMES.len() as u8).map(Capability).filter(move |it| self.0 & 1 << it.0 != 0)
     }
 
     /// The capabilities of this kernel that are not in this set.
@@ -146,6 +156,21 @@ pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
     // SAFETY: the call takes two numbers and touches no memory.
     let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number) };
     Errno::result(dropped).map(drop)
+}
+
+/// Makes a capability ambient: a program that this process executes has it, whoever the
+/// user is. PR_CAP_AMBIENT_RAISE in prctl(2).
+///
+/// # Errors
+///
+/// EPERM when the capability is not both permitted and inheritable.
+pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
+    const NONE: libc::c_ulong = 0;
+    let (raise, number) = (libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(capability.0));
+    #[allow(unsafe_code, reason = "nix has no PR_CAP_AMBIENT")]
+    // SAFETY: the call takes numbers and touches no memory.
+    let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, NONE, NONE) };
+    Errno::result(raised).map(drop)
 }
 
 /// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that

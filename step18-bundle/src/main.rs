@@ -1,0 +1,110 @@
+//! Lesson 18: a container from a file.
+
+mod calls;
+mod capabilities;
+mod config;
+mod copyup;
+mod devices;
+mod filter;
+mod groups;
+mod hierarchies;
+mod limits;
+mod mounts;
+mod namespaces;
+mod network;
+mod options;
+mod process;
+mod program;
+mod resources;
+mod root;
+mod rules;
+mod scheduler;
+mod spec;
+mod users;
+
+use std::ffi::CString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Args, Exit};
+use nix::sys::prctl::set_dumpable;
+
+use crate::config::Config;
+use crate::namespaces::Kind;
+
+fn main() -> ExitCode {
+    let step = common::step!();
+    step.run(verb)
+}
+
+/// Does what the first word says.
+fn verb(args: &Args) -> Result<Exit> {
+    let words = args.command.iter().map(CString::as_c_str).map(|word| word.to_str());
+    let words = words.collect::<Result<Vec<_>, _>>().context("read the command line")?;
+    match words[..] {
+        ["spec"] => spec::write(Path::new(".")),
+        ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle)),
+        ["run", "--bundle" | "-b", bundle, name] => run(Path::new(bundle), name),
+        ["run", name] if !name.starts_with('-') => run(Path::new("."), name),
+        _ => bail!("read the command line: give `run --bundle DIR NAME` or `spec --bundle DIR`"),
+    }
+}
+
+/// Runs the container of a bundle, and exits as its command did.
+fn run(bundle: &Path, name: &str) -> Result<Exit> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
+    ensure!(
+        name.bytes().all(is_letter) && ![".", ".."].contains(&name) && name.len() < 256,
+        "use the name {name}: give letters, digits and _ . + - alone"
+    );
+    let bundle = &bundle.canonicalize().context("open the bundle")?;
+    let config = &Config::read(bundle)?;
+    let linux = &config.linux;
+    let sets = config.process.capabilities.sets()?;
+    let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
+    let plans = mounts::plan(config, bundle)?;
+    let groups = groups::make_groups(&linux.cgroups_path, &linux.resources, name)?;
+    let new = namespaces::to_clone(linux);
+
+    let join = || namespaces::join(linux);
+    let mut child = common::clone_after(join, new, || {
+        common::wait_for_runner(Some(()))?;
+        users::take_ids(namespaces::is_new(linux, Kind::User))?;
+        namespaces::hide_groups(linux)?;
+        if namespaces::is_new(linux, Kind::Network) {
+            network::start_loopback()?;
+        }
+        process::set_names(config)?;
+        config.process.choose_profile()?;
+        let (root, tree) = root::mount_root(&config.root.path, config)?;
+        mounts::mount_all(plans, bundle, &root, &groups)?;
+        devices::make_nodes(config, &root)?;
+        process::set_values(config, &root)?;
+        root::protect_host(config, &root)?;
+        root::enter_root(&tree, config)?;
+        drop((root, tree));
+        // From now on, this process has files that the container can reach.
+        set_dumpable(false).context("keep others from tracing this process")?;
+        scheduler::set_personality(linux.personality.as_ref())?;
+        capabilities::drop_bounding(&sets)?;
+        let filter_calls = || filter.as_ref().map_or(Ok(()), filter::set);
+        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter.
+        if !config.process.no_new_privileges {
+            filter_calls()?;
+        }
+        users::become_user(config)?;
+        capabilities::set(&sets)?;
+        capabilities::keep_privileges(config.process.no_new_privileges)?;
+        config.process.start(|| match config.process.no_new_privileges {
+            true => filter_calls(),
+            false => Ok(()),
+        })
+    })?;
+    child.meet(Some(()), |(), id| {
+        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        groups.add(id)?;
+        config.process.set_limits(id)
+    })?;
+    child.wait()
+}

@@ -1,0 +1,205 @@
+//! Lesson 16: the process of the command. Lesson 18: as the configuration wants it.
+
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Exit, Root};
+use nix::errno::Errno;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs, statfs};
+use nix::unistd::{Pid, chdir, sethostname};
+use serde::Deserialize;
+
+use crate::capabilities::Names;
+use crate::config::Config;
+use crate::scheduler::{IoPriority, Scheduler};
+use crate::users::User;
+
+/// The command, and what it starts with.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Process {
+    terminal: bool,
+    console_size: Option<Size>,
+    pub(crate) user: User,
+    args: Vec<String>,
+    env: Vec<String>,
+    cwd: String,
+    pub(crate) capabilities: Names,
+    rlimits: Vec<Rlimit>,
+    pub(crate) no_new_privileges: bool,
+    apparmor_profile: String,
+    oom_score_adj: Option<i32>,
+    scheduler: Option<Scheduler>,
+    io_priority: Option<IoPriority>,
+}
+
+/// The size of the terminal, in characters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Size {
+    #[serde(rename = "height")]
+    _height: u16,
+    #[serde(rename = "width")]
+    _width: u16,
+}
+
+/// A limit of a process; getrlimit(2).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rlimit {
+    #[serde(rename = "type")]
+    kind: String,
+    soft: u64,
+    hard: u64,
+}
+
+/// The limits by number, from 0 on, without RLIMIT_.
+#[rustfmt::skip]
+const LIMITS: [&str; 16] = [
+    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS",
+    "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+];
+
+impl Process {
+    /// Refuses what makes no sense, or is not done here.
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(!self.args.is_empty(), "process.args is missing; give a command");
+        ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; give such a path");
+        ensure!(!self.terminal, "process.terminal is not done here; give false");
+        ensure!(self.console_size.is_none(), "process.consoleSize needs process.terminal");
+        for limit in &self.rlimits {
+            limit.number()?;
+        }
+        if let Some(scheduler) = &self.scheduler {
+            scheduler.check()?;
+        }
+        words("args", &self.args).and(words("env", &self.env)).map(drop)
+    }
+
+    /// Sets what the kernel keeps for the process `child`, which waits. Root of a user
+    /// namespace could not raise these.
+    pub(crate) fn set_limits(&self, child: Pid) -> Result<()> {
+        for limit in &self.rlimits {
+            common::set_limit(child, limit.number()?, limit.soft, limit.hard)
+                .with_context(|| format!("set the limit {}", limit.kind))?;
+        }
+        if let Some(score) = self.oom_score_adj {
+            let file = format!("/proc/{child}/oom_score_adj");
+            check_proc(Path::new("/proc"))?;
+            // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
+            if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score.to_string()) {
+                fs::write(&file, score.to_string())
+                    .with_context(|| format!("set oomScoreAdj to {score}"))?;
+            }
+        }
+        if let Some(priority) = &self.io_priority {
+            priority.set(child)?;
+        }
+        self.scheduler.as_ref().map_or(Ok(()), |scheduler| scheduler.set(child))
+    }
+
+    /// Chooses the AppArmor profile for the command.
+    pub(crate) fn choose_profile(&self) -> Result<()> {
+        if self.apparmor_profile.is_empty() {
+            return Ok(());
+        }
+        check_proc(Path::new("/proc"))?;
+        let line = format!("exec {}", self.apparmor_profile);
+        let chosen = fs::write("/proc/self/attr/apparmor/exec", &line);
+        chosen.with_context(|| format!("choose the AppArmor profile {}", self.apparmor_profile))
+    }
+
+    /// Finds the program, and becomes it after `last`. From `last` on, there are no other
+    /// system calls: a filter may refuse them.
+    pub(crate) fn start(&self, last: impl FnOnce() -> Result<()>) -> Result<Exit> {
+        let dir = &*self.cwd;
+        chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
+        leads_inside()?;
+        let (args, env) = (words("args", &self.args)?, words("env", &self.env)?);
+        let program = common::find_program(&args[0], &env)?;
+        common::restore_mask()?;
+        last()?;
+        common::become_program(&program, &args, &env)
+    }
+}
+
+/// Whether the working directory is in the root: a descriptor of the host leads to another
+/// one, as `/proc/self/fd/N`; CVE-2024-21626.
+fn leads_inside() -> Result<()> {
+    match nix::unistd::getcwd() {
+        Ok(dir) if dir.is_absolute() => Ok(()),
+        Ok(_) | Err(Errno::ENOENT) => {
+            bail!("go to the working directory: it is not in the root; give another process.cwd")
+        }
+        Err(errno) => Err(errno).context("find the working directory"),
+    }
+}
+
+impl Rlimit {
+    fn number(&self) -> Result<u32> {
+        let name = self.kind.strip_prefix("RLIMIT_").unwrap_or_default();
+        let number = LIMITS.iter().position(|known| *known == name);
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        number.with_context(|| format!("process.rlimits has {}: there is no such limit", self.kind))
+    }
+}
+
+fn words(name: &str, words: &[String]) -> Result<Vec<CString>> {
+    let words = words.iter().map(|word| CString::new(word.as_bytes()));
+    words.collect::<Result<_, _>>().with_context(|| format!("read process.{name}"))
+}
+
+/// Whether a directory is a proc: root inside may have mounted another file system there.
+fn check_proc(path: &Path) -> Result<()> {
+    let found = statfs(path).map(|found| found.filesystem_type());
+    ensure!(found == Ok(PROC_SUPER_MAGIC), "use {}: it is not a proc", path.display());
+    Ok(())
+}
+
+/// Sets the names of the UTS namespace; uts_namespaces(7).
+pub(crate) fn set_names(config: &Config) -> Result<()> {
+    if !config.hostname.is_empty() {
+        sethostname(&config.hostname).context("set the hostname")?;
+    }
+    match &*config.domainname {
+        "" => Ok(()),
+        name => common::set_domainname(name).context("set the domainname"),
+    }
+}
+
+/// Sets values of the kernel for the namespaces of the container; sysctl(8).
+pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
+    for (name, value) in &config.linux.sysctl {
+        let doing = || format!("set {name} to {value}");
+        let place = root.find(&format!("/proc/sys/{}", file(name))).with_context(doing)?;
+        let place = place.with_context(|| format!("{}: this kernel does not have it", doing()))?;
+        let found = fstatfs(&place).with_context(doing)?;
+        ensure!(
+            found.filesystem_type() == PROC_SUPER_MAGIC,
+            "{}: /proc of the root is not a proc",
+            doing()
+        );
+        fs::write(OsStr::from_bytes(place.name().as_bytes()), value).with_context(doing)?;
+    }
+    Ok(())
+}
+
+/// The file of a value: the first of `.` and `/` in its name is what separates its parts.
+pub(crate) fn file(name: &str) -> String {
+    let other = |c| {
+        if c == '.' {
+            '/'
+        } else if c == '/' {
+            '.'
+        } else {
+            c
+        }
+    };
+    match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
+        Some(b'.') => name.chars().map(other).collect(),
+        _ => name.to_owned(),
+    }
+}
