@@ -54,7 +54,8 @@ pub(crate) fn drop_bounding(sets: &Sets) -> Result<()> {
 pub(crate) fn set(sets: &Sets) -> Result<()> {
     common::set_capabilities(sets.effective, sets.permitted, sets.inheritable)
         .context("set the capabilities")?;
-    for capability in sets.ambient.iter() {
+    // The kernel has no other ambient ones, and `runc spec` writes a longer list.
+    for capability in sets.ambient.within(sets.inheritable).within(sets.permitted).iter() {
         let raised = common::raise_ambient(capability);
         raised.with_context(|| format!("make {capability} ambient"))?;
     }

@@ -151,3 +151,6 @@ fn calls(list: &Seccomp, same: &[Architecture], otherwise: u32) -> Result<Vec<In
     parts.dedup_by(|next, part| next.1 == part.1);
     Ok([vec![load(NR)], tree(&parts)].concat())
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,7 +163,8 @@ pub(crate) fn mount_all(
             crate::copyup::copy_files(&place, &made).with_context(doing)?;
         }
         attach(&made, &place).with_context(doing)?;
-        if mount.kind.starts_with("cgroup") && options.bind.is_none() {
+        let is_groups = mount.kind.starts_with("cgroup") && options.bind.is_none();
+        if is_groups {
             groups.mount_each(&made).with_context(doing)?;
         }
         if by_runner {
@@ -171,7 +172,7 @@ pub(crate) fn mount_all(
             set(&made, Change::default(), MS_SLAVE, true, None).with_context(doing)?;
         }
         set(&made, options.all, 0, true, None).with_context(doing)?;
-        set(&made, options.this, 0, false, None).with_context(doing)?;
+        set(&made, options.this, 0, is_groups, None).with_context(doing)?;
         for (propagation, all) in &options.propagation {
             set(&made, Change::default(), *propagation, *all, None).with_context(doing)?;
         }

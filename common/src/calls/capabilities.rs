@@ -80,6 +80,12 @@ impl Capabilities {
         Ok(Capabilities(self.0 | Capabilities::of(names)?.0))
     }
 
+    /// The capabilities that both sets have.
+    #[must_use]
+    pub fn within(self, other: Capabilities) -> Capabilities {
+        Capabilities(self.0 & other.0)
+    }
+
     /// The capabilities in this set.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
         (0..NAMES.len() as u8).map(Capability).filter(move |it| self.0 & 1 << it.0 != 0)
