@@ -112,6 +112,7 @@ impl Config {
         }
         let has_flags = self.linux.personality.as_ref().is_some_and(|it| !it.flags.is_empty());
         ensure!(!has_flags, "the field linux.personality.flags is not done here; leave it out");
+        crate::scheduler::persona(self.linux.personality.as_ref())?;
         self.process.check()?;
         crate::root::check(self)?;
         crate::namespaces::check(&self.linux)

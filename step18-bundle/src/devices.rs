@@ -97,7 +97,7 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
         bail!("{}: it has no name", doing());
     };
     let above = root.place(parent, true).with_context(doing)?;
-    let mode = Mode::from_bits_truncate(device.file_mode.unwrap_or(0o600) & 0o7777);
+    let mode = Mode::from_bits_truncate(device.file_mode.unwrap_or(0o666) & 0o7777);
     match mknodat(&above, name, kind, mode, number) {
         Ok(()) => {
             let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));

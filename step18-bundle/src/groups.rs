@@ -11,7 +11,7 @@ use common::open_tree;
 use libc::{AT_RECURSIVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, symlinkat};
 
 use crate::hierarchies::{Hierarchy, hierarchies};
 use crate::mounts::{attach, make};
@@ -121,9 +121,10 @@ impl Groups {
             mkdirat(directory, name, Mode::from_bits_truncate(0o755))?;
             let place = common::open::directory(directory, name)?;
             attach(&tree, &place)?;
-            for controller in hierarchy.controllers.iter().filter(|it| name != it.as_str()) {
-                // A hierarchy of several controllers has a link for each.
-                let _ = nix::unistd::symlinkat(Path::new(name), directory, &**controller);
+            let others = hierarchy.controllers.iter().filter(|it| name != it.as_str());
+            // A hierarchy of several controllers has a link for each.
+            for controller in others.filter(|it| !it.starts_with("name=")) {
+                symlinkat(Path::new(name), directory, &**controller)?;
             }
         }
         Ok(())

@@ -81,6 +81,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         mounts::mount_all(plans, bundle, &root, &groups)?;
         devices::make_nodes(config, &root)?;
         process::set_values(config, &root)?;
+        let home = users::home(config, &root)?;
         root::protect_host(config, &root)?;
         root::enter_root(&tree, config)?;
         drop((root, tree));
@@ -96,7 +97,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         users::become_user(config)?;
         capabilities::set(&sets)?;
         capabilities::keep_privileges(config.process.no_new_privileges)?;
-        config.process.start(|| match config.process.no_new_privileges {
+        config.process.start(home, || match config.process.no_new_privileges {
             true => filter_calls(),
             false => Ok(()),
         })

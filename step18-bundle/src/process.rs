@@ -25,7 +25,7 @@ pub(crate) struct Process {
     console_size: Option<Size>,
     pub(crate) user: User,
     args: Vec<String>,
-    env: Vec<String>,
+    pub(crate) env: Vec<String>,
     cwd: String,
     pub(crate) capabilities: Names,
     rlimits: Vec<Rlimit>,
@@ -114,11 +114,12 @@ impl Process {
 
     /// Finds the program, and becomes it after `last`. From `last` on, there are no other
     /// system calls: a filter may refuse them.
-    pub(crate) fn start(&self, last: impl FnOnce() -> Result<()>) -> Result<Exit> {
+    pub(crate) fn start(&self, home: Option<String>, last: impl FnOnce() -> Result<()>) -> Result<Exit> {
         let dir = &*self.cwd;
         chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
         leads_inside()?;
-        let (args, env) = (words("args", &self.args)?, words("env", &self.env)?);
+        let (args, mut env) = (words("args", &self.args)?, words("env", &self.env)?);
+        env.extend(words("env", home.as_slice())?);
         let program = common::find_program(&args[0], &env)?;
         common::restore_mask()?;
         last()?;

@@ -114,11 +114,13 @@ pub(crate) fn enter_root(tree: &OwnedFd, config: &Config) -> Result<()> {
         let change = Change { set: MOUNT_ATTR_RDONLY, clear: 0 };
         set(tree, change, 0, false, None).context("make the root read-only")?;
     }
-    let (kind, all) = spread(config)?;
     fchdir(tree).context("go to the root")?;
     pivot_root(".", ".").context("pivot_root to the new root")?;
     umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
     chdir("/").context("chdir to the new root")?;
-    let spread = set(tree, Change::default(), kind, all, None);
-    spread.context("set linux.rootfsPropagation")
+    if config.linux.rootfs_propagation.is_empty() {
+        return Ok(());
+    }
+    let (kind, all) = spread(config)?;
+    set(tree, Change::default(), kind, all, None).context("set linux.rootfsPropagation")
 }

@@ -93,14 +93,21 @@ impl Scheduler {
     }
 }
 
+/// The number of a personality, if there is one: PER_LINUX and PER_LINUX32 in
+/// linux/personality.h.
+pub(crate) fn persona(wanted: Option<&Personality>) -> Result<Option<libc::c_ulong>> {
+    match wanted.map(|it| &*it.domain) {
+        None => Ok(None),
+        Some("LINUX") => Ok(Some(0x0000)),
+        Some("LINUX32") => Ok(Some(0x0008)),
+        Some(other) => bail!("linux.personality.domain is {other}; give LINUX or LINUX32"),
+    }
+}
+
 /// Makes the command see the kernel of the configuration; personality(2).
 pub(crate) fn set_personality(wanted: Option<&Personality>) -> Result<()> {
-    let Some(Personality { domain, .. }) = wanted else { return Ok(()) };
-    // PER_LINUX and PER_LINUX32 in linux/personality.h.
-    let persona: libc::c_ulong = match &**domain {
-        "LINUX" => 0x0000,
-        "LINUX32" => 0x0008,
-        other => bail!("linux.personality.domain is {other}; give LINUX or LINUX32"),
-    };
-    common::set_personality(persona).context("set the personality")
+    match persona(wanted)? {
+        None => Ok(()),
+        Some(persona) => common::set_personality(persona).context("set the personality"),
+    }
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use common::Root;
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_keepcaps;
 use nix::sys::stat::{Mode, umask};
@@ -101,6 +102,16 @@ pub(crate) fn take_ids(new_user: bool) -> Result<()> {
 /// Whether the user namespace allows setgroups(2). With the map of a user it does not.
 fn may_set_groups() -> bool {
     fs::read_to_string("/proc/self/setgroups").is_ok_and(|it| it.trim() == "allow")
+}
+
+/// The variable HOME of the command, if the configuration does not say it: the directory of
+/// the user in the root's own files.
+pub(crate) fn home(config: &Config, root: &Root) -> Result<Option<String>> {
+    if config.process.env.iter().any(|it| it.starts_with("HOME=")) {
+        return Ok(None);
+    }
+    let user = common::User::find(&config.process.user.uid.to_string(), root)?;
+    Ok(Some(format!("HOME={}", user.home.as_deref().unwrap_or("/root"))))
 }
 
 /// Makes this process the user's; credentials(7). It keeps its permitted capabilities until

@@ -1,0 +1,258 @@
+//! Lesson 18: what a container of a bundle is, field by field: as the bundle says, and as
+//! with runc, where that is installed.
+
+use std::fs;
+use std::path::Path;
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+use testkit::{bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
+
+const STEP: &str = "step18-bundle";
+
+/// A field that changes, by its JSON pointer: `-` at the end adds to a list.
+type Edit = (&'static str, Value);
+
+/// The configuration that the step writes, with these changes.
+fn config(dir: &Path, script: &str, edits: &[Edit]) -> Value {
+    let _ = fs::remove_file(dir.join("config.json"));
+    let spec = Command::new(bin(STEP)).args(["spec", "--bundle"]).arg(dir).output();
+    let spec = spec.expect("start the step");
+    assert!(spec.status.success(), "{}", stderr(&spec));
+    let text = fs::read_to_string(dir.join("config.json")).expect("read");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["root"]["path"] = json!(rootfs());
+    config["process"]["args"] = json!(["sh", "-c", script]);
+    // The root may not have this directory.
+    for (pointer, value) in edits {
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = config.pointer_mut(parent).expect("a parent");
+        match (parent.as_array_mut(), name) {
+            (Some(list), "-") => list.push(value.clone()),
+            (Some(list), at) => list[at.parse::<usize>().expect("a number")] = value.clone(),
+            (None, name) => parent[name] = value.clone(),
+        }
+    }
+    config
+}
+
+fn write(dir: &Path, config: &Value) {
+    fs::write(dir.join("config.json"), config.to_string()).expect("write");
+}
+
+/// Runs the bundle with our program. Only one container at once: each has the same name.
+fn ours(dir: &Path, name: &str) -> Output {
+    let mut step = Command::new(bin(STEP));
+    step.args(["run", "--bundle"]).arg(dir).arg(name).output().expect("start the step")
+}
+
+/// Runs the bundle with runc. Nothing if it is not installed, or cannot run a container here.
+fn theirs(dir: &Path, name: &str) -> Option<Output> {
+    let state = dir.join("runc");
+    let mut runc = Command::new("runc");
+    runc.arg("--root").arg(state).args(["run", "--bundle"]).arg(dir).arg(name);
+    runc.output().ok()
+}
+
+static ONE: Mutex<()> = Mutex::new(());
+
+fn mount(place: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": place, "type": kind, "source": source, "options": options })
+}
+
+const NAMES: &str = "readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc";
+
+/// Each script prints what the field changes. `mountinfo` without numbers.
+#[rustfmt::skip]
+fn fields(other: u32) -> Vec<(&'static str, Vec<Edit>, &'static str)> {
+    // Our mounts are read-only, and runc's file systems.
+    let info = "sed 's/^[0-9 ]*[0-9]*:[0-9]* //; s/:[0-9]*//g; s/ r[ow]\\(,[^ ]*\\)*$/ \\1/' \
+                /proc/self/mountinfo | sort | grep -E";
+    let at_root = "'^[^ ]* / '";
+    let leak = |text: String| -> &'static str { text.leak() };
+    let at_mnt = leak(format!("{info} ' /mnt'"));
+    let tmp = |options: &[&str]| ("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", options));
+    let bind = |options: &[&str]| ("/mounts/-", mount("/mnt", "bind", "/usr", options));
+    let caps = "grep -E '^(Cap|NoNew|Seccomp:|Groups|Uid|Gid)' /proc/self/status";
+    vec![
+        ("nothing", vec![], "id; hostname; pwd; env | sort; ls -lnd /dev/* | tr -s ' ' | cut -d' ' -f1,3-6"),
+        ("hostname", vec![("/hostname", json!("abc"))], "hostname"),
+        ("user", vec![("/process/user", json!({"uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 63}))], "id; umask"),
+        ("cwd, env", vec![("/process/cwd", json!("/etc")), ("/process/env/-", json!("A=b c"))], "pwd; echo \"$A\""),
+        ("rlimits", vec![("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}, {"type": "RLIMIT_NOFILE", "soft": 30, "hard": 40}]))], "cat /proc/self/limits | tr -s ' '"),
+        ("oomScoreAdj", vec![("/process/oomScoreAdj", json!(123))], "cat /proc/self/oom_score_adj"),
+        ("noNewPrivileges", vec![("/process/noNewPrivileges", json!(false))], caps),
+        ("capabilities", vec![], caps),
+        ("capabilities: none", vec![("/process/capabilities", json!({}))], caps),
+        ("capabilities of a user", vec![("/process/user/uid", json!(9))], caps),
+        ("ambient", vec![("/process/user/uid", json!(9)), ("/process/capabilities/inheritable", json!(["CAP_KILL", "CAP_CHOWN"])), ("/process/capabilities/ambient", json!(["CAP_KILL", "CAP_FOWNER"]))], caps),
+        ("readonly", vec![], leak(format!("{info} {at_root}; touch /a; echo $?"))),
+        ("mounts", vec![], leak(format!("{info} -v cgroup"))),
+        ("tmpfs", vec![tmp(&["nosuid", "noexec", "ro", "mode=700", "size=64k"])], at_mnt),
+        ("tmpfs: times", vec![tmp(&["noatime", "nodiratime"])], at_mnt),
+        ("tmpfs: strict", vec![tmp(&["strictatime", "nodev", "dev"])], at_mnt),
+        ("tmpcopyup", vec![("/mounts/-", mount("/etc", "tmpfs", "tmpfs", &["tmpcopyup"]))], "cd /etc; find . | sort; ls -lnd . passwd | cut -d' ' -f1,3-8"),
+        ("bind", vec![bind(&["bind", "ro", "nosuid"])], at_mnt),
+        ("bind: rec", vec![bind(&["rbind", "rprivate", "nodev", "noexec"])], at_mnt),
+        ("bind: rro", vec![bind(&["rbind", "rro", "rnosuid"])], at_mnt),
+        ("bind: shared", vec![bind(&["bind", "shared"])], at_mnt),
+        ("bind: slave", vec![bind(&["bind", "rslave"])], at_mnt),
+        ("bind: unbindable", vec![bind(&["bind", "unbindable"])], at_mnt),
+        ("bind of a file", vec![("/mounts/-", mount("/etc/hosts", "bind", "/proc/version", &["bind"]))], "cat /etc/hosts"),
+        ("propagation: private", vec![("/linux/rootfsPropagation", json!("private"))], leak(format!("{info} {at_root}"))),
+        ("propagation: slave", vec![("/linux/rootfsPropagation", json!("rslave"))], leak(format!("{info} {at_root}"))),
+        ("devices", vec![("/linux/devices", json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 3, "gid": 4}, {"path": "/dev/p", "type": "p"}, {"path": "/dev/sub/b", "type": "b", "major": 7, "minor": 9, "fileMode": 0o600}]))], "ls -ln /dev/fuse /dev/p /dev/sub/b | tr -s ' ' | cut -d' ' -f1,3-6"),
+        ("device rules", vec![("/linux/resources/devices/-", json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"})), ("/linux/resources/devices/-", json!({"allow": true, "type": "b", "access": "r"}))], "sort /sys/fs/cgroup/devices/devices.list | grep -v 10:200"),
+        ("sysctl", vec![("/linux/sysctl", json!({"net.ipv4.ping_group_range": "0 5", "kernel.msgmax": "7000", "net/ipv4/ip_forward": "1"}))], "cat /proc/sys/net/ipv4/ping_group_range /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward"),
+        ("maskedPaths", vec![("/linux/maskedPaths", json!(["/etc/passwd", "/usr/share", "/missing"]))], leak(format!("cat /etc/passwd | wc -c; ls -a /usr/share; {info} -v cgroup"))),
+        ("readonlyPaths", vec![("/linux/readonlyPaths", json!(["/proc/sys", "/etc"])), ("/linux/maskedPaths", json!([]))], leak(format!("echo 1 >/etc/a; echo $?; {info} -v cgroup"))),
+        ("no network namespace", vec![("/linux/namespaces", json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]))], NAMES),
+        ("a path of a namespace", vec![("/linux/namespaces", json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc", "path": format!("/proc/{other}/ns/ipc")}, {"type": "uts", "path": format!("/proc/{other}/ns/uts")}, {"type": "network", "path": format!("/proc/{other}/ns/net")}]))], NAMES),
+        ("lo", vec![], "ip addr show dev lo | head -1"),
+        ("uidMappings", vec![("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 200_000, "size": 1000}])), ("/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9]}))], "id; cat /proc/self/uid_map /proc/self/gid_map; ls -lnd /dev/null /dev/pts"),
+        ("cgroupsPath", vec![("/linux/cgroupsPath", json!("/lesson18-path/inner"))], "cut -d: -f2- /proc/self/cgroup; ls /sys/fs/cgroup | grep -v unified"),
+        ("cgroup namespace", vec![], leak(format!("cut -d: -f2- /proc/self/cgroup; {info} cgroup/ | grep -v unified | cut -d' ' -f2-4"))),
+        ("memory", vec![("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432, "swappiness": 7}))], "cd /sys/fs/cgroup/memory; cat memory.limit_in_bytes memory.soft_limit_in_bytes memory.swappiness"),
+        ("pids", vec![("/linux/resources/pids", json!({"limit": 77}))], "cat /sys/fs/cgroup/pids/pids.max"),
+        ("cpu", vec![("/linux/resources/cpu", json!({"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0"}))], "cd /sys/fs/cgroup; cat cpu/cpu.shares cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus cpuset/cpuset.mems"),
+        ("seccomp", vec![("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}))], "mkdir /dev/a 2>&1; grep Seccomp: /proc/self/status"),
+    ]
+}
+
+#[test]
+fn each_field_does_what_runc_does() {
+    if !is_root() {
+        return;
+    }
+    if Command::new("runc").arg("--version").output().is_err() {
+        println!("skipped: runc is not installed");
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let mut other = Command::new("unshare");
+    let other = other.args(["-n", "-i", "-u", "sh", "-c", "echo; exec sleep 1000"]);
+    let mut other = other.stdout(Stdio::piped()).spawn().expect("start unshare");
+    // Then it is in its namespaces.
+    let mut line = [0];
+    other.stdout.take().expect("a pipe").read_exact(&mut line).expect("read");
+    let mut wrong = Vec::new();
+    for (name, edits, script) in fields(other.id()) {
+        write(dir.path(), &config(dir.path(), script, &edits));
+        let ours = ours(dir.path(), "lesson18");
+        let theirs = theirs(dir.path(), "lesson18").expect("start runc");
+        let of = |it: &Output| format!("{:?}\n{}\n{}", it.status.code(), stdout(it), stderr(it));
+        if of(&ours) != of(&theirs) {
+            wrong.push(format!("== {name}\n-- ours: {}\n-- runc: {}", of(&ours), of(&theirs)));
+        }
+    }
+    other.kill().and(other.wait()).expect("end it");
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("list").flatten() {
+        let _ = fs::remove_dir(hierarchy.path().join("lesson18-path"));
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What runc 1.1 does not do, or does against the text of the specification.
+#[rustfmt::skip]
+fn more_fields() -> Vec<(&'static str, Vec<Edit>, &'static str, &'static str)> {
+    let at = |place: &'static str| format!("grep '^[^/]*/[^ ]* {place} ' /proc/self/mountinfo | cut -d' ' -f5-7 | sed 's/:[0-9]*//g'").leak();
+    let idmap = json!({"destination": "/mnt", "type": "bind", "source": "/usr/bin", "options": ["rbind", "ridmap"],
+        "uidMappings": [{"containerID": 0, "hostID": 3000, "size": 10}], "gidMappings": [{"containerID": 0, "hostID": 4000, "size": 10}]});
+    vec![
+        ("domainname", vec![("/domainname", json!("abc"))], "cat /proc/sys/kernel/domainname", "abc"),
+        ("propagation: shared", vec![("/linux/rootfsPropagation", json!("rshared"))], at("/"), "/ ro,relatime shared"),
+        ("propagation: unbindable", vec![("/linux/rootfsPropagation", json!("unbindable"))], at("/"), "/ ro,relatime unbindable"),
+        ("idmap", vec![("/mounts/-", idmap)], "stat -c '%u %g' /mnt/env", "3000 4000"),
+        ("ioPriority", vec![("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 7}))], "ionice -p $$", "best-effort: prio 7"),
+        ("scheduler", vec![("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5}))], "cut -d' ' -f19,41 /proc/self/stat", "5 3"),
+        ("personality", vec![("/linux/personality", json!({"domain": "LINUX32"}))], "uname -m", "i686"),
+        ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
+    ]
+}
+
+#[test]
+fn each_other_field_does_what_the_specification_says() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let mut wrong = Vec::new();
+    for (name, edits, script, want) in more_fields() {
+        write(dir.path(), &config(dir.path(), script, &edits));
+        let ours = ours(dir.path(), "lesson18-more");
+        let status = if want == "E" { Some(125) } else { Some(0) };
+        if ours.status.code() != status || (want != "E" && stdout(&ours) != want) {
+            wrong.push(format!("== {name}: {}\n{}", stdout(&ours), stderr(&ours)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is refused, and the words that name it.
+#[rustfmt::skip]
+fn refusals() -> Vec<(Edit, &'static str)> {
+    vec![
+        (("/abc", json!(1)), "the field abc is not done here: line 1 column"),
+        (("/process/selinuxLabel", json!("x")), "the field selinuxLabel is not done"),
+        (("/process/terminal", json!(true)), "process.terminal is not done"),
+        (("/process/args", json!([])), "process.args is missing"),
+        (("/process/cwd", json!("tmp")), "process.cwd must begin with /"),
+        (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "RLIMIT_X: there is no such limit"),
+        (("/process/capabilities/bounding", json!(["CAP_X"])), "CAP_X: there is no such capability"),
+        (("/process/scheduler", json!({"policy": "SCHED_X"})), "SCHED_X, which is not done"),
+        (("/process/execCPUAffinity", json!({})), "the field execCPUAffinity is not done"),
+        (("/process/env", json!(["a\u{0}b"])), "read process.env"),
+        (("/root", json!({})), "root.path is missing"),
+        (("/hooks", json!({"prestart": [{"path": "/bin/true"}]})), "the field hooks.prestart is not done"),
+        (("/ociVersion", json!("2.0")), "ociVersion is"),
+        (("/linux/intelRdt", json!({})), "the field intelRdt is not done"),
+        (("/linux/mountLabel", json!("x")), "the field mountLabel is not done"),
+        (("/linux/netDevices", json!({})), "the field netDevices is not done"),
+        (("/linux/personality", json!({"domain": "X"})), "linux.personality.domain is X"),
+        (("/linux/rootfsPropagation", json!("x")), "linux.rootfsPropagation is x"),
+        (("/linux/namespaces", json!([{"type": "pid"}])), "no new mount namespace"),
+        (("/linux/namespaces/-", json!({"type": "pid"})), "has Pid twice"),
+        (("/linux/namespaces/-", json!({"type": "user"})), "linux.uidMappings and linux.gidMappings go with"),
+        (("/linux/namespaces/-", json!({"type": "x"})), "unknown variant `x`"),
+        (("/linux/sysctl", json!({"kernel.panic": "1"})), "kernel.panic would change the host"),
+        (("/linux/sysctl", json!({"net/../kernel/panic": "1"})), "would change the host"),
+        (("/linux/timeOffsets", json!({"monotonic": {"secs": 1}})), "linux.timeOffsets needs"),
+        (("/linux/cgroupsPath", json!("/a/../b")), "use linux.cgroupsPath /a/../b"),
+        (("/linux/resources/unified", json!({"memory.max": "1"})), "unified needs control groups v2"),
+        (("/linux/resources/memory", json!({"kernel": 1})), "the field kernel is not done"),
+        (("/linux/resources/devices/0", json!({"allow": true, "type": "x", "access": "r"})), "there is no type x"),
+        (("/linux/devices", json!([{"path": "/dev/x", "type": "x"}])), "there is no type x"),
+        (("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"})), "the field listenerPath is not done"),
+        (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["remount"])), "the option remount is not done"),
+        (("/mounts/-", mount("/mnt", "bind", "/usr", &["bind", "mode=1"])), "the option mode is not done for a bind"),
+        (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["nosense"])), "set its option nosense"),
+        (("/mounts/-", mount("/", "tmpfs", "tmpfs", &[])), "its place is the root itself"),
+        (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["idmap"])), "only a bind can map owners"),
+        (("/mounts/-", mount("/mnt", "bind", "/usr", &["bind", "tmpcopyup"])), "only a tmpfs can begin with files"),
+    ]
+}
+
+#[test]
+fn what_is_not_done_is_an_error_that_names_it() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let mut wrong = Vec::new();
+    for (edit, words) in refusals() {
+        let pointer = edit.0;
+        write(dir.path(), &config(dir.path(), "echo started", &[edit]));
+        let ours = ours(dir.path(), "lesson18-refused");
+        let said = stderr(&ours);
+        let right = ours.status.code() == Some(125)
+            && said.contains(words)
+            && is_one_line(STEP, &said)
+            && stdout(&ours).is_empty();
+        if !right {
+            wrong.push(format!("{pointer} ({words}): {}{said}", stdout(&ours)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
