@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -22,14 +22,12 @@ use crate::rules;
 /// The group of the container in each hierarchy. It is removed when this is dropped.
 pub(crate) struct Groups {
     hierarchies: Vec<Hierarchy>,
-    /// Whether the groups are this container's own.
-    made: bool,
 }
 
 /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
 /// the configuration does not ask for one.
 pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Result<Groups> {
-    let mut groups = Groups { hierarchies: hierarchies()?, made: true };
+    let mut groups = Groups { hierarchies: hierarchies()? };
     let limits = resources.limits(groups.is_v2())?;
     let has_limits = !limits.is_empty() || !resources.devices.is_empty();
     let wanted = if path.is_empty() { name } else { path };
@@ -42,10 +40,10 @@ pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Resu
         let base = if wanted.starts_with('/') { &hierarchy.mount } else { &hierarchy.own };
         let group = base.join(wanted.trim_start_matches('/'));
         match hierarchy.make(base, &group) {
-            Ok(()) => hierarchy.group = group,
+            Ok(()) => hierarchy.group = Some(group),
             Err(error) if path.is_empty() && !has_limits && may_not(&error) => {
-                groups.made = false;
-                return Ok(groups);
+                // It stays in the groups of its caller.
+                return Ok(Groups { hierarchies: hierarchies()? });
             }
             Err(error) => {
                 return Err(error)
@@ -77,7 +75,7 @@ impl Groups {
         let found = found.with_context(|| {
             format!("set a limit of {controller}: this host has no such controller; leave it out")
         })?;
-        Ok(&found.group)
+        Ok(found.group())
     }
 
     /// Writes a limit to its file.
@@ -89,8 +87,8 @@ impl Groups {
 
     /// Adds the child to the groups.
     pub(crate) fn add(&self, child: Pid) -> Result<()> {
-        let hierarchies = self.hierarchies.iter().filter(|_| self.made);
-        for file in hierarchies.map(|it| it.group.join("cgroup.procs")) {
+        let groups = self.hierarchies.iter().filter_map(|it| it.group.as_ref());
+        for file in groups.map(|it| it.join("cgroup.procs")) {
             let added = write(&file, &child.to_string());
             added.with_context(|| format!("write {child} to {}", file.display()))?;
         }
@@ -132,12 +130,17 @@ impl Groups {
 }
 
 impl Hierarchy {
+    /// The group of the container, else that of its caller.
+    fn group(&self) -> &Path {
+        self.group.as_deref().unwrap_or(&self.own)
+    }
+
     /// The group as a mount without a place.
     fn tree(&self) -> Result<OwnedFd> {
-        let name = std::ffi::CString::new(self.group.as_os_str().as_encoded_bytes())?;
+        let name = std::ffi::CString::new(self.group().as_os_str().as_encoded_bytes())?;
         let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE as u32;
         let tree = open_tree(AT_FDCWD, &name, flags);
-        tree.with_context(|| format!("open {}", self.group.display()))
+        tree.with_context(|| format!("open {}", self.group().display()))
     }
 
     /// Makes a group and those above it.
@@ -153,7 +156,11 @@ impl Hierarchy {
                 _ => self.copy_cpuset(&above, &path)?,
             }
         }
-        Ok(())
+        // Another container may have this group, and each would count for both.
+        match fs::read_to_string(group.join("cgroup.procs"))?.is_empty() {
+            true => Ok(()),
+            false => Err(ErrorKind::AlreadyExists.into()),
+        }
     }
 }
 
@@ -164,8 +171,7 @@ fn write(file: &Path, value: &str) -> std::io::Result<()> {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        let groups: Vec<&PathBuf> = self.hierarchies.iter().map(|it| &it.group).collect();
-        for group in groups.into_iter().filter(|_| self.made) {
+        for group in self.hierarchies.iter().filter_map(|it| it.group.as_ref()) {
             // The last process may still be ending.
             let mut tries = 0..100;
             while fs::remove_dir(group).is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)

@@ -14,8 +14,8 @@ pub(crate) struct Hierarchy {
     pub(crate) mount: PathBuf,
     /// The group of this process.
     pub(crate) own: PathBuf,
-    /// The group of the container.
-    pub(crate) group: PathBuf,
+    /// The group of the container, if it has its own.
+    pub(crate) group: Option<PathBuf>,
 }
 
 /// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
@@ -35,7 +35,7 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
         let path = Path::new(path);
         let inside = path.strip_prefix(&root).unwrap_or(path.strip_prefix("/").unwrap_or(path));
         let own = mount.join(inside);
-        found.push(Hierarchy { controllers, group: own.clone(), own, mount });
+        found.push(Hierarchy { controllers, group: None, own, mount });
     }
     ensure!(!found.is_empty(), "find the control groups: none are mounted; mount them first");
     Ok(found)
