@@ -4,6 +4,7 @@ mod calls;
 mod capabilities;
 mod config;
 mod copyup;
+mod device_program;
 mod devices;
 mod filter;
 mod groups;

@@ -114,7 +114,11 @@ impl Process {
 
     /// Finds the program, and becomes it after `last`. From `last` on, there are no other
     /// system calls: a filter may refuse them.
-    pub(crate) fn start(&self, home: Option<String>, last: impl FnOnce() -> Result<()>) -> Result<Exit> {
+    pub(crate) fn start(
+        &self,
+        home: Option<String>,
+        last: impl FnOnce() -> Result<()>,
+    ) -> Result<Exit> {
         let dir = &*self.cwd;
         chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
         leads_inside()?;

@@ -2,8 +2,8 @@
 //! with runc, where that is installed.
 
 use std::fs;
-use std::path::Path;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 

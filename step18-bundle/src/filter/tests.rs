@@ -119,11 +119,8 @@ fn list(state: &mut u64) -> Value {
         }
     }
     let all = ["X86", "X86_64", "X32", "AARCH64", "ARM"];
-    let named: Vec<String> = all
-        .iter()
-        .filter(|_| below(state, 2) == 0)
-        .map(|it| format!("SCMP_ARCH_{it}"))
-        .collect();
+    let named: Vec<String> =
+        all.iter().filter(|_| below(state, 2) == 0).map(|it| format!("SCMP_ARCH_{it}")).collect();
     json!({ "defaultAction": format!("SCMP_ACT_{}", actions[default]),
         "architectures": named, "syscalls": rules })
 }
@@ -190,7 +187,8 @@ fn asked(list: Value, audit: u32, number: u32, args: &[u64]) -> u32 {
 #[test]
 fn the_first_rule_that_holds_counts() {
     let arg = |value: u64, op: &str| json!([{ "index": 0, "value": value, "op": op }]);
-    let rule = |action: &str, args: Value| json!({ "names": ["dup"], "action": action, "args": args });
+    let rule =
+        |action: &str, args: Value| json!({ "names": ["dup"], "action": action, "args": args });
     let list = |rules: Value| {
         json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
             "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rules })
