@@ -42,7 +42,9 @@ const USUAL: [(&str, u64, u64); 6] = [
     ("/dev/tty", 5, 0),
 ];
 /// Links in /dev, and their targets.
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 6] = [
+    // Where the kernel has it: it is hidden in most containers.
+    ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -74,7 +76,8 @@ pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
         make_node(device, root)?;
     }
     let dev = root.directory("/dev")?;
-    for (link, target) in LINKS {
+    let has_core = Path::new("/proc/kcore").exists();
+    for (link, target) in LINKS.into_iter().filter(|(link, _)| *link != "core" || has_core) {
         match symlinkat(target, &dev, link) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => Err(errno).with_context(|| format!("make the link /dev/{link}"))?,

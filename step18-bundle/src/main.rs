@@ -21,6 +21,7 @@ mod root;
 mod rules;
 mod scheduler;
 mod spec;
+mod terminal;
 mod users;
 
 use std::ffi::CString;
@@ -28,7 +29,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{Args, Exit};
+use common::{Args, Exit, Relay};
 use nix::sys::prctl::set_dumpable;
 
 use crate::config::Config;
@@ -69,7 +70,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     let new = namespaces::to_clone(linux);
 
     let join = || namespaces::join(linux);
-    let mut child = common::clone_after(join, new, || {
+    let mut child = common::clone_after(config.process.terminal, join, new, || {
         common::wait_for_runner(Some(()))?;
         users::take_ids(namespaces::is_new(linux, Kind::User))?;
         namespaces::hide_groups(linux)?;
@@ -81,6 +82,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         let (root, tree) = root::mount_root(&config.root.path, config)?;
         mounts::mount_all(plans, bundle, &root, &groups)?;
         devices::make_nodes(config, &root)?;
+        let terminal = terminal::open(&config.process, &root)?;
         process::set_values(config, &root)?;
         let home = users::home(config, &root)?;
         root::protect_host(config, &root)?;
@@ -95,6 +97,9 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         if !config.process.no_new_privileges {
             filter_calls()?;
         }
+        if let Some(terminal) = terminal {
+            common::use_terminal(&terminal)?;
+        }
         users::become_user(config)?;
         capabilities::set(&sets)?;
         capabilities::keep_privileges(config.process.no_new_privileges)?;
@@ -108,5 +113,6 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         groups.add(id)?;
         config.process.set_limits(id)
     })?;
+    let _relay = child.take_terminal(config.process.terminal, Relay::start)?;
     child.wait()
 }

@@ -15,14 +15,15 @@ use serde::Deserialize;
 use crate::capabilities::Names;
 use crate::config::Config;
 use crate::scheduler::{IoPriority, Scheduler};
+use crate::terminal::Size;
 use crate::users::User;
 
 /// The command, and what it starts with.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Process {
-    terminal: bool,
-    console_size: Option<Size>,
+    pub(crate) terminal: bool,
+    pub(crate) console_size: Option<Size>,
     pub(crate) user: User,
     args: Vec<String>,
     pub(crate) env: Vec<String>,
@@ -34,16 +35,6 @@ pub(crate) struct Process {
     oom_score_adj: Option<i32>,
     scheduler: Option<Scheduler>,
     io_priority: Option<IoPriority>,
-}
-
-/// The size of the terminal, in characters.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Size {
-    #[serde(rename = "height")]
-    _height: u16,
-    #[serde(rename = "width")]
-    _width: u16,
 }
 
 /// A limit of a process; getrlimit(2).
@@ -68,8 +59,6 @@ impl Process {
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(!self.args.is_empty(), "process.args is missing; give a command");
         ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; give such a path");
-        ensure!(!self.terminal, "process.terminal is not done here; give false");
-        ensure!(self.console_size.is_none(), "process.consoleSize needs process.terminal");
         for limit in &self.rlimits {
             limit.number()?;
         }

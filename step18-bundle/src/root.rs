@@ -8,11 +8,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use common::{Place, Root, open_tree};
 use libc::{
-    AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, MS_SLAVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE,
+    AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE,
+    OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE,
 };
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::unistd::{chdir, fchdir, pivot_root};
 
 use crate::config::Config;
@@ -34,27 +35,35 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     spread(config).map(drop)
 }
 
+/// Changes how mounts spread at a place, and in all mounts below it.
+fn slave(place: &str) -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, place, None::<&str>, flags, None::<&str>)
+        .context("keep the mounts in this namespace")
+}
+
 /// Makes a mount of the directory of the root, with all mounts below it. Keeps other mounts
-/// of the container in its namespace: the host does not see them.
+/// of the container in its namespace: the host does not see them. If the configuration wants
+/// them shared, binds stay shared with the host.
 pub(crate) fn mount_root(path: &Path, config: &Config) -> Result<(Root, OwnedFd)> {
     let doing = || format!("mount the root {}", path.display());
-    let private = || {
-        let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-        mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
-            .context("keep the mounts in this namespace")
+    let look = |path: &Path| -> Result<OwnedFd> {
+        let name = CString::new(path.as_os_str().as_encoded_bytes())?;
+        Ok(open_tree(AT_FDCWD, &name, OPEN_TREE_CLOEXEC)?)
     };
-    let (kind, _) = spread(config)?;
-    // Only a copy of the host's own mounts is shared with the host.
-    if kind != libc::MS_SHARED {
-        private()?;
+    if spread(config)?.0 != MS_SHARED {
+        slave("/")?;
+    } else {
+        // pivot_root(2) wants a root that is not shared, in a mount that is not shared. Only
+        // the first of these directories that is a mount can be changed.
+        let private = |dir| {
+            look(dir).is_ok_and(|it| set(it, Change::default(), MS_PRIVATE, false, None).is_ok())
+        };
+        ensure!(path.ancestors().any(private), "{}: find its mount", doing());
     }
-    let name = CString::new(path.as_os_str().as_encoded_bytes())?;
-    let place = open_tree(AT_FDCWD, &name, OPEN_TREE_CLOEXEC).with_context(doing)?;
+    let place = look(path).with_context(doing)?;
     let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE | AT_EMPTY_PATH) as u32;
     let tree = open_tree(&place, c"", flags).with_context(doing)?;
-    if kind == libc::MS_SHARED {
-        private()?;
-    }
     attach(&tree, &place).with_context(doing)?;
     let root = Root::open(format!("/proc/self/fd/{}", tree.as_raw_fd()))?;
     Ok((root, tree))
@@ -114,8 +123,13 @@ pub(crate) fn enter_root(tree: &OwnedFd, config: &Config) -> Result<()> {
         let change = Change { set: MOUNT_ATTR_RDONLY, clear: 0 };
         set(tree, change, 0, false, None).context("make the root read-only")?;
     }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let old = open("/", flags, Mode::empty()).context("open the old root")?;
     fchdir(tree).context("go to the root")?;
     pivot_root(".", ".").context("pivot_root to the new root")?;
+    fchdir(&old).context("go to the old root")?;
+    // The host's mounts stay.
+    slave(".")?;
     umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
     chdir("/").context("chdir to the new root")?;
     if config.linux.rootfs_propagation.is_empty() {

@@ -114,9 +114,11 @@ fn fields(other: u32) -> Vec<(&'static str, Vec<Edit>, &'static str)> {
         ("uidMappings", vec![("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 200_000, "size": 1000}])), ("/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9]}))], "id; cat /proc/self/uid_map /proc/self/gid_map; ls -lnd /dev/null /dev/pts"),
         ("cgroupsPath", vec![("/linux/cgroupsPath", json!("/lesson18-path/inner"))], "cut -d: -f2- /proc/self/cgroup; ls /sys/fs/cgroup | grep -v unified"),
         ("cgroup namespace", vec![], leak(format!("cut -d: -f2- /proc/self/cgroup; {info} cgroup/ | grep -v unified | cut -d' ' -f2-4"))),
-        ("memory", vec![("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432, "swappiness": 7}))], "cd /sys/fs/cgroup/memory; cat memory.limit_in_bytes memory.soft_limit_in_bytes memory.swappiness"),
-        ("pids", vec![("/linux/resources/pids", json!({"limit": 77}))], "cat /sys/fs/cgroup/pids/pids.max"),
-        ("cpu", vec![("/linux/resources/cpu", json!({"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0"}))], "cd /sys/fs/cgroup; cat cpu/cpu.shares cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus cpuset/cpuset.mems"),
+        ("memory", vec![("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728}))], "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory.max memory.low memory.swap.max 2>&-"),
+        ("pids", vec![("/linux/resources/pids", json!({"limit": 77}))], "cd /sys/fs/cgroup; cat pids/pids.max pids.max 2>&-"),
+        ("cpu", vec![("/linux/resources/cpu", json!({"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0"}))], "cd /sys/fs/cgroup; cat cpu/cpu.shares cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus cpuset/cpuset.mems cpu.weight cpu.max cpuset.cpus cpuset.mems 2>&-"),
+        ("cpu: quota alone", vec![("/linux/resources/cpu", json!({"quota": 40_000}))], "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu.max 2>&-"),
+        ("hugepages", vec![("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 4_194_304}]))], "cd /sys/fs/cgroup; cat hugetlb/hugetlb.2MB.limit_in_bytes hugetlb.2MB.max 2>&- || true"),
         ("seccomp", vec![("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}))], "mkdir /dev/a 2>&1; grep Seccomp: /proc/self/status"),
     ]
 }
@@ -143,7 +145,9 @@ fn each_field_does_what_runc_does() {
         let ours = ours(dir.path(), "lesson18");
         let theirs = theirs(dir.path(), "lesson18").expect("start runc");
         let of = |it: &Output| format!("{:?}\n{}\n{}", it.status.code(), stdout(it), stderr(it));
-        if of(&ours) != of(&theirs) {
+        // A host may not have what the field asks for.
+        let refused = !ours.status.success() && !theirs.status.success() && stdout(&ours).is_empty();
+        if !refused && of(&ours) != of(&theirs) {
             wrong.push(format!("== {name}\n-- ours: {}\n-- runc: {}", of(&ours), of(&theirs)));
         }
     }
@@ -156,15 +160,15 @@ fn each_field_does_what_runc_does() {
 
 /// What runc 1.1 does not do, or does against the text of the specification.
 #[rustfmt::skip]
-fn more_fields() -> Vec<(&'static str, Vec<Edit>, &'static str, &'static str)> {
+fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'static str)> {
     let at = |place: &'static str| format!("grep '^[^/]*/[^ ]* {place} ' /proc/self/mountinfo | cut -d' ' -f5-7 | sed 's/:[0-9]*//g'").leak();
-    let idmap = json!({"destination": "/mnt", "type": "bind", "source": "/usr/bin", "options": ["rbind", "ridmap"],
+    let idmap = json!({"destination": "/mnt", "type": "bind", "source": dir, "options": ["bind", "idmap"],
         "uidMappings": [{"containerID": 0, "hostID": 3000, "size": 10}], "gidMappings": [{"containerID": 0, "hostID": 4000, "size": 10}]});
     vec![
         ("domainname", vec![("/domainname", json!("abc"))], "cat /proc/sys/kernel/domainname", "abc"),
         ("propagation: shared", vec![("/linux/rootfsPropagation", json!("rshared"))], at("/"), "/ ro,relatime shared"),
         ("propagation: unbindable", vec![("/linux/rootfsPropagation", json!("unbindable"))], at("/"), "/ ro,relatime unbindable"),
-        ("idmap", vec![("/mounts/-", idmap)], "stat -c '%u %g' /mnt/env", "3000 4000"),
+        ("idmap", vec![("/mounts/-", idmap)], "stat -c '%u %g' /mnt/config.json", "3000 4000"),
         ("ioPriority", vec![("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 7}))], "ionice -p $$", "best-effort: prio 7"),
         ("scheduler", vec![("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5}))], "cut -d' ' -f19,41 /proc/self/stat", "5 3"),
         ("personality", vec![("/linux/personality", json!({"domain": "LINUX32"}))], "uname -m", "i686"),
@@ -179,7 +183,7 @@ fn each_other_field_does_what_the_specification_says() {
     }
     let (dir, _one) = (tempdir(), ONE.lock());
     let mut wrong = Vec::new();
-    for (name, edits, script, want) in more_fields() {
+    for (name, edits, script, want) in more_fields(dir.path()) {
         write(dir.path(), &config(dir.path(), script, &edits));
         let ours = ours(dir.path(), "lesson18-more");
         let status = if want == "E" { Some(125) } else { Some(0) };
@@ -196,7 +200,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
     vec![
         (("/abc", json!(1)), "the field abc is not done here: line 1 column"),
         (("/process/selinuxLabel", json!("x")), "the field selinuxLabel is not done"),
-        (("/process/terminal", json!(true)), "process.terminal is not done"),
+        
         (("/process/args", json!([])), "process.args is missing"),
         (("/process/cwd", json!("tmp")), "process.cwd must begin with /"),
         (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "RLIMIT_X: there is no such limit"),
@@ -220,7 +224,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/linux/sysctl", json!({"net/../kernel/panic": "1"})), "would change the host"),
         (("/linux/timeOffsets", json!({"monotonic": {"secs": 1}})), "linux.timeOffsets needs"),
         (("/linux/cgroupsPath", json!("/a/../b")), "use linux.cgroupsPath /a/../b"),
-        (("/linux/resources/unified", json!({"memory.max": "1"})), "unified needs control groups v2"),
+        (("/linux/resources/unified", json!({"a/b": "1"})), "linux.resources.unified"),
         (("/linux/resources/memory", json!({"kernel": 1})), "the field kernel is not done"),
         (("/linux/resources/devices/0", json!({"allow": true, "type": "x", "access": "r"})), "there is no type x"),
         (("/linux/devices", json!([{"path": "/dev/x", "type": "x"}])), "there is no type x"),

@@ -49,22 +49,25 @@ use crate::{Exit, one_line};
 ///
 /// When the kernel refuses the process or a namespace; clone(2), namespaces(7).
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    start(namespaces, work, || clone_into(namespaces))
+    start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces))
 }
 
 /// As [`clone()`], but first a process between the runner and the child calls `join`, such as to
 /// join namespaces. The new namespaces are made from there. The child is the runner's: see
-/// CLONE_PARENT in clone(2).
+/// CLONE_PARENT in clone(2). With `session`, it always leads a new session, and can have a
+/// terminal of its own.
 ///
 /// # Errors
 ///
 /// As [`clone()`], and when `join` fails.
 pub fn clone_after(
+    session: bool,
     join: impl FnOnce() -> Result<()>,
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
-    start(namespaces, work, || {
+    let terminal = Terminal::of_streams().filter(|_| !session);
+    start(terminal, namespaces, work, || {
         let (mut reader, mut writer) = UnixStream::pair().context("open a line to a child")?;
         let between = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
         if between.as_raw() == 0 {
@@ -110,11 +113,11 @@ fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
 
 /// Makes a child with `cloned`, which returns 0 in the child.
 fn start(
+    terminal: Option<Terminal>,
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
     cloned: impl FnOnce() -> Result<Pid>,
 ) -> Result<Child> {
-    let terminal = Terminal::of_streams();
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;

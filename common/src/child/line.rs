@@ -1,10 +1,12 @@
 //! The line between the runner and the child: a pair of sockets.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::Exit;
 use crate::child::process::work_and_exit;
@@ -38,6 +40,25 @@ pub fn wait_for_runner<T>(reason: Option<T>) -> Result<()> {
     let doing = "wait for the runner";
     line.write_all(&[READY]).context(doing)?;
     // Without a byte, the runner is being killed, and this process with it.
+    if line.read(&mut [0]).context(doing)? == 0 {
+        work_and_exit(|| Ok(Exit::SETUP));
+    }
+    Ok(())
+}
+
+/// Gives the runner a terminal, and waits until it has it: see [`Child::take_terminal`].
+///
+/// [`Child::take_terminal`]: crate::Child::take_terminal
+///
+/// # Errors
+///
+/// When the socket to the runner fails.
+pub fn give_terminal(terminal: impl AsFd) -> Result<()> {
+    let Some(mut line) = LINE.get() else { return Ok(()) };
+    let doing = "give the terminal to the runner";
+    let numbers = [terminal.as_fd().as_raw_fd()];
+    let (byte, rights) = ([IoSlice::new(&[READY])], [ControlMessage::ScmRights(&numbers)]);
+    sendmsg::<()>(line.as_raw_fd(), &byte, &rights, MsgFlags::MSG_NOSIGNAL, None).context(doing)?;
     if line.read(&mut [0]).context(doing)? == 0 {
         work_and_exit(|| Ok(Exit::SETUP));
     }
