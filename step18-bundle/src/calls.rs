@@ -1,6 +1,11 @@
 //! Lesson 18: the numbers of system calls, which differ with the architecture.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
+
+use crate::filter::{Argument, Seccomp};
+use crate::program::answer;
 
 /// An architecture of the configuration.
 #[derive(Clone, Copy)]
@@ -80,7 +85,7 @@ const SHARED: [(&str, u64, &[&str]); 3] = [
 
 /// The number of the call that does the work of another in 32-bit x86, and its first
 /// argument.
-pub(crate) fn shared(architecture: &Architecture, name: &str) -> Option<(u32, u64)> {
+fn shared(architecture: &Architecture, name: &str) -> Option<(u32, u64)> {
     if architecture.name != "SCMP_ARCH_X86" {
         return None;
     }
@@ -88,4 +93,34 @@ pub(crate) fn shared(architecture: &Architecture, name: &str) -> Option<(u32, u6
         let at = names.iter().position(|it| *it == name)?;
         Some(((architecture.number)(call)?, first + at as u64))
     })
+}
+
+/// A rule for a call: the answer, if all conditions hold.
+pub(crate) type Answers = BTreeMap<u32, Vec<(u32, Vec<Argument>)>>;
+
+/// The rules of the list by the number of the call.
+pub(crate) fn by_number(list: &Seccomp, same: &[Architecture]) -> Result<Answers> {
+    let mut found = Answers::new();
+    for rule in &list.syscalls {
+        let answer = answer(&rule.action, rule.errno_ret)?;
+        let of = |index| rule.args.iter().filter(|it| it.index == index).count();
+        // As in runc: one of several conditions on the same argument is enough.
+        let sets: Vec<Vec<Argument>> = match rule.args.iter().any(|it| of(it.index) > 1) {
+            true => rule.args.iter().map(|it| vec![it.clone()]).collect(),
+            false => vec![rule.args.clone()],
+        };
+        for (name, it) in rule.names.iter().flat_map(|name| same.iter().map(move |it| (name, it))) {
+            // Another architecture, or a newer kernel, may have this call.
+            if let Some(number) = (it.number)(name) {
+                let rules = sets.iter().map(|args| (answer, args.clone()));
+                found.entry(number).or_default().extend(rules);
+            }
+            // The other arguments are in memory, which no filter can read.
+            if let Some((number, value)) = shared(it, name).filter(|_| rule.args.is_empty()) {
+                let is_this = Argument { value, op: "SCMP_CMP_EQ".into(), ..Argument::default() };
+                found.entry(number).or_default().push((answer, vec![is_this]));
+            }
+        }
+    }
+    Ok(found)
 }

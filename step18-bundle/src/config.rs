@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use crate::devices::Device;
 use crate::filter::Seccomp;
-use crate::mounts::Mount;
 use crate::namespaces::{Namespace, Offset};
+use crate::plan::Mount;
 use crate::process::Process;
 use crate::resources::Resources;
 use crate::users::Mapping;

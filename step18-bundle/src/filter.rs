@@ -1,12 +1,10 @@
 //! Lesson 13: a container that cannot make every system call. Lesson 18: the calls of a list.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail, ensure};
 use libc::{BPF_JEQ, SECCOMP_RET_KILL_THREAD};
 use serde::Deserialize;
 
-use crate::calls::{Architecture, OWN, X32, architecture, shared};
+use crate::calls::{Architecture, OWN, X32, architecture, by_number};
 use crate::program::{ARCH, Instruction, NR, answer, condition, jump, load, ret, skip, tree};
 
 /// What the configuration says about system calls.
@@ -17,17 +15,17 @@ pub(crate) struct Seccomp {
     default_errno_ret: Option<u32>,
     architectures: Vec<String>,
     flags: Vec<String>,
-    syscalls: Vec<Rule>,
+    pub(crate) syscalls: Vec<Rule>,
 }
 
 /// An answer for some calls.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct Rule {
-    names: Vec<String>,
-    action: String,
-    errno_ret: Option<u32>,
-    args: Vec<Argument>,
+pub(crate) struct Rule {
+    pub(crate) names: Vec<String>,
+    pub(crate) action: String,
+    pub(crate) errno_ret: Option<u32>,
+    pub(crate) args: Vec<Argument>,
 }
 
 /// A condition on an argument of a call.
@@ -86,36 +84,6 @@ pub(crate) fn compile(list: &Seccomp) -> Result<Filter> {
 /// Makes the kernel run the program before each system call of this process.
 pub(crate) fn set(filter: &Filter) -> Result<()> {
     common::set_filter_with(&filter.program, filter.flags).context("set the seccomp filter")
-}
-
-/// A rule for a call: the answer, if all conditions hold.
-type Answers = BTreeMap<u32, Vec<(u32, Vec<Argument>)>>;
-
-/// The rules of the list by the number of the call.
-fn by_number(list: &Seccomp, same: &[Architecture]) -> Result<Answers> {
-    let mut found = Answers::new();
-    for rule in &list.syscalls {
-        let answer = answer(&rule.action, rule.errno_ret)?;
-        let of = |index| rule.args.iter().filter(|it| it.index == index).count();
-        // As in runc: one of several conditions on the same argument is enough.
-        let sets: Vec<Vec<Argument>> = match rule.args.iter().any(|it| of(it.index) > 1) {
-            true => rule.args.iter().map(|it| vec![it.clone()]).collect(),
-            false => vec![rule.args.clone()],
-        };
-        for (name, it) in rule.names.iter().flat_map(|name| same.iter().map(move |it| (name, it))) {
-            // Another architecture, or a newer kernel, may have this call.
-            if let Some(number) = (it.number)(name) {
-                let rules = sets.iter().map(|args| (answer, args.clone()));
-                found.entry(number).or_default().extend(rules);
-            }
-            // The other arguments are in memory, which no filter can read.
-            if let Some((number, value)) = shared(it, name).filter(|_| rule.args.is_empty()) {
-                let is_this = Argument { value, op: "SCMP_CMP_EQ".into(), ..Argument::default() };
-                found.entry(number).or_default().push((answer, vec![is_this]));
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// The answers for the calls of an architecture. Of several rules, the first one that holds

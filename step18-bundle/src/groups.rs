@@ -1,5 +1,6 @@
 //! Lesson 11: a control group. Lesson 18: the group of a path, in control groups v1 and v2.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
@@ -7,13 +8,12 @@ use std::path::Path;
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use common::open_tree;
+use common::{Hierarchy, hierarchies, open_tree};
 use libc::{AT_RECURSIVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, symlinkat};
 
-use crate::hierarchies::{Hierarchy, hierarchies};
 use crate::mounts::{attach, make};
 use crate::options;
 use crate::resources::{Limit, Resources};
@@ -99,7 +99,7 @@ impl Groups {
     /// directory in memory with a place for each hierarchy.
     pub(crate) fn tree(&self) -> Result<OwnedFd> {
         match &self.hierarchies[..] {
-            [only] if self.is_v2() => only.tree(),
+            [only] if self.is_v2() => tree(only),
             _ => {
                 let options =
                     options::read(&["mode=755".to_owned(), "size=64k".to_owned()], false)?;
@@ -115,7 +115,7 @@ impl Groups {
         }
         for hierarchy in &self.hierarchies {
             let Some(name) = hierarchy.mount.file_name() else { continue };
-            let tree = hierarchy.tree()?;
+            let tree = tree(hierarchy)?;
             mkdirat(directory, name, Mode::from_bits_truncate(0o755))?;
             let place = common::open::directory(directory, name)?;
             attach(&tree, &place)?;
@@ -129,39 +129,13 @@ impl Groups {
     }
 }
 
-impl Hierarchy {
-    /// The group of the container, else that of its caller.
-    fn group(&self) -> &Path {
-        self.group.as_deref().unwrap_or(&self.own)
-    }
-
-    /// The group as a mount without a place.
-    fn tree(&self) -> Result<OwnedFd> {
-        let name = std::ffi::CString::new(self.group().as_os_str().as_encoded_bytes())?;
-        let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE as u32;
-        let tree = open_tree(AT_FDCWD, &name, flags);
-        tree.with_context(|| format!("open {}", self.group().display()))
-    }
-
-    /// Makes a group and those above it.
-    fn make(&self, base: &Path, group: &Path) -> std::io::Result<()> {
-        let left = group.strip_prefix(base).unwrap_or(Path::new(""));
-        let mut path = base.to_owned();
-        for part in left {
-            self.give_controllers(&path)?;
-            let above = path.clone();
-            path.push(part);
-            match fs::create_dir(&path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                _ => self.copy_cpuset(&above, &path)?,
-            }
-        }
-        // Another container may have this group, and each would count for both.
-        match fs::read_to_string(group.join("cgroup.procs"))?.is_empty() {
-            true => Ok(()),
-            false => Err(ErrorKind::AlreadyExists.into()),
-        }
-    }
+/// The group of a hierarchy as a mount without a place.
+fn tree(hierarchy: &Hierarchy) -> Result<OwnedFd> {
+    let group = hierarchy.group();
+    let name = CString::new(group.as_os_str().as_encoded_bytes())?;
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE as u32;
+    let tree = open_tree(AT_FDCWD, &name, flags);
+    tree.with_context(|| format!("open {}", group.display()))
 }
 
 /// Writes a file of the kernel, which must be there.

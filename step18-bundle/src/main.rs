@@ -3,26 +3,27 @@
 mod calls;
 mod capabilities;
 mod config;
-mod copyup;
 mod device_program;
 mod devices;
 mod filter;
 mod groups;
-mod hierarchies;
 mod limits;
 mod mounts;
 mod namespaces;
 mod network;
 mod options;
+mod plan;
 mod process;
 mod program;
 mod resources;
 mod root;
 mod rules;
 mod scheduler;
+mod shares;
 mod spec;
 mod terminal;
 mod users;
+mod values;
 
 use std::ffi::CString;
 use std::path::Path;
@@ -65,7 +66,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     let linux = &config.linux;
     let sets = config.process.capabilities.sets()?;
     let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
-    let plans = mounts::plan(config, bundle)?;
+    let plans = plan::plan(config, bundle)?;
     let groups = groups::make_groups(&linux.cgroups_path, &linux.resources, name)?;
     let new = namespaces::to_clone(linux);
 
@@ -77,13 +78,13 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         if namespaces::is_new(linux, Kind::Network) {
             network::start_loopback()?;
         }
-        process::set_names(config)?;
+        values::set_names(config)?;
         config.process.choose_profile()?;
         let (root, tree) = root::mount_root(&config.root.path, config)?;
         mounts::mount_all(plans, bundle, &root, &groups)?;
         devices::make_nodes(config, &root)?;
         let terminal = terminal::open(&config.process, &root)?;
-        process::set_values(config, &root)?;
+        values::set_values(config, &root)?;
         let home = users::home(config, &root)?;
         root::protect_host(config, &root)?;
         root::enter_root(&tree, config)?;

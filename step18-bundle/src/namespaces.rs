@@ -42,20 +42,6 @@ pub(crate) struct Offset {
     nanosecs: u32,
 }
 
-/// Values in /proc/sys that a namespace has for itself, by the begin of their path.
-const VALUES: [(&str, Kind); 10] = [
-    ("net/", Kind::Network),
-    ("fs/mqueue/", Kind::Ipc),
-    ("kernel/msgmax", Kind::Ipc),
-    ("kernel/msgmnb", Kind::Ipc),
-    ("kernel/msgmni", Kind::Ipc),
-    ("kernel/sem", Kind::Ipc),
-    ("kernel/shm", Kind::Ipc),
-    ("kernel/auto_msgmni", Kind::Ipc),
-    ("kernel/domainname", Kind::Uts),
-    ("kernel/hostname", Kind::Uts),
-];
-
 /// CLONE_NEWTIME, which nix does not have.
 const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
 
@@ -110,15 +96,7 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
         new_time || linux.time_offsets.is_empty(),
         "linux.timeOffsets needs a new time namespace; add it"
     );
-    for name in linux.sysctl.keys() {
-        let file = crate::process::file(name);
-        let kind = VALUES.iter().find(|(prefix, _)| file.starts_with(prefix));
-        ensure!(
-            kind.is_some_and(|(_, kind)| has(linux, *kind)) && !file.contains(".."),
-            "linux.sysctl: {name} would change the host; leave it out, or add its namespace"
-        );
-    }
-    Ok(())
+    crate::values::check(linux)
 }
 
 /// The new namespaces that clone(2) makes. The cgroup namespace comes later, and the time

@@ -1,22 +1,20 @@
 //! Lesson 16: the process of the command. Lesson 18: as the configuration wants it.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{Exit, Root};
+use common::Exit;
 use nix::errno::Errno;
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs, statfs};
-use nix::unistd::{Pid, chdir, sethostname};
+use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
 
 use crate::capabilities::Names;
-use crate::config::Config;
 use crate::scheduler::{IoPriority, Scheduler};
 use crate::terminal::Size;
 use crate::users::User;
+use crate::values::check_proc;
 
 /// The command, and what it starts with.
 #[derive(Default, Deserialize)]
@@ -123,7 +121,7 @@ impl Process {
 /// Whether the working directory is in the root: a descriptor of the host leads to another
 /// one, as `/proc/self/fd/N`; CVE-2024-21626.
 fn leads_inside() -> Result<()> {
-    match nix::unistd::getcwd() {
+    match getcwd() {
         Ok(dir) if dir.is_absolute() => Ok(()),
         Ok(_) | Err(Errno::ENOENT) => {
             bail!("go to the working directory: it is not in the root; give another process.cwd")
@@ -144,56 +142,4 @@ impl Rlimit {
 fn words(name: &str, words: &[String]) -> Result<Vec<CString>> {
     let words = words.iter().map(|word| CString::new(word.as_bytes()));
     words.collect::<Result<_, _>>().with_context(|| format!("read process.{name}"))
-}
-
-/// Whether a directory is a proc: root inside may have mounted another file system there.
-fn check_proc(path: &Path) -> Result<()> {
-    let found = statfs(path).map(|found| found.filesystem_type());
-    ensure!(found == Ok(PROC_SUPER_MAGIC), "use {}: it is not a proc", path.display());
-    Ok(())
-}
-
-/// Sets the names of the UTS namespace; uts_namespaces(7).
-pub(crate) fn set_names(config: &Config) -> Result<()> {
-    if !config.hostname.is_empty() {
-        sethostname(&config.hostname).context("set the hostname")?;
-    }
-    match &*config.domainname {
-        "" => Ok(()),
-        name => common::set_domainname(name).context("set the domainname"),
-    }
-}
-
-/// Sets values of the kernel for the namespaces of the container; sysctl(8).
-pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
-    for (name, value) in &config.linux.sysctl {
-        let doing = || format!("set {name} to {value}");
-        let place = root.find(&format!("/proc/sys/{}", file(name))).with_context(doing)?;
-        let place = place.with_context(|| format!("{}: this kernel does not have it", doing()))?;
-        let found = fstatfs(&place).with_context(doing)?;
-        ensure!(
-            found.filesystem_type() == PROC_SUPER_MAGIC,
-            "{}: /proc of the root is not a proc",
-            doing()
-        );
-        fs::write(OsStr::from_bytes(place.name().as_bytes()), value).with_context(doing)?;
-    }
-    Ok(())
-}
-
-/// The file of a value: the first of `.` and `/` in its name is what separates its parts.
-pub(crate) fn file(name: &str) -> String {
-    let other = |c| {
-        if c == '.' {
-            '/'
-        } else if c == '/' {
-            '.'
-        } else {
-            c
-        }
-    };
-    match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
-        Some(b'.') => name.chars().map(other).collect(),
-        _ => name.to_owned(),
-    }
 }

@@ -129,7 +129,7 @@ fn each_field_does_what_runc_does() {
         return;
     }
     if Command::new("runc").arg("--version").output().is_err() {
-        println!("skipped: runc is not installed");
+        testkit::skip("runc is not installed");
         return;
     }
     let (dir, _one) = (tempdir(), ONE.lock());

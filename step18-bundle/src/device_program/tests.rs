@@ -21,7 +21,7 @@ fn group() -> Option<PathBuf> {
 #[test]
 fn the_kernel_allows_what_the_last_rule_allows() {
     let Some(group) = group().filter(|_| testkit::is_root()) else {
-        println!("skipped: only root can make a group of v2");
+        testkit::skip("only root can make a group of v2");
         return;
     };
     let rules: Vec<Rule> = serde_json::from_value(json!([

@@ -1,22 +1,29 @@
-//! Lesson 18: a tmpfs that begins with the files of its place.
+//! Copies the files of a directory, with their owners and modes, into a new file system.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use anyhow::{Context, Result};
-use common::{Place, open};
+use anyhow::{Context, Result, ensure};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
+
+use crate::places::bind::Place;
+use crate::places::open;
 
 /// The deepest directory that is copied.
 const MOST_DEEP: u32 = 256;
 
-/// Copies the files of a directory to a file system, with their owners and modes.
-pub(crate) fn copy_files(from: &Place, to: impl AsFd) -> Result<()> {
+/// Copies the files of a directory to a file system that has no place yet, with their owners
+/// and modes. Does nothing if the place is a file.
+///
+/// # Errors
+///
+/// When a file cannot be read or made, or directories are more than 256 deep.
+pub fn copy_files(from: &Place, to: impl AsFd) -> Result<()> {
     if !from.is_directory()? {
         return Ok(());
     }
@@ -26,7 +33,7 @@ pub(crate) fn copy_files(from: &Place, to: impl AsFd) -> Result<()> {
 }
 
 fn copy(from: &File, to: &File, depth: u32) -> Result<()> {
-    anyhow::ensure!(depth < MOST_DEEP, "its directories are more than {MOST_DEEP} deep");
+    ensure!(depth < MOST_DEEP, "its directories are more than {MOST_DEEP} deep");
     let mut list = Dir::from_fd(from.try_clone()?.into())?;
     for entry in list.iter() {
         let entry = entry?;
@@ -68,8 +75,8 @@ fn copy(from: &File, to: &File, depth: u32) -> Result<()> {
     let found = from.metadata()?;
     let (uid, gid) = (Uid::from_raw(found.uid()), Gid::from_raw(found.gid()));
     if depth == 0 {
-        nix::unistd::fchown(to, Some(uid), Some(gid))?;
-        fs::File::set_permissions(to, Permissions::from_mode(found.mode() & 0o7777))?;
+        fchown(to, Some(uid), Some(gid))?;
+        to.set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
     }
     Ok(())
 }

@@ -1,25 +1,30 @@
-//! Lesson 18: where the control groups are, v1 and v2; cgroups(7).
+//! Where the control groups are, v1 and v2; cgroups(7).
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 /// A tree of groups.
-pub(crate) struct Hierarchy {
+#[derive(Debug)]
+pub struct Hierarchy {
     /// The controllers of v1, or `name=…`. The tree of v2 has none here.
-    pub(crate) controllers: Vec<String>,
+    pub controllers: Vec<String>,
     /// Where it is mounted.
-    pub(crate) mount: PathBuf,
+    pub mount: PathBuf,
     /// The group of this process.
-    pub(crate) own: PathBuf,
+    pub own: PathBuf,
     /// The group of the container, if it has its own.
-    pub(crate) group: Option<PathBuf>,
+    pub group: Option<PathBuf>,
 }
 
 /// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
-pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
+///
+/// # Errors
+///
+/// When this host has none.
+pub fn hierarchies() -> Result<Vec<Hierarchy>> {
     let read = |file| fs::read_to_string(file).with_context(|| format!("read {file}"));
     let (groups, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
     let mut found = Vec::new();
@@ -57,8 +62,37 @@ fn mount_of(line: &str, controllers: &[String]) -> Option<(String, PathBuf)> {
 }
 
 impl Hierarchy {
+    /// The group of the container, else that of its caller.
+    pub fn group(&self) -> &Path {
+        self.group.as_deref().unwrap_or(&self.own)
+    }
+
+    /// Makes a group below `base`, and those above it.
+    ///
+    /// # Errors
+    ///
+    /// When this caller may not make it, or it has processes.
+    pub fn make(&self, base: &Path, group: &Path) -> io::Result<()> {
+        let left = group.strip_prefix(base).unwrap_or(Path::new(""));
+        let mut path = base.to_owned();
+        for part in left {
+            self.give_controllers(&path)?;
+            let above = path.clone();
+            path.push(part);
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => self.copy_cpuset(&above, &path)?,
+            }
+        }
+        // Another container may have this group, and each would count for both.
+        match fs::read_to_string(group.join("cgroup.procs"))?.is_empty() {
+            true => Ok(()),
+            false => Err(ErrorKind::AlreadyExists.into()),
+        }
+    }
+
     /// Gives the controllers of a group to the groups in it; v2 alone needs this.
-    pub(crate) fn give_controllers(&self, group: &Path) -> io::Result<()> {
+    fn give_controllers(&self, group: &Path) -> io::Result<()> {
         if !self.controllers.is_empty() {
             return Ok(());
         }
@@ -72,7 +106,7 @@ impl Hierarchy {
 
     /// A new group of v1 has no processors and no memory, and takes no process until it has:
     /// those of the group above.
-    pub(crate) fn copy_cpuset(&self, above: &Path, group: &Path) -> io::Result<()> {
+    fn copy_cpuset(&self, above: &Path, group: &Path) -> io::Result<()> {
         if !self.controllers.iter().any(|it| it == "cpuset") {
             return Ok(());
         }
