@@ -2,7 +2,7 @@
 //! with runc, where that is installed.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -24,8 +24,8 @@ fn config(dir: &Path, script: &str, edits: &[Edit]) -> Value {
     let text = fs::read_to_string(dir.join("config.json")).expect("read");
     let mut config: Value = serde_json::from_str(&text).expect("JSON");
     config["root"]["path"] = json!(rootfs());
+    config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(["sh", "-c", script]);
-    // The root may not have this directory.
     for (pointer, value) in edits {
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
         let parent = config.pointer_mut(parent).expect("a parent");
@@ -259,4 +259,38 @@ fn what_is_not_done_is_an_error_that_names_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs a bundle with a terminal of its own, with standard input from a pipe.
+#[test]
+fn a_container_has_a_terminal_of_its_own() {
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let script = "tty; stty size; ls -l /dev/console | cut -c1; read word; echo got $word; exit 3";
+    let size = json!({ "height": 31, "width": 97 });
+    let edits = [("/process/terminal", json!(true)), ("/process/consoleSize", size)];
+    write(dir.path(), &config(dir.path(), script, &edits));
+    let mut step = Command::new(bin(STEP));
+    step.args(["run", "--bundle"]).arg(dir.path()).arg("lesson18-terminal");
+    let mut step = step.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start");
+    step.stdin.take().expect("a pipe").write_all(b"abc\n").expect("write");
+    let output = step.wait_with_output().expect("wait");
+    let said = stdout(&output).replace("\r\n", "\n");
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    // The terminal shows what is typed, before or between.
+    let said: Vec<&str> = said.lines().filter(|line| *line != "abc").collect();
+    assert_eq!(said, ["/dev/pts/0", "31 97", "c", "got abc"]);
+}
+
+/// What root and an ordinary user get from `spec` runs as it is.
+#[test]
+fn the_bundle_of_spec_runs() {
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let script = "id -u; hostname; echo $$; cat /sys/kernel/uevent_seqnum >&2; echo a >/sys/a";
+    write(dir.path(), &config(dir.path(), script, &[]));
+    let output = ours(dir.path(), "lesson18-spec");
+    assert_eq!(stdout(&output), "0\ncontainer\n1", "{}", stderr(&output));
+    assert!(!output.status.success());
+    let spec = Command::new(bin(STEP)).args(["spec", "--bundle"]).arg(dir.path()).output();
+    let said = stderr(&spec.expect("start the step"));
+    assert!(said.contains("config.json: File exists"), "{said}");
 }
