@@ -4,4 +4,5 @@ pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod process;
 pub(crate) mod step;
+pub(crate) mod verbs;
 pub(crate) mod workspace;

@@ -80,6 +80,11 @@ impl Group {
         place_for_groups().map(drop)
     }
 
+    /// The directory of the group.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes `value` to a file of the group, or with `../` of the group above.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub use args::ids::{IdRange, Ids};
 pub use args::limits::Limits;
 pub use args::process::{Tmpfs, is_inside, variable};
 pub use args::step::{Args, Step, named_rootfs};
+pub use args::verbs::{Names, Verb};
 pub use args::workspace::{own_rootfs, workspace};
 pub use calls::bpf::attach_device_program;
 pub use calls::capabilities::{
@@ -30,19 +31,22 @@ pub use calls::device::{device_flags, set_device_flags};
 pub use calls::mount::{
     change_mount, fsconfig, fsmount, fsopen, mount_setattr, move_mount, open_tree,
 };
+pub use calls::pidfd::{pidfd_open, pidfd_send_signal};
 pub use calls::process::{
     set_domainname, set_io_priority, set_limit, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
-pub use child::clone::{clone, clone_after};
+pub use child::clone::{clone, clone_after, end_with_parent};
 pub use child::console::{console, open_to_users, use_devices};
 pub use child::exec::{become_program, exec, exec_with, find_program, fresh_environment};
 pub use child::exit::Exit;
+pub use child::inherit::{close_descriptors, leave_keyring};
 pub use child::init::{Run, fork};
-pub use child::line::{give_terminal, wait_for_runner};
+pub use child::line::{Told, give_terminal, tell_start, wait_for_runner};
+pub use child::process::spawn;
 pub use child::program::Program;
 pub use child::pseudoterminal::{Relay, open_pseudoterminal, resize, use_terminal};
-pub use child::runner::Child;
+pub use child::runner::{Child, Keep};
 pub use child::signals::{end_on_closed_pipe, restore_mask, signal_number, stop_if_asked};
 pub use child::within::in_child;
 pub use group::Group;
@@ -56,13 +60,15 @@ pub use places::bind::{Bind, Place, Root};
 pub use places::copy::copy_files;
 pub use places::open;
 pub use places::overlay::lowerdir;
+pub use places::private::{Private, Purpose, private_directory, runtime_directory};
 pub use places::remove::{remove_tree, remove_tree_in};
 pub use places::scratch::{Entry, InMap, Scratch};
 pub use places::trust::{is_trusted, others_can_rename_in};
 pub use places::users::User;
 pub use said::doing::errno_of;
-pub use said::error::{causes, note, one_line, printable};
+pub use said::error::{causes, note, one_line, print, printable, report};
 pub use said::hint::hint;
+pub use said::time::utc;
 
 #[cfg(test)]
 mod tests {

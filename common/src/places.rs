@@ -6,6 +6,7 @@ pub mod open;
 pub(crate) mod overlay;
 #[cfg(test)]
 pub(crate) mod place;
+pub(crate) mod private;
 pub(crate) mod remove;
 pub(crate) mod scratch;
 pub(crate) mod trust;

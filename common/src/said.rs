@@ -4,3 +4,4 @@ pub(crate) mod doing;
 pub(crate) mod error;
 pub(crate) mod hint;
 pub(crate) mod host;
+pub(crate) mod time;

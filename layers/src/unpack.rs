@@ -164,8 +164,11 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
                 placed.with_context(|| format!("entry {}", short(&name)))?;
             }
         }
-        let left = data.limit().saturating_add(size.wrapping_neg() % BLOCK);
-        ensure!(io::copy(&mut archive.by_ref().take(left), &mut io::sink())? == left, CUT_OFF);
+        let (left, padding) = (data.limit(), size.wrapping_neg() % BLOCK);
+        let mut skip = |bytes| io::copy(&mut archive.by_ref().take(bytes), &mut io::sink());
+        ensure!(skip(left)? == left, CUT_OFF);
+        // umoci(1) ends a layer with the last byte of the data.
+        ensure!(skip(padding)? == padding || unpacker.is_layer, CUT_OFF);
     }
     ensure!(extension == Extension::default(), "the entry of its last header is missing");
     // Read to the end: there the decompressor checks the checksum.

@@ -1,5 +1,6 @@
 //! Lesson 10: a /dev, and directories of the host.
 
+use std::fs;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
@@ -46,12 +47,11 @@ pub(crate) fn mount_dev(root: &Root) -> Result<Place> {
     let data = MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let read = data | MsFlags::MS_RDONLY;
     mount_new("tmpfs", &at("/dev")?, MsFlags::MS_NOEXEC, "mode=755,size=64k")?;
-    // Pseudoterminals of the group tty, which a container of one user does not have.
-    let pts = |group| {
-        let options = format!("ptmxmode=0666,mode=0620{group}");
-        mount_new("devpts", &at("/dev/pts")?, MsFlags::MS_NOEXEC, &options)
-    };
-    pts(",gid=5").or_else(|_| pts(""))?;
+    // Pseudoterminals of the group tty. A container of one user does not have it.
+    let map = fs::read_to_string("/proc/self/gid_map").context("read the gid_map")?;
+    let tty = if map.lines().count() > 1 { ",gid=5" } else { "" };
+    let pts = format!("ptmxmode=0666,mode=0620{tty}");
+    mount_new("devpts", &at("/dev/pts")?, MsFlags::MS_NOEXEC, &pts)?;
     mount_new("tmpfs", &at("/dev/shm")?, data, "mode=1777")?;
     mount_new("tmpfs", &at("/tmp")?, MsFlags::MS_NODEV, "mode=1777")?;
     mount_new("sysfs", &at("/sys")?, read, "")?;

@@ -31,17 +31,16 @@ fn lines(own: u32, ranges: &[IdRange]) -> Vec<[u32; 3]> {
 pub(crate) fn write_maps(ids: &Ids, child: Pid) -> Result<()> {
     let uids = lines(ids.uid.as_raw(), &ids.uids);
     let gids = lines(ids.gid.as_raw(), &ids.gids);
-    // Root may give away every ID. For a user, these tools do it: they are set-user-ID root, and
-    // look into /etc/subuid and /etc/subgid first.
+    // Root may give away every ID. For a user, these tools do it: they are set-user-ID
+    // root, and look into /etc/subuid and /etc/subgid first.
     if ids.uid.is_root() {
         let text = |map: Vec<[u32; 3]>| {
-            let lines =
-                map.iter().map(|[inside, outside, count]| format!("{inside} {outside} {count}\n"));
+            let lines = map.iter().map(|[at, id, count]| format!("{at} {id} {count}\n"));
             lines.collect::<String>()
         };
-        fs::write(format!("/proc/{child}/uid_map"), text(uids)).context("write the uid_map")?;
-        return fs::write(format!("/proc/{child}/gid_map"), text(gids))
-            .context("write the gid_map");
+        let file = |name| format!("/proc/{child}/{name}");
+        fs::write(file("uid_map"), text(uids)).context("write the uid_map")?;
+        return fs::write(file("gid_map"), text(gids)).context("write the gid_map");
     }
     let tool = |name, map: Vec<[u32; 3]>| {
         let mut tool = Command::new(name);
@@ -52,27 +51,31 @@ pub(crate) fn write_maps(ids: &Ids, child: Pid) -> Result<()> {
     common::run_both(&mut tool("newuidmap", uids), &mut tool("newgidmap", gids))
 }
 
-/// Waits in the child for the maps: by them it is root. Leaves the caller's groups, which have
-/// no number inside; setgroups(2).
+/// Waits in the child for the maps: by them it is root. Leaves the caller's groups, which
+/// have no number inside; setgroups(2).
 pub(crate) fn take_ids(ids: &Ids) -> Result<()> {
     common::wait_for_runner(Some(ids))?;
     setgroups(&[]).context("leave the groups of the caller")
 }
 
-/// Does work in a process with the IDs of a container, in a user namespace of its own: what
-/// they own, the caller alone cannot change.
+/// Does work in a process with the IDs of a container, in a user namespace of its own.
+/// Only such a process can change what they own.
 pub(crate) fn in_map(ids: &Ids, work: &dyn Fn() -> Result<()>) -> Result<()> {
     common::in_child(CloneFlags::CLONE_NEWUSER, |child| write_maps(ids, child), work)
 }
 
 /// Finds the user of the command in the root's own files. Without a name, it is root.
-pub(crate) fn find_user(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> Result<User> {
+#[rustfmt::skip]
+pub(crate) fn find_user(
+    word: Option<&str>, root: &Root, ids: Option<&Ids>,
+) -> Result<User> {
     let Some(word) = word else { return Ok(User::root()) };
     let mut user = User::find(word, root)?;
     let Some(ids) = ids else {
         ensure!(
             user.uid.is_root() && user.gid.as_raw() == 0,
-            "find the user {word}: the container has only user 0 and group 0; it needs subordinate IDs for others, and no --ids one"
+            "find the user {word}: the container has only user 0 and group 0; \
+             it needs subordinate IDs for others, and no --ids one"
         );
         // The kernel refuses setgroups(2).
         user.groups.clear();
@@ -81,22 +84,28 @@ pub(crate) fn find_user(word: Option<&str>, root: &Root, ids: Option<&Ids>) -> R
     let (users, groups) = (ids.users(), ids.groups());
     ensure!(
         user.uid.as_raw() < users,
-        "find the user {word}: user {} is none of the container's, which are 0 to {}; name one of these",
+        "find the user {word}: user {} is none of the container's, which are 0 to {}; \
+         name one of these",
         user.uid,
         users - 1
     );
     for group in &user.groups {
         ensure!(
             group.as_raw() < groups,
-            "find the user {word}: group {group} is none of the container's, which are 0 to {}; name one of these",
+            "find the user {word}: group {group} is none of the container's, which are \
+             0 to {}; name one of these",
             groups - 1
         );
     }
     Ok(user)
 }
 
-/// Makes this process the user's; credentials(7). Only root keeps the capabilities `kept`.
-pub(crate) fn become_user(user: &User, ids: Option<&Ids>, kept: Capabilities) -> Result<()> {
+/// Makes this process the user's; credentials(7). Only root keeps the capabilities
+/// `kept`.
+#[rustfmt::skip]
+pub(crate) fn become_user(
+    user: &User, ids: Option<&Ids>, kept: Capabilities,
+) -> Result<()> {
     if !user.uid.is_root() {
         common::open_to_users()?;
     }
@@ -113,7 +122,7 @@ pub(crate) fn become_user(user: &User, ids: Option<&Ids>, kept: Capabilities) ->
     let none = Capabilities::default();
     let kept = if user.uid.is_root() { kept } else { none };
     common::set_capabilities(kept, kept, none).context("set the capabilities")?;
-    // The kernel may have undone this. Until execve(2), this process has the code and memory of
-    // process 1, and another process of the user must not trace it.
+    // The kernel may have undone this. Until execve(2), this process has the code and
+    // memory of process 1, and another process of the user must not trace it.
     set_dumpable(false).context("keep others from tracing this process")
 }

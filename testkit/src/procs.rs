@@ -223,6 +223,11 @@ impl Proc {
         self.numbers().get(1).copied()
     }
 
+    /// The number of its controlling terminal; 0 without one.
+    pub fn terminal(self) -> Option<i64> {
+        self.numbers().get(3).copied()
+    }
+
     /// The processor time it has used, in clock ticks.
     pub fn ticks(self) -> i64 {
         let numbers = self.numbers();

@@ -19,14 +19,16 @@ use crate::child::exec::words;
 use crate::child::inherit;
 use crate::child::streams::Copier;
 use crate::places::overlay::warn_of_owner;
-use crate::said::doing::Doing;
-use crate::said::error::{note, report, speak_as};
-use crate::{Bind, Exit, Ids, InMap, Limits, Network, Port, Scratch, Subnet, Tmpfs, workspace};
+use crate::said::error::{note, print, report, speak_as};
+use crate::{
+    Bind, Exit, Ids, InMap, Limits, Names, Network, Port, Scratch, Subnet, Tmpfs, workspace,
+};
 
 use self::options::{
-    BIND, CAP_ADD, CAP_DROP, CPUS, ENTRYPOINT, ENV, HOSTNAME, IDS, IMAGE, LOWER, MEMORY, NETWORK,
-    NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH, READ_ONLY, ROOTFS, SCRATCH, STORE, SUBNET, TMPFS, USER,
-    WORKDIR,
+    BIND, CAP_ADD, CAP_DROP, CPUS, DETACH, ENTRYPOINT, ENV, EXEC, FOLLOW, FORMAT, HOSTNAME, IDS,
+    IMAGE, KILL, LIST, LOGS, LOWER, MEMORY, NAME, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH,
+    READ_ONLY, REMOVE, REMOVES, ROOTFS, SCRATCH, STOP, STORE, SUBNET, TIME, TIMESTAMPS, TMPFS,
+    USER, WAIT, WORKDIR,
 };
 
 /// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
@@ -67,7 +69,7 @@ macro_rules! step {
 #[derive(Debug, Default)]
 pub struct Args {
     /// The command and its arguments. It is empty only if the step takes an image, and the
-    /// caller names an image or `--entrypoint`.
+    /// caller names an image or `--entrypoint`, or asks for something that needs no command.
     pub command: Vec<CString>,
     rootfs: Option<PathBuf>,
     lower: Vec<PathBuf>,
@@ -82,6 +84,8 @@ pub struct Args {
     subnet: Option<Subnet>,
     /// Each `--publish`, in order.
     pub ports: Vec<Port>,
+    /// What the caller asks for, and of which container.
+    pub names: Names,
     /// `--image`, with its tag.
     pub image: Option<PathBuf>,
     store: Option<PathBuf>,
@@ -155,6 +159,17 @@ impl Step {
         self
     }
 
+    /// Lets the step take `--name NAME`, `--detach` and `--rm`, and what can be asked of a
+    /// container with a name: see [`Verb`].
+    ///
+    /// [`Verb`]: crate::Verb
+    #[must_use]
+    pub fn takes_names(mut self) -> Step {
+        self.options.extend([&NAME, &DETACH, &REMOVES, &EXEC, &LIST, &FORMAT, &LOGS, &FOLLOW]);
+        self.options.extend([&TIMESTAMPS, &STOP, &TIME, &KILL, &REMOVE, &WAIT]);
+        self
+    }
+
     /// Lets the step take `--image LAYOUT[:TAG]` and `--store DIR`. A command is not needed
     /// then.
     #[must_use]
@@ -188,7 +203,8 @@ impl Step {
                 args.binds.iter().for_each(Bind::warn_of_owner);
                 let run = inherit::close_all_but(None).and_then(|()| {
                     // Without a root of its own, the container has the host's files anyway.
-                    let copier = self.has_root().then(Copier::start).transpose()?.flatten();
+                    let copies = self.has_root() && args.names.lends_streams();
+                    let copier = copies.then(Copier::start).transpose()?.flatten();
                     let exit = container(&args).unwrap_or_else(|error| self.report(&error));
                     Ok(copier.map_or(exit, |copier| copier.finish(exit)))
                 });
@@ -227,11 +243,11 @@ impl Step {
     fn usage(&self) -> String {
         let command = if self.takes(&IMAGE) { "[COMMAND [ARG...]]" } else { "COMMAND [ARG...]" };
         let mut usage = format!("usage: {} [OPTIONS] [--] {command}\n\noptions:\n", self.name);
-        let width = self.options.iter().map(|it| it.name.len() + 1 + it.value.len()).max();
+        let words = |it: &Opt| format!("{} {}", it.name, it.value).trim_end().to_owned();
+        let width = self.options.iter().map(|it| words(it).len()).max();
         let width = width.unwrap_or_default().max("-V, --version".len());
         for option in &self.options {
-            let words = format!("{} {}", option.name, option.value);
-            usage += &format!("  {words:<width$}  {}\n", option.help);
+            usage += &format!("  {:<width$}  {}\n", words(option), option.help);
         }
         usage += &format!("  {:<width$}  print this\n", "-h, --help");
         usage + &format!("  {:<width$}  print the version", "-V, --version")
@@ -240,6 +256,7 @@ impl Step {
     fn parse(&self, words_left: impl IntoIterator<Item = OsString>) -> Result<Parsed> {
         let mut args = Args::default();
         let mut left = words_left.into_iter();
+        let mut seen = Vec::new();
         let command = loop {
             let Some(word) = left.next() else {
                 break None;
@@ -263,6 +280,7 @@ impl Step {
                 anyhow::bail!("unknown option {}", word.display());
             };
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
+            seen.push(option.name);
             let value = if option.value.is_empty() {
                 anyhow::ensure!(value.is_none(), "{} takes no value", option.name);
                 OsString::new()
@@ -292,16 +310,10 @@ impl Step {
         anyhow::ensure!(args.store.is_none() || args.image.is_some(), "--store needs --image");
         let has_own = args.image.is_some() || args.entrypoint.is_some();
         args.command = words(command.into_iter().chain(left).collect())?;
-        anyhow::ensure!(has_own || !args.command.is_empty(), NO_COMMAND);
+        args.names.check(&seen, &args.command)?;
+        let needed = !has_own && args.names.runs_command();
+        anyhow::ensure!(!needed || !args.command.is_empty(), NO_COMMAND);
         Ok(Parsed::Start(Box::new(args)))
-    }
-}
-
-/// Writes to standard output. `println!` panics if that is closed or full.
-fn print(text: &str) -> Exit {
-    match writeln!(io::stdout(), "{text}").context(Doing::Print) {
-        Ok(()) => Exit::SUCCESS,
-        Err(error) => report(&error),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use libc::c_int;
 use nix::errno::Errno;
 
 /// The names by number, without CAP_. An overlay in a user namespace needs Linux 5.11,
@@ -34,12 +35,19 @@ impl Capability {
         u8::try_from(number).ok().map(Capability)
     }
 
-    /// Whether this kernel has it; PR_CAPBSET_READ in prctl(2).
+    /// Whether this kernel has it.
     fn exists(self) -> bool {
+        self.in_bounding_set() >= 0
+    }
+
+    /// 1 if this process has it in its bounding set, 0 if not, and a negative number if this
+    /// kernel does not have it; PR_CAPBSET_READ in prctl(2).
+    fn in_bounding_set(self) -> c_int {
         #[allow(unsafe_code, reason = "nix has no PR_CAPBSET_READ")]
         // SAFETY: the call takes two numbers and touches no memory.
-        let read = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(self.0)) };
-        read >= 0
+        unsafe {
+            libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(self.0))
+        }
     }
 }
 
@@ -89,6 +97,16 @@ impl Capabilities {
     /// The capabilities in this set.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
         (0..NAMES.len() as u8).map(Capability).filter(move |it| self.0 & 1 << it.0 != 0)
+    }
+
+    /// The set as a number, as in proc_pid_status(5).
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The set with this number.
+    pub fn of_bits(bits: u64) -> Capabilities {
+        Capabilities(bits)
     }
 
     /// The capabilities of this kernel that are not in this set.
@@ -151,12 +169,16 @@ fn bit(option: &str, word: &OsStr) -> Result<u64> {
 }
 
 /// Drops a capability from this process's bounding set: no program that the process
-/// executes can get it. PR_CAPBSET_DROP in prctl(2).
+/// executes can get it. PR_CAPBSET_DROP in prctl(2). Does nothing if it is not in the set: a
+/// drop makes new credentials, which takes longer than to ask.
 ///
 /// # Errors
 ///
 /// When this process does not have CAP_SETPCAP.
 pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
+    if capability.in_bounding_set() == 0 {
+        return Ok(());
+    }
     let number = libc::c_ulong::from(capability.0);
     #[allow(unsafe_code, reason = "nix has no PR_CAPBSET_DROP")]
     // SAFETY: the call takes two numbers and touches no memory.

@@ -145,6 +145,21 @@ fn start(
     Ok(Child::new(pid, terminal, ours, theirs, signals))
 }
 
+/// Makes the kernel kill this process when its parent ends: for a child of the child, which
+/// is in another PID namespace. Ends it if the runner has already ended; prctl(2).
+///
+/// Call it after the last change of the user: the kernel forgets the request then.
+///
+/// # Errors
+///
+/// When the kernel refuses it.
+pub fn end_with_parent() -> Result<()> {
+    match line::childs_end() {
+        Some(line) if !die_with_runner(line)? => work_and_exit(|| Ok(Exit::SETUP)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the kernel kill this process when its parent ends, prctl(2). Returns
 /// false if the parent has already ended.
 fn die_with_runner(line: &UnixStream) -> Result<bool> {

@@ -44,6 +44,11 @@ impl Exit {
         Exit { code, key: None }
     }
 
+    /// The exit status with this number, of a command that has ended before.
+    pub fn of_code(code: u8) -> Exit {
+        Exit::with(code)
+    }
+
     /// The exit status as a number.
     pub fn code(self) -> u8 {
         self.code

@@ -2,12 +2,14 @@
 
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Context, Result, bail};
 use libc::c_char;
 use nix::errno::Errno;
 use nix::unistd::close;
+
+use crate::child::line;
 
 /// Closes every descriptor from 3 on, except `keep`. It calls close_range(2), or
 /// close(2) for each descriptor before Linux 5.9.
@@ -31,6 +33,15 @@ pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
         closed => closed.context("close the descriptors of the caller")?,
     }
     Ok(())
+}
+
+/// Closes every descriptor from 3 on, except the socket to the runner.
+///
+/// # Errors
+///
+/// When the kernel refuses it; close_range(2).
+pub fn close_descriptors() -> Result<()> {
+    close_all_but(line::childs_end().map(AsRawFd::as_raw_fd))
 }
 
 /// Closes each descriptor that `/proc` lists, and all low numbers. The child may
@@ -72,7 +83,11 @@ pub(crate) fn wipe_environment() {
 
 /// Gives this process a new, empty session keyring: no namespace hides the
 /// caller's keys. KEYCTL_JOIN_SESSION_KEYRING in keyctl(2), session-keyring(7).
-pub(crate) fn leave_keyring() -> Result<()> {
+///
+/// # Errors
+///
+/// When this user has as many keys as the kernel allows.
+pub fn leave_keyring() -> Result<()> {
     /// Not in libc.
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
     const NO_NAME: *const c_char = std::ptr::null();

@@ -2,7 +2,8 @@
 //! that becomes the command, passes signals to it, and reaps orphans.
 
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+use std::process;
 
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
@@ -12,7 +13,7 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::Exit;
-use crate::child::inherit::{close_all_but, wipe_environment};
+use crate::child::inherit::{close_descriptors, wipe_environment};
 use crate::child::line::{self, ENDED};
 use crate::child::process::{raw_clone, work_and_exit};
 use crate::child::signals::{self, Signals};
@@ -49,7 +50,7 @@ pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     // Otherwise proc was mounted on the old root, and then unmounted in its place: the old root
     // still covers this one.
     ensure!(host::has_proc() || !host::is_covered(), "leave the old root: {}", host::no_proc());
-    close_all_but(line::childs_end().map(AsRawFd::as_raw_fd))?;
+    close_descriptors()?;
     wipe_environment();
     // Root inside cannot override this: the program was executed in the caller's
     // user namespace, where root inside has no capability.
@@ -75,6 +76,9 @@ impl Run {
     /// namespace have no default action for it. It passes the runner's signals to
     /// the command, and drops the container's signals. pid_namespaces(7).
     ///
+    /// A process outside of the PID namespace can call this too, after setns(2): no process
+    /// inside can send it a signal.
+    ///
     /// # Errors
     ///
     /// When wait(2) fails.
@@ -91,6 +95,7 @@ impl Run {
                 let _ = line.write(&[byte]);
             }
         };
+        let is_init = process::id() == 1;
         let mut signals = Signals::new()?;
         loop {
             match wait_for(ANY)? {
@@ -98,7 +103,8 @@ impl Run {
                     let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
                     poll_on(&mut fds)?;
                     while let Some(signal) = signals.next()? {
-                        if signal.sender.as_raw() != 0 || signal.number == libc::SIGCHLD {
+                        let from_inside = is_init && signal.sender.as_raw() != 0;
+                        if from_inside || signal.number == libc::SIGCHLD {
                             continue;
                         }
                         if signal.number == libc::SIGTERM {

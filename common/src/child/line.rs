@@ -1,12 +1,19 @@
 //! The line between the runner and the child: a pair of sockets.
 
-use std::io::{IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::cmsg_space;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::PassCred;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, sendmsg, setsockopt,
+};
+use nix::unistd::{Pid, pipe2, write};
 
 use crate::Exit;
 use crate::child::process::work_and_exit;
@@ -26,6 +33,10 @@ pub(crate) fn keep(line: UnixStream) {
 /// The byte with which the child says that it waits, and the runner's answer. It is the number
 /// of no signal.
 pub(crate) const READY: u8 = 0;
+
+/// The byte with which a process says that it becomes the command. It is the number of no
+/// signal.
+pub(crate) const START: u8 = 127;
 
 /// Waits in the child until the runner has done what this meeting is for, such as a network:
 /// see [`Child::meet`]. Without a reason, there is no meeting.
@@ -68,4 +79,94 @@ pub fn give_terminal(terminal: impl AsFd) -> Result<()> {
 /// The child's end; nothing in a process that no runner has cloned.
 pub(crate) fn childs_end() -> Option<&'static UnixStream> {
     LINE.get()
+}
+
+/// A pipe to the runner. execve(2) closes it. If the process drops it, the command was not
+/// executed, and the runner hears that.
+#[must_use = "keep it until the command is executed"]
+pub struct Told(OwnedFd);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // An error means that the runner is gone.
+        let _ = write(&self.0, &[0]);
+    }
+}
+
+/// Tells the runner that this process becomes the command: see [`Keep::executed`]. The message
+/// has the other end of a pipe, and the ID of this process. The kernel turns the ID into the
+/// ID that the runner sees; unix(7).
+///
+/// # Errors
+///
+/// When the runner is gone, or the kernel refuses a pipe.
+///
+/// [`Keep::executed`]: crate::Keep::executed
+pub fn tell_start() -> Result<Told> {
+    let doing = "tell the runner which process is the command";
+    let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).context(doing)?;
+    if let Some(line) = LINE.get() {
+        let (id, ends) = (UnixCredentials::new(), [theirs.as_raw_fd()]);
+        let extra = [ControlMessage::ScmCredentials(&id), ControlMessage::ScmRights(&ends)];
+        let (line, flags) = (line.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+        let sent = sendmsg::<()>(line, &[IoSlice::new(&[START])], &extra, flags, None);
+        sent.context(doing)?;
+    }
+    Ok(Told(ours))
+}
+
+/// The start of a command, as the runner hears of it.
+pub(crate) struct Start {
+    /// The process that becomes the command.
+    pub(crate) command: Pid,
+    pipe: OwnedFd,
+}
+
+/// Lets the runner's end receive the ID of a process; SO_PASSCRED in unix(7).
+pub(crate) fn expect_start(line: &UnixStream) -> Result<()> {
+    setsockopt(line, PassCred, &true).context("use the line to the child")
+}
+
+/// Reads from the runner's end, as read(2). The start of a command comes with its byte.
+pub(crate) fn receive(line: &UnixStream, bytes: &mut [u8]) -> nix::Result<(usize, Option<Start>)> {
+    let mut space = cmsg_space!(UnixCredentials, RawFd);
+    let mut into = [IoSliceMut::new(bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(line.as_raw_fd(), &mut into, Some(&mut space), flags)?;
+    let (mut command, mut pipe) = (None, None);
+    for extra in message.cmsgs()? {
+        match extra {
+            ControlMessageOwned::ScmCredentials(id) => command = Some(Pid::from_raw(id.pid())),
+            ControlMessageOwned::ScmRights(numbers) => {
+                for number in numbers {
+                    #[allow(unsafe_code, reason = "nix returns received descriptors as numbers")]
+                    // SAFETY: the kernel has just made the descriptor, and nothing else has it.
+                    let received = unsafe { OwnedFd::from_raw_fd(number) };
+                    pipe = Some(received);
+                }
+            }
+            _ => {}
+        }
+    }
+    let start = command.zip(pipe).map(|(command, pipe)| Start { command, pipe });
+    Ok((message.bytes, start))
+}
+
+impl Start {
+    /// The descriptor that says when the command is executed.
+    pub(crate) fn pipe(&self) -> &OwnedFd {
+        &self.pipe
+    }
+
+    /// Whether the command is executed or has failed.
+    pub(crate) fn is_over(&self) -> Result<bool> {
+        let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).context("hear of the command")?;
+        Ok(fds[0].any().unwrap_or(false))
+    }
+
+    /// Whether the command is executed. Waits until it is, or has failed.
+    pub(crate) fn is_executed(&self) -> bool {
+        nix::unistd::read(&self.pipe, &mut [0]) == Ok(0)
+    }
 }

@@ -2,13 +2,28 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::Exit;
+use crate::said::doing::Doing;
 use crate::said::error::report;
+
+/// Starts a process that calls `work`, and exits with the status that `work` returns; fork(2).
+/// If `work` fails, the process prints the error, and exits with the status of the error.
+///
+/// # Errors
+///
+/// When the kernel refuses the process.
+pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
+    let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
+    if pid.as_raw() == 0 {
+        work_and_exit(work);
+    }
+    Ok(pid)
+}
 
 /// Calls the work of a child, and ends the process with its status.
 pub(crate) fn work_and_exit(work: impl FnOnce() -> Result<Exit>) -> ! {

@@ -2,7 +2,7 @@
 //! signals to it, and lends it the terminal.
 
 use std::io::{IoSliceMut, Read};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::Exit;
-use crate::child::line::{ENDED, READY};
+use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
 use crate::child::wait::{ANY, Ended, Waited, has_something, poll_on, wait_for};
@@ -26,6 +26,38 @@ pub struct Child {
     /// Open before there is a child, so that an error is the only one.
     signals: Signals,
 }
+
+/// The work of a runner while its child lives, besides passing signals on.
+pub trait Keep {
+    /// Descriptors to read. The numbers of [`Keep::read`] count them.
+    fn outputs(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+
+    /// Reads from an output that has something to read.
+    ///
+    /// # Errors
+    ///
+    /// When the container must end.
+    fn read(&mut self, _number: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Hears that the process `command`, a child of `init`, has executed the command: after
+    /// [`tell_start`]. It may have ended since.
+    ///
+    /// # Errors
+    ///
+    /// When the container must end.
+    ///
+    /// [`tell_start`]: crate::tell_start
+    fn executed(&mut self, _init: Pid, _command: Pid) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A runner that only waits.
+impl Keep for () {}
 
 /// What the runner keeps while its child lives.
 struct Runner {
@@ -42,6 +74,8 @@ struct Runner {
     line_closed: bool,
     /// Whether the runner has sent SIGHUP to a command that waits for the terminal.
     hung_up: bool,
+    /// The process of the command, until it is executed.
+    start: Option<Start>,
     /// The signal that ended the command, as the child reports it.
     told_end: Option<c_int>,
     /// The last SIGINT, SIGQUIT or SIGTERM to the runner itself. SIGTERM may have become one
@@ -64,6 +98,7 @@ impl Child {
             their_line: Some(their_line),
             line_closed: false,
             hung_up: false,
+            start: None,
             told_end: None,
             interrupt: None,
         };
@@ -101,7 +136,7 @@ impl Child {
         let worked = work(reason, runner.pid);
         if worked.is_err() {
             signals::send(runner.pid, libc::SIGKILL);
-            let _ = runner.wait(&mut self.signals);
+            let _ = runner.wait(&mut self.signals, &mut ());
         } else {
             runner.terminal.as_mut().map(|terminal| terminal.lend(runner.pid));
             // An error means that a signal has ended the child.
@@ -165,15 +200,25 @@ impl Child {
     ///
     /// When wait(2) fails.
     pub fn wait(self) -> Result<Exit> {
+        self.wait_and(&mut ())
+    }
+
+    /// As [`Child::wait`], and does the work of `keep` meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When wait(2) fails, or the work of `keep`. The child has ended then.
+    pub fn wait_and(self, keep: &mut dyn Keep) -> Result<Exit> {
         let Child { mut runner, mut signals } = self;
-        runner.wait(&mut signals)
+        line::expect_start(&runner.line)?;
+        runner.wait(&mut signals, keep)
     }
 }
 
 impl Runner {
     /// As [`Child::wait`].
-    fn wait(&mut self, signals: &mut Signals) -> Result<Exit> {
-        let ended = self.watch(signals);
+    fn wait(&mut self, signals: &mut Signals, keep: &mut dyn Keep) -> Result<Exit> {
+        let ended = self.watch(signals, keep);
         // If the runner cannot wait for the child, it kills the child: the directories
         // of the container are removed next.
         if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
@@ -194,11 +239,13 @@ impl Runner {
     }
 
     /// Sleeps and passes signals until the child ends, and returns the end.
-    fn watch(&mut self, signals: &mut Signals) -> Result<Ended> {
+    fn watch(&mut self, signals: &mut Signals, keep: &mut dyn Keep) -> Result<Ended> {
         loop {
             match wait_for(ANY)? {
                 Waited::Ended(pid, ended) if pid == self.pid => {
-                    return self.add_signal(ended, signals);
+                    let ended = self.add_signal(ended, signals)?;
+                    self.tell_start(keep)?;
+                    return Ok(ended);
                 }
                 Waited::Stopped(pid, signal) if pid == self.pid => {
                     self.suspend(signal, signals)?;
@@ -206,7 +253,7 @@ impl Runner {
                 // The runner may be process 1 of a container itself.
                 Waited::Ended(..) | Waited::Stopped(..) => {}
                 Waited::Nothing => {
-                    if let Some(signal) = self.idle(signals)? {
+                    if let Some(signal) = self.idle(signals, keep)? {
                         self.suspend(signal, signals)?;
                     }
                     self.hand_on(signals)?;
@@ -216,27 +263,50 @@ impl Runner {
     }
 
     /// Sleeps until a signal arrives, or the child reports a signal that stopped the
-    /// command.
-    fn idle(&mut self, signals: &Signals) -> Result<Option<Signal>> {
-        let mut fds = [
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.line.as_fd(), PollFlags::POLLIN),
-        ];
+    /// command, or there is something to keep.
+    fn idle(&mut self, signals: &Signals, keep: &mut dyn Keep) -> Result<Option<Signal>> {
+        let on = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![on(signals.as_fd())];
+        fds.extend(keep.outputs().into_iter().map(on));
+        let outputs = 1..fds.len();
+        fds.extend(self.start.iter().map(|start| on(start.pipe().as_fd())));
         // A closed line would never let this process sleep.
-        let listened = if self.line_closed { 1 } else { 2 };
-        poll_on(&mut fds[..listened])?;
-        if has_something(&fds[1]) { self.hear() } else { Ok(None) }
+        fds.extend(Some(on(self.line.as_fd())).filter(|_| !self.line_closed));
+        poll_on(&mut fds)?;
+        let ready: Vec<bool> = fds.iter().map(has_something).collect();
+        let has_news = !self.line_closed && ready.last() == Some(&true);
+        let heard = if has_news { self.hear()?.1 } else { None };
+        // Before the output: it is the command's then.
+        if self.start.as_ref().map(Start::is_over).transpose()? == Some(true) {
+            self.tell_start(keep)?;
+        }
+        for (number, _) in ready[outputs].iter().enumerate().filter(|(_, ready)| **ready) {
+            keep.read(number)?;
+        }
+        Ok(heard)
     }
 
-    /// Reads the child's reports about the command, and returns the signal that
-    /// stopped it.
-    fn hear(&mut self) -> Result<Option<Signal>> {
+    /// Tells that the command is executed, if it was started. Waits for that.
+    fn tell_start(&mut self, keep: &mut dyn Keep) -> Result<()> {
+        match self.start.take() {
+            Some(start) if start.is_executed() => keep.executed(self.pid, start.command),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the child's reports about the command. Returns their number, and the signal
+    /// that stopped the command.
+    fn hear(&mut self) -> Result<(usize, Option<Signal>)> {
         let mut told = [0; 64];
-        let count = self.line.read(&mut told).context("hear of process 1")?;
+        let (count, start) = line::receive(&self.line, &mut told).context("hear of process 1")?;
         self.line_closed = count == 0;
+        self.start = self.start.take().or(start);
         let mut stopped = None;
         for &byte in &told[..count] {
             ensure!(byte != READY, "the child waits for the runner: call `meet` before `wait`");
+            if byte == START {
+                continue;
+            }
             let number = c_int::from(byte & !ENDED);
             if byte & ENDED != 0 {
                 self.told_end = Some(number);
@@ -245,20 +315,21 @@ impl Runner {
                 stopped = Signal::try_from(number).ok();
             }
         }
-        Ok(stopped)
+        Ok((count, stopped))
+    }
+
+    /// Whether the child has reported something.
+    fn has_news(&self) -> Result<bool> {
+        let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).context("hear of process 1")?;
+        Ok(has_something(&fds[0]))
     }
 
     /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
     /// only when it exits. Remembers the signals to the runner since then.
     fn add_signal(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
-        if ended.signal.is_none() && ended.exit.code() > 128 {
-            let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, PollTimeout::ZERO).context("hear of process 1")?;
-            if has_something(&fds[0]) {
-                self.hear()?;
-            }
-            ended.signal = self.told_end;
-        }
+        while self.has_news()? && self.hear()?.0 > 0 {}
+        ended.signal = ended.signal.or(self.told_end);
         if ended.signal.is_some() {
             while let Some(signal) = signals.next()? {
                 self.remember(&signal);

@@ -24,6 +24,7 @@ pub(crate) enum Doing {
     OpenPlace(PathBuf),
     MakeScratch(PathBuf),
     LockScratch(PathBuf),
+    MakeState(PathBuf),
     UseGroups(PathBuf),
     MakeGroup(PathBuf),
     WriteGroup {
@@ -49,6 +50,7 @@ impl fmt::Display for Doing {
             Doing::OpenPlace(path) => write!(f, "open {} in the root", path.display()),
             Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
             Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
+            Doing::MakeState(dir) => write!(f, "make the directory {}", dir.display()),
             Doing::UseGroups(above) => write!(f, "make a control group in {}", above.display()),
             Doing::MakeGroup(group) => write!(f, "make the control group {}", group.display()),
             Doing::WriteGroup { file, value } => write!(f, "write {value} to {}", file.display()),

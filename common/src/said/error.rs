@@ -4,9 +4,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
+use anyhow::Context;
 use nix::errno::Errno;
 
-use crate::said::doing::errno_of;
+use crate::said::doing::{Doing, errno_of};
 use crate::{Exit, hint};
 
 /// The name before each line of a step.
@@ -44,13 +45,22 @@ pub fn note(text: &str) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// Reports an error, and returns the exit status for it.
-pub(crate) fn report(error: &anyhow::Error) -> Exit {
+/// Reports an error as one line on standard error, and returns the exit status for it.
+pub fn report(error: &anyhow::Error) -> Exit {
     match advice(error) {
         Some(advice) => note(&format!("{}; {advice}", causes(error))),
         None => note(&one_line(error)),
     }
     error.downcast_ref::<Failure>().map_or(Exit::SETUP, |failure| failure.exit)
+}
+
+/// Writes a text and a newline to standard output, and returns the exit status. `println!`
+/// panics if standard output is closed or full; this reports it.
+pub fn print(text: &str) -> Exit {
+    match writeln!(io::stdout(), "{text}").context(Doing::Print) {
+        Ok(()) => Exit::SUCCESS,
+        Err(error) => report(&error),
+    }
 }
 
 /// The advice for a failed system call without a known remedy. Without a context, as
@@ -122,7 +132,6 @@ fn shows(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
 
     #[test]
     fn an_error_is_one_line_without_a_bare_errno() {

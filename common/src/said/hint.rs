@@ -4,6 +4,7 @@ mod clone;
 mod groups;
 mod ids;
 mod mounts;
+mod names;
 mod order;
 mod places;
 mod tools;
@@ -50,6 +51,7 @@ enum Call {
     OpenPlace,
     MakeScratch,
     LockScratch,
+    MakeState,
     UseGroups,
     MakeGroup,
     EnableController,
@@ -61,6 +63,8 @@ enum Call {
     AllowPing,
     Publish,
     SetFilter,
+    EnterNamespaces,
+    KeepState,
     Print,
     /// In a row: any action. In a failure: an unknown action.
     Any,
@@ -111,10 +115,42 @@ const LESSONS: &[(&str, Call)] = &[
     ("set the seccomp filter", Call::SetFilter),
     ("use the image", Call::Any),
     ("read the command of the image", Call::Any),
+    ("read the gid_map", Call::Any),
     ("set the hostname", Call::Any),
     ("make the working directory", Call::Any),
     ("make the root read-only", Call::Any),
     ("go to the working directory ", Call::EnterDirectory),
+    ("enter the namespaces of the process ", Call::EnterNamespaces),
+    ("write 0 to ", Call::WriteGroup),
+    ("make the directory of a container", Call::KeepState),
+    ("find the namespaces of ", Call::Any),
+    ("write the facts", Call::Any),
+    ("write the state of the container ", Call::KeepState),
+    ("write the end of the container ", Call::KeepState),
+    ("read the state of the container ", Call::Any),
+    ("read the end of the container ", Call::Any),
+    ("remove the container ", Call::Any),
+    ("open the container ", Call::Any),
+    ("find the container ", Call::Any),
+    ("list the containers", Call::Any),
+    ("write the list", Call::Any),
+    ("ask for a lock", Call::Any),
+    ("unlock a container", Call::Any),
+    ("open the process ", Call::Any),
+    ("send a signal to the container", Call::Any),
+    ("keep the container from tracing", Call::Any),
+    ("open a line to the keeper", Call::Any),
+    ("close the line of the caller", Call::Any),
+    ("answer the caller", Call::Any),
+    ("wait for the keeper", Call::Any),
+    ("wait for the container ", Call::Any),
+    ("begin a session", Call::Any),
+    ("read /dev/urandom", Call::Any),
+    ("read the log", Call::Any),
+    ("make the pipes of a log", Call::Any),
+    ("list the files of the log", Call::Any),
+    ("open a file of the log", Call::Any),
+    ("read ", Call::Any),
 ];
 
 /// A failed call, with all that the error says about it.
@@ -144,6 +180,7 @@ impl Failed {
             Some(Doing::OpenPlace(path)) => at(Call::OpenPlace, path),
             Some(Doing::MakeScratch(path)) => at(Call::MakeScratch, path),
             Some(Doing::LockScratch(path)) => at(Call::LockScratch, path),
+            Some(Doing::MakeState(path)) => at(Call::MakeState, path),
             Some(Doing::UseGroups(path)) => at(Call::UseGroups, path),
             Some(Doing::MakeGroup(path)) => at(Call::MakeGroup, path),
             Some(Doing::WriteGroup { file, .. }) => at(groups::call(file), file),
@@ -174,8 +211,16 @@ pub fn hint(error: &Error) -> Option<&'static str> {
     let fits =
         |row: &&Row| row.call.covers(failed.call) && row.errno == errno && (row.seen)(&failed);
     // An earlier stage explains more than the host does.
-    let tables =
-        [order::ROWS, clone::ROWS, groups::ROWS, ids::ROWS, mounts::ROWS, places::ROWS, ROWS];
+    let tables = [
+        order::ROWS,
+        clone::ROWS,
+        groups::ROWS,
+        ids::ROWS,
+        mounts::ROWS,
+        names::ROWS,
+        places::ROWS,
+        ROWS,
+    ];
     tables.into_iter().flatten().find(fits).map(|row| row.remedy)
 }
 

@@ -164,6 +164,8 @@ fn two_starts_at_once_unpack_once() {
     let (go_on, goes_on) = channel::<()>();
     let tell = |note: &str| SAID.lock().expect("a lock").push(note.to_owned());
     thread::scope(|scope| {
+        // If the test fails here, the first does not wait for ever.
+        let go_on = go_on;
         let (at, layer) = (&at, &layer);
         let first = scope.spawn(move || {
             let mut store = open(at);

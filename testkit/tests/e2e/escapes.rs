@@ -31,6 +31,8 @@ use testkit::{
     stderr, stdout, workspace,
 };
 
+use crate::exec::watch_for_newcomers;
+
 /// The lessons in the tables.
 const TRIED: [&str; 3] = ["step08-overlay", "step10-dev", "step13-seccomp"];
 /// The ways that the program inside tries.
@@ -124,7 +126,7 @@ impl Page {
 }
 
 /// The things outside of the containers that the attempts need.
-struct Host {
+pub(crate) struct Host {
     /// A layer with this test, its loader and its libraries.
     layer: Scratches,
     /// The words that start this test in the layer.
@@ -137,7 +139,7 @@ struct Host {
 }
 
 impl Host {
-    fn new() -> Host {
+    pub(crate) fn new() -> Host {
         let layer = scratch_place();
         let dir = layer.path().join("way-out");
         fs::create_dir(&dir).expect("make a directory");
@@ -184,7 +186,7 @@ impl Host {
     }
 
     /// A step without a command yet, with our layer above the root.
-    fn step(&self, program: &Path, top: Option<&Path>) -> Command {
+    pub(crate) fn step(&self, program: &Path, top: Option<&Path>) -> Command {
         let mut command = Command::new(program);
         for lower in top.into_iter().chain([self.layer.path(), rootfs()]) {
             command.arg("--lower").arg(lower);
@@ -194,7 +196,7 @@ impl Host {
     }
 
     /// The command that tries a way inside.
-    fn inside(&self, mut step: Command, way: &str) -> Command {
+    pub(crate) fn inside(&self, mut step: Command, way: &str) -> Command {
         step.arg("env").arg(format!("{WAY}={way}")).arg(format!("SOCKET={}", self.name));
         step.args(&self.program);
         step
@@ -523,6 +525,7 @@ fn attempt(way: &str) -> io::Result<()> {
             UnixStream::connect_addr(&address).map(drop)
         }
         "terminal" => type_into_terminal(),
+        "newcomer" => watch_for_newcomers(),
         "packets" => open(libc::SYS_socket, PACKETS).map(drop),
         "crypto" => open(libc::SYS_socket, CRYPTO).map(drop),
         "release_agent" => in_namespaces(CloneFlags::CLONE_NEWCGROUP, open_release_agent),

@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getgid, getuid};
 use serde_json::{Value, json};
 use testkit::archives::{Entry, gz, tar};
 use testkit::images::{Images, OCI, architecture};
+use testkit::procs::{PATIENCE, wait_for};
 use testkit::{
     Scratches, containers_work, dir_of_this_process, is_one_line, stderr, stdout, step, tempdir,
 };
@@ -134,7 +136,8 @@ fn the_variables_and_the_directory_are_those_of_the_image_unless_the_caller_has_
     };
     assert_eq!(lines(&[]), ["/made/for it", "A=last", "B=image", "E=", "HOME=/root", "TERM=image"]);
     let words = [
-        "--env", "A=b=c", "--env", "C", "--env=NOT_THERE", "--env", "HOME=/x", "--workdir", "/usr",
+        "--env", "A=b=c", "--env", "C", "--env=NOT_THERE", "--user", "0", "--env", "HOME=/x",
+        "--workdir", "/usr",
     ];
     let expected = ["/usr", "A=b=c", "B=image", "C=mine", "E=", "HOME=/x", "TERM=image"];
     assert_eq!(lines(&words), expected);
@@ -447,11 +450,7 @@ fn a_sigterm_becomes_the_stop_signal() {
         let mut line = String::new();
         out.read_line(&mut line).expect("read a line");
         assert_eq!(line, "ready\n");
-        kill(Pid::from_raw(runner.id() as i32), Signal::SIGTERM).expect("send a signal");
-        let mut rest = String::new();
-        out.read_to_string(&mut rest).expect("read");
-        let ended = runner.wait().expect("wait");
-        assert_eq!((ended.code(), &*rest), (Some(status), said), "{signal}");
+        assert_eq!(stopped(runner, out), (Some(status), said.to_owned()), "{signal}");
     }
 }
 
@@ -508,13 +507,21 @@ fn first_start(place: &Place, store: &Path) -> (PathBuf, Child) {
     (store.join(format!("{}-{}", getuid(), getgid())), runner)
 }
 
-/// Sends SIGTERM to the runner, and returns what it has said.
-fn stopped(mut runner: Child, mut said: impl Read) -> String {
+/// Sends SIGTERM to the runner, and returns its exit status and what it says until its end.
+fn stopped(runner: &mut Child, mut said: impl Read) -> (Option<i32>, String) {
     kill(Pid::from_raw(runner.id() as i32), Signal::SIGTERM).expect("send a signal");
+    let start = Instant::now();
+    let ended = loop {
+        match runner.try_wait().expect("look") {
+            Some(ended) => break ended,
+            None if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
+            // The assertion of the caller fails then.
+            None => runner.kill().expect("kill the runner"),
+        }
+    };
     let mut lines = String::new();
     said.read_to_string(&mut lines).expect("read");
-    assert_eq!(runner.wait().expect("wait").code(), Some(143), "{lines}");
-    lines
+    (ended.code(), lines)
 }
 
 const STOPPED: &str = "step16-images: SIGTERM has ended the wait\n";
@@ -540,11 +547,8 @@ fn a_signal_ends_the_unpacking_and_nothing_is_left() {
     let dir = tempdir();
     let (store, mut runner) = first_start(&place, &dir.path().join("store"));
     let said = runner.stderr.take().expect("a pipe");
-    while !store.join("new/zeros").exists() {
-        assert_eq!(runner.try_wait().expect("look"), None);
-        thread::yield_now();
-    }
-    assert_eq!(stopped(runner, said), STOPPED);
+    wait_for("the file", || store.join("new/zeros").exists().then_some(()));
+    assert_eq!(stopped(&mut runner, said), (Some(143), STOPPED.to_owned()));
     let left = fs::read_dir(&store).expect("read the store").flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["made-by-container"]);
@@ -567,5 +571,5 @@ fn a_signal_ends_the_wait_for_another_start() {
     said.read_line(&mut line).expect("read a line");
     let waits = "step16-images: waiting for another container, which works on ";
     assert_eq!(line, format!("{waits}{}\n", store.display()));
-    assert_eq!(stopped(runner, said), STOPPED);
+    assert_eq!(stopped(&mut runner, said), (Some(143), STOPPED.to_owned()));
 }

@@ -10,6 +10,7 @@ mod bad_input;
 mod caller;
 mod calls;
 mod escapes;
+mod exec;
 mod groups;
 mod images;
 mod left;

@@ -7,7 +7,7 @@ use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, 
 
 const STEP: &str = "step16-images";
 
-/// Gives root and the user `course` subordinate IDs, in a mount namespace, and runs a script as
+/// Gives root and the user `course` subordinate IDs, on a host with its own mounts and network, and runs a script as
 /// one of them. `course` has a copy of the root as its own. `$SETUP` changes the host before.
 const HOST: &str = r#"
     set -e
@@ -69,7 +69,7 @@ fn script_of(who: &str, setup: &str, script: &str) -> Command {
     let script = format!("{PRELUDE}{script}");
     let mut command = Command::new(if is_root() { "unshare" } else { "sh" });
     match is_root() {
-        true => command.args(["--mount", "sh", "-c", HOST, "sh"]),
+        true => command.args(["--mount", "--net", "sh", "-c", HOST, "sh"]),
         false => command.args(["-c", &script, "sh"]),
     };
     command.env("WHO", who).env("SETUP", setup).env("SCRIPT", &script).env("STEP", bin(STEP));
@@ -345,6 +345,37 @@ fn root_takes_the_ids_of_the_user_that_it_names() {
     }
 }
 
+/// The child meets the runner twice.
+#[test]
+fn a_container_with_users_has_a_network() {
+    if !is_root() {
+        skip("only root can make a network for the test");
+        return;
+    }
+    let setup = "ip link set lo up; ip link add one type veth peer name two; ip link set one up
+        ip link set two up; ip address add 192.0.2.1/24 dev one
+        ip route add default via 192.0.2.2";
+    for who in callers("ip nft nsenter pasta slirp4netns") {
+        let script = r#"
+            [ -w /dev/net/tun ] || { echo no tun; exit; }
+            kinds=pasta
+            [ $(id -u) = 0 ] && kinds='pasta bridge'
+            for kind in $kinds; do
+                "$STEP" --network $kind --publish 8080:80 --user 1000 sh -c '
+                    id -u
+                    grep -c . /proc/self/uid_map
+                    sed -n "s/	.*//; s/^192.0.2.1$/pasta/p; s/^10.219.0.2$/bridge/p" /etc/hosts' || echo $?
+            done"#;
+        let output = run(who, setup, script);
+        let (said, error) = (stdout(&output), stderr(&output));
+        match (*who, &*said) {
+            (_, "no tun") => drop(skip("this user cannot open /dev/net/tun")),
+            ("root", said) => assert_eq!(said, "1000\n2\npasta\n1000\n2\nbridge", "{error}"),
+            (_, said) => assert_eq!(said, "1000\n2\npasta", "{error}"),
+        }
+    }
+}
+
 /// Another program has the name newuidmap: it fails, or hangs.
 #[test]
 fn a_tool_that_fails_or_hangs_ends_the_start() {
@@ -362,26 +393,26 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
         assert!(is_one_line(STEP, &error), "{error}");
         assert_eq!(stdout(&output), "125\nbin");
 
-        let hangs = fake("echo $$ >pid; echo >ready; sleep 1000");
+        let hangs = fake("echo $$ >pid; sleep 1000");
         let script = r#"
-            mkfifo ready
             for signal in TERM KILL; do
                 "$STEP" true & runner=$!
-                read -r line <ready
+                until_true test -s pid
                 child=$(pgrep -P $runner -x step16-images)
                 kill -$signal $runner
                 wait $runner || echo $?
                 gone() { ! kill -0 $child; }
                 until_true gone 2>/dev/null
                 # With a killed runner, the tool ends, and not what the tool has started.
-                kill -9 -- -$(cat pid) 2>/dev/null
+                [ $signal = TERM ] || kill -9 -- -$(cat pid)
+                rm pid
             done
             PATH=${PATH#*:}
             "$STEP" true
             ls"#;
         let output = run(who, "", &(hangs + script));
         let error = stderr(&output);
-        assert_eq!(stdout(&output), "143\n137\nbin\npid\nready", "{who}: {error}");
+        assert_eq!(stdout(&output), "143\n137\nbin", "{who}: {error}");
 
         let hangs = fake("echo ready >/dev/tty; sleep 1000");
         let script = r#"trap : INT; "$STEP" true; echo =$?; ls"#;
@@ -442,38 +473,49 @@ fn a_named_scratch_directory_keeps_its_users_and_another_container_removes_it() 
 
 #[test]
 fn a_hostile_file_of_users_is_not_waited_for() {
-    let script = r#"
-        for what in 'mkfifo $F' 'ln -s /proc/1/environ $F' 'ln -s passwd $F' 'mkdir $F' \
-            'truncate -s 17M $F' 'ln -s /proc/self/fd/0 $F'; do
-            rm -rf layer/etc/passwd
-            F=layer/etc/passwd
-            eval "$what"
-            step --user ann true </etc/passwd 2>&1
-        done
-        rm -rf layer/etc/passwd
-        { printf 'ann:x:0\0:0::/:\nann:x::0::/:\nann:x:-1:0::/:\n'; head -c 9000000 /dev/zero | tr '\0' a
-          printf '\nann:x:1000:1000::/:/bin/sh'; } >layer/etc/passwd
-        step --user ann id -u
-        "#;
+    const CASES: [(&str, &str); 7] = [
+        ("mkfifo $F", "read /etc/passwd in the root: it is not a file"),
+        ("mkdir $F", "read /etc/passwd in the root: it is not a file"),
+        ("truncate -s 17M $F", "read /etc/passwd in the root: it is longer than 16 MiB"),
+        ("ln -s passwd $F", "read /etc/passwd in the root: Too many symbolic links"),
+        ("ln -s /proc/self/fd/0 $F", "there is no user ann in /etc/passwd of the root"),
+        // A file of the host: the root does not have it.
+        ("ln -s $TMPDIR/file $F", "there is no user ann in /etc/passwd of the root"),
+        (
+            "ln -s ../../../../../../..$TMPDIR/file $F",
+            "there is no user ann in /etc/passwd of the root",
+        ),
+    ];
     for who in callers("truncate head") {
-        let output = run(who, "", &(LAYER.to_owned() + script));
-        let (said, error) = (stdout(&output), stderr(&output));
-        let lines: Vec<&str> = said.lines().collect();
-        assert_eq!((lines.len(), lines.last()), (7, Some(&"1000")), "{who}: {said} {error}");
-        for line in &lines[..6] {
-            assert!(line.starts_with(&format!("{STEP}: find the user ann: ")), "{who}: {said}");
+        for (what, why) in CASES {
+            let script = format!(
+                "{LAYER}\nF=layer/etc/passwd; cp $F file; rm $F; {what}
+                step --user ann true <file 2>&1"
+            );
+            let output = run(who, "", &script);
+            let expected = format!("{STEP}: find the user ann: {why}");
+            let said = stdout(&output);
+            assert!(said.starts_with(&expected), "{who} {what}: {said}");
+            assert!(is_one_line(STEP, &said), "{said}");
         }
+        let script = r#"
+            { printf 'ann:x:0\0:0::/:\nann:x::0::/:\nann:x:-1:0::/:\n'
+              head -c 9000000 /dev/zero | tr '\0' a
+              printf '\nann:x:1000:1000::/:/bin/sh'; } >layer/etc/passwd
+            step --user ann id -u"#;
+        let output = run(who, "", &(LAYER.to_owned() + script));
+        assert_eq!(stdout(&output), "1000", "{who}: {}", stderr(&output));
     }
 }
 
 #[test]
 fn another_user_cannot_execute_the_step() {
     for who in callers("") {
-        let script = r#""$STEP" --user 1000 /proc/self/exe --version; echo $?
-            "$STEP" --user 1000 /proc/1/exe --version; echo $?"#;
-        let output = run(who, "", script);
-        let error = stderr(&output);
-        assert_eq!(stdout(&output), "126\n126", "{who}: {error}");
+        let script = r#""$STEP" --user 1000 /proc/self/exe --version 2>&1; echo $?
+            "$STEP" --user 1000 /proc/1/exe --version 2>/dev/null; echo $?"#;
+        let said = stdout(&run(who, "", script));
+        let link = format!("{STEP}: execute /proc/self/exe: a link of /proc leads to it");
+        assert!(said.starts_with(&link) && said.ends_with("\n126\n126"), "{who}: {said}");
     }
 }
 

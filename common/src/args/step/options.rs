@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Args;
 use crate::args::{limits, process};
 use crate::child::exec::words;
-use crate::{Bind, Network, Port, Subnet, Tmpfs};
+use crate::{Bind, Network, Port, Subnet, Tmpfs, Verb};
 
 /// An option.
 #[derive(Debug)]
@@ -226,4 +226,100 @@ pub(super) const TMPFS: Opt = Opt {
         args.tmpfs.push(Tmpfs::parse(&value)?);
         Ok(())
     },
+};
+pub(super) const NAME: Opt = Opt {
+    name: "--name",
+    value: "NAME",
+    help: "the name of the container [default: a random name]",
+    read: |args, value| args.names.set_name(&value),
+};
+pub(super) const DETACH: Opt = Opt {
+    name: "--detach",
+    value: "",
+    help: "let the container run in the background, and print its name",
+    read: |args, _| {
+        args.names.detach = true;
+        Ok(())
+    },
+};
+pub(super) const REMOVES: Opt = Opt {
+    name: "--rm",
+    value: "",
+    help: "with --detach: remove what is left at the end",
+    read: |args, _| {
+        args.names.removes = true;
+        Ok(())
+    },
+};
+pub(super) const EXEC: Opt = Opt {
+    name: "--exec",
+    value: "NAME",
+    help: "run COMMAND in a running container",
+    read: |args, value| args.names.ask(Verb::Exec, &value),
+};
+pub(super) const LIST: Opt = Opt {
+    name: "--list",
+    value: "",
+    help: "list the containers",
+    read: |args, value| args.names.ask(Verb::List, &value),
+};
+pub(super) const FORMAT: Opt = Opt {
+    name: "--format",
+    value: "json",
+    help: "with --list: print it for a program",
+    read: |args, value| args.names.set_format(&value),
+};
+pub(super) const LOGS: Opt = Opt {
+    name: "--logs",
+    value: "NAME",
+    help: "print what a container has written",
+    read: |args, value| args.names.ask(Verb::Logs, &value),
+};
+pub(super) const FOLLOW: Opt = Opt {
+    name: "--follow",
+    value: "",
+    help: "with --logs: print until the container ends",
+    read: |args, _| {
+        args.names.follow = true;
+        Ok(())
+    },
+};
+pub(super) const TIMESTAMPS: Opt = Opt {
+    name: "--timestamps",
+    value: "",
+    help: "with --logs: print the time before each line",
+    read: |args, _| {
+        args.names.timestamps = true;
+        Ok(())
+    },
+};
+pub(super) const STOP: Opt = Opt {
+    name: "--stop",
+    value: "NAME",
+    help: "send SIGTERM to a container, and SIGKILL if it does not end",
+    read: |args, value| args.names.ask(Verb::Stop, &value),
+};
+pub(super) const TIME: Opt = Opt {
+    name: "--time",
+    value: "SECONDS",
+    help: "with --stop: the time before SIGKILL [default: 10]",
+    read: |args, value| args.names.set_time(&value),
+};
+pub(super) const KILL: Opt = Opt {
+    name: "--kill",
+    value: "NAME",
+    help: "send a signal to a container: the word that follows, or KILL",
+    read: |args, value| args.names.ask(Verb::Kill, &value),
+};
+pub(super) const REMOVE: Opt = Opt {
+    name: "--remove",
+    value: "NAME",
+    help: "remove what is left of a container that has ended",
+    read: |args, value| args.names.ask(Verb::Remove, &value),
+};
+pub(super) const WAIT: Opt = Opt {
+    name: "--wait",
+    value: "NAME",
+    help: "wait for the end of a container, and exit as it did",
+    read: |args, value| args.names.ask(Verb::Wait, &value),
 };

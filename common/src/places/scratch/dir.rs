@@ -16,7 +16,8 @@ use nix::unistd::{fchownat, getgid, getuid};
 
 use super::{ENTRIES, entry};
 use crate::places::open;
-use crate::places::trust::{belongs, changeable, is_trusted, others_can_write};
+use crate::places::private::is_own;
+use crate::places::trust::{belongs, changeable, is_trusted};
 use crate::said::doing::Doing;
 
 /// An open directory, and its metadata.
@@ -179,11 +180,6 @@ impl Dir {
     pub(super) fn open<P: NixPath + ?Sized>(&self, entry: &P) -> nix::Result<File> {
         open::directory(&self.file, entry)
     }
-}
-
-/// Whether a directory belongs to the caller, and no other user can write to it.
-pub(super) fn is_own(found: &Metadata) -> bool {
-    found.is_dir() && found.uid() == getuid().as_raw() && !others_can_write(found)
 }
 
 /// Makes a directory that only the caller can enter, and the directories above it,

@@ -1,27 +1,25 @@
 //! The home: the directory for a user's scratch directories.
 
 use std::cmp::Reverse;
-use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
+use std::fs;
 use std::mem::MaybeUninit;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, ptr};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
 use nix::sys::signal::kill;
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Pid, getuid};
 
 use super::NO_ATTRIBUTES;
-use super::dir::{Dir, has_user_attributes, is_own};
+use super::dir::{Dir, has_user_attributes};
 use super::removal::Removal;
 use crate::note;
 use crate::places::open;
-use crate::places::trust::belongs;
+use crate::places::private::{Private, Purpose, make_or_open};
 use crate::said::doing::Doing;
 
 /// The places for the home, in this order, if `$TMPDIR` is not set. All are sticky
@@ -124,27 +122,13 @@ impl Home {
     /// Makes the home, and refuses another user's file of that name. Sweeps a home
     /// that exists.
     fn make(name: PathBuf, removal: Removal) -> Result<Home> {
-        loop {
-            let new = match DirBuilder::new().mode(0o700).create(&name) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-                made => made.map(|()| true).with_context(|| Doing::MakeScratch(name.clone()))?,
-            };
-            let file = match open::directory(&AT_FDCWD, &name) {
-                Ok(file) => file,
-                // Another runner has just removed it.
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => return Err(refusal(&name, errno)),
-            };
-            let dir = Dir::new(name, file)?;
-            if !is_own(&dir.found) || dir.found.mode() & 0o022 != 0 {
-                return Err(refusal(&dir.name, Errno::EPERM));
-            }
-            let home = Home { path: dir.name.clone(), dir };
-            if !new {
-                home.sweep(removal);
-            }
-            return Ok(home);
+        let Private { dir, new, .. } = make_or_open(&name, PURPOSE, Doing::MakeScratch)?;
+        let dir = Dir::new(name, dir)?;
+        let home = Home { path: dir.name.clone(), dir };
+        if !new {
+            home.sweep(removal);
         }
+        Ok(home)
     }
 
     /// The free bytes in the home.
@@ -212,16 +196,5 @@ const MANY: usize = 128;
 /// The number of directories to try whose runner seems to be alive.
 const LOOKS: usize = 8;
 
-/// The reason why an existing home is not used.
-fn refusal(name: &Path, errno: Errno) -> Error {
-    let doing = format!("make scratch directories in {}", name.display());
-    match fs::symlink_metadata(name) {
-        Ok(found) if found.is_dir() => anyhow!(
-            "{doing}: it {}, but must belong to user {}, and no other user may write to it; set TMPDIR to another directory",
-            belongs(&found),
-            getuid()
-        ),
-        Ok(_other) => anyhow!("{doing}: it is not a directory; set TMPDIR to another directory"),
-        Err(_gone) => Error::from(errno).context(doing),
-    }
-}
+const PURPOSE: Purpose =
+    Purpose { doing: "make scratch directories", remedy: "set TMPDIR to another directory" };

@@ -59,12 +59,17 @@ pub(super) const ROWS: &[Row] = &[
     Row { call: Call::LockScratch, errno: Errno::EACCES, seen: always, remedy: SCRATCH },
     Row { call: Call::MakeScratch, errno: Errno::EEXIST, seen: always, remedy: TAKEN },
     Row { call: Call::MakeScratch, errno: Errno::ENOTDIR, seen: always, remedy: SCRATCH },
+    Row { call: Call::MakeState, errno: Errno::ENOENT, seen: always, remedy: RUNTIME },
+    Row { call: Call::MakeState, errno: Errno::ENOTDIR, seen: always, remedy: RUNTIME },
+    Row { call: Call::MakeState, errno: Errno::EACCES, seen: always, remedy: RUNTIME },
+    Row { call: Call::MakeState, errno: Errno::EROFS, seen: always, remedy: RUNTIME },
 ];
 
 const FETCH: &str = "fetch a root with `cargo xtask fetch-rootfs`, or name an existing directory";
 const DIRECTORY: &str = "name a directory";
 const WAY: &str = "let this user enter it and each directory above it (chmod +x)";
 const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
+const RUNTIME: &str = "set XDG_RUNTIME_DIR to a directory of this user";
 const GONE: &str = "the current directory no longer exists; cd to an existing directory";
 
 /// Whether a relative path failed because the current directory no longer exists.

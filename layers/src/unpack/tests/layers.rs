@@ -610,12 +610,18 @@ fn a_layer_may_end_without_zeros_and_a_root_may_not() {
     }
     let whole = tar(&[Entry { owner: (0, 0), ..Entry::file("a", "x") }]);
     let place = Place::new();
-    place.tar(&whole[..1024], 0).expect("a complete layer");
-    assert_eq!(fs::read(place.layer(0).join("a")).expect("read"), b"x");
-    place.tar(&whole[..700], 1).expect_err("it is cut off");
-    let root = place.layer(2);
-    fs::create_dir(&root).expect("make");
-    unpack_bytes(&whole[..1024], &root, SMALL).expect_err("it is cut off");
+    // Without the end, and without the padding of the last file.
+    for (number, length) in [1024, 513, 700].into_iter().enumerate() {
+        place.tar(&whole[..length], number).expect("a complete layer");
+        assert_eq!(fs::read(place.layer(number).join("a")).expect("read"), b"x");
+        let root = place.layer(number + 10);
+        fs::create_dir(&root).expect("make");
+        unpack_bytes(&whole[..length], &root, SMALL).expect_err("it is cut off");
+    }
+    for (number, length) in [300, 512].into_iter().enumerate() {
+        let refused = place.tar(&whole[..length], number + 20).expect_err("it is cut off");
+        assert!(common::one_line(&refused).ends_with("it is cut off"));
+    }
 }
 
 #[test]
