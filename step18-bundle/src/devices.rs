@@ -7,7 +7,7 @@ use common::Root;
 use libc::{AT_RECURSIVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, makedev, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat, umask};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 use serde::Deserialize;
 
@@ -54,6 +54,8 @@ const LINKS: [(&str, &str); 6] = [
 
 /// Makes the nodes of the list and the usual ones, and the links, unless /dev is a bind.
 pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
+    // Each node has the mode of the list. `set_umask` sets the umask of the command.
+    umask(Mode::empty());
     let dev = config.mounts.iter().rev().find(|it| it.destination == Path::new("/dev"));
     if dev.is_some_and(|it| it.is_bind()) {
         return Ok(());
@@ -104,11 +106,8 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
     match mknodat(&above, name, kind, mode, number) {
         Ok(()) => {
             let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-            fchownat(&above, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-                .with_context(doing)?;
-            // The umask may have taken bits away. Nobody else is here yet.
-            let flags = FchmodatFlags::FollowSymlink;
-            return fchmodat(&above, name, mode, flags).with_context(doing);
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            return fchownat(&above, name, Some(uid), Some(gid), flags).with_context(doing);
         }
         // In a user namespace, only the host's own node works.
         Err(Errno::EPERM) => {}

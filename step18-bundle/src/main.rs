@@ -92,6 +92,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
         scheduler::set_personality(linux.personality.as_ref())?;
+        users::set_umask(config);
         capabilities::drop_bounding(&sets)?;
         let filter_calls = || filter.as_ref().map_or(Ok(()), filter::set);
         // Without no_new_privs, only CAP_SYS_ADMIN may set a filter.

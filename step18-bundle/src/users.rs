@@ -114,11 +114,15 @@ pub(crate) fn home(config: &Config, root: &Root) -> Result<Option<String>> {
     Ok(Some(format!("HOME={}", user.home.as_deref().unwrap_or("/root"))))
 }
 
+/// Sets the umask of the command; umask(2). A filter may refuse it later.
+pub(crate) fn set_umask(config: &Config) {
+    umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
+}
+
 /// Makes this process the user's; credentials(7). It keeps its permitted capabilities until
 /// the next stage sets them.
 pub(crate) fn become_user(config: &Config) -> Result<()> {
-    let User { uid, gid, umask: mask, additional_gids } = &config.process.user;
-    umask(Mode::from_bits_truncate(mask.unwrap_or(0o022)));
+    let User { uid, gid, additional_gids, .. } = &config.process.user;
     let groups: Vec<Gid> = additional_gids.iter().copied().map(Gid::from_raw).collect();
     if !groups.is_empty() || may_set_groups() {
         setgroups(&groups).context("set the supplementary groups")?;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -146,7 +147,8 @@ fn each_field_does_what_runc_does() {
         let theirs = theirs(dir.path(), "lesson18").expect("start runc");
         let of = |it: &Output| format!("{:?}\n{}\n{}", it.status.code(), stdout(it), stderr(it));
         // A host may not have what the field asks for.
-        let refused = !ours.status.success() && !theirs.status.success() && stdout(&ours).is_empty();
+        let refused =
+            !ours.status.success() && !theirs.status.success() && stdout(&ours).is_empty();
         if !refused && of(&ours) != of(&theirs) {
             wrong.push(format!("== {name}\n-- ours: {}\n-- runc: {}", of(&ours), of(&theirs)));
         }
@@ -172,6 +174,7 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
         ("ioPriority", vec![("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 7}))], "ionice -p $$", "best-effort: prio 7"),
         ("scheduler", vec![("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5}))], "cut -d' ' -f19,41 /proc/self/stat", "5 3"),
         ("personality", vec![("/linux/personality", json!({"domain": "LINUX32"}))], "uname -m", "i686"),
+        ("time", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/timeOffsets", json!({"monotonic": {"secs": 1_000_000}, "boottime": {"secs": 2, "nanosecs": 5}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 1000000 0\nboottime 2 5"),
         ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
     ]
 }
@@ -203,6 +206,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         
         (("/process/args", json!([])), "process.args is missing"),
         (("/process/cwd", json!("tmp")), "process.cwd must begin with /"),
+        (("/process/cwd", json!("/proc/self/fd/4")), "go to the working directory /proc/self/fd/4"),
         (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "RLIMIT_X: there is no such limit"),
         (("/process/capabilities/bounding", json!(["CAP_X"])), "CAP_X: there is no such capability"),
         (("/process/scheduler", json!({"policy": "SCHED_X"})), "SCHED_X, which is not done"),
@@ -293,4 +297,49 @@ fn the_bundle_of_spec_runs() {
     let spec = Command::new(bin(STEP)).args(["spec", "--bundle"]).arg(dir.path()).output();
     let said = stderr(&spec.expect("start the step"));
     assert!(said.contains("config.json: File exists"), "{said}");
+}
+
+/// A root with links that lead to the host, if they are followed there.
+#[test]
+fn no_link_of_a_root_leads_to_the_host() {
+    if !is_root() {
+        return;
+    }
+    let (dir, host, _one) = (tempdir(), tempdir(), ONE.lock());
+    let root = dir.path().join("root");
+    fs::create_dir(&root).expect("make a directory");
+    symlink(host.path(), root.join("out")).expect("make a link");
+    let devices = json!([{ "path": "/out/sub/null", "type": "c", "major": 1, "minor": 3 }]);
+    let run = |edits: &[Edit]| {
+        let mut config = config(dir.path(), "true", edits);
+        config["root"]["path"] = json!(root);
+        write(dir.path(), &config);
+        stderr(&ours(dir.path(), "lesson18-links"))
+    };
+    let said = run(&[
+        ("/root/readonly", json!(false)),
+        ("/mounts/-", mount("/out/tmpfs", "tmpfs", "tmpfs", &[])),
+        ("/mounts/-", mount("/out/a/file", "bind", "/proc/version", &["bind"])),
+        ("/linux/devices", devices),
+        ("/linux/maskedPaths", json!(["/out"])),
+    ]);
+    // All stages are done, and the root has no programs.
+    assert!(said.contains("execute sh: not found"), "{said}");
+    let left: Vec<_> = fs::read_dir(host.path()).expect("list").collect();
+    assert!(left.is_empty(), "{left:?}");
+    let inside = root.join(host.path().strip_prefix("/").expect("a path"));
+    assert!(inside.join("sub/null").exists(), "the links lead to the root");
+    for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys")] {
+        let link = root.join(&place[1..]);
+        fs::remove_dir(&link).and_then(|()| symlink("out", &link)).expect("make a link");
+        let said = run(&[("/mounts", json!([mount(place, kind, kind, &[])]))]);
+        assert!(said.contains("must be an ordinary directory"), "{said}");
+        fs::remove_file(&link).and_then(|()| fs::create_dir(&link)).expect("make it again");
+    }
+    // A neighbour's file in the place of the device that hides files.
+    let dev = json!([mount("/proc", "proc", "proc", &[]), mount("/dev", "bind", "dev", &["bind"])]);
+    fs::create_dir(dir.path().join("dev")).expect("make a directory");
+    fs::write(dir.path().join("dev/null"), "").expect("write");
+    let said = run(&[("/mounts", dev)]);
+    assert!(said.contains("open /dev/null in the root: it is another file"), "{said}");
 }
