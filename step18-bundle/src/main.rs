@@ -85,10 +85,13 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         devices::make_nodes(config, &root)?;
         let terminal = terminal::open(&config.process, &root)?;
         values::set_values(config, &root)?;
+        config.process.make_directory(&root)?;
         let home = users::home(config, &root)?;
         root::protect_host(config, &root)?;
         root::enter_root(&tree, config)?;
         drop((root, tree));
+        // Root of a user namespace could not raise limits, and low ones end earlier stages.
+        common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
         scheduler::set_personality(linux.personality.as_ref())?;
@@ -112,9 +115,9 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     })?;
     child.meet(Some(()), |(), id| {
         users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
-        groups.add(id)?;
-        config.process.set_limits(id)
+        groups.add(id)
     })?;
     let _relay = child.take_terminal(config.process.terminal, Relay::start)?;
+    child.meet(Some(()), |(), id| config.process.set_limits(id))?;
     child.wait()
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::Exit;
+use common::{Exit, Root};
 use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
@@ -97,6 +97,15 @@ impl Process {
         let line = format!("exec {}", self.apparmor_profile);
         let chosen = fs::write("/proc/self/attr/apparmor/exec", &line);
         chosen.with_context(|| format!("choose the AppArmor profile {}", self.apparmor_profile))
+    }
+
+    /// Makes the working directory, if it is missing.
+    pub(crate) fn make_directory(&self, root: &Root) -> Result<()> {
+        // What cannot be looked at may be open to the user of the command.
+        if matches!(root.find(&self.cwd), Ok(None)) {
+            root.directory(&self.cwd).context("make the working directory")?;
+        }
+        Ok(())
     }
 
     /// Finds the program, and becomes it after `last`. From `last` on, there are no other

@@ -82,6 +82,8 @@ fn fields(other: u32) -> Vec<(&'static str, Vec<Edit>, &'static str)> {
         ("hostname", vec![("/hostname", json!("abc"))], "hostname"),
         ("user", vec![("/process/user", json!({"uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 63}))], "id; umask"),
         ("cwd, env", vec![("/process/cwd", json!("/etc")), ("/process/env/-", json!("A=b c"))], "pwd; echo \"$A\""),
+        ("cwd: missing", vec![("/process/cwd", json!("/dev/new/one"))], "pwd; stat -c '%a %u' ."),
+        ("rlimits: low", vec![("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 12, "hard": 12}, {"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}]))], "ulimit -n; ulimit -f"),
         ("rlimits", vec![("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}, {"type": "RLIMIT_NOFILE", "soft": 30, "hard": 40}]))], "cat /proc/self/limits | tr -s ' '"),
         ("oomScoreAdj", vec![("/process/oomScoreAdj", json!(123))], "cat /proc/self/oom_score_adj"),
         ("noNewPrivileges", vec![("/process/noNewPrivileges", json!(false))], caps),
