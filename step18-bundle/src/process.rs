@@ -60,9 +60,6 @@ impl Process {
         for limit in &self.rlimits {
             limit.number()?;
         }
-        if let Some(scheduler) = &self.scheduler {
-            scheduler.check()?;
-        }
         words("args", &self.args).and(words("env", &self.env)).map(drop)
     }
 

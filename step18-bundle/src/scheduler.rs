@@ -8,16 +8,45 @@ use serde::Deserialize;
 use crate::config::Personality;
 
 /// A policy and its values; sched(7). Times are in nanoseconds.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Scheduler {
-    policy: String,
+    policy: Policy,
+    #[serde(default)]
     nice: i32,
+    #[serde(default)]
     priority: u32,
-    flags: Vec<String>,
+    #[serde(default)]
+    flags: Vec<Flag>,
+    #[serde(default)]
     runtime: u64,
+    #[serde(default)]
     deadline: u64,
+    #[serde(default)]
     period: u64,
+}
+
+/// Policies by number. The kernel has no others for processes.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Policy {
+    SchedOther = 0,
+    SchedFifo = 1,
+    SchedRr = 2,
+    SchedBatch = 3,
+    SchedIdle = 5,
+    SchedDeadline = 6,
+}
+
+/// Flags, as bits; sched_setattr(2).
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Flag {
+    SchedFlagResetOnFork = 0x01,
+    SchedFlagReclaim = 0x02,
+    SchedFlagDlOverrun = 0x04,
+    SchedFlagKeepPolicy = 0x08,
+    SchedFlagKeepParams = 0x10,
 }
 
 /// The priority on disks; ioprio_set(2).
@@ -30,13 +59,11 @@ pub(crate) struct IoPriority {
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Class {
-    #[serde(rename = "IOPRIO_CLASS_RT")]
-    RealTime = 1,
-    #[serde(rename = "IOPRIO_CLASS_BE")]
-    BestEffort = 2,
-    #[serde(rename = "IOPRIO_CLASS_IDLE")]
-    Idle = 3,
+    IoprioClassRt = 1,
+    IoprioClassBe = 2,
+    IoprioClassIdle = 3,
 }
 
 impl IoPriority {
@@ -48,48 +75,19 @@ impl IoPriority {
 }
 
 impl Scheduler {
-    /// Refuses what the kernel does not have.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.attributes().map(drop)
-    }
-
     /// Sets it for a process.
     pub(crate) fn set(&self, process: Pid) -> Result<()> {
-        let set = common::set_scheduler(process, &self.attributes()?);
-        set.with_context(|| format!("set the scheduler {}", self.policy))
-    }
-
-    fn attributes(&self) -> Result<sched_attr> {
-        let policy = match &*self.policy {
-            "SCHED_OTHER" => libc::SCHED_OTHER,
-            "SCHED_FIFO" => libc::SCHED_FIFO,
-            "SCHED_RR" => libc::SCHED_RR,
-            "SCHED_BATCH" => libc::SCHED_BATCH,
-            "SCHED_IDLE" => libc::SCHED_IDLE,
-            "SCHED_DEADLINE" => libc::SCHED_DEADLINE,
-            other => bail!("process.scheduler.policy is {other}, which is not done here"),
-        };
-        let mut flags = 0;
-        for flag in &self.flags {
-            flags |= match &**flag {
-                "SCHED_FLAG_RESET_ON_FORK" => libc::SCHED_FLAG_RESET_ON_FORK,
-                "SCHED_FLAG_RECLAIM" => libc::SCHED_FLAG_RECLAIM,
-                "SCHED_FLAG_DL_OVERRUN" => libc::SCHED_FLAG_DL_OVERRUN,
-                "SCHED_FLAG_KEEP_POLICY" => libc::SCHED_FLAG_KEEP_POLICY,
-                "SCHED_FLAG_KEEP_PARAMS" => libc::SCHED_FLAG_KEEP_PARAMS,
-                other => bail!("process.scheduler.flags has {other}, which is not done here"),
-            };
-        }
-        Ok(sched_attr {
+        let attributes = sched_attr {
             size: size_of::<sched_attr>() as u32,
-            sched_policy: policy as u32,
-            sched_flags: flags as u64,
+            sched_policy: self.policy as u32,
+            sched_flags: self.flags.iter().fold(0, |all, flag| all | *flag as u64),
             sched_nice: self.nice,
             sched_priority: self.priority,
             sched_runtime: self.runtime,
             sched_deadline: self.deadline,
             sched_period: self.period,
-        })
+        };
+        common::set_scheduler(process, &attributes).context("set process.scheduler")
     }
 }
 

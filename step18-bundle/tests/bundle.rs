@@ -211,7 +211,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/process/cwd", json!("/proc/self/fd/4")), "go to the working directory /proc/self/fd/4"),
         (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "RLIMIT_X: there is no such limit"),
         (("/process/capabilities/bounding", json!(["CAP_X"])), "CAP_X: there is no such capability"),
-        (("/process/scheduler", json!({"policy": "SCHED_X"})), "SCHED_X, which is not done"),
+        (("/process/scheduler", json!({"policy": "SCHED_X"})), "unknown variant `SCHED_X`"),
         (("/process/execCPUAffinity", json!({})), "the field execCPUAffinity is not done"),
         (("/process/env", json!(["a\u{0}b"])), "read process.env"),
         (("/root", json!({})), "root.path is missing"),
