@@ -207,6 +207,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/process/selinuxLabel", json!("x")), "the field selinuxLabel is not done"),
         
         (("/process/args", json!([])), "process.args is missing"),
+        (("/process/apparmorProfile", json!("no-such")), "choose the AppArmor profile no-such"),
         (("/process/cwd", json!("tmp")), "process.cwd must begin with /"),
         (("/process/cwd", json!("/proc/self/fd/4")), "go to the working directory /proc/self/fd/4"),
         (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "RLIMIT_X: there is no such limit"),
@@ -344,4 +345,24 @@ fn no_link_of_a_root_leads_to_the_host() {
     fs::write(dir.path().join("dev/null"), "").expect("write");
     let said = run(&[("/mounts", dev)]);
     assert!(said.contains("open /dev/null in the root: it is another file"), "{said}");
+}
+
+#[test]
+fn a_command_that_cannot_start_has_its_status() {
+    let (dir, _one) = (tempdir(), ONE.lock());
+    for (command, status, words) in [
+        ("no-such", 127, "execute no-such: not found in PATH"),
+        ("/no/such", 127, "execute /no/such: No such file"),
+        ("/etc/passwd", 126, "this user cannot execute it"),
+        ("/etc", 126, "it is a directory"),
+        // The program of the step is the host's; CVE-2019-5736.
+        ("/proc/self/exe", 126, "a link of /proc leads to it"),
+    ] {
+        let edits = [("/process/args", json!([command]))];
+        write(dir.path(), &config(dir.path(), "", &edits));
+        let output = ours(dir.path(), "lesson18-command");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(status), "{command}: {said}");
+        assert!(said.contains(words) && is_one_line(STEP, &said), "{command}: {said}");
+    }
 }
