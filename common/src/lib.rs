@@ -25,7 +25,7 @@ pub use args::verbs::{Names, Verb};
 pub use args::workspace::{own_rootfs, workspace};
 pub use calls::bpf::attach_device_program;
 pub use calls::capabilities::{
-    Capabilities, Capability, drop_bounding, raise_ambient, set_capabilities,
+    Capabilities, Capability, drop_bounding, permitted, raise_ambient, set_capabilities,
 };
 pub use calls::device::{device_flags, set_device_flags};
 pub use calls::mount::{

@@ -3,7 +3,6 @@
 
 use anyhow::{Context, Result};
 use common::Capabilities;
-use nix::sys::prctl::set_no_new_privs;
 use serde::Deserialize;
 
 /// The names of each set; capabilities(7).
@@ -50,6 +49,18 @@ pub(crate) fn drop_bounding(sets: &Sets) -> Result<()> {
     Ok(())
 }
 
+/// Uses only what the command may use, and can still use the rest later.
+pub(crate) fn act_as_command(sets: &Sets) -> Result<()> {
+    let all = common::permitted().context("get the capabilities")?;
+    common::set_capabilities(sets.effective, all, sets.inheritable).context("set the capabilities")
+}
+
+/// Uses all again: without no_new_privs, a filter needs CAP_SYS_ADMIN.
+pub(crate) fn use_all(sets: &Sets) -> Result<()> {
+    let all = common::permitted().context("get the capabilities")?;
+    common::set_capabilities(all, all, sets.inheritable).context("set the capabilities")
+}
+
 /// Sets the other sets, after this process has become the user.
 pub(crate) fn set(sets: &Sets) -> Result<()> {
     common::set_capabilities(sets.effective, sets.permitted, sets.inheritable)
@@ -60,9 +71,4 @@ pub(crate) fn set(sets: &Sets) -> Result<()> {
         raised.with_context(|| format!("make {capability} ambient"))?;
     }
     Ok(())
-}
-
-/// Keeps set-user-ID programs from giving more rights.
-pub(crate) fn keep_privileges(no_new: bool) -> Result<()> {
-    if no_new { set_no_new_privs().context("set no_new_privs") } else { Ok(()) }
 }

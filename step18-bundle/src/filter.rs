@@ -82,7 +82,8 @@ pub(crate) fn compile(list: &Seccomp) -> Result<Filter> {
 }
 
 /// Makes the kernel run the program before each system call of this process.
-pub(crate) fn set(filter: &Filter) -> Result<()> {
+pub(crate) fn set(filter: Option<&Filter>) -> Result<()> {
+    let Some(filter) = filter else { return Ok(()) };
     common::set_filter_with(&filter.program, filter.flags).context("set the seccomp filter")
 }
 

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{Args, Exit, Relay};
-use nix::sys::prctl::set_dumpable;
+use nix::sys::prctl::{set_dumpable, set_no_new_privs};
 
 use crate::config::Config;
 use crate::namespaces::Kind;
@@ -97,21 +97,24 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         scheduler::set_personality(linux.personality.as_ref())?;
         users::set_umask(config);
         capabilities::drop_bounding(&sets)?;
-        let filter_calls = || filter.as_ref().map_or(Ok(()), filter::set);
-        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter.
-        if !config.process.no_new_privileges {
-            filter_calls()?;
-        }
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
         users::become_user(config)?;
+        capabilities::act_as_command(&sets)?;
+        let command = config.process.find(home)?;
+        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
+        // one that the filter allows.
+        if !config.process.no_new_privileges {
+            capabilities::use_all(&sets)?;
+            filter::set(filter.as_ref())?;
+        }
         capabilities::set(&sets)?;
-        capabilities::keep_privileges(config.process.no_new_privileges)?;
-        config.process.start(home, || match config.process.no_new_privileges {
-            true => filter_calls(),
-            false => Ok(()),
-        })
+        if config.process.no_new_privileges {
+            set_no_new_privs().context("set no_new_privs")?;
+            filter::set(filter.as_ref())?;
+        }
+        command.start()
     })?;
     child.meet(Some(()), |(), id| {
         users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;

@@ -105,13 +105,8 @@ impl Process {
         Ok(())
     }
 
-    /// Finds the program, and becomes it after `last`. From `last` on, there are no other
-    /// system calls: a filter may refuse them.
-    pub(crate) fn start(
-        &self,
-        home: Option<String>,
-        last: impl FnOnce() -> Result<()>,
-    ) -> Result<Exit> {
+    /// Goes to the working directory, and finds the program, as the user of the command.
+    pub(crate) fn find(&self, home: Option<String>) -> Result<Ready> {
         let dir = &*self.cwd;
         chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
         leads_inside()?;
@@ -119,8 +114,21 @@ impl Process {
         env.extend(words("env", home.as_slice())?);
         let program = common::find_program(&args[0], &env)?;
         common::restore_mask()?;
-        last()?;
-        common::become_program(&program, &args, &env)
+        Ok(Ready { program, args, env })
+    }
+}
+
+/// A command that only execve(2) is left for: a filter may refuse all other calls.
+pub(crate) struct Ready {
+    program: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Ready {
+    /// Becomes the command.
+    pub(crate) fn start(&self) -> Result<Exit> {
+        common::become_program(&self.program, &self.args, &self.env)
     }
 }
 

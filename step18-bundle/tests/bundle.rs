@@ -177,6 +177,7 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
         ("scheduler", vec![("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5}))], "cut -d' ' -f19,41 /proc/self/stat", "5 3"),
         ("personality", vec![("/linux/personality", json!({"domain": "LINUX32"}))], "uname -m", "i686"),
         ("time", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/timeOffsets", json!({"monotonic": {"secs": 1_000_000}, "boottime": {"secs": 2, "nanosecs": 5}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 1000000 0\nboottime 2 5"),
+        ("a filter on calls of the runtime", vec![("/process/noNewPrivileges", json!(false)), ("/process/user/uid", json!(9)), ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2", "chdir", "setgroups", "setresuid", "setresgid", "umask", "setsid", "dup2", "dup3"], "action": "SCMP_ACT_KILL_PROCESS"}]}))], "echo ok", "ok"),
         ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
     ]
 }

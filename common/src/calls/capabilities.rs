@@ -201,6 +201,27 @@ pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
     Errno::result(raised).map(drop)
 }
 
+/// The capabilities that this process may make effective; capget(2).
+///
+/// # Errors
+///
+/// As in capget(2).
+pub fn permitted() -> nix::Result<Capabilities> {
+    const THIS_PROCESS: u32 = 0;
+    let mut header = [VERSION, THIS_PROCESS];
+    // Effective, permitted and inheritable ones: the low half of each, and the high half.
+    let mut sets = [[0_u32; 3]; 2];
+    #[allow(unsafe_code, reason = "nix has no capget(2)")]
+    // SAFETY: the arrays have the layout of the two structures that the kernel writes for
+    // this version.
+    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    Errno::result(got)?;
+    Ok(Capabilities(u64::from(sets[0][1]) | u64::from(sets[1][1]) << 32))
+}
+
+/// _LINUX_CAPABILITY_VERSION_3, which libc does not have.
+const VERSION: u32 = 0x2008_0522;
+
 /// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that
 /// it does not have.
 ///
@@ -212,8 +233,6 @@ pub fn set_capabilities(
     permitted: Capabilities,
     inheritable: Capabilities,
 ) -> nix::Result<()> {
-    /// _LINUX_CAPABILITY_VERSION_3, which libc does not have.
-    const VERSION: u32 = 0x2008_0522;
     const THIS_PROCESS: u32 = 0;
     let mut header = [VERSION, THIS_PROCESS];
     let half = |shift| [effective, permitted, inheritable].map(|set| (set.0 >> shift) as u32);

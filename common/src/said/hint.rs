@@ -105,6 +105,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("delete a lower directory", Call::DeleteLower),
     ("drop ", Call::DropCapabilities),
     ("set the capabilities", Call::DropCapabilities),
+    ("get the capabilities", Call::Any),
     ("set no_new_privs", Call::DropCapabilities),
     ("open a socket", Call::ConnectNetwork),
     ("get the flags of lo", Call::ConnectNetwork),
