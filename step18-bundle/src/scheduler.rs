@@ -29,6 +29,7 @@ pub(crate) struct Scheduler {
 /// Policies by number. The kernel has no others for processes.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(clippy::enum_variant_names, reason = "the names of the specification")]
 enum Policy {
     SchedOther = 0,
     SchedFifo = 1,
@@ -41,6 +42,7 @@ enum Policy {
 /// Flags, as bits; sched_setattr(2).
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(clippy::enum_variant_names, reason = "the names of the specification")]
 enum Flag {
     SchedFlagResetOnFork = 0x01,
     SchedFlagReclaim = 0x02,
@@ -60,6 +62,7 @@ pub(crate) struct IoPriority {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(clippy::enum_variant_names, reason = "the names of the specification")]
 enum Class {
     IoprioClassRt = 1,
     IoprioClassBe = 2,
