@@ -101,6 +101,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
             common::use_terminal(&terminal)?;
         }
         users::become_user(config)?;
+        common::end_with_parent()?;
         capabilities::act_as_command(&sets)?;
         let command = config.process.find(home)?;
         // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be

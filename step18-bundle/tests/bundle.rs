@@ -7,6 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::{bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
@@ -365,5 +368,36 @@ fn a_command_that_cannot_start_has_its_status() {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(status), "{command}: {said}");
         assert!(said.contains(words) && is_one_line(STEP, &said), "{command}: {said}");
+    }
+}
+
+#[test]
+fn a_container_of_any_user_ends_with_its_runner() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    for uid in [0, 9] {
+        let script = "echo started; exec sleep 1000";
+        write(dir.path(), &config(dir.path(), script, &[("/process/user/uid", json!(uid))]));
+        let mut step = Command::new(bin(STEP));
+        step.args(["run", "--bundle"]).arg(dir.path()).arg("lesson18-killed");
+        let mut step = step.stdout(Stdio::piped()).spawn().expect("start the step");
+        let mut stdout = step.stdout.take().expect("a pipe");
+        stdout.read_exact(&mut [0; 8]).expect("it has started");
+        step.kill().and_then(|()| step.wait()).expect("kill the runner");
+        // It ends when no process of the container has the pipe.
+        let (sender, receiver) = channel();
+        spawn(move || sender.send(stdout.read(&mut [0]).ok()));
+        let end = receiver.recv_timeout(Duration::from_secs(60));
+        assert_eq!(end, Ok(Some(0)), "user {uid}: the container still runs");
+        // The next container of that name takes the groups that are left, when the last
+        // process has left them, and removes them.
+        write(dir.path(), &config(dir.path(), "true", &[]));
+        let next = || ours(dir.path(), "lesson18-killed").status.success();
+        assert!((0..1000).any(|_| next() || {
+            sleep(Duration::from_millis(20));
+            false
+        }));
     }
 }
