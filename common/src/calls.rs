@@ -1,7 +1,9 @@
 //! System calls that nix does not have, by their names.
 
+pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod device;
 pub(crate) mod mount;
 pub(crate) mod pidfd;
+pub(crate) mod process;
 pub(crate) mod seccomp;

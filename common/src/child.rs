@@ -10,6 +10,7 @@ pub(crate) mod landlock;
 pub(crate) mod line;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod pseudoterminal;
 pub(crate) mod runner;
 pub(crate) mod signals;
 pub(crate) mod streams;

@@ -12,6 +12,7 @@ mod args;
 mod calls;
 mod child;
 mod group;
+mod hierarchy;
 mod net;
 mod places;
 mod said;
@@ -22,30 +23,41 @@ pub use args::process::{Tmpfs, is_inside, variable};
 pub use args::step::{Args, Step, named_rootfs};
 pub use args::verbs::{Names, Verb};
 pub use args::workspace::{own_rootfs, workspace};
-pub use calls::capabilities::{Capabilities, Capability, drop_bounding, set_capabilities};
+pub use calls::bpf::attach_device_program;
+pub use calls::capabilities::{
+    Capabilities, Capability, drop_bounding, permitted, raise_ambient, set_capabilities,
+};
 pub use calls::device::{device_flags, set_device_flags};
-pub use calls::mount::{mount_setattr, move_mount, open_tree};
+pub use calls::mount::{
+    change_mount, fsconfig, fsmount, fsopen, mount_setattr, move_mount, open_tree,
+};
 pub use calls::pidfd::{pidfd_open, pidfd_send_signal};
-pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter};
-pub use child::clone::{clone, end_with_parent};
+pub use calls::process::{
+    set_domainname, set_io_priority, set_limit, set_personality, set_scheduler,
+};
+pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
+pub use child::clone::{clone, clone_after, end_with_parent};
 pub use child::console::{console, open_to_users, use_devices};
-pub use child::exec::{exec, exec_with, fresh_environment};
+pub use child::exec::{become_program, exec, exec_with, find_program, fresh_environment};
 pub use child::exit::Exit;
 pub use child::inherit::{close_descriptors, leave_keyring};
 pub use child::init::{Run, fork};
-pub use child::line::{Told, tell_start, wait_for_runner};
+pub use child::line::{Told, give_terminal, tell_start, wait_for_runner};
 pub use child::process::spawn;
 pub use child::program::Program;
+pub use child::pseudoterminal::{Relay, open_pseudoterminal, resize, use_terminal};
 pub use child::runner::{Child, Keep};
-pub use child::signals::{end_on_closed_pipe, signal_number, stop_if_asked};
+pub use child::signals::{end_on_closed_pipe, restore_mask, signal_number, stop_if_asked};
 pub use child::within::in_child;
 pub use group::Group;
+pub use hierarchy::{Hierarchy, hierarchies};
 pub use net::names::{PASTA_DNS, write_names};
 pub use net::network::{Network, Port, Subnet};
 pub use net::seat::Seat;
 pub use net::slirp::Slirp;
 pub use net::tool::{PACKAGES, has_tool, run, run_both};
 pub use places::bind::{Bind, Place, Root};
+pub use places::copy::copy_files;
 pub use places::open;
 pub use places::overlay::lowerdir;
 pub use places::private::{Private, Purpose, private_directory, runtime_directory};

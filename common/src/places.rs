@@ -1,6 +1,7 @@
 //! Files and directories that others may change meanwhile: opened, bound, made and removed by descriptor.
 
 pub(crate) mod bind;
+pub(crate) mod copy;
 pub mod open;
 pub(crate) mod overlay;
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub struct Lesson {
     /// Whether it has layers, named with `--lower` and `--scratch`:
     /// `package.metadata.layers`.
     pub has_layers: bool,
+    /// Whether the command line is a verb with a bundle, and not a command:
+    /// `package.metadata.verbs`.
+    pub has_verbs: bool,
     /// The goals for the learner, in the order of the places in the program:
     /// `package.metadata.exercise.goals`.
     pub exercise: Vec<String>,
@@ -131,6 +134,7 @@ impl Lesson {
             has_pids: fact("pids"),
             has_rootfs: fact("rootfs"),
             has_layers: fact("layers"),
+            has_verbs: fact("verbs"),
             exercise: strings(exercise.and_then(|table| table.get("goals"))),
             hints: hints.filter_map(|hints| strings(Some(hints)).try_into().ok()).collect(),
             changes: strings(metadata.and_then(|table| table.get("changes"))),

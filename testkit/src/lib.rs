@@ -22,9 +22,10 @@ use tempfile::TempDir;
 /// The lessons, in order.
 static LESSONS: LazyLock<Vec<Lesson>> = LazyLock::new(|| lessons::all().expect("list the lessons"));
 
-/// The names of the steps, in order.
-pub static STEPS: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| LESSONS.iter().map(|lesson| &*lesson.name).collect());
+/// The names of the steps that take a command, in order.
+pub static STEPS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    LESSONS.iter().filter(|lesson| !lesson.has_verbs).map(|lesson| &*lesson.name).collect()
+});
 
 /// A step's manifest.
 ///

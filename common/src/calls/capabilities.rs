@@ -66,8 +66,13 @@ pub struct Capabilities(u64);
 
 impl Capabilities {
     /// The set of these names.
-    pub(crate) fn of(names: &[&str]) -> Result<Capabilities> {
+    ///
+    /// # Errors
+    ///
+    /// When a name is wrong.
+    pub fn of(names: &[impl AsRef<str>]) -> Result<Capabilities> {
         names.iter().try_fold(Capabilities::default(), |set, name| {
+            let name = name.as_ref();
             let named = Capability::named(name);
             let named = named.with_context(|| format!("{name}: there is no such capability"))?;
             Ok(Capabilities(set.0 | 1 << named.0))
@@ -81,6 +86,17 @@ impl Capabilities {
     /// When a name is wrong.
     pub fn and(self, names: &[&str]) -> Result<Capabilities> {
         Ok(Capabilities(self.0 | Capabilities::of(names)?.0))
+    }
+
+    /// The capabilities that both sets have.
+    #[must_use]
+    pub fn within(self, other: Capabilities) -> Capabilities {
+        Capabilities(self.0 & other.0)
+    }
+
+    /// The capabilities in this set.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        (0..NAMES.len() as u8).map(Capability).filter(move |it| self.0 & 1 << it.0 != 0)
     }
 
     /// The set as a number, as in proc_pid_status(5).
@@ -170,6 +186,42 @@ pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
     Errno::result(dropped).map(drop)
 }
 
+/// Makes a capability ambient: a program that this process executes has it, whoever the
+/// user is. PR_CAP_AMBIENT_RAISE in prctl(2).
+///
+/// # Errors
+///
+/// EPERM when the capability is not both permitted and inheritable.
+pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
+    const NONE: libc::c_ulong = 0;
+    let (raise, number) = (libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(capability.0));
+    #[allow(unsafe_code, reason = "nix has no PR_CAP_AMBIENT")]
+    // SAFETY: the call takes numbers and touches no memory.
+    let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, NONE, NONE) };
+    Errno::result(raised).map(drop)
+}
+
+/// The capabilities that this process may make effective; capget(2).
+///
+/// # Errors
+///
+/// As in capget(2).
+pub fn permitted() -> nix::Result<Capabilities> {
+    const THIS_PROCESS: u32 = 0;
+    let mut header = [VERSION, THIS_PROCESS];
+    // Effective, permitted and inheritable ones: the low half of each, and the high half.
+    let mut sets = [[0_u32; 3]; 2];
+    #[allow(unsafe_code, reason = "nix has no capget(2)")]
+    // SAFETY: the arrays have the layout of the two structures that the kernel writes for
+    // this version.
+    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    Errno::result(got)?;
+    Ok(Capabilities(u64::from(sets[0][1]) | u64::from(sets[1][1]) << 32))
+}
+
+/// _LINUX_CAPABILITY_VERSION_3, which libc does not have.
+const VERSION: u32 = 0x2008_0522;
+
 /// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that
 /// it does not have.
 ///
@@ -181,8 +233,6 @@ pub fn set_capabilities(
     permitted: Capabilities,
     inheritable: Capabilities,
 ) -> nix::Result<()> {
-    /// _LINUX_CAPABILITY_VERSION_3, which libc does not have.
-    const VERSION: u32 = 0x2008_0522;
     const THIS_PROCESS: u32 = 0;
     let mut header = [VERSION, THIS_PROCESS];
     let half = |shift| [effective, permitted, inheritable].map(|set| (set.0 >> shift) as u32);

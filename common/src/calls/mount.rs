@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
 
 use nix::errno::Errno;
 
@@ -29,16 +30,96 @@ pub fn open_tree(at: impl AsFd, path: &CStr, flags: c_uint) -> nix::Result<Owned
 ///
 /// As in mount_setattr(2).
 pub fn mount_setattr(at: impl AsFd, path: &CStr, flags: c_int, attr_set: u64) -> nix::Result<()> {
-    let at = at.as_fd().as_raw_fd();
     let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    let size = size_of_val(&attributes);
+    change_mount(at, path, flags, &attributes)
+}
+
+/// Changes a mount as `attributes` say; mount_setattr(2), since Linux 5.12.
+///
+/// # Errors
+///
+/// As in mount_setattr(2).
+pub fn change_mount(
+    at: impl AsFd,
+    path: &CStr,
+    flags: c_int,
+    attributes: &libc::mount_attr,
+) -> nix::Result<()> {
+    let at = at.as_fd().as_raw_fd();
+    let size = size_of_val(attributes);
     #[allow(unsafe_code, reason = "nix has no mount_setattr(2)")]
     // SAFETY: `path` ends with a zero, and the kernel gets the size of `attributes`, which
     // it reads.
     let set = unsafe {
-        let attributes = &raw const attributes;
+        let attributes = &raw const *attributes;
         libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), flags, attributes, size)
     };
+    Errno::result(set).map(drop)
+}
+
+/// Opens a file system of the type `kind`, to configure it; fsopen(2), since Linux 5.2.
+///
+/// # Errors
+///
+/// As in fsopen(2): ENODEV when the kernel does not have this type.
+pub fn fsopen(kind: &CStr) -> nix::Result<OwnedFd> {
+    /// FSOPEN_CLOEXEC in linux/mount.h.
+    const CLOEXEC: c_uint = 1;
+    #[allow(unsafe_code, reason = "nix has no fsopen(2)")]
+    // SAFETY: `kind` ends with a zero. The kernel returns a new descriptor, which nothing
+    // else has.
+    unsafe {
+        let opened = libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC);
+        Errno::result(opened).map(|new| OwnedFd::from_raw_fd(new as c_int))
+    }
+}
+
+/// Sets an option of a file system: a flag, if there is no value; fsconfig(2).
+///
+/// # Errors
+///
+/// As in fsconfig(2).
+pub fn fsconfig(fs: impl AsFd, key: &CStr, value: Option<&CStr>) -> nix::Result<()> {
+    /// FSCONFIG_SET_FLAG and FSCONFIG_SET_STRING in linux/mount.h.
+    const FLAG: c_uint = 0;
+    const STRING: c_uint = 1;
+    let command = if value.is_some() { STRING } else { FLAG };
+    configure(fs, command, Some(key), value)
+}
+
+/// Makes a mount of a file system that is configured; fsconfig(2), fsmount(2). It has no
+/// place yet. `attributes` are `MOUNT_ATTR_…`.
+///
+/// # Errors
+///
+/// As in fsconfig(2) with FSCONFIG_CMD_CREATE, and in fsmount(2).
+pub fn fsmount(fs: impl AsFd, attributes: c_uint) -> nix::Result<OwnedFd> {
+    /// FSCONFIG_CMD_CREATE and FSMOUNT_CLOEXEC in linux/mount.h.
+    const CREATE: c_uint = 6;
+    const CLOEXEC: c_uint = 1;
+    configure(&fs, CREATE, None, None)?;
+    let fs = fs.as_fd().as_raw_fd();
+    #[allow(unsafe_code, reason = "nix has no fsmount(2)")]
+    // SAFETY: the kernel returns a new descriptor, which nothing else has.
+    unsafe {
+        let made = libc::syscall(libc::SYS_fsmount, fs, CLOEXEC, attributes);
+        Errno::result(made).map(|new| OwnedFd::from_raw_fd(new as c_int))
+    }
+}
+
+fn configure(
+    fs: impl AsFd,
+    command: c_uint,
+    key: Option<&CStr>,
+    value: Option<&CStr>,
+) -> nix::Result<()> {
+    const NOTHING: c_int = 0;
+    let fs = fs.as_fd().as_raw_fd();
+    let (key, value) =
+        (key.map_or(ptr::null(), CStr::as_ptr), value.map_or(ptr::null(), CStr::as_ptr));
+    #[allow(unsafe_code, reason = "nix has no fsconfig(2)")]
+    // SAFETY: each string ends with a zero, or is missing where the command takes none.
+    let set = unsafe { libc::syscall(libc::SYS_fsconfig, fs, command, key, value, NOTHING) };
     Errno::result(set).map(drop)
 }
 

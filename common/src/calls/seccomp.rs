@@ -32,24 +32,28 @@ pub const SYS_KEXEC_FILE_LOAD: libc::c_long = if cfg!(target_arch = "x86_64") { 
 /// is wrong, or when the kernel has no filters. ENOSYS when the kernel has no seccomp(2).
 /// EACCES when this process has neither no_new_privs nor CAP_SYS_ADMIN.
 pub fn set_filter(filter: &[sock_filter]) -> nix::Result<()> {
+    const NO_FLAGS: libc::c_ulong = 0;
+    set_filter_with(filter, NO_FLAGS)?;
+    SET.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// As [`set_filter`], with flags: `SECCOMP_FILTER_FLAG_…`.
+///
+/// # Errors
+///
+/// As [`set_filter`].
+pub fn set_filter_with(filter: &[sock_filter], flags: libc::c_ulong) -> nix::Result<()> {
     // A filter that is too long for the structure is too long for the kernel.
     let len = u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
     let program = sock_fprog { len, filter: filter.as_ptr().cast_mut() };
-    const NO_FLAGS: libc::c_long = 0;
     #[allow(unsafe_code, reason = "nix has no seccomp(2)")]
     // SAFETY: `program` describes the slice, which lives longer than the call. The kernel
     // copies it, and does not write to it.
     let set = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            NO_FLAGS,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
     };
-    Errno::result(set)?;
-    SET.store(true, Ordering::Relaxed);
-    Ok(())
+    Errno::result(set).map(drop)
 }
 
 /// Whether this process or its parent has called [`set_filter`].

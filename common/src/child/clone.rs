@@ -5,18 +5,19 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::setsid;
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, setsid};
 
-use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
 use crate::child::process::{raw_clone, work_and_exit};
@@ -26,6 +27,7 @@ use crate::child::signals::Signals;
 use crate::child::terminal::Terminal;
 use crate::said::doing::Doing;
 use crate::said::host;
+use crate::{Exit, one_line};
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
@@ -47,16 +49,80 @@ use crate::said::host;
 ///
 /// When the kernel refuses the process or a namespace; clone(2), namespaces(7).
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    let terminal = Terminal::of_streams();
+    start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces))
+}
+
+/// As [`clone()`], but first a process between the runner and the child calls `join`, such as to
+/// join namespaces. The new namespaces are made from there. The child is the runner's: see
+/// CLONE_PARENT in clone(2). With `session`, it always leads a new session, and can have a
+/// terminal of its own.
+///
+/// # Errors
+///
+/// As [`clone()`], and when `join` fails.
+pub fn clone_after(
+    session: bool,
+    join: impl FnOnce() -> Result<()>,
+    namespaces: CloneFlags,
+    work: impl FnOnce() -> Result<Exit>,
+) -> Result<Child> {
+    let terminal = Terminal::of_streams().filter(|_| !session);
+    start(terminal, namespaces, work, || {
+        let (mut reader, mut writer) = UnixStream::pair().context("open a line to a child")?;
+        let between = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
+        if between.as_raw() == 0 {
+            drop(reader);
+            let cloned = join().and_then(|()| clone_into(namespaces | CloneFlags::CLONE_PARENT));
+            if cloned.as_ref().is_ok_and(|pid| pid.as_raw() == 0) {
+                return cloned;
+            }
+            work_and_exit(|| {
+                let answer = match cloned {
+                    Ok(pid) => [&[DONE][..], &pid.as_raw().to_ne_bytes()].concat(),
+                    Err(error) => one_line(&error).into_bytes(),
+                };
+                writer.write_all(&answer).context("answer the runner")?;
+                Ok(Exit::SUCCESS)
+            });
+        }
+        drop(writer);
+        let mut answer = Vec::new();
+        // An error means that the process has ended.
+        let _ = reader.read_to_end(&mut answer);
+        // An error means that the caller ignores the end of children.
+        let _ = waitpid(between, None);
+        ensure!(!answer.is_empty(), "clone a child: the process before it has ended");
+        let number = answer.strip_prefix(&[DONE]).and_then(|number| number.try_into().ok());
+        match number.map(libc::pid_t::from_ne_bytes) {
+            Some(number) => Ok(Pid::from_raw(number)),
+            None => bail!("{}", String::from_utf8_lossy(&answer)),
+        }
+    })
+}
+
+/// The first byte of the answer with the number of the child. An error is text.
+const DONE: u8 = 0;
+
+fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
+    raw_clone(namespaces).map_err(|errno| {
+        let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
+        let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
+        anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
+    })
+}
+
+/// Makes a child with `cloned`, which returns 0 in the child.
+fn start(
+    terminal: Option<Terminal>,
+    namespaces: CloneFlags,
+    work: impl FnOnce() -> Result<Exit>,
+    cloned: impl FnOnce() -> Result<Pid>,
+) -> Result<Child> {
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
     let mut signals = Signals::new()?;
-    let pid = raw_clone(namespaces).map_err(|errno| {
-        let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
-        let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
-        anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
-    })?;
+    let pid = cloned()?;
     if pid.as_raw() == 0 {
         work_and_exit(|| {
             drop(ours);

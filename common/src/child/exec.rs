@@ -74,6 +74,51 @@ pub fn exec_with(command: &[CString], environment: &[CString]) -> Result<Exit> {
     become_command(command, Some(environment))
 }
 
+/// The file of a program: `name` if that has a slash, else the first in the PATH of
+/// `environment` that this process can execute. Refuses a file that leads out of the root; see
+/// [`exec`].
+///
+/// # Errors
+///
+/// With [`Exit::NOT_FOUND`] if there is no such file, else with [`Exit::NOT_EXECUTABLE`].
+pub fn find_program(name: &CStr, environment: &[CString]) -> Result<CString> {
+    let search = path_in(environment);
+    let search = search.as_deref();
+    let mut refused = None;
+    for path in candidates(name, search) {
+        let found = fs::metadata(&path);
+        if found.as_ref().is_ok_and(|found| found.is_file()) && is_executable(&path) {
+            if let Some(why) = way_out(&path, &mut false) {
+                let message = format!("execute {}: {why}", path.display());
+                return Err(Failure { exit: Exit::NOT_EXECUTABLE, message }.into());
+            }
+            return CString::new(path.into_os_string().into_vec()).context("read the command");
+        }
+        match found {
+            Ok(_) => refused = Some(path),
+            // The file may be there.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => refused = Some(path),
+            Err(_) => {}
+        }
+    }
+    let (exit, message) = match refused {
+        Some(path) => (Exit::NOT_EXECUTABLE, cannot_execute(&path, Errno::EACCES)),
+        None => (Exit::NOT_FOUND, not_found(name, search)),
+    };
+    Err(Failure { exit, message }.into())
+}
+
+/// Becomes the program of a file; execve(2). It returns only on failure.
+///
+/// # Errors
+///
+/// With [`Exit::NOT_EXECUTABLE`] and the reason.
+pub fn become_program(file: &CStr, command: &[CString], environment: &[CString]) -> Result<Exit> {
+    let errno = execve(file, command, environment).err().unwrap_or(Errno::UnknownErrno);
+    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
+    Err(Failure { exit: Exit::NOT_EXECUTABLE, message: cannot_execute(path, errno) }.into())
+}
+
 fn become_command(command: &[CString], environment: Option<&[CString]>) -> Result<Exit> {
     let name = command.first().map_or(c"", CString::as_c_str);
     if process::id() == 1 {

@@ -57,6 +57,25 @@ pub fn wait_for_runner<T>(reason: Option<T>) -> Result<()> {
     Ok(())
 }
 
+/// Gives the runner a terminal, and waits until it has it: see [`Child::take_terminal`].
+///
+/// [`Child::take_terminal`]: crate::Child::take_terminal
+///
+/// # Errors
+///
+/// When the socket to the runner fails.
+pub fn give_terminal(terminal: impl AsFd) -> Result<()> {
+    let Some(mut line) = LINE.get() else { return Ok(()) };
+    let doing = "give the terminal to the runner";
+    let numbers = [terminal.as_fd().as_raw_fd()];
+    let (byte, rights) = ([IoSlice::new(&[READY])], [ControlMessage::ScmRights(&numbers)]);
+    sendmsg::<()>(line.as_raw_fd(), &byte, &rights, MsgFlags::MSG_NOSIGNAL, None).context(doing)?;
+    if line.read(&mut [0]).context(doing)? == 0 {
+        work_and_exit(|| Ok(Exit::SETUP));
+    }
+    Ok(())
+}
+
 /// The child's end; nothing in a process that no runner has cloned.
 pub(crate) fn childs_end() -> Option<&'static UnixStream> {
     LINE.get()

@@ -1,8 +1,8 @@
 //! The runner: the process that the caller starts. It waits for the child, passes
 //! signals to it, and lends it the terminal.
 
-use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{IoSliceMut, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use libc::c_int;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -148,6 +148,49 @@ impl Child {
             let _ = send(runner.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
         }
         worked.map(Some)
+    }
+
+    /// Takes the terminal that the child gives with [`give_terminal`], and does `work` with it.
+    /// Like [`Child::meet`].
+    ///
+    /// [`give_terminal`]: crate::give_terminal
+    ///
+    /// # Errors
+    ///
+    /// When `work` fails.
+    pub fn take_terminal<D>(
+        &mut self,
+        wanted: bool,
+        work: impl FnOnce(OwnedFd) -> Result<D>,
+    ) -> Result<Option<D>> {
+        let line = self.runner.line.as_raw_fd();
+        let mut buffer = nix::cmsg_space!(RawFd);
+        let doing = "wait for the terminal of the child";
+        let mut take = || -> Result<Option<OwnedFd>> {
+            let mut bytes = [0];
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_PEEK;
+            let message = recvmsg::<()>(line, &mut parts, Some(&mut buffer), flags);
+            let message = message.context(doing)?;
+            for part in message.cmsgs().context(doing)? {
+                if let ControlMessageOwned::ScmRights(numbers) = part
+                    && let Some(number) = numbers.first()
+                {
+                    #[allow(unsafe_code, reason = "nix gives only the number")]
+                    // SAFETY: the kernel has just made this descriptor, for nothing else.
+                    return Ok(Some(unsafe { OwnedFd::from_raw_fd(*number) }));
+                }
+            }
+            Ok(None)
+        };
+        if !wanted {
+            return Ok(None);
+        }
+        // The child's end of a child that has ended does not wake this process.
+        self.runner.their_line = None;
+        let Some(terminal) = take()? else { return Ok(None) };
+        // The message is still there, and its byte is that of a meeting.
+        self.meet(Some(terminal), |terminal, _| work(terminal))
     }
 
     /// Waits in the runner until the child ends, and returns its status.

@@ -119,8 +119,12 @@ pub(crate) fn block() -> Result<()> {
     Ok(())
 }
 
-/// Restores the caller's mask for the command.
-pub(crate) fn restore_mask() -> Result<()> {
+/// Restores the caller's mask for the command: the runner and its children block signals.
+///
+/// # Errors
+///
+/// When the kernel refuses it; sigprocmask(2).
+pub fn restore_mask() -> Result<()> {
     let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
     mask(SigmaskHow::SIG_SETMASK, &callers, None).context("unblock signals")
 }

@@ -213,12 +213,23 @@ impl Root {
         Ok((this.st_dev, this.st_ino) == (current.st_dev, current.st_ino))
     }
 
+    /// Whether a part of the path is a symbolic link.
+    pub fn has_link(&self, path: &Path) -> bool {
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        matches!(open_at(&self.0, path, O_PATH, resolve), Err(Errno::ELOOP))
+    }
+
     /// Opens a file in the root, to read: without waiting, whatever the file is.
     pub(crate) fn open_file(&self, path: &Path) -> nix::Result<OwnedFd> {
         self.open_in(path, READ)
     }
 
-    fn place(&self, path: &Path, directory: bool) -> Result<Place> {
+    /// As [`Root::directory`]; without `directory`, a place for a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Root::directory`], and when a place for a file is a directory.
+    pub fn place(&self, path: &Path, directory: bool) -> Result<Place> {
         let path = path.to_owned();
         match self.open_or_make(&path, directory, MOST_LINKS) {
             Ok(file) => Ok(Place { path, file }),

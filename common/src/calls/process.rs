@@ -1,0 +1,74 @@
+//! Calls that change how the kernel treats a process. nix does not have them.
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+/// Sets the soft and the hard limit of a process; prlimit(2). `resource` is `RLIMIT_…`.
+///
+/// # Errors
+///
+/// EPERM when a process without CAP_SYS_RESOURCE raises a hard limit.
+pub fn set_limit(process: Pid, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let old: *mut libc::rlimit64 = std::ptr::null_mut();
+    let number = process.as_raw();
+    #[allow(unsafe_code, reason = "nix has no prlimit(2)")]
+    // SAFETY: the kernel reads `limit`, which outlives the call, and writes nothing.
+    let set =
+        unsafe { libc::syscall(libc::SYS_prlimit64, number, resource, &raw const limit, old) };
+    Errno::result(set).map(drop)
+}
+
+/// Sets the priority of a process on disks; ioprio_set(2).
+///
+/// # Errors
+///
+/// As in ioprio_set(2).
+pub fn set_io_priority(process: Pid, class: i32, level: i32) -> nix::Result<()> {
+    /// In linux/ioprio.h.
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    const IOPRIO_CLASS_SHIFT: i32 = 13;
+    let (number, priority) = (process.as_raw(), class << IOPRIO_CLASS_SHIFT | level);
+    #[allow(unsafe_code, reason = "nix has no ioprio_set(2)")]
+    // SAFETY: the call takes numbers and touches no memory.
+    let set = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, number, priority) };
+    Errno::result(set).map(drop)
+}
+
+/// Sets how the kernel gives processor time to a process; sched_setattr(2).
+///
+/// # Errors
+///
+/// As in sched_setattr(2).
+pub fn set_scheduler(process: Pid, attributes: &libc::sched_attr) -> nix::Result<()> {
+    const NO_FLAGS: libc::c_uint = 0;
+    let (number, attributes) = (process.as_raw(), &raw const *attributes);
+    #[allow(unsafe_code, reason = "nix has no sched_setattr(2)")]
+    // SAFETY: the kernel reads `attributes`, which has its size in it.
+    let set = unsafe { libc::syscall(libc::SYS_sched_setattr, number, attributes, NO_FLAGS) };
+    Errno::result(set).map(drop)
+}
+
+/// Sets the NIS domain name of the UTS namespace; setdomainname(2).
+///
+/// # Errors
+///
+/// EINVAL when the name is longer than 64 bytes. EPERM without CAP_SYS_ADMIN.
+pub fn set_domainname(name: &str) -> nix::Result<()> {
+    #[allow(unsafe_code, reason = "nix has no setdomainname(2)")]
+    // SAFETY: the kernel reads `name`, whose length it gets.
+    let set = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
+    Errno::result(set).map(drop)
+}
+
+/// Makes this process and its programs see another kernel; personality(2).
+///
+/// # Errors
+///
+/// As in personality(2).
+pub fn set_personality(persona: libc::c_ulong) -> nix::Result<()> {
+    #[allow(unsafe_code, reason = "nix has personality(2) only with glibc")]
+    // SAFETY: the call takes a number and touches no memory.
+    let set = unsafe { libc::personality(persona) };
+    Errno::result(set).map(drop)
+}

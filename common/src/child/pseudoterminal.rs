@@ -1,0 +1,188 @@
+//! A terminal of the container's own: a pseudoterminal, whose other side the runner has.
+//! pts(4), pty(7).
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result, ensure};
+use libc::{c_int, winsize};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags};
+use nix::sched::CloneFlags;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, fstat, makedev};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+
+use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::signals::{self, Signals};
+use crate::child::wait::poll_on;
+use crate::said::doing::Doing;
+use crate::{Exit, Place};
+
+/// The device /dev/ptmx.
+const PTMX: u64 = makedev(5, 2);
+
+/// Opens a new pseudoterminal by its ptmx. Returns the side of the runner, and that of the
+/// command.
+///
+/// # Errors
+///
+/// When the place is another file, or the kernel refuses a call; ioctl_tty(2).
+pub fn open_pseudoterminal(ptmx: &Place) -> Result<(OwnedFd, OwnedFd)> {
+    let doing = || format!("open {ptmx}");
+    ensure!(fstat(ptmx).with_context(doing)?.st_rdev == PTMX, "{}: it is another file", doing());
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let ours = open(&*ptmx.name(), flags, Mode::empty()).with_context(doing)?;
+    let unlocked: c_int = 0;
+    #[allow(unsafe_code, reason = "nix's openpty needs a mounted /dev/pts by its name")]
+    // SAFETY: the first call reads `unlocked`. The second takes flags, and returns a new
+    // descriptor, which nothing else has.
+    let theirs = unsafe {
+        let set = libc::ioctl(ours.as_raw_fd(), libc::TIOCSPTLCK as _, &raw const unlocked);
+        Errno::result(set).with_context(doing)?;
+        let opened = libc::ioctl(ours.as_raw_fd(), libc::TIOCGPTPEER as _, flags.bits());
+        OwnedFd::from_raw_fd(Errno::result(opened).with_context(doing)?)
+    };
+    Ok((ours, theirs))
+}
+
+/// Sets the size of a terminal, in characters.
+///
+/// # Errors
+///
+/// As in ioctl_tty(2).
+pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
+    let size = winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let number = terminal.as_fd().as_raw_fd();
+    #[allow(unsafe_code, reason = "nix has no TIOCSWINSZ")]
+    // SAFETY: the kernel reads `size`.
+    let set = unsafe { libc::ioctl(number, libc::TIOCSWINSZ as _, &raw const size) };
+    Errno::result(set).map(drop)
+}
+
+/// Makes a terminal the controlling one of this session, and its standard streams.
+///
+/// # Errors
+///
+/// When this process leads no session, or a descriptor cannot be replaced.
+pub fn use_terminal(terminal: &OwnedFd) -> Result<()> {
+    let doing = "use the terminal";
+    const NOT_BY_FORCE: c_int = 0;
+    #[allow(unsafe_code, reason = "nix has no TIOCSCTTY")]
+    // SAFETY: the call takes a number.
+    let set = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY as _, NOT_BY_FORCE) };
+    Errno::result(set).context(doing)?;
+    dup2_stdin(terminal).context(doing)?;
+    dup2_stdout(terminal).context(doing)?;
+    dup2_stderr(terminal).context(doing)
+}
+
+/// Copies between a pseudoterminal and the caller's standard streams, in two processes of
+/// the runner.
+pub struct Relay {
+    input: Pid,
+    output: Pid,
+    /// The modes of the caller's terminal from before.
+    modes: Option<Termios>,
+}
+
+impl Relay {
+    /// Starts to copy. The caller's terminal, if it has one, no longer makes signals of keys:
+    /// that of the container does.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses a process.
+    pub fn start(terminal: OwnedFd) -> Result<Relay> {
+        let modes = tcgetattr(io::stdin()).ok();
+        let mut terminal = File::from(terminal);
+        copy_size(&terminal);
+        let output = beside(|| {
+            give_output(&terminal)?;
+            Ok(Exit::SUCCESS)
+        })?;
+        let input = beside(|| {
+            // Its end does not end the command.
+            let _ = io::copy(&mut io::stdin().lock(), &mut terminal);
+            Ok(Exit::SUCCESS)
+        })?;
+        if let Some(mut raw) = modes.clone() {
+            cfmakeraw(&mut raw);
+            tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw).context("set the terminal")?;
+        }
+        Ok(Relay { input, output, modes })
+    }
+}
+
+impl Drop for Relay {
+    /// Waits until all output of the ended container is copied.
+    fn drop(&mut self) {
+        // An error means that the caller ignores the end of children.
+        let _ = waitpid(self.output, None);
+        signals::send(self.input, libc::SIGKILL);
+        let _ = waitpid(self.input, None);
+        if let Some(modes) = &self.modes {
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, modes);
+        }
+    }
+}
+
+/// Starts a process that dies with this one.
+fn beside(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
+    let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
+    if pid.as_raw() == 0 {
+        work_and_exit(|| {
+            set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
+            work()
+        });
+    }
+    Ok(pid)
+}
+
+/// Copies output, and each new size of the caller's terminal, until nobody has the other
+/// side of the pseudoterminal.
+fn give_output(mut terminal: &File) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let mut bytes = [0; 4096];
+    loop {
+        let mut fds = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(terminal.as_fd(), PollFlags::POLLIN),
+        ];
+        poll_on(&mut fds)?;
+        let has_output = fds[1].revents().is_some_and(|events| !events.is_empty());
+        while let Some(signal) = signals.next()? {
+            if signal.number == libc::SIGWINCH {
+                copy_size(terminal);
+            }
+        }
+        if has_output {
+            // EIO: the last process has closed its side.
+            let Ok(count @ 1..) = terminal.read(&mut bytes) else { return Ok(()) };
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&bytes[..count]).context("write the output")?;
+            stdout.flush().context("write the output")?;
+        }
+    }
+}
+
+/// Gives the pseudoterminal the size of the caller's terminal, if there is one.
+fn copy_size(terminal: &File) {
+    let mut size = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    if !io::stdin().is_terminal() {
+        return;
+    }
+    #[allow(unsafe_code, reason = "nix has no TIOCGWINSZ")]
+    // SAFETY: the kernel writes only to `size`.
+    let got = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCGWINSZ as _, &raw mut size) };
+    // A terminal without a size says nothing.
+    if got == 0 && size.ws_row > 0 {
+        // The terminal may be gone.
+        let _ = resize(terminal, size.ws_row, size.ws_col);
+    }
+}

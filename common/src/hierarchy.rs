@@ -1,0 +1,120 @@
+//! Where the control groups are, v1 and v2; cgroups(7).
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// A tree of groups.
+#[derive(Debug)]
+pub struct Hierarchy {
+    /// The controllers of v1, or `name=…`. The tree of v2 has none here.
+    pub controllers: Vec<String>,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// The group of this process.
+    pub own: PathBuf,
+    /// The group of the container, if it has its own.
+    pub group: Option<PathBuf>,
+}
+
+/// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
+///
+/// # Errors
+///
+/// When this host has none.
+pub fn hierarchies() -> Result<Vec<Hierarchy>> {
+    let read = |file| fs::read_to_string(file).with_context(|| format!("read {file}"));
+    let (groups, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
+    let mut found = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let controllers: Vec<String> =
+            names.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        let Some((root, mount)) = mounts.lines().find_map(|it| mount_of(it, &controllers)) else {
+            continue;
+        };
+        // A container sees only a part of the tree.
+        let path = Path::new(path);
+        let inside = path.strip_prefix(&root).unwrap_or(path.strip_prefix("/").unwrap_or(path));
+        let own = mount.join(inside);
+        found.push(Hierarchy { controllers, group: None, own, mount });
+    }
+    ensure!(!found.is_empty(), "find the control groups: none are mounted; mount them first");
+    Ok(found)
+}
+
+/// The root and the place of a mount in mountinfo, if it is of these controllers.
+fn mount_of(line: &str, controllers: &[String]) -> Option<(String, PathBuf)> {
+    let (first, rest) = line.split_once(" - ")?;
+    let mut first = first.split(' ').skip(3);
+    let (root, place) = (first.next()?, first.next()?);
+    let mut rest = rest.split(' ');
+    let (kind, options) = (rest.next()?, rest.nth(1)?);
+    let fits = match controllers.first() {
+        Some(name) => kind == "cgroup" && options.split(',').any(|it| it == name),
+        None => kind == "cgroup2",
+    };
+    // No distribution has a blank in these names, which the kernel would write as \040.
+    (fits && !place.contains('\\')).then(|| (root.to_owned(), PathBuf::from(place)))
+}
+
+impl Hierarchy {
+    /// The group of the container, else that of its caller.
+    pub fn group(&self) -> &Path {
+        self.group.as_deref().unwrap_or(&self.own)
+    }
+
+    /// Makes a group below `base`, and those above it.
+    ///
+    /// # Errors
+    ///
+    /// When this caller may not make it, or it has processes.
+    pub fn make(&self, base: &Path, group: &Path) -> io::Result<()> {
+        let left = group.strip_prefix(base).unwrap_or(Path::new(""));
+        let mut path = base.to_owned();
+        for part in left {
+            self.give_controllers(&path)?;
+            let above = path.clone();
+            path.push(part);
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => self.copy_cpuset(&above, &path)?,
+            }
+        }
+        // Another container may have this group, and each would count for both.
+        match fs::read_to_string(group.join("cgroup.procs"))?.is_empty() {
+            true => Ok(()),
+            false => Err(ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    /// Gives the controllers of a group to the groups in it; v2 alone needs this.
+    fn give_controllers(&self, group: &Path) -> io::Result<()> {
+        if !self.controllers.is_empty() {
+            return Ok(());
+        }
+        let all = fs::read_to_string(group.join("cgroup.controllers"))?;
+        for name in all.split_whitespace() {
+            // A controller that is missing later is an error when a limit needs it.
+            let _ = fs::write(group.join("cgroup.subtree_control"), format!("+{name}"));
+        }
+        Ok(())
+    }
+
+    /// A new group of v1 has no processors and no memory, and takes no process until it has:
+    /// those of the group above.
+    fn copy_cpuset(&self, above: &Path, group: &Path) -> io::Result<()> {
+        if !self.controllers.iter().any(|it| it == "cpuset") {
+            return Ok(());
+        }
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if fs::read_to_string(group.join(file))?.trim().is_empty() {
+                fs::write(group.join(file), fs::read_to_string(above.join(file))?)?;
+            }
+        }
+        Ok(())
+    }
+}

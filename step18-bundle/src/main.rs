@@ -1,0 +1,127 @@
+//! Lesson 18: a container from a file.
+
+mod calls;
+mod capabilities;
+mod config;
+mod device_program;
+mod devices;
+mod filter;
+mod groups;
+mod limits;
+mod mounts;
+mod namespaces;
+mod network;
+mod options;
+mod plan;
+mod process;
+mod program;
+mod resources;
+mod root;
+mod rules;
+mod scheduler;
+mod shares;
+mod spec;
+mod terminal;
+mod users;
+mod values;
+
+use std::ffi::CString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Args, Exit, Relay};
+use nix::sys::prctl::{set_dumpable, set_no_new_privs};
+
+use crate::config::Config;
+use crate::namespaces::Kind;
+
+fn main() -> ExitCode {
+    let step = common::step!();
+    step.run(verb)
+}
+
+/// Does what the first word says.
+fn verb(args: &Args) -> Result<Exit> {
+    let words = args.command.iter().map(CString::as_c_str).map(|word| word.to_str());
+    let words = words.collect::<Result<Vec<_>, _>>().context("read the command line")?;
+    match words[..] {
+        ["spec"] => spec::write(Path::new(".")),
+        ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle)),
+        ["run", "--bundle" | "-b", bundle, name] => run(Path::new(bundle), name),
+        ["run", name] if !name.starts_with('-') => run(Path::new("."), name),
+        _ => bail!("read the command line: give `run --bundle DIR NAME` or `spec --bundle DIR`"),
+    }
+}
+
+/// Runs the container of a bundle, and exits as its command did.
+fn run(bundle: &Path, name: &str) -> Result<Exit> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
+    ensure!(
+        name.bytes().all(is_letter) && ![".", ".."].contains(&name) && name.len() < 256,
+        "use the name {name}: give letters, digits and _ . + - alone"
+    );
+    let bundle = &bundle.canonicalize().context("open the bundle")?;
+    let config = &Config::read(bundle)?;
+    let linux = &config.linux;
+    let sets = config.process.capabilities.sets()?;
+    let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
+    let plans = plan::plan(config, bundle)?;
+    let groups = groups::make_groups(&linux.cgroups_path, &linux.resources, name)?;
+    let new = namespaces::to_clone(linux);
+
+    let join = || namespaces::join(linux);
+    let mut child = common::clone_after(config.process.terminal, join, new, || {
+        common::wait_for_runner(Some(()))?;
+        users::take_ids(namespaces::is_new(linux, Kind::User))?;
+        namespaces::hide_groups(linux)?;
+        if namespaces::is_new(linux, Kind::Network) {
+            network::start_loopback()?;
+        }
+        values::set_names(config)?;
+        config.process.choose_profile()?;
+        let (root, tree) = root::mount_root(&config.root.path, config)?;
+        mounts::mount_all(plans, bundle, &root, &groups)?;
+        devices::make_nodes(config, &root)?;
+        let terminal = terminal::open(&config.process, &root)?;
+        values::set_values(config, &root)?;
+        config.process.make_directory(&root)?;
+        let home = users::home(config, &root)?;
+        root::protect_host(config, &root)?;
+        root::enter_root(&tree, config)?;
+        drop((root, tree));
+        // Root of a user namespace could not raise limits, and low ones end earlier stages.
+        common::wait_for_runner(Some(()))?;
+        // From now on, this process has files that the container can reach.
+        set_dumpable(false).context("keep others from tracing this process")?;
+        scheduler::set_personality(linux.personality.as_ref())?;
+        users::set_umask(config);
+        capabilities::drop_bounding(&sets)?;
+        if let Some(terminal) = terminal {
+            common::use_terminal(&terminal)?;
+        }
+        users::become_user(config)?;
+        common::end_with_parent()?;
+        capabilities::act_as_command(&sets)?;
+        let command = config.process.find(home)?;
+        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
+        // one that the filter allows.
+        if !config.process.no_new_privileges {
+            capabilities::use_all(&sets)?;
+            filter::set(filter.as_ref())?;
+        }
+        capabilities::set(&sets)?;
+        if config.process.no_new_privileges {
+            set_no_new_privs().context("set no_new_privs")?;
+            filter::set(filter.as_ref())?;
+        }
+        command.start()
+    })?;
+    child.meet(Some(()), |(), id| {
+        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        groups.add(id)
+    })?;
+    let _relay = child.take_terminal(config.process.terminal, Relay::start)?;
+    child.meet(Some(()), |(), id| config.process.set_limits(id))?;
+    child.wait()
+}

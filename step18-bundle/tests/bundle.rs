@@ -1,0 +1,403 @@
+//! Lesson 18: what a container of a bundle is, field by field: as the bundle says, and as
+//! with runc, where that is installed.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::{bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
+
+const STEP: &str = "step18-bundle";
+
+/// A field that changes, by its JSON pointer: `-` at the end adds to a list.
+type Edit = (&'static str, Value);
+
+/// The configuration that the step writes, with these changes.
+fn config(dir: &Path, script: &str, edits: &[Edit]) -> Value {
+    let _ = fs::remove_file(dir.join("config.json"));
+    let spec = Command::new(bin(STEP)).args(["spec", "--bundle"]).arg(dir).output();
+    let spec = spec.expect("start the step");
+    assert!(spec.status.success(), "{}", stderr(&spec));
+    let text = fs::read_to_string(dir.join("config.json")).expect("read");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["root"]["path"] = json!(rootfs());
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["sh", "-c", script]);
+    for (pointer, value) in edits {
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = config.pointer_mut(parent).expect("a parent");
+        match (parent.as_array_mut(), name) {
+            (Some(list), "-") => list.push(value.clone()),
+            (Some(list), at) => list[at.parse::<usize>().expect("a number")] = value.clone(),
+            (None, name) => parent[name] = value.clone(),
+        }
+    }
+    config
+}
+
+fn write(dir: &Path, config: &Value) {
+    fs::write(dir.join("config.json"), config.to_string()).expect("write");
+}
+
+/// Runs the bundle with our program. Only one container at once: each has the same name.
+fn ours(dir: &Path, name: &str) -> Output {
+    let mut step = Command::new(bin(STEP));
+    step.args(["run", "--bundle"]).arg(dir).arg(name).output().expect("start the step")
+}
+
+/// Runs the bundle with runc. Nothing if it is not installed, or cannot run a container here.
+fn theirs(dir: &Path, name: &str) -> Option<Output> {
+    let state = dir.join("runc");
+    let mut runc = Command::new("runc");
+    runc.arg("--root").arg(state).args(["run", "--bundle"]).arg(dir).arg(name);
+    runc.output().ok()
+}
+
+static ONE: Mutex<()> = Mutex::new(());
+
+fn mount(place: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": place, "type": kind, "source": source, "options": options })
+}
+
+const NAMES: &str = "readlink /proc/self/ns/net /proc/self/ns/uts /proc/self/ns/ipc";
+
+/// Each script prints what the field changes. `mountinfo` without numbers.
+#[rustfmt::skip]
+fn fields(other: u32) -> Vec<(&'static str, Vec<Edit>, &'static str)> {
+    // Our mounts are read-only, and runc's file systems.
+    let info = "sed 's/^[0-9 ]*[0-9]*:[0-9]* //; s/:[0-9]*//g; s/ r[ow]\\(,[^ ]*\\)*$/ \\1/' \
+                /proc/self/mountinfo | sort | grep -E";
+    let at_root = "'^[^ ]* / '";
+    let leak = |text: String| -> &'static str { text.leak() };
+    let at_mnt = leak(format!("{info} ' /mnt'"));
+    let tmp = |options: &[&str]| ("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", options));
+    let bind = |options: &[&str]| ("/mounts/-", mount("/mnt", "bind", "/usr", options));
+    let caps = "grep -E '^(Cap|NoNew|Seccomp:|Groups|Uid|Gid)' /proc/self/status";
+    vec![
+        ("nothing", vec![], "id; hostname; pwd; env | sort; ls -lnd /dev/* | tr -s ' ' | cut -d' ' -f1,3-6"),
+        ("hostname", vec![("/hostname", json!("abc"))], "hostname"),
+        ("user", vec![("/process/user", json!({"uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 63}))], "id; umask"),
+        ("cwd, env", vec![("/process/cwd", json!("/etc")), ("/process/env/-", json!("A=b c"))], "pwd; echo \"$A\""),
+        ("cwd: missing", vec![("/process/cwd", json!("/dev/new/one"))], "pwd; stat -c '%a %u' ."),
+        ("rlimits: low", vec![("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 12, "hard": 12}, {"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}]))], "ulimit -n; ulimit -f"),
+        ("rlimits", vec![("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}, {"type": "RLIMIT_NOFILE", "soft": 30, "hard": 40}]))], "cat /proc/self/limits | tr -s ' '"),
+        ("oomScoreAdj", vec![("/process/oomScoreAdj", json!(123))], "cat /proc/self/oom_score_adj"),
+        ("noNewPrivileges", vec![("/process/noNewPrivileges", json!(false))], caps),
+        ("capabilities", vec![], caps),
+        ("capabilities: none", vec![("/process/capabilities", json!({}))], caps),
+        ("capabilities of a user", vec![("/process/user/uid", json!(9))], caps),
+        ("ambient", vec![("/process/user/uid", json!(9)), ("/process/capabilities/inheritable", json!(["CAP_KILL", "CAP_CHOWN"])), ("/process/capabilities/ambient", json!(["CAP_KILL", "CAP_FOWNER"]))], caps),
+        ("readonly", vec![], leak(format!("{info} {at_root}; touch /a; echo $?"))),
+        ("mounts", vec![], leak(format!("{info} -v cgroup"))),
+        ("tmpfs", vec![tmp(&["nosuid", "noexec", "ro", "mode=700", "size=64k"])], at_mnt),
+        ("tmpfs: times", vec![tmp(&["noatime", "nodiratime"])], at_mnt),
+        ("tmpfs: strict", vec![tmp(&["strictatime", "nodev", "dev"])], at_mnt),
+        ("tmpcopyup", vec![("/mounts/-", mount("/etc", "tmpfs", "tmpfs", &["tmpcopyup"]))], "cd /etc; find . | sort; ls -lnd . passwd | cut -d' ' -f1,3-8"),
+        ("bind", vec![bind(&["bind", "ro", "nosuid"])], at_mnt),
+        ("bind: rec", vec![bind(&["rbind", "rprivate", "nodev", "noexec"])], at_mnt),
+        ("bind: rro", vec![bind(&["rbind", "rro", "rnosuid"])], at_mnt),
+        ("bind: shared", vec![bind(&["bind", "shared"])], at_mnt),
+        ("bind: slave", vec![bind(&["bind", "rslave"])], at_mnt),
+        ("bind: unbindable", vec![bind(&["bind", "unbindable"])], at_mnt),
+        ("bind of a file", vec![("/mounts/-", mount("/etc/hosts", "bind", "/proc/version", &["bind"]))], "cat /etc/hosts"),
+        ("propagation: private", vec![("/linux/rootfsPropagation", json!("private"))], leak(format!("{info} {at_root}"))),
+        ("propagation: slave", vec![("/linux/rootfsPropagation", json!("rslave"))], leak(format!("{info} {at_root}"))),
+        ("devices", vec![("/linux/devices", json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 3, "gid": 4}, {"path": "/dev/p", "type": "p"}, {"path": "/dev/sub/b", "type": "b", "major": 7, "minor": 9, "fileMode": 0o600}]))], "ls -ln /dev/fuse /dev/p /dev/sub/b | tr -s ' ' | cut -d' ' -f1,3-6"),
+        ("device rules", vec![("/linux/resources/devices/-", json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"})), ("/linux/resources/devices/-", json!({"allow": true, "type": "b", "access": "r"}))], "sort /sys/fs/cgroup/devices/devices.list | grep -v 10:200"),
+        ("sysctl", vec![("/linux/sysctl", json!({"net.ipv4.ping_group_range": "0 5", "kernel.msgmax": "7000", "net/ipv4/ip_forward": "1"}))], "cat /proc/sys/net/ipv4/ping_group_range /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward"),
+        ("maskedPaths", vec![("/linux/maskedPaths", json!(["/etc/passwd", "/usr/share", "/missing"]))], leak(format!("cat /etc/passwd | wc -c; ls -a /usr/share; {info} -v cgroup"))),
+        ("readonlyPaths", vec![("/linux/readonlyPaths", json!(["/proc/sys", "/etc"])), ("/linux/maskedPaths", json!([]))], leak(format!("echo 1 >/etc/a; echo $?; {info} -v cgroup"))),
+        ("no network namespace", vec![("/linux/namespaces", json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]))], NAMES),
+        ("a path of a namespace", vec![("/linux/namespaces", json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc", "path": format!("/proc/{other}/ns/ipc")}, {"type": "uts", "path": format!("/proc/{other}/ns/uts")}, {"type": "network", "path": format!("/proc/{other}/ns/net")}]))], NAMES),
+        ("lo", vec![], "ip addr show dev lo | head -1"),
+        ("uidMappings", vec![("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 200_000, "size": 1000}])), ("/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9]}))], "id; cat /proc/self/uid_map /proc/self/gid_map; ls -lnd /dev/null /dev/pts"),
+        ("cgroupsPath", vec![("/linux/cgroupsPath", json!("/lesson18-path/inner"))], "cut -d: -f2- /proc/self/cgroup; ls /sys/fs/cgroup | grep -v unified"),
+        ("cgroup namespace", vec![], leak(format!("cut -d: -f2- /proc/self/cgroup; {info} cgroup/ | grep -v unified | cut -d' ' -f2-4"))),
+        ("memory", vec![("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728}))], "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory.max memory.low memory.swap.max 2>&-"),
+        ("pids", vec![("/linux/resources/pids", json!({"limit": 77}))], "cd /sys/fs/cgroup; cat pids/pids.max pids.max 2>&-"),
+        ("cpu", vec![("/linux/resources/cpu", json!({"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0"}))], "cd /sys/fs/cgroup; cat cpu/cpu.shares cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpuset/cpuset.cpus cpuset/cpuset.mems cpu.weight cpu.max cpuset.cpus cpuset.mems 2>&-"),
+        ("cpu: quota alone", vec![("/linux/resources/cpu", json!({"quota": 40_000}))], "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu.max 2>&-"),
+        ("hugepages", vec![("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 4_194_304}]))], "cd /sys/fs/cgroup; cat hugetlb/hugetlb.2MB.limit_in_bytes hugetlb.2MB.max 2>&- || true"),
+        ("seccomp", vec![("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}))], "mkdir /dev/a 2>&1; grep Seccomp: /proc/self/status"),
+    ]
+}
+
+#[test]
+fn each_field_does_what_runc_does() {
+    if !is_root() {
+        return;
+    }
+    if Command::new("runc").arg("--version").output().is_err() {
+        testkit::skip("runc is not installed");
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let mut other = Command::new("unshare");
+    let other = other.args(["-n", "-i", "-u", "sh", "-c", "echo; exec sleep 1000"]);
+    let mut other = other.stdout(Stdio::piped()).spawn().expect("start unshare");
+    // Then it is in its namespaces.
+    let mut line = [0];
+    other.stdout.take().expect("a pipe").read_exact(&mut line).expect("read");
+    let mut wrong = Vec::new();
+    for (name, edits, script) in fields(other.id()) {
+        write(dir.path(), &config(dir.path(), script, &edits));
+        let ours = ours(dir.path(), "lesson18");
+        let theirs = theirs(dir.path(), "lesson18").expect("start runc");
+        let of = |it: &Output| format!("{:?}\n{}\n{}", it.status.code(), stdout(it), stderr(it));
+        // A host may not have what the field asks for.
+        let refused =
+            !ours.status.success() && !theirs.status.success() && stdout(&ours).is_empty();
+        if !refused && of(&ours) != of(&theirs) {
+            wrong.push(format!("== {name}\n-- ours: {}\n-- runc: {}", of(&ours), of(&theirs)));
+        }
+    }
+    other.kill().and(other.wait()).expect("end it");
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("list").flatten() {
+        let _ = fs::remove_dir(hierarchy.path().join("lesson18-path"));
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What runc 1.1 does not do, or does against the text of the specification.
+#[rustfmt::skip]
+fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'static str)> {
+    let at = |place: &'static str| format!("grep '^[^/]*/[^ ]* {place} ' /proc/self/mountinfo | cut -d' ' -f5-7 | sed 's/:[0-9]*//g'").leak();
+    let idmap = json!({"destination": "/mnt", "type": "bind", "source": dir, "options": ["bind", "idmap"],
+        "uidMappings": [{"containerID": 0, "hostID": 3000, "size": 10}], "gidMappings": [{"containerID": 0, "hostID": 4000, "size": 10}]});
+    vec![
+        ("domainname", vec![("/domainname", json!("abc"))], "cat /proc/sys/kernel/domainname", "abc"),
+        ("propagation: shared", vec![("/linux/rootfsPropagation", json!("rshared"))], at("/"), "/ ro,relatime shared"),
+        ("propagation: unbindable", vec![("/linux/rootfsPropagation", json!("unbindable"))], at("/"), "/ ro,relatime unbindable"),
+        ("idmap", vec![("/mounts/-", idmap)], "stat -c '%u %g' /mnt/config.json", "3000 4000"),
+        ("ioPriority", vec![("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 7}))], "ionice -p $$", "best-effort: prio 7"),
+        ("scheduler", vec![("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 5}))], "cut -d' ' -f19,41 /proc/self/stat", "5 3"),
+        ("personality", vec![("/linux/personality", json!({"domain": "LINUX32"}))], "uname -m", "i686"),
+        ("time", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/timeOffsets", json!({"monotonic": {"secs": 1_000_000}, "boottime": {"secs": 2, "nanosecs": 5}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 1000000 0\nboottime 2 5"),
+        ("a filter on calls of the runtime", vec![("/process/noNewPrivileges", json!(false)), ("/process/user/uid", json!(9)), ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2", "chdir", "setgroups", "setresuid", "setresgid", "umask", "setsid", "dup2", "dup3"], "action": "SCMP_ACT_KILL_PROCESS"}]}))], "echo ok", "ok"),
+        ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
+    ]
+}
+
+#[test]
+fn each_other_field_does_what_the_specification_says() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let mut wrong = Vec::new();
+    for (name, edits, script, want) in more_fields(dir.path()) {
+        write(dir.path(), &config(dir.path(), script, &edits));
+        let ours = ours(dir.path(), "lesson18-more");
+        let status = if want == "E" { Some(125) } else { Some(0) };
+        if ours.status.code() != status || (want != "E" && stdout(&ours) != want) {
+            wrong.push(format!("== {name}: {}\n{}", stdout(&ours), stderr(&ours)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is refused, and the words that name it.
+#[rustfmt::skip]
+fn refusals() -> Vec<(Edit, &'static str)> {
+    vec![
+        (("/abc", json!(1)), "the field abc is not done here: line 1 column"),
+        (("/process/selinuxLabel", json!("x")), "the field selinuxLabel is not done"),
+        
+        (("/process/args", json!([])), "process.args is missing"),
+        (("/process/apparmorProfile", json!("no-such")), "choose the AppArmor profile no-such"),
+        (("/process/cwd", json!("tmp")), "process.cwd must begin with /"),
+        (("/process/cwd", json!("/proc/self/fd/4")), "go to the working directory /proc/self/fd/4"),
+        (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "RLIMIT_X: there is no such limit"),
+        (("/process/capabilities/bounding", json!(["CAP_X"])), "CAP_X: there is no such capability"),
+        (("/process/scheduler", json!({"policy": "SCHED_X"})), "unknown variant `SCHED_X`"),
+        (("/process/execCPUAffinity", json!({})), "the field execCPUAffinity is not done"),
+        (("/process/env", json!(["a\u{0}b"])), "read process.env"),
+        (("/root", json!({})), "root.path is missing"),
+        (("/hooks", json!({"prestart": [{"path": "/bin/true"}]})), "the field hooks.prestart is not done"),
+        (("/ociVersion", json!("2.0")), "ociVersion is"),
+        (("/linux/intelRdt", json!({})), "the field intelRdt is not done"),
+        (("/linux/mountLabel", json!("x")), "the field mountLabel is not done"),
+        (("/linux/netDevices", json!({})), "the field netDevices is not done"),
+        (("/linux/personality", json!({"domain": "X"})), "linux.personality.domain is X"),
+        (("/linux/rootfsPropagation", json!("x")), "linux.rootfsPropagation is x"),
+        (("/linux/namespaces", json!([{"type": "pid"}])), "no new mount namespace"),
+        (("/linux/namespaces/-", json!({"type": "pid"})), "has Pid twice"),
+        (("/linux/namespaces/-", json!({"type": "user"})), "linux.uidMappings and linux.gidMappings go with"),
+        (("/linux/namespaces/-", json!({"type": "x"})), "unknown variant `x`"),
+        (("/linux/sysctl", json!({"kernel.panic": "1"})), "kernel.panic would change the host"),
+        (("/linux/sysctl", json!({"net/../kernel/panic": "1"})), "would change the host"),
+        (("/linux/timeOffsets", json!({"monotonic": {"secs": 1}})), "linux.timeOffsets needs"),
+        (("/linux/cgroupsPath", json!("/a/../b")), "use linux.cgroupsPath /a/../b"),
+        (("/linux/resources/unified", json!({"a/b": "1"})), "linux.resources.unified"),
+        (("/linux/resources/memory", json!({"kernel": 1})), "the field kernel is not done"),
+        (("/linux/resources/devices/0", json!({"allow": true, "type": "x", "access": "r"})), "there is no type x"),
+        (("/linux/devices", json!([{"path": "/dev/x", "type": "x"}])), "there is no type x"),
+        (("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"})), "the field listenerPath is not done"),
+        (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["remount"])), "the option remount is not done"),
+        (("/mounts/-", mount("/mnt", "bind", "/usr", &["bind", "mode=1"])), "the option mode is not done for a bind"),
+        (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["nosense"])), "set its option nosense"),
+        (("/mounts/-", mount("/", "tmpfs", "tmpfs", &[])), "its place is the root itself"),
+        (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["idmap"])), "only a bind can map owners"),
+        (("/mounts/-", mount("/mnt", "bind", "/usr", &["bind", "tmpcopyup"])), "only a tmpfs can begin with files"),
+    ]
+}
+
+#[test]
+fn what_is_not_done_is_an_error_that_names_it() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let mut wrong = Vec::new();
+    for (edit, words) in refusals() {
+        let pointer = edit.0;
+        write(dir.path(), &config(dir.path(), "echo started", &[edit]));
+        let ours = ours(dir.path(), "lesson18-refused");
+        let said = stderr(&ours);
+        let right = ours.status.code() == Some(125)
+            && said.contains(words)
+            && is_one_line(STEP, &said)
+            && stdout(&ours).is_empty();
+        if !right {
+            wrong.push(format!("{pointer} ({words}): {}{said}", stdout(&ours)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs a bundle with a terminal of its own, with standard input from a pipe.
+#[test]
+fn a_container_has_a_terminal_of_its_own() {
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let script = "tty; stty size; ls -l /dev/console | cut -c1; read word; echo got $word; exit 3";
+    let size = json!({ "height": 31, "width": 97 });
+    let edits = [("/process/terminal", json!(true)), ("/process/consoleSize", size)];
+    write(dir.path(), &config(dir.path(), script, &edits));
+    let mut step = Command::new(bin(STEP));
+    step.args(["run", "--bundle"]).arg(dir.path()).arg("lesson18-terminal");
+    let mut step = step.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start");
+    step.stdin.take().expect("a pipe").write_all(b"abc\n").expect("write");
+    let output = step.wait_with_output().expect("wait");
+    let said = stdout(&output).replace("\r\n", "\n");
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    // The terminal shows what is typed, before or between.
+    let said: Vec<&str> = said.lines().filter(|line| *line != "abc").collect();
+    assert_eq!(said, ["/dev/pts/0", "31 97", "c", "got abc"]);
+}
+
+/// What root and an ordinary user get from `spec` runs as it is.
+#[test]
+fn the_bundle_of_spec_runs() {
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let script = "id -u; hostname; echo $$; cat /sys/kernel/uevent_seqnum >&2; echo a >/sys/a";
+    write(dir.path(), &config(dir.path(), script, &[]));
+    let output = ours(dir.path(), "lesson18-spec");
+    assert_eq!(stdout(&output), "0\ncontainer\n1", "{}", stderr(&output));
+    assert!(!output.status.success());
+    let spec = Command::new(bin(STEP)).args(["spec", "--bundle"]).arg(dir.path()).output();
+    let said = stderr(&spec.expect("start the step"));
+    assert!(said.contains("config.json: File exists"), "{said}");
+}
+
+/// A root with links that lead to the host, if they are followed there.
+#[test]
+fn no_link_of_a_root_leads_to_the_host() {
+    if !is_root() {
+        return;
+    }
+    let (dir, host, _one) = (tempdir(), tempdir(), ONE.lock());
+    let root = dir.path().join("root");
+    fs::create_dir(&root).expect("make a directory");
+    symlink(host.path(), root.join("out")).expect("make a link");
+    let devices = json!([{ "path": "/out/sub/null", "type": "c", "major": 1, "minor": 3 }]);
+    let run = |edits: &[Edit]| {
+        let mut config = config(dir.path(), "true", edits);
+        config["root"]["path"] = json!(root);
+        write(dir.path(), &config);
+        stderr(&ours(dir.path(), "lesson18-links"))
+    };
+    let said = run(&[
+        ("/root/readonly", json!(false)),
+        ("/mounts/-", mount("/out/tmpfs", "tmpfs", "tmpfs", &[])),
+        ("/mounts/-", mount("/out/a/file", "bind", "/proc/version", &["bind"])),
+        ("/linux/devices", devices),
+        ("/linux/maskedPaths", json!(["/out"])),
+    ]);
+    // All stages are done, and the root has no programs.
+    assert!(said.contains("execute sh: not found"), "{said}");
+    let left: Vec<_> = fs::read_dir(host.path()).expect("list").collect();
+    assert!(left.is_empty(), "{left:?}");
+    let inside = root.join(host.path().strip_prefix("/").expect("a path"));
+    assert!(inside.join("sub/null").exists(), "the links lead to the root");
+    for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys")] {
+        let link = root.join(&place[1..]);
+        fs::remove_dir(&link).and_then(|()| symlink("out", &link)).expect("make a link");
+        let said = run(&[("/mounts", json!([mount(place, kind, kind, &[])]))]);
+        assert!(said.contains("must be an ordinary directory"), "{said}");
+        fs::remove_file(&link).and_then(|()| fs::create_dir(&link)).expect("make it again");
+    }
+    // A neighbour's file in the place of the device that hides files.
+    let dev = json!([mount("/proc", "proc", "proc", &[]), mount("/dev", "bind", "dev", &["bind"])]);
+    fs::create_dir(dir.path().join("dev")).expect("make a directory");
+    fs::write(dir.path().join("dev/null"), "").expect("write");
+    let said = run(&[("/mounts", dev)]);
+    assert!(said.contains("open /dev/null in the root: it is another file"), "{said}");
+}
+
+#[test]
+fn a_command_that_cannot_start_has_its_status() {
+    let (dir, _one) = (tempdir(), ONE.lock());
+    for (command, status, words) in [
+        ("no-such", 127, "execute no-such: not found in PATH"),
+        ("/no/such", 127, "execute /no/such: No such file"),
+        ("/etc/passwd", 126, "this user cannot execute it"),
+        ("/etc", 126, "it is a directory"),
+        // The program of the step is the host's; CVE-2019-5736.
+        ("/proc/self/exe", 126, "a link of /proc leads to it"),
+    ] {
+        let edits = [("/process/args", json!([command]))];
+        write(dir.path(), &config(dir.path(), "", &edits));
+        let output = ours(dir.path(), "lesson18-command");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(status), "{command}: {said}");
+        assert!(said.contains(words) && is_one_line(STEP, &said), "{command}: {said}");
+    }
+}
+
+#[test]
+fn a_container_of_any_user_ends_with_its_runner() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    for uid in [0, 9] {
+        let script = "echo started; exec sleep 1000";
+        write(dir.path(), &config(dir.path(), script, &[("/process/user/uid", json!(uid))]));
+        let mut step = Command::new(bin(STEP));
+        step.args(["run", "--bundle"]).arg(dir.path()).arg("lesson18-killed");
+        let mut step = step.stdout(Stdio::piped()).spawn().expect("start the step");
+        let mut stdout = step.stdout.take().expect("a pipe");
+        stdout.read_exact(&mut [0; 8]).expect("it has started");
+        step.kill().and_then(|()| step.wait()).expect("kill the runner");
+        // It ends when no process of the container has the pipe.
+        let (sender, receiver) = channel();
+        spawn(move || sender.send(stdout.read(&mut [0]).ok()));
+        let end = receiver.recv_timeout(Duration::from_secs(60));
+        assert_eq!(end, Ok(Some(0)), "user {uid}: the container still runs");
+        // The next container of that name takes the groups that are left, when the last
+        // process has left them, and removes them.
+        write(dir.path(), &config(dir.path(), "true", &[]));
+        let next = || ours(dir.path(), "lesson18-killed").status.success();
+        assert!((0..1000).any(|_| next() || {
+            sleep(Duration::from_millis(20));
+            false
+        }));
+    }
+}
