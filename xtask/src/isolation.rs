@@ -12,11 +12,13 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::getuid;
 
+use crate::bundle;
 use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
 use crate::style::{Style, colour};
 use crate::table::{self, Format, Side, Table};
+use crate::temporary::Temporary;
 use lessons::Lesson;
 
 /// Start every step, read from the host's /proc which parts of the host its
@@ -173,21 +175,28 @@ fn upper_layer(theirs: &str, ours: &str) -> Cell {
 struct Container {
     name: String,
     runner: Child,
+    _bundle: Temporary,
 }
 
 impl Container {
     /// Starts a step and waits until its command runs.
     fn start(lesson: &Lesson, rootfs: &Path) -> Result<Container> {
         let binary = cargo::step(lesson)?;
-        let runner = Command::new(&binary)
-            .args(["/bin/sh", "-c", "echo ready; read x"])
-            .env("CONTAINER_ROOTFS", rootfs)
+        let (place, shell) = (Temporary::new()?, ["/bin/sh", "-c", "echo ready; read x"]);
+        let mut command = match lesson.has_verbs {
+            true => bundle::make(&binary, place.dir(), rootfs, &shell, false)?,
+            false => Command::new(&binary),
+        };
+        if !lesson.has_verbs {
+            command.args(shell).env("CONTAINER_ROOTFS", rootfs);
+        }
+        let runner = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
-        let mut container = Container { name: lesson.name.clone(), runner };
+        let mut container = Container { name: lesson.name.clone(), runner, _bundle: place };
         container.wait_until_ready()?;
         Ok(container)
     }

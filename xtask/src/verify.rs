@@ -12,20 +12,23 @@ use anyhow::{Context, Result, ensure};
 use lessons::Lesson;
 use nix::unistd::getuid;
 
+use crate::bundle;
 use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
+use crate::temporary::Temporary;
 
 pub(crate) use report::{Check, Checks, Format, Verdict};
 use report::{Printer, print_line};
 
 /// The functions that the scripts use.
-const LIBRARY: [&str; 5] = [
+const LIBRARY: [&str; 6] = [
     "xtask/src/verify/lib.sh",
     "xtask/src/verify/containers.sh",
     "xtask/src/verify/proc.sh",
     "xtask/src/verify/network.sh",
     "xtask/src/verify/images.sh",
+    "xtask/src/verify/bundles.sh",
 ];
 
 /// Check the claims of the lessons against the kernel's own evidence
@@ -101,12 +104,22 @@ fn refused(lesson: &Lesson, step: &Path, root: Option<&Root>) -> Result<Option<S
     if lesson.needs_root && !getuid().is_root() || lesson.number == 1 {
         return Ok(None);
     }
-    let mut command = Command::new(step);
-    command.args(["/bin/sh", "-c", "exit 0"]).stdin(Stdio::null());
+    let shell = ["/bin/sh", "-c", "exit 0"];
+    let place = Temporary::new()?;
+    let mut command = match root.filter(|_| lesson.has_verbs) {
+        Some(root) => bundle::make(step, place.dir(), root.dir(), &shell, false)?,
+        None => Command::new(step),
+    };
+    if !lesson.has_verbs {
+        command.args(shell);
+    }
     if let Some(root) = root {
         command.env("CONTAINER_ROOTFS", root.dir());
     }
-    let tried = command.output().with_context(|| format!("start {}", step.display()))?;
+    let tried = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", step.display()))?;
     let why = String::from_utf8_lossy(&tried.stderr).trim_end().to_owned();
     match tried.status.code() {
         Some(0) => Ok(None),

@@ -1,0 +1,34 @@
+//! Bundles, for the steps that start a container from a file.
+
+use std::fs;
+use std::path::Path;
+use std::process::{self, Command};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+/// Makes a directory a bundle with the configuration that the step writes, but with this
+/// root and command. Returns the command line that runs it.
+pub(crate) fn make(
+    step: &Path,
+    bundle: &Path,
+    root: &Path,
+    command: &[&str],
+    terminal: bool,
+) -> Result<Command> {
+    let spec = Command::new(step).args(["spec", "--bundle"]).arg(bundle).output();
+    let spec = spec.with_context(|| format!("start {}", step.display()))?;
+    let said = String::from_utf8_lossy(&spec.stderr);
+    ensure!(spec.status.success(), "make a bundle: {}", said.trim_end());
+    let file = bundle.join("config.json");
+    let doing = || format!("change {}", file.display());
+    let text = fs::read(&file).with_context(doing)?;
+    let mut config: Value = serde_json::from_slice(&text).with_context(doing)?;
+    config["root"]["path"] = json!(root);
+    config["process"]["args"] = json!(command);
+    config["process"]["terminal"] = json!(terminal);
+    fs::write(&file, format!("{config:#}\n")).with_context(doing)?;
+    let mut run = Command::new(step);
+    run.args(["run", "--bundle"]).arg(bundle).arg(format!("xtask-{}", process::id()));
+    Ok(run)
+}
