@@ -125,7 +125,8 @@ impl Args {
     fn steps(&self, last: &Lesson) -> Result<Vec<Lesson>> {
         let mut steps = match self.steps.as_slice() {
             [] if self.format == Format::Svg => Vec::new(),
-            [] => lessons::all()?,
+            // A bundle says how much of a container there is to make.
+            [] => lessons::all()?.into_iter().filter(|step| !step.has_verbs).collect(),
             words => words.iter().map(|word| lessons::find(word)).collect::<Result<_>>()?,
         };
         steps.push(last.clone());

@@ -5,7 +5,28 @@ use std::path::Path;
 use std::process::{self, Command};
 
 use anyhow::{Context, Result, ensure};
+use lessons::Lesson;
 use serde_json::{Value, json};
+
+use crate::temporary::Temporary;
+
+/// A command in the container of a step, on this root if it takes one. A step with verbs
+/// runs it in a new bundle, which is removed when the second value is dropped.
+pub(crate) fn command(
+    lesson: &Lesson,
+    step: &Path,
+    root: Option<&Path>,
+    words: &[&str],
+) -> Result<(Command, Option<Temporary>)> {
+    let (Some(root), true) = (root, lesson.has_verbs) else {
+        let mut command = Command::new(step);
+        command.args(words).envs(root.map(|root| ("CONTAINER_ROOTFS", root)));
+        return Ok((command, None));
+    };
+    let place = Temporary::new()?;
+    let command = make(step, place.dir(), root, words, false)?;
+    Ok((command, Some(place)))
+}
 
 /// Makes a directory a bundle with the configuration that the step writes, but with this
 /// root and command. Returns the command line that runs it.

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::getuid;
@@ -71,7 +71,7 @@ const COLUMNS: [(&str, &str); 9] = [
     ("upper", "changes"),
 ];
 const LEGEND: &str = "own: the container's own; shared: the host's; \
-                      none: the container writes to the root itself";
+                      none: changes go to the root itself";
 const NEEDS_ROOT: &str = "needs root";
 
 /// The state of one kind of resource in a container.
@@ -175,28 +175,22 @@ fn upper_layer(theirs: &str, ours: &str) -> Cell {
 struct Container {
     name: String,
     runner: Child,
-    _bundle: Temporary,
+    _bundle: Option<Temporary>,
 }
 
 impl Container {
     /// Starts a step and waits until its command runs.
     fn start(lesson: &Lesson, rootfs: &Path) -> Result<Container> {
         let binary = cargo::step(lesson)?;
-        let (place, shell) = (Temporary::new()?, ["/bin/sh", "-c", "echo ready; read x"]);
-        let mut command = match lesson.has_verbs {
-            true => bundle::make(&binary, place.dir(), rootfs, &shell, false)?,
-            false => Command::new(&binary),
-        };
-        if !lesson.has_verbs {
-            command.args(shell).env("CONTAINER_ROOTFS", rootfs);
-        }
+        let shell = ["/bin/sh", "-c", "echo ready; read x"];
+        let (mut command, bundle) = bundle::command(lesson, &binary, Some(rootfs), &shell)?;
         let runner = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
-        let mut container = Container { name: lesson.name.clone(), runner, _bundle: place };
+        let mut container = Container { name: lesson.name.clone(), runner, _bundle: bundle };
         container.wait_until_ready()?;
         Ok(container)
     }

@@ -16,7 +16,6 @@ use crate::bundle;
 use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
-use crate::temporary::Temporary;
 
 pub(crate) use report::{Check, Checks, Format, Verdict};
 use report::{Printer, print_line};
@@ -104,18 +103,8 @@ fn refused(lesson: &Lesson, step: &Path, root: Option<&Root>) -> Result<Option<S
     if lesson.needs_root && !getuid().is_root() || lesson.number == 1 {
         return Ok(None);
     }
-    let shell = ["/bin/sh", "-c", "exit 0"];
-    let place = Temporary::new()?;
-    let mut command = match root.filter(|_| lesson.has_verbs) {
-        Some(root) => bundle::make(step, place.dir(), root.dir(), &shell, false)?,
-        None => Command::new(step),
-    };
-    if !lesson.has_verbs {
-        command.args(shell);
-    }
-    if let Some(root) = root {
-        command.env("CONTAINER_ROOTFS", root.dir());
-    }
+    let (root, shell) = (root.map(Root::dir), ["/bin/sh", "-c", "exit 0"]);
+    let (mut command, _bundle) = bundle::command(lesson, step, root, &shell)?;
     let tried = command
         .stdin(Stdio::null())
         .output()

@@ -9,7 +9,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use testkit::{STEPS, bin, containers_work, is_root, rootfs, skip, tempdir, workspace};
+use testkit::{ALL, bin, containers_work, is_root, rootfs, skip, tempdir, workspace};
 
 /// Stands for `cargo`: runs the built programs, without a build.
 const SHIM: &str = r#"#!/bin/sh
@@ -79,7 +79,7 @@ fn pages_show_what_happens() {
         "ids" => ids,
         other => panic!("a block is for {other}"),
     };
-    for step in STEPS.iter().copied() {
+    for step in ALL.iter().copied() {
         let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
         // trycmd runs the blocks of a page in the directory `.in` beside it.
         let place = dir.path().join(format!("{step}.in"));
