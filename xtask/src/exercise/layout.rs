@@ -87,9 +87,6 @@ fn new_places(code: &str, goals: &[String]) -> Vec<Piece> {
     cuts.windows(2).map(place).collect()
 }
 
-/// What a function does that the learner has not written yet.
-const YET: &str = "    Ok(())\n";
-
 /// The code of a file without the functions that a goal names first, as in "Write `join` in
 /// namespaces.rs".
 fn bodies(file: &str, code: &str, goals: &[String]) -> Result<Vec<Piece>> {
@@ -110,7 +107,7 @@ fn bodies(file: &str, code: &str, goals: &[String]) -> Result<Vec<Piece>> {
         let end = left[open..].find(&format!("\n{indent}}}\n")).with_context(missing)?;
         let end = open + end + 1;
         pieces.push(Piece::Kept(left[..open].to_owned()));
-        let replaced = format!("{indent}{YET}");
+        let replaced = format!("{indent}    Ok(()) // `{name}` does nothing yet\n");
         pieces.push(Piece::Place { added: left[open..end].to_owned(), replaced });
         left = &left[end..];
     }
@@ -306,8 +303,9 @@ mod tests {
             Piece::Place { added, replaced } => Some((&**added, &**replaced)),
             _ => None,
         });
-        let b = ("        if y {\n        }\n        z\n", "        Ok(())\n");
-        assert!(places.eq([("    x\n", "    Ok(())\n"), b]));
+        let b =
+            ("        if y {\n        }\n        z\n", "        Ok(()) // `b` does nothing yet\n");
+        assert!(places.eq([("    x\n", "    Ok(()) // `a` does nothing yet\n"), b]));
         assert!(bodies("c.rs", text, &goals.map(str::to_owned)).is_err());
         let turned = [goals[1], goals[0]].map(str::to_owned);
         assert!(bodies("a.rs", text, &turned).is_err());
