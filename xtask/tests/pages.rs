@@ -49,7 +49,7 @@ fn pages_show_what_happens() {
         cases.register_bin(name, shim);
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    for tool in ["cat", "chmod", "find", "grep", "ls", "mkdir", "sh", "stat", "tar"] {
+    for tool in ["cat", "chmod", "cp", "find", "grep", "ls", "mkdir", "sed", "sh", "stat", "tar"] {
         let found = env::split_paths(&path).map(|dir| dir.join(tool)).find(|path| path.is_file());
         let Some(found) = found else {
             skip(&format!("the pages use {tool}, which is not installed"));
