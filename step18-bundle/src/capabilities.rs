@@ -28,7 +28,8 @@ pub(crate) struct Sets {
 impl Names {
     /// Reads the names.
     pub(crate) fn sets(&self) -> Result<Sets> {
-        let set = |names: &[String]| Capabilities::of(names).context("read the capabilities");
+        let set =
+            |names: &[String]| Capabilities::of(names).context("read the capabilities");
         Ok(Sets {
             bounding: set(&self.bounding)?,
             effective: set(&self.effective)?,
@@ -52,7 +53,8 @@ pub(crate) fn drop_bounding(sets: &Sets) -> Result<()> {
 /// Uses only what the command may use, and can still use the rest later.
 pub(crate) fn act_as_command(sets: &Sets) -> Result<()> {
     let all = common::permitted().context("get the capabilities")?;
-    common::set_capabilities(sets.effective, all, sets.inheritable).context("set the capabilities")
+    common::set_capabilities(sets.effective, all, sets.inheritable)
+        .context("set the capabilities")
 }
 
 /// Uses all again: without no_new_privs, a filter needs CAP_SYS_ADMIN.
@@ -66,7 +68,8 @@ pub(crate) fn set(sets: &Sets) -> Result<()> {
     common::set_capabilities(sets.effective, sets.permitted, sets.inheritable)
         .context("set the capabilities")?;
     // The kernel has no other ambient ones, and `runc spec` writes a longer list.
-    for capability in sets.ambient.within(sets.inheritable).within(sets.permitted).iter() {
+    for capability in sets.ambient.within(sets.inheritable).within(sets.permitted).iter()
+    {
         let raised = common::raise_ambient(capability);
         raised.with_context(|| format!("make {capability} ambient"))?;
     }

@@ -60,16 +60,19 @@ pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
     if dev.is_some_and(|it| it.is_bind()) {
         return Ok(());
     }
-    let listed = |path: &str| config.linux.devices.iter().any(|it| it.path == Path::new(path));
+    let listed =
+        |path: &str| config.linux.devices.iter().any(|it| it.path == Path::new(path));
     let usual =
-        USUAL.iter().filter(|(path, ..)| !listed(path)).map(|(path, major, minor)| Device {
-            kind: "c".into(),
-            path: path.into(),
-            major: *major,
-            minor: *minor,
-            file_mode: Some(0o666),
-            uid: 0,
-            gid: 0,
+        USUAL.iter().filter(|(path, ..)| !listed(path)).map(|(path, major, minor)| {
+            Device {
+                kind: "c".into(),
+                path: path.into(),
+                major: *major,
+                minor: *minor,
+                file_mode: Some(0o666),
+                uid: 0,
+                gid: 0,
+            }
         });
     for device in &usual.collect::<Vec<_>>() {
         make_node(device, root)?;
@@ -79,10 +82,14 @@ pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
     }
     let dev = root.directory("/dev")?;
     let has_core = Path::new("/proc/kcore").exists();
-    for (link, target) in LINKS.into_iter().filter(|(link, _)| *link != "core" || has_core) {
+    for (link, target) in
+        LINKS.into_iter().filter(|(link, _)| *link != "core" || has_core)
+    {
         match symlinkat(target, &dev, link) {
             Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => Err(errno).with_context(|| format!("make the link /dev/{link}"))?,
+            Err(errno) => {
+                Err(errno).with_context(|| format!("make the link /dev/{link}"))?
+            }
         }
     }
     Ok(())
@@ -107,7 +114,8 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
         Ok(()) => {
             let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
             let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-            return fchownat(&above, name, Some(uid), Some(gid), flags).with_context(doing);
+            return fchownat(&above, name, Some(uid), Some(gid), flags)
+                .with_context(doing);
         }
         // In a user namespace, only the host's own node works.
         Err(Errno::EPERM) => {}

@@ -1,4 +1,4 @@
-//! Lesson 11: a control group. Lesson 18: the group of a path, in control groups v1 and v2.
+//! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -26,7 +26,11 @@ pub(crate) struct Groups {
 
 /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
 /// the configuration does not ask for one.
-pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Result<Groups> {
+pub(crate) fn make_groups(
+    path: &str,
+    resources: &Resources,
+    name: &str,
+) -> Result<Groups> {
     let mut groups = Groups { hierarchies: hierarchies()? };
     let limits = resources.limits(groups.is_v2())?;
     let has_limits = !limits.is_empty() || !resources.devices.is_empty();
@@ -37,7 +41,8 @@ pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Resu
     );
     for hierarchy in &mut groups.hierarchies {
         // A path that begins with / counts from the root of all groups.
-        let base = if wanted.starts_with('/') { &hierarchy.mount } else { &hierarchy.own };
+        let base =
+            if wanted.starts_with('/') { &hierarchy.mount } else { &hierarchy.own };
         let group = base.join(wanted.trim_start_matches('/'));
         match hierarchy.make(base, &group) {
             Ok(()) => hierarchy.group = Some(group),
@@ -46,8 +51,9 @@ pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Resu
                 return Ok(Groups { hierarchies: hierarchies()? });
             }
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("make the control group {}", group.display()));
+                return Err(error).with_context(|| {
+                    format!("make the control group {}", group.display())
+                });
             }
         }
     }
@@ -70,10 +76,14 @@ impl Groups {
 
     /// The group with a controller. With v2 alone, there is only one.
     pub(crate) fn group(&self, controller: &str) -> Result<&Path> {
-        let has = |it: &&Hierarchy| self.is_v2() || it.controllers.iter().any(|c| c == controller);
+        let has = |it: &&Hierarchy| {
+            self.is_v2() || it.controllers.iter().any(|c| c == controller)
+        };
         let found = self.hierarchies.iter().find(has);
         let found = found.with_context(|| {
-            format!("set a limit of {controller}: this host has no such controller; leave it out")
+            format!(
+                "set a limit of {controller}: this host does not have it; leave it out"
+            )
         })?;
         Ok(found.group())
     }
@@ -82,7 +92,8 @@ impl Groups {
     pub(crate) fn write(&self, limit: &Limit) -> Result<()> {
         let Limit { controller, file, value } = limit;
         let file = self.group(controller)?.join(file);
-        write(&file, value).with_context(|| format!("write {value} to {}", file.display()))
+        write(&file, value)
+            .with_context(|| format!("write {value} to {}", file.display()))
     }
 
     /// Adds the child to the groups.
@@ -101,8 +112,10 @@ impl Groups {
         match &self.hierarchies[..] {
             [only] if self.is_v2() => tree(only),
             _ => {
-                let options =
-                    options::read(&["mode=755".to_owned(), "size=64k".to_owned()], false)?;
+                let options = options::read(
+                    &["mode=755".to_owned(), "size=64k".to_owned()],
+                    false,
+                )?;
                 make("tmpfs", Path::new("cgroup"), &options)
             }
         }
@@ -148,7 +161,8 @@ impl Drop for Groups {
         for group in self.hierarchies.iter().filter_map(|it| it.group.as_ref()) {
             // The last process may still be ending.
             let mut tries = 0..100;
-            while fs::remove_dir(group).is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
+            while fs::remove_dir(group)
+                .is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
                 && tries.next().is_some()
             {
                 thread::sleep(Duration::from_millis(10));

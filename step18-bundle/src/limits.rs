@@ -28,14 +28,21 @@ impl Resources {
             limits.add("net_prio", v1("net_prio.ifpriomap"), Some(value))?;
         }
         for (device, rdma) in &self.rdma {
-            let most = |name, number: Option<u32>| number.map(|it| format!(" {name}={it}"));
-            let words =
-                [most("hca_handle", rdma.hca_handles), most("hca_object", rdma.hca_objects)];
-            let value = words.into_iter().flatten().fold(device.clone(), |all, it| all + &it);
+            let most =
+                |name, number: Option<u32>| number.map(|it| format!(" {name}={it}"));
+            let words = [
+                most("hca_handle", rdma.hca_handles),
+                most("hca_object", rdma.hca_objects),
+            ];
+            let value =
+                words.into_iter().flatten().fold(device.clone(), |all, it| all + &it);
             limits.add("rdma", both("rdma.max", "rdma.max"), Some(value))?;
         }
         for (file, value) in &self.unified {
-            ensure!(is_v2, "linux.resources.unified needs control groups v2 alone; leave it out");
+            ensure!(
+                is_v2,
+                "linux.resources.unified needs control groups v2 alone; leave it out"
+            );
             ensure!(
                 !file.contains('/'),
                 "linux.resources.unified: {file} is not a file of a group"
@@ -66,7 +73,8 @@ impl Resources {
             (swap, _) => swap,
         };
         let number = |number: Option<i64>| number.map(|it| limits.number(it));
-        let (limit, low, swap) = (number(memory.limit), number(memory.reservation), number(swap));
+        let (limit, low, swap) =
+            (number(memory.limit), number(memory.reservation), number(swap));
         let (tcp, pids) = (number(memory.kernel_tcp), self.pids.limit);
         // No process at all makes no sense.
         let pids = pids.map(|it| or_max(if it == 0 { -1 } else { it }));
@@ -124,7 +132,9 @@ impl Limits {
         let Some(value) = value else { return Ok(()) };
         let other = v1.clone().or(v2.clone()).unwrap_or_default();
         let Some(file) = (if self.is_v2 { v2 } else { v1 }) else {
-            bail!("set {other}: this version of control groups does not have it; leave it out")
+            bail!(
+                "set {other}: this version of control groups does not have it; leave it out"
+            )
         };
         self.list.push(Limit { controller, file, value: value.to_string() });
         Ok(())

@@ -50,7 +50,9 @@ fn verb(args: &Args) -> Result<Exit> {
         ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle)),
         ["run", "--bundle" | "-b", bundle, name] => run(Path::new(bundle), name),
         ["run", name] if !name.starts_with('-') => run(Path::new("."), name),
-        _ => bail!("read the command line: give `run --bundle DIR NAME` or `spec --bundle DIR`"),
+        _ => bail!(
+            "read the command line: give `run --bundle DIR NAME` or `spec --bundle DIR`"
+        ),
     }
 }
 
@@ -90,7 +92,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         root::protect_host(config, &root)?;
         root::enter_root(&tree, config)?;
         drop((root, tree));
-        // Root of a user namespace could not raise limits, and low ones end earlier stages.
+        // Root of a user namespace could not raise limits. Low ones end earlier stages.
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
@@ -104,8 +106,8 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         common::end_with_parent()?;
         capabilities::act_as_command(&sets)?;
         let command = config.process.find(home)?;
-        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
-        // one that the filter allows.
+        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must
+        // be one that the filter allows.
         if !config.process.no_new_privileges {
             capabilities::use_all(&sets)?;
             filter::set(filter.as_ref())?;

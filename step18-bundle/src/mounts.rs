@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use common::{Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount};
 use libc::{
-    AT_EMPTY_PATH, AT_RECURSIVE, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH, MS_SLAVE,
-    mount_attr,
+    AT_EMPTY_PATH, AT_RECURSIVE, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
+    MS_SLAVE, mount_attr,
 };
 use nix::sys::stat::{SFlag, fstat};
 
@@ -28,14 +28,21 @@ pub(crate) fn set(
     user: Option<OwnedFd>,
 ) -> nix::Result<()> {
     let userns_fd = user.as_ref().map_or(0, |user| user.as_raw_fd() as u64);
-    let attributes = mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd };
+    let attributes =
+        mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd };
     let flags = if all { AT_EMPTY_PATH | AT_RECURSIVE } else { AT_EMPTY_PATH };
     change_mount(mount, HERE, flags, &attributes)
 }
 
 /// Attaches a mount at a place.
 pub(crate) fn attach(mount: impl AsFd, place: impl AsFd) -> nix::Result<()> {
-    move_mount(mount, HERE, place, HERE, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+    move_mount(
+        mount,
+        HERE,
+        place,
+        HERE,
+        MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+    )
 }
 
 /// Makes a file system, with its options. It has no place yet.
@@ -64,11 +71,14 @@ pub(crate) fn mount_all(
         let by_runner = source.is_some();
         let made = match (options.bind, &*mount.kind, source) {
             (Some(_), _, Some(tree)) => tree,
-            (Some(all), ..) => copy(&bundle.join(&mount.source), all).with_context(doing)?,
+            (Some(all), ..) => {
+                copy(&bundle.join(&mount.source), all).with_context(doing)?
+            }
             (None, "cgroup" | "cgroup2", _) => groups.tree().with_context(doing)?,
             (None, kind, _) => make(kind, &mount.source, &options).with_context(doing)?,
         };
-        let is_directory = fstat(&made)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
+        let is_directory =
+            fstat(&made)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
         let has_link = root.has_link(&mount.destination);
         ensure!(
             !(has_link && ["proc", "sysfs"].contains(&&*mount.kind)),
@@ -91,7 +101,8 @@ pub(crate) fn mount_all(
         set(&made, options.all, 0, true, None).with_context(doing)?;
         set(&made, options.this, 0, is_groups, None).with_context(doing)?;
         for (propagation, all) in &options.propagation {
-            set(&made, Change::default(), *propagation, *all, None).with_context(doing)?;
+            set(&made, Change::default(), *propagation, *all, None)
+                .with_context(doing)?;
         }
     }
     Ok(())

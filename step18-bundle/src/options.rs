@@ -67,7 +67,11 @@ const PROPAGATION: [(&str, u64); 4] = [
 ];
 
 /// Finds a name in a table, perhaps after an `r`.
-fn look_up<T: Copy>(table: &[T], name: fn(&T) -> &'static str, word: &str) -> Option<(T, bool)> {
+fn look_up<T: Copy>(
+    table: &[T],
+    name: fn(&T) -> &'static str,
+    word: &str,
+) -> Option<(T, bool)> {
     let find = |word: &str| table.iter().find(|row| name(row) == word).copied();
     let all = || Some((find(word.strip_prefix('r')?)?, true));
     find(word).map(|row| (row, false)).or_else(all)
@@ -109,7 +113,9 @@ pub(crate) fn read(words: &[String], is_bind: bool) -> Result<Options> {
         }
     }
     if let (Some(_), Some((name, _))) = (options.bind, options.data.first()) {
-        bail!("the option {name} is not done for a bind: the file system has its options");
+        bail!(
+            "the option {name} is not done for a bind: the file system has its options"
+        );
     }
     Ok(options)
 }

@@ -55,7 +55,10 @@ pub(crate) fn plan<'a>(config: &'a Config, bundle: &Path) -> Result<Vec<Plan<'a>
     let by_runner = geteuid().is_root() && is_new(&config.linux, Kind::User);
     let plan = |mount: &'a Mount| -> Result<Plan<'a>> {
         let options = options::read(&mount.options, mount.is_bind())?;
-        ensure!(mount.destination.components().count() > 1, "its place is the root itself");
+        ensure!(
+            mount.destination.components().count() > 1,
+            "its place is the root itself"
+        );
         let has_maps = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
         let idmap = options.idmap.or(has_maps.then_some(false));
         ensure!(

@@ -25,7 +25,9 @@ fn spread(config: &Config) -> Result<(u64, bool)> {
     match &*config.linux.rootfs_propagation {
         "" => Ok((MS_SLAVE, true)),
         word => propagation(word).with_context(|| {
-            format!("linux.rootfsPropagation is {word}, which is not done here; give slave")
+            format!(
+                "linux.rootfsPropagation is {word}, which is not done here; give slave"
+            )
         }),
     }
 }
@@ -57,12 +59,15 @@ pub(crate) fn mount_root(path: &Path, config: &Config) -> Result<(Root, OwnedFd)
         // pivot_root(2) wants a root that is not shared, in a mount that is not shared. Only
         // the first of these directories that is a mount can be changed.
         let private = |dir| {
-            look(dir).is_ok_and(|it| set(it, Change::default(), MS_PRIVATE, false, None).is_ok())
+            look(dir).is_ok_and(|it| {
+                set(it, Change::default(), MS_PRIVATE, false, None).is_ok()
+            })
         };
         ensure!(path.ancestors().any(private), "{}: find its mount", doing());
     }
     let place = look(path).with_context(doing)?;
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE | AT_EMPTY_PATH) as u32;
+    let flags =
+        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE | AT_EMPTY_PATH) as u32;
     let tree = open_tree(&place, c"", flags).with_context(doing)?;
     attach(&tree, &place).with_context(doing)?;
     let root = Root::open(format!("/proc/self/fd/{}", tree.as_raw_fd()))?;
@@ -84,7 +89,8 @@ pub(crate) fn protect_host(config: &Config, root: &Root) -> Result<()> {
         let doing = || format!("hide {path}");
         if place.is_directory().with_context(doing)? {
             let options = Options { this: read_only, ..Options::default() };
-            let empty = make("tmpfs", Path::new("tmpfs"), &options).with_context(doing)?;
+            let empty =
+                make("tmpfs", Path::new("tmpfs"), &options).with_context(doing)?;
             attach(&empty, &place).with_context(doing)?;
         } else {
             if null.is_none() {
@@ -100,7 +106,8 @@ pub(crate) fn protect_host(config: &Config, root: &Root) -> Result<()> {
 
 /// The device /dev/null of the root: the root may have another file by that name.
 fn find_null(root: &Root) -> Result<Place> {
-    let null = root.find("/dev/null")?.context("open /dev/null in the root: it is missing")?;
+    let null =
+        root.find("/dev/null")?.context("open /dev/null in the root: it is missing")?;
     let found = fstat(&null).context("look at /dev/null in the root")?;
     ensure!(
         found.st_rdev == makedev(1, 3)

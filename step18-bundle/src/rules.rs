@@ -54,13 +54,15 @@ pub(crate) fn apply(rules: &[Rule], groups: &Groups) -> Result<()> {
     let all: Vec<Rule> = rules.iter().cloned().chain(usual).collect();
     all.iter().try_for_each(Rule::check)?;
     if groups.is_v2() {
-        let group = File::open(groups.group("devices")?).context("open the control group")?;
+        let group =
+            File::open(groups.group("devices")?).context("open the control group")?;
         let attached = common::attach_device_program(&program(&all), &group);
         return attached.context("attach the rules for devices to the control group");
     }
     for rule in &all {
         let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        let number = |it: Option<i64>| any(it).map_or("*".to_owned(), |it| it.to_string());
+        let number =
+            |it: Option<i64>| any(it).map_or("*".to_owned(), |it| it.to_string());
         let (major, minor) = (number(rule.major), number(rule.minor));
         let value = match &*rule.kind {
             "" | "a" => "a".to_owned(),
@@ -79,10 +81,14 @@ pub(crate) fn any(number: Option<i64>) -> Option<i64> {
 impl Rule {
     fn check(&self) -> Result<()> {
         let is_all = ["", "a"].contains(&&*self.kind);
-        let is_number = |it: &Option<i64>| any(*it).is_none_or(|it| u32::try_from(it).is_ok());
+        let is_number =
+            |it: &Option<i64>| any(*it).is_none_or(|it| u32::try_from(it).is_ok());
         let numbers = any(self.major).or(any(self.minor));
         if !["", "a", "b", "c"].contains(&&*self.kind) {
-            bail!("read the device rules: there is no type {}; give a, b or c", self.kind);
+            bail!(
+                "read the device rules: there is no type {}; give a, b or c",
+                self.kind
+            );
         }
         ensure!(
             is_number(&self.major) && is_number(&self.minor),

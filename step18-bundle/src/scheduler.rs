@@ -101,7 +101,9 @@ pub(crate) fn persona(wanted: Option<&Personality>) -> Result<Option<libc::c_ulo
         None => Ok(None),
         Some("LINUX") => Ok(Some(0x0000)),
         Some("LINUX32") => Ok(Some(0x0008)),
-        Some(other) => bail!("linux.personality.domain is {other}; give LINUX or LINUX32"),
+        Some(other) => {
+            bail!("linux.personality.domain is {other}; give LINUX or LINUX32")
+        }
     }
 }
 

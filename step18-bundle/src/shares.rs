@@ -19,9 +19,14 @@ impl Resources {
         limits.add("cpuset", both("cpuset.mems", "cpuset.mems"), text(&cpu.mems))?;
         // Zero means that the kernel's own value stays.
         let shares = cpu.shares.filter(|it| *it > 0);
-        let (quota, period) = (cpu.quota.filter(|it| *it != 0), cpu.period.filter(|it| *it > 0));
+        let (quota, period) =
+            (cpu.quota.filter(|it| *it != 0), cpu.period.filter(|it| *it > 0));
         if limits.is_v2 {
-            limits.add("cpu", v2("cpu.weight"), shares.map(|it| scaled(it, 2, 262_144)))?;
+            limits.add(
+                "cpu",
+                v2("cpu.weight"),
+                shares.map(|it| scaled(it, 2, 262_144)),
+            )?;
             let most = or_max(quota.unwrap_or(-1));
             let max = (quota.is_some() || period.is_some())
                 .then(|| format!("{most} {}", period.unwrap_or(100_000)));
@@ -40,7 +45,8 @@ impl Resources {
     pub(crate) fn disks(&self, limits: &mut Limits) -> Result<()> {
         let io = &self.block_io;
         let is_v2 = limits.is_v2;
-        let weight = |it: u16| if is_v2 { scaled(it.into(), 10, 1000) } else { it.to_string() };
+        let weight =
+            |it: u16| if is_v2 { scaled(it.into(), 10, 1000) } else { it.to_string() };
         let files = both("blkio.weight", "io.weight");
         limits.add("blkio", files, io.weight.filter(|it| *it > 0).map(weight))?;
         limits.add("blkio", v1("blkio.leaf_weight"), io.leaf_weight)?;
@@ -57,7 +63,11 @@ impl Resources {
             (&io.throttle_read_bps_device, "blkio.throttle.read_bps_device", "rbps="),
             (&io.throttle_write_bps_device, "blkio.throttle.write_bps_device", "wbps="),
             (&io.throttle_read_iops_device, "blkio.throttle.read_iops_device", "riops="),
-            (&io.throttle_write_iops_device, "blkio.throttle.write_iops_device", "wiops="),
+            (
+                &io.throttle_write_iops_device,
+                "blkio.throttle.write_iops_device",
+                "wiops=",
+            ),
         ] {
             for Rate { major, minor, rate } in list {
                 let word = if is_v2 { word } else { "" };
