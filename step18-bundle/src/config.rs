@@ -17,6 +17,7 @@ use crate::namespaces::{Namespace, Offset};
 use crate::plan::Mount;
 use crate::process::Process;
 use crate::resources::Resources;
+use crate::scheduler::Personality;
 use crate::users::Mapping;
 
 /// The names that the specification has.
@@ -72,16 +73,6 @@ pub(crate) struct Linux {
     pub(crate) personality: Option<Personality>,
 }
 
-/// The kernel that programs see; personality(2).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Personality {
-    pub(crate) domain: String,
-    /// The specification has none yet.
-    #[serde(default)]
-    flags: Vec<String>,
-}
-
 impl Config {
     /// Reads config.json of a bundle. The path of the root is then that on the host.
     pub(crate) fn read(bundle: &Path) -> Result<Config> {
@@ -120,15 +111,8 @@ impl Config {
             let is_nothing = hooks.is_empty() && HOOKS.contains(&&**name);
             ensure!(is_nothing, "the field hooks.{name} is not done here; leave it out");
         }
-        let has_flags =
-            self.linux.personality.as_ref().is_some_and(|it| !it.flags.is_empty());
-        ensure!(
-            !has_flags,
-            "the field linux.personality.flags is not done here; leave it out"
-        );
-        crate::scheduler::persona(self.linux.personality.as_ref())?;
         self.process.check()?;
-        crate::root::check(self)?;
+        crate::root::spread(&self.linux)?;
         crate::namespaces::check(&self.linux)
     }
 }

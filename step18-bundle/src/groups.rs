@@ -1,6 +1,5 @@
 //! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
@@ -8,15 +7,13 @@ use std::path::Path;
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use common::{Hierarchy, hierarchies, open_tree};
-use libc::{AT_RECURSIVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
-use nix::fcntl::AT_FDCWD;
+use common::{Hierarchy, hierarchies};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, symlinkat};
 
-use crate::mounts::{attach, make};
+use crate::mounts::{attach, copy, look, make};
 use crate::options;
-use crate::resources::{Limit, Resources};
+use crate::resources::Resources;
 use crate::rules;
 
 /// The group of the container in each hierarchy. It is removed when this is dropped.
@@ -57,7 +54,7 @@ pub(crate) fn make_groups(
             }
         }
     }
-    limits.iter().try_for_each(|limit| groups.write(limit))?;
+    limits.iter().try_for_each(|(file, value)| groups.write(file, value))?;
     rules::apply(&resources.devices, &groups)?;
     Ok(groups)
 }
@@ -88,9 +85,9 @@ impl Groups {
         Ok(found.group())
     }
 
-    /// Writes a limit to its file.
-    pub(crate) fn write(&self, limit: &Limit) -> Result<()> {
-        let Limit { controller, file, value } = limit;
+    /// Writes a value to a file, which has the name of its controller before the first dot.
+    pub(crate) fn write(&self, file: &str, value: &str) -> Result<()> {
+        let controller = file.split('.').next().unwrap_or_default();
         let file = self.group(controller)?.join(file);
         write(&file, value)
             .with_context(|| format!("write {value} to {}", file.display()))
@@ -110,13 +107,10 @@ impl Groups {
     /// directory in memory with a place for each hierarchy.
     pub(crate) fn tree(&self) -> Result<OwnedFd> {
         match &self.hierarchies[..] {
-            [only] if self.is_v2() => tree(only),
+            [only] if self.is_v2() => Ok(copy(look(only.group())?, true)?),
             _ => {
-                let options = options::read(
-                    &["mode=755".to_owned(), "size=64k".to_owned()],
-                    false,
-                )?;
-                make("tmpfs", Path::new("cgroup"), &options)
+                let options = ["mode=755", "size=64k"].map(str::to_owned);
+                make("tmpfs", Path::new("cgroup"), &options::read(&options, false)?)
             }
         }
     }
@@ -128,7 +122,7 @@ impl Groups {
         }
         for hierarchy in &self.hierarchies {
             let Some(name) = hierarchy.mount.file_name() else { continue };
-            let tree = tree(hierarchy)?;
+            let tree = copy(look(hierarchy.group())?, true)?;
             mkdirat(directory, name, Mode::from_bits_truncate(0o755))?;
             let place = common::open::directory(directory, name)?;
             attach(&tree, &place)?;
@@ -140,15 +134,6 @@ impl Groups {
         }
         Ok(())
     }
-}
-
-/// The group of a hierarchy as a mount without a place.
-fn tree(hierarchy: &Hierarchy) -> Result<OwnedFd> {
-    let group = hierarchy.group();
-    let name = CString::new(group.as_os_str().as_encoded_bytes())?;
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE as u32;
-    let tree = open_tree(AT_FDCWD, &name, flags);
-    tree.with_context(|| format!("open {}", group.display()))
 }
 
 /// Writes a file of the kernel, which must be there.

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
 
-use crate::capabilities::Names;
+use crate::capabilities::Sets;
 use crate::scheduler::{IoPriority, Scheduler};
 use crate::terminal::Size;
 use crate::users::User;
@@ -26,7 +26,7 @@ pub(crate) struct Process {
     args: Vec<String>,
     pub(crate) env: Vec<String>,
     cwd: String,
-    pub(crate) capabilities: Names,
+    pub(crate) capabilities: Sets,
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
     apparmor_profile: String,
