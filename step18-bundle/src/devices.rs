@@ -38,7 +38,8 @@ const USUAL: [(&str, u64, u64); 6] = [
 #[rustfmt::skip]
 const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"),
+    ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
 ];
 
 /// Makes the usual nodes and those of the list, and the links, unless /dev is a bind.
@@ -93,8 +94,8 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
             let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
             return Ok(fchownat(&above, name, Some(uid), Some(gid), flags)?);
         }
-        // EPERM: in a user namespace, only the host's own node works. EEXIST: the root has
-        // the name. Another device by this name is replaced by a bind.
+        // EPERM: in a user namespace, only the host's own node works. EEXIST: the root
+        // has the name. Another device by this name is replaced by a bind.
         Err(Errno::EPERM | Errno::EEXIST) => {}
         Err(errno) => return Err(errno.into()),
     }

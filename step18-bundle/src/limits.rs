@@ -21,24 +21,23 @@ impl Resources {
         let (mut found, mut limits) = (Vec::new(), Vec::new());
         find(String::new(), ("", &all), ("", &all), &mut found)?;
         for (path, kind, v1, v2) in FIELDS {
-            let template = if is_v2 { v2 } else { v1 };
+            let here = if is_v2 { v2 } else { v1 };
             for (_, above, value) in found.iter().filter(|it| it.0 == path) {
                 let text = kind.text(value, is_v2);
-                let text =
-                    text.with_context(|| format!("the field {path} cannot be {value}"))?;
-                let (Some(text), true) = (text, template != "-") else { continue };
+                let wrong = || format!("the field {path} cannot be {value}");
+                let (Some(text), true) = (text.with_context(wrong)?, here != "-") else {
+                    continue;
+                };
                 ensure!(
-                    !template.is_empty(),
-                    "the field {path} is not in this version of control groups; leave it out"
+                    !here.is_empty(),
+                    "these control groups have no {path}; leave it out"
                 );
-                let (file, value) = template.split_once(' ').unwrap_or((template, "#"));
+                let (file, value) = here.split_once(' ').unwrap_or((here, "#"));
                 limits.push((fill(file, "", *above)?, fill(value, &text, *above)?));
             }
         }
-        ensure!(
-            is_v2 || self.unified.is_empty(),
-            "linux.resources.unified needs control groups v2 alone; leave it out"
-        );
+        let can_be = is_v2 || self.unified.is_empty();
+        ensure!(can_be, "linux.resources.unified needs control groups v2; leave it out");
         limits.extend(self.unified.clone());
         match limits.iter().find(|(file, _)| file.contains('/')) {
             Some((file, _)) => bail!("linux.resources: {file} is not a file of a group"),
@@ -68,20 +67,16 @@ fn find<'a>(
             for value in list {
                 let before = found.len();
                 find(format!("{path}[]"), this, ("", value), found)?;
-                ensure!(
-                    found.len() > before,
-                    "the field {path} has an entry without a value"
-                );
+                ensure!(found.len() > before, "{path} has an entry without a value");
             }
         }
         _ => {
-            let is_beside = |(parent, name)| {
-                let word = format!("{{{name}}}");
-                let has =
-                    |path: &str| path.rsplit_once('/').is_some_and(|it| it.0 == parent);
-                FIELDS.iter().any(|it| has(it.0) && it.2.contains(&word))
+            let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+            let is_beside = |it: &(&str, Kind, &str, &str)| {
+                it.0.rsplit_once('/').is_some_and(|it| it.0 == parent)
+                    && it.2.contains(&format!("{{{name}}}"))
             };
-            let known = path.rsplit_once('/').is_some_and(is_beside);
+            let known = FIELDS.iter().any(is_beside);
             ensure!(known, "the field {path} is not done here; leave it out");
         }
     }
@@ -96,35 +91,28 @@ fn fill(template: &str, field: &str, (key, above): Named) -> Result<String> {
         "major" | "minor" => above[part].as_u64().map(|it| it.to_string()),
         _ => above[part].as_str().map(str::to_owned),
     };
-    let parts = template.split(['{', '}']).enumerate().map(part);
-    parts
-        .collect::<Option<_>>()
-        .with_context(|| format!("{above} needs more fields: {template}"))
+    let parts: Option<_> = template.split(['{', '}']).enumerate().map(part).collect();
+    parts.with_context(|| format!("{above} needs more fields: {template}"))
 }
 
 impl Kind {
-    /// The value as text, if it can be one. Nothing in it lets the kernel's own value stay.
+    /// The value as text, if it can be one. In it, nothing if there is nothing to write.
     fn text(&self, value: &Value, is_v2: bool) -> Option<Option<String>> {
-        let max = "max".to_owned();
+        let max = || "max".to_owned();
         Some(match self {
             Kind::Text => Some(value.as_str()?.to_owned()).filter(|it| !it.is_empty()),
             Kind::True => value.as_bool()?.then_some("1".to_owned()),
             Kind::UpTo(most) => Some(value.as_u64().filter(|it| it <= most)?.to_string()),
-            Kind::Time => {
-                Some(value.as_u64()?).filter(|it| *it > 0).map(|it| it.to_string())
-            }
-            Kind::Processes if value.as_i64()? <= 0 => Some(max),
-            Kind::Quota if value.as_i64()? == 0 => None,
-            Kind::Quota | Kind::Limit if is_v2 && value.as_i64()? < 0 => Some(max),
-            Kind::Signed | Kind::Limit | Kind::Quota | Kind::Processes => {
-                Some(value.as_i64()?.to_string())
-            }
-            Kind::Share(..) if value.as_u64()? == 0 => None,
+            Kind::Time | Kind::Share(..) if value.as_u64()? == 0 => None,
             Kind::Share(from, to) if is_v2 => {
                 let over = value.as_u64()?.clamp(*from, *to) - from;
                 Some((1 + over * 9999 / (to - from)).to_string())
             }
-            Kind::Share(..) => Some(value.as_u64()?.to_string()),
+            Kind::Time | Kind::Share(..) => Some(value.as_u64()?.to_string()),
+            Kind::Quota if value.as_i64()? == 0 => None,
+            Kind::Quota | Kind::Limit if is_v2 && value.as_i64()? < 0 => Some(max()),
+            Kind::Processes if value.as_i64()? <= 0 => Some(max()),
+            _ => Some(value.as_i64()?.to_string()),
         })
     }
 }

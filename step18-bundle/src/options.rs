@@ -7,7 +7,7 @@ use libc::{
     MOUNT_ATTR_STRICTATIME, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE,
 };
 
-/// What the options of a mount ask for. A `bool` says whether also for all mounts below it.
+/// What the options of a mount ask for. A `bool` is for whether all mounts below it, too.
 #[derive(Default)]
 pub(crate) struct Options {
     /// Attributes of this mount alone, and of all mounts below it, too.

@@ -28,7 +28,9 @@ pub(crate) struct Scheduler {
 /// Policies by number. The kernel has no others for processes.
 #[rustfmt::skip]
 #[derive(Clone, Copy, Deserialize)]
-enum Policy { SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 5, SCHED_DEADLINE }
+enum Policy {
+    SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 5, SCHED_DEADLINE,
+}
 
 /// Flags, as bits; sched_setattr(2).
 #[rustfmt::skip]

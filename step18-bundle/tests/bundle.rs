@@ -222,7 +222,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/process/apparmorProfile", json!("no-such")), "choose the AppArmor profile no-such"),
         (("/process/cwd", json!("tmp")), "process.cwd must begin with /"),
         (("/process/cwd", json!("/proc/self/fd/4")), "go to the working directory /proc/self/fd/4"),
-        (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "RLIMIT_X: there is no such limit"),
+        (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "unknown variant `RLIMIT_X`"),
         (("/process/capabilities/bounding", json!(["CAP_X"])), "CAP_X: there is no such capability"),
         (("/process/scheduler", json!({"policy": "SCHED_X"})), "unknown variant `SCHED_X`"),
         (("/process/execCPUAffinity", json!({})), "the field execCPUAffinity is not done"),
