@@ -23,15 +23,16 @@ pub(crate) struct Namespace {
 /// The kinds; namespaces(7).
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
+#[repr(i32)]
 pub(crate) enum Kind {
-    Mount,
-    Uts,
-    Ipc,
-    Network,
-    Pid,
-    Cgroup,
-    Time,
-    User,
+    Mount = libc::CLONE_NEWNS,
+    Uts = libc::CLONE_NEWUTS,
+    Ipc = libc::CLONE_NEWIPC,
+    Network = libc::CLONE_NEWNET,
+    Pid = libc::CLONE_NEWPID,
+    Cgroup = libc::CLONE_NEWCGROUP,
+    Time = libc::CLONE_NEWTIME,
+    User = libc::CLONE_NEWUSER,
 }
 
 /// How far a clock of the container is from the host's; time_namespaces(7).
@@ -42,21 +43,10 @@ pub(crate) struct Offset {
     nanosecs: u32,
 }
 
-/// CLONE_NEWTIME, which nix does not have.
-const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
-
 impl Kind {
+    /// The flag of clone(2). nix does not have CLONE_NEWTIME.
     fn flag(self) -> CloneFlags {
-        match self {
-            Kind::Mount => CloneFlags::CLONE_NEWNS,
-            Kind::Uts => CloneFlags::CLONE_NEWUTS,
-            Kind::Ipc => CloneFlags::CLONE_NEWIPC,
-            Kind::Network => CloneFlags::CLONE_NEWNET,
-            Kind::Pid => CloneFlags::CLONE_NEWPID,
-            Kind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-            Kind::Time => CLONE_NEWTIME,
-            Kind::User => CloneFlags::CLONE_NEWUSER,
-        }
+        CloneFlags::from_bits_retain(self as i32)
     }
 }
 
@@ -85,7 +75,7 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
     let new_user = is_new(linux, Kind::User);
     ensure!(
         if new_user { has_maps } else { has_none },
-        "linux.uidMappings and linux.gidMappings go with a new user namespace; give all or none"
+        "linux.uidMappings and linux.gidMappings go with a new user namespace; give all"
     );
     let new_time = is_new(linux, Kind::Time);
     ensure!(
@@ -102,7 +92,7 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
 /// The new namespaces that clone(2) makes. The cgroup namespace comes later, and the time
 /// namespace earlier.
 pub(crate) fn to_clone(linux: &Linux) -> CloneFlags {
-    let later = CloneFlags::CLONE_NEWCGROUP | CLONE_NEWTIME;
+    let later = Kind::Cgroup.flag() | Kind::Time.flag();
     let new = linux.namespaces.iter().filter(|it| it.path.as_os_str().is_empty());
     new.map(|it| it.kind.flag()).collect::<CloneFlags>() - later
 }
@@ -114,7 +104,8 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
     let mut files = Vec::new();
     for Namespace { kind, path } in named {
         let file = File::open(path);
-        let file = file.with_context(|| format!("open the namespace {}", path.display()))?;
+        let file =
+            file.with_context(|| format!("open the namespace {}", path.display()))?;
         files.push((*kind, path, file));
     }
     if !files.is_empty() {
@@ -133,7 +124,7 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
         joined.with_context(|| format!("join the namespace {}", path.display()))?;
     }
     if is_new(linux, Kind::Time) {
-        unshare(CLONE_NEWTIME).context("make a time namespace")?;
+        unshare(Kind::Time.flag()).context("make a time namespace")?;
         for (clock, Offset { secs, nanosecs }) in &linux.time_offsets {
             let line = format!("{clock} {secs} {nanosecs}");
             let set = fs::write("/proc/self/timens_offsets", &line);
@@ -143,10 +134,10 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// Makes a cgroup namespace, in which the group of this process is the root of all groups.
+/// Makes a cgroup namespace. In it, the group of this process is the root of all groups.
 pub(crate) fn hide_groups(linux: &Linux) -> Result<()> {
     if is_new(linux, Kind::Cgroup) {
-        unshare(CloneFlags::CLONE_NEWCGROUP).context("make a cgroup namespace")?;
+        unshare(Kind::Cgroup.flag()).context("make a cgroup namespace")?;
     }
     Ok(())
 }
