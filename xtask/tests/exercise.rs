@@ -217,8 +217,11 @@ fn copy(file: &str, to: &Path) {
 }
 
 fn copy_program(step: &str, to: &Path) {
-    for file in fs::read_dir(workspace().join(step).join("src")).expect("list") {
-        copy(&format!("{step}/src/{}", file.expect("list").file_name().display()), to);
+    for file in fs::read_dir(workspace().join(step).join("src")).expect("list").flatten() {
+        // A directory has only tests.
+        if file.path().is_file() {
+            copy(&format!("{step}/src/{}", file.file_name().display()), to);
+        }
     }
 }
 

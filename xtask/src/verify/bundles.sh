@@ -9,12 +9,11 @@
 begin_bundles() {
     step=$program
     program=$tmp/in-bundle
-    root=${CONTAINER_ROOTFS:-/}
-    {
-        printf '#!/bin/sh\nstep=%s\n' "$(quoted "$step")"
-        cat <<'END_OF_PROGRAM'
-here=${0%/*}
-bundle=$here/bundle.$$
+    root=${CONTAINER_ROOTFS:?name the root of the containers}
+    cat >make-bundle <<'END_OF_PROGRAM'
+#!/bin/sh
+here=${0%/*} bundle=$1
+shift
 mkdir -p "$bundle"
 {
     cat "$here/before"
@@ -27,11 +26,21 @@ mkdir -p "$bundle"
     done
     cat "$here/after"
 } >"$bundle/config.json"
-exec "$step" run --bundle "$bundle" "verify-$$"
+END_OF_PROGRAM
+    {
+        printf '#!/bin/sh\nstep=%s\n' "$(quoted "$step")"
+        cat <<'END_OF_PROGRAM'
+bundle=${0%/*}/bundle.$$
+"${0%/*}/make-bundle" "$bundle" "$@" && exec "$step" run --bundle "$bundle" "verify-$$"
 END_OF_PROGRAM
     } >in-bundle
-    chmod +x in-bundle
+    chmod +x make-bundle in-bundle
     with
+}
+
+# bundle DIR COMMAND...: a bundle for this command.
+bundle() {
+    ./make-bundle "$@"
 }
 
 # with_step COMMAND...: runs a command of this script with PROGRAM itself.
