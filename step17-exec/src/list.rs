@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use common::Exit;
 use serde::Serialize;
 
-use crate::facts;
+use crate::facts::status_in;
 use crate::state::Container;
 
 /// A line of the list.
@@ -30,7 +30,7 @@ impl Row {
         let has_keeper = container.has_keeper()?;
         let facts = container.facts()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let status = facts::status_in(&container.open_end()?);
+        let status = status_in(&container.open_end()?);
         let state = match (has_keeper, status, facts.init) {
             (true, _, Some(_)) => "running",
             (true, _, None) => "starting",
