@@ -63,7 +63,6 @@ pub(crate) fn create(
     name: &str,
     wanted: &Wanted,
 ) -> Result<(Container, Child, Option<Relay>)> {
-    common::close_descriptors_but(wanted.passed, &[])?;
     let container = Container::make(root, name)?;
     match make(&container, wanted) {
         Ok((child, relay)) => {

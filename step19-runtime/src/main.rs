@@ -40,6 +40,7 @@ mod users;
 mod values;
 mod words;
 
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
 /// Reads the options before the verb, and does what the verb says.
 fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
     let mut global = Words::read(Words::of(words)?, &OPTIONS, 0)?;
-    *log = Log::open(global.get("log"), global.get("log-format"))?;
+    *log = Log::new(global.get("log"), global.get("log-format"))?;
     if global.has("version") {
         let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
@@ -93,8 +94,12 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
 }
 
 /// Does what the verb says.
-fn verb_of(verb: &str, left: std::collections::VecDeque<String>, root: &Path) -> Result<Exit> {
-    let read = |known: &[&'static str]| Words::read(left.clone(), known, usize::MAX);
+fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
+    let read = |known: &[&'static str]| {
+        let words = Words::read(left.clone(), known, usize::MAX)?;
+        common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
+        Ok::<_, anyhow::Error>(words)
+    };
     match verb {
         "create" => {
             let mut words = read(&create::OPTIONS)?;
