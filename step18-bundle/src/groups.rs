@@ -73,9 +73,7 @@ impl Groups {
         };
         let found = self.hierarchies.iter().find(has);
         let found = found.with_context(|| {
-            format!(
-                "set a limit of {controller}: this host does not have it; leave it out"
-            )
+            format!("use the controller {controller}: this host has none; leave it out")
         })?;
         Ok(found.group())
     }
