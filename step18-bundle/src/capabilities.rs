@@ -1,7 +1,7 @@
 //! Lesson 12: root inside without most of its capabilities. Lesson 18: five sets of the
 //! configuration.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use common::Capabilities;
 use serde::Deserialize;
 
@@ -25,7 +25,10 @@ impl TryFrom<Vec<String>> for Set {
     type Error = anyhow::Error;
 
     fn try_from(names: Vec<String>) -> Result<Set> {
-        Capabilities::of(&names).map(Set)
+        // Tools look for these words.
+        Capabilities::of(&names)
+            .map(Set)
+            .map_err(|error| anyhow!("no variant for {error}"))
     }
 }
 

@@ -86,8 +86,8 @@ impl Config {
         let mut config = read().with_context(|| format!("read {}", file.display()))?;
         let root = bundle.join(&config.root.path);
         let found = fs::canonicalize(&root);
-        config.root.path =
-            found.with_context(|| format!("find the root {}", root.display()))?;
+        let doing = || format!("find the root {}", root.display());
+        config.root.path = found.with_context(doing)?;
         Ok(config)
     }
 

@@ -55,9 +55,8 @@ pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
         let (kind, path) = ("c".to_owned(), PathBuf::from(path));
         Device { kind, path, major, minor, ..Device::default() }
     });
-    let usual =
-        usual.iter().filter(|it| listed.iter().all(|other| other.path != it.path));
-    for device in usual.chain(listed) {
+    let is_new = |it: &&Device| listed.iter().all(|other| other.path != it.path);
+    for device in usual.iter().filter(is_new).chain(listed) {
         let made = make_node(device, root);
         made.with_context(|| format!("make the device {}", device.path.display()))?;
     }
@@ -100,9 +99,7 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     let node = look(path)?;
-    ensure!(
-        is_device(&node, kind, number)?,
-        "the host has another device by this name, and this container can only bind it"
-    );
+    let is_right = is_device(&node, kind, number)?;
+    ensure!(is_right, "it can only be a bind, and the host has another by this name");
     Ok(attach(copy(node, true)?, root.place(path, false)?)?)
 }

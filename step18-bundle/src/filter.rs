@@ -83,10 +83,7 @@ pub(crate) fn compile(list: &Seccomp) -> Result<Filter> {
     }
     program.insert(0, load(ARCH));
     let count = program.len();
-    ensure!(
-        count <= 4096,
-        "it has {count} instructions, and 4096 are the most; shorten it"
-    );
+    ensure!(count <= 4096, "it needs {count} instructions of at most 4096; shorten it");
     Ok(Filter { program, flags })
 }
 

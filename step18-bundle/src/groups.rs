@@ -41,9 +41,7 @@ pub(crate) fn make_groups(
             .contains(&error.kind())
     };
     for hierarchy in &mut groups.hierarchies {
-        // A path that begins with / counts from the root of all groups.
-        let from_root = wanted.starts_with('/');
-        let base = if from_root { &hierarchy.mount } else { &hierarchy.own };
+        let base = hierarchy.base(wanted);
         let group = base.join(wanted.trim_start_matches('/'));
         match hierarchy.make(base, &group) {
             Ok(()) => hierarchy.group = Some(group),
@@ -73,9 +71,7 @@ impl Groups {
         };
         let found = self.hierarchies.iter().find(has);
         let found = found.with_context(|| {
-            format!(
-                "set a limit of {controller}: this host does not have it; leave it out"
-            )
+            format!("use the controller {controller}: this host has none; leave it out")
         })?;
         Ok(found.group())
     }

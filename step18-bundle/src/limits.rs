@@ -10,6 +10,8 @@ pub(crate) type Limit = (String, String);
 
 /// A value of JSON, with its name in what is above it.
 type Named<'a> = (&'a str, &'a Value);
+/// The path of a field, what has it, and its value.
+type Found<'a> = (String, Named<'a>, &'a Value);
 
 impl Resources {
     /// The values, in the order in which they are written.
@@ -19,7 +21,11 @@ impl Resources {
             without_memory(&mut all["memory"])?;
         }
         let (mut found, mut limits) = (Vec::new(), Vec::new());
-        find(String::new(), ("", &all), ("", &all), &mut found)?;
+        find(String::new(), ("", &all), ("", &all), &mut found);
+        let unknown = found.iter().find(|it| !is_known(it)).map(|it| &it.0);
+        if let Some(path) = unknown.filter(|it| !it.is_empty()) {
+            bail!("the field {path} is not done here; leave it out");
+        }
         for (path, kind, v1, v2) in FIELDS {
             let here = if is_v2 { v2 } else { v1 };
             for (_, above, value) in found.iter().filter(|it| it.0 == path) {
@@ -28,10 +34,7 @@ impl Resources {
                 let (Some(text), true) = (text.with_context(wrong)?, here != "-") else {
                     continue;
                 };
-                ensure!(
-                    !here.is_empty(),
-                    "these control groups have no {path}; leave it out"
-                );
+                ensure!(!here.is_empty(), "this host has no {path}; leave it out");
                 let (file, value) = here.split_once(' ').unwrap_or((here, "#"));
                 limits.push((fill(file, "", *above)?, fill(value, &text, *above)?));
             }
@@ -46,41 +49,42 @@ impl Resources {
     }
 }
 
-/// Finds the fields of the table: the path of each, what has it, and its value.
-fn find<'a>(
-    path: String,
-    above: Named<'a>,
-    this: Named<'a>,
-    found: &mut Vec<(String, Named<'a>, &'a Value)>,
-) -> Result<()> {
-    let goes_on = |end| FIELDS.iter().any(|it| it.0.starts_with(&format!("{path}{end}")));
+/// Finds all fields that have a value, or could have fields.
+fn find<'a>(path: String, above: Named<'a>, this: Named<'a>, found: &mut Vec<Found<'a>>) {
     match this.1 {
         Value::Null => {}
-        _ if FIELDS.iter().any(|it| it.0 == path) => found.push((path, above, this.1)),
-        Value::Object(map) if goes_on("/") => {
+        Value::Object(map) if !map.is_empty() => {
             for (name, value) in map {
-                let part = if goes_on("/*") { "*" } else { name };
-                find(format!("{path}/{part}"), this, (name, value), found)?;
+                let part = if path == "/rdma" { "*" } else { name };
+                // The name of a field has no such letters.
+                let path = format!("{path}/{}", part.replace(['/', '['], "?"));
+                find(path, this, (name, value), found);
             }
         }
-        Value::Array(list) if goes_on("[]") => {
+        Value::Array(list) if !list.is_empty() => {
             for value in list {
-                let before = found.len();
-                find(format!("{path}[]"), this, ("", value), found)?;
-                ensure!(found.len() > before, "{path} has an entry without a value");
+                find(format!("{path}[]"), this, ("", value), found);
             }
         }
-        _ => {
-            let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-            let is_beside = |it: &(&str, Kind, &str, &str)| {
-                it.0.rsplit_once('/').is_some_and(|it| it.0 == parent)
-                    && it.2.contains(&format!("{{{name}}}"))
-            };
-            let known = FIELDS.iter().any(is_beside);
-            ensure!(known, "the field {path} is not done here; leave it out");
-        }
+        value => found.push((path, above, value)),
     }
-    Ok(())
+}
+
+/// Whether a field of the table is this one, is beside it, or could be in it.
+fn is_known((path, above, value): &Found) -> bool {
+    let is_known = |field: &str, template: &str| {
+        let is_beside = |(parent, name): (&str, &str)| {
+            let other = path.strip_prefix(parent).and_then(|it| it.strip_prefix('/'));
+            let is_used = |other| template.contains(&format!("{{{other}}}"));
+            other.is_some_and(is_used) && !above.1[name].is_null()
+        };
+        let rest = field.strip_prefix(path.as_str());
+        let goes_on = rest.is_some_and(|it| it.starts_with(['/', '[']));
+        rest == Some("")
+            || goes_on && (value.is_object() || value.is_array())
+            || field.rsplit_once('/').is_some_and(is_beside)
+    };
+    FIELDS.iter().any(|(field, _, template, _)| is_known(field, template))
 }
 
 /// Writes a field, and fields beside it, in a template.

@@ -66,26 +66,22 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
         let twice = linux.namespaces[..at].iter().any(|it| it.kind == one.kind);
         ensure!(!twice, "linux.namespaces has {:?} twice; name it once", one.kind);
     }
+    let has_mount = is_new(linux, Kind::Mount);
     ensure!(
-        is_new(linux, Kind::Mount),
-        "linux.namespaces has no new mount namespace, and the root needs one; add it"
+        has_mount,
+        "linux.namespaces has no new mount namespace; add one for the root"
     );
-    let has_maps = !linux.uid_mappings.is_empty() && !linux.gid_mappings.is_empty();
-    let has_none = linux.uid_mappings.is_empty() && linux.gid_mappings.is_empty();
     let new_user = is_new(linux, Kind::User);
+    let has_maps = [&linux.uid_mappings, &linux.gid_mappings].map(|it| !it.is_empty());
     ensure!(
-        if new_user { has_maps } else { has_none },
+        has_maps == [new_user; 2],
         "linux.uidMappings and linux.gidMappings go with a new user namespace; give all"
     );
     let new_time = is_new(linux, Kind::Time);
-    ensure!(
-        !(new_time && new_user),
-        "a new time namespace with a new user namespace is not done here; leave one out"
-    );
-    ensure!(
-        new_time || linux.time_offsets.is_empty(),
-        "linux.timeOffsets needs a new time namespace; add it"
-    );
+    let has_both = new_time && new_user;
+    ensure!(!has_both, "a new time and a new user namespace are not done; leave one out");
+    let can_be = new_time || linux.time_offsets.is_empty();
+    ensure!(can_be, "linux.timeOffsets needs a new time namespace; add it");
     crate::values::check(linux)
 }
 

@@ -21,8 +21,8 @@ pub(crate) struct Options {
     pub(crate) idmap: Option<bool>,
     /// Whether the new file system begins with the files of its place.
     pub(crate) copy_up: bool,
-    /// Options of the file system: a name, and perhaps a value.
-    pub(crate) data: Vec<(String, Option<String>)>,
+    /// Options of the file system: `NAME` or `NAME=VALUE`.
+    pub(crate) data: Vec<String>,
 }
 
 /// What changes in a mount; mount_setattr(2).
@@ -59,7 +59,7 @@ const ATTRIBUTES: [(&str, [u64; 2]); 19] = [
     // The times of access are a field of several bits, which is zero for relatime.
     ("noatime", [MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME]),
     ("strictatime", [MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME]),
-    ("norelatime", [MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME]),
+    ("norelatime", [0, MOUNT_ATTR__ATIME]),
     ("atime", [0, MOUNT_ATTR__ATIME]), ("relatime", [0, MOUNT_ATTR__ATIME]),
     ("nostrictatime", [0, MOUNT_ATTR__ATIME]), ("defaults", [0, 0]),
 ];
@@ -103,16 +103,13 @@ pub(crate) fn read(words: &[String], is_bind: bool) -> Result<Options> {
             ("remount", _) => {
                 bail!("the option remount is not done here: the mount is new")
             }
-            (name, _) => options.data.push(match name.split_once('=') {
-                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-                None => (name.to_owned(), None),
-            }),
+            _ => options.data.push(word.clone()),
         }
     }
-    if let (Some(_), Some((name, _))) = (options.bind, options.data.first()) {
-        bail!(
-            "the option {name} is not done for a bind: its file system has its options"
-        );
+    if let (Some(_), Some(option)) = (options.bind, options.data.first()) {
+        // As for mount(2).
+        let why = "a bind has those of its file system";
+        common::note(&format!("the option {option} of a mount changes nothing: {why}"));
     }
     Ok(options)
 }

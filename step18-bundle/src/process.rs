@@ -93,8 +93,8 @@ impl Process {
         }
         check_proc(Path::new("/proc"))?;
         let profile = &self.apparmor_profile;
-        let chosen =
-            fs::write("/proc/self/attr/apparmor/exec", format!("exec {profile}"));
+        let file = "/proc/self/attr/apparmor/exec";
+        let chosen = fs::write(file, format!("exec {profile}"));
         chosen.with_context(|| format!("choose the AppArmor profile {profile}"))
     }
 

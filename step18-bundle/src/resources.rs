@@ -46,10 +46,10 @@ const U64: Kind = UpTo(u64::MAX);
 const PROCESSORS: Kind = Share(2, 262_144);
 const DISKS: Kind = Share(10, 1000);
 
-/// The fields by their path, in the order in which they are written, each with its file in
-/// v1, and in v2: none if this version does not have it, and `-` if there is nothing to do.
-/// Then the value, if it is more than the field: `#` is the field, `{name}` a field beside
-/// it, and `{*}` the name of what has both.
+/// The fields by their path, in the order in which they are written: the file of each in
+/// v1, and in v2. There is none if this version does not have the field, and `-` if there
+/// is nothing to do. Then the value, if it is more than the field: `#` is the field,
+/// `{name}` a field beside it, and `{*}` the name of what has both.
 #[rustfmt::skip]
 pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
     ("/memory/limit", Limit, "memory.limit_in_bytes", "memory.max"),

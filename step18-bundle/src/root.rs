@@ -21,11 +21,8 @@ use crate::options::{Change, Options, propagation};
 pub(crate) fn spread(linux: &Linux) -> Result<(u64, bool)> {
     match &*linux.rootfs_propagation {
         "" => Ok((MS_SLAVE, true)),
-        word => propagation(word).with_context(|| {
-            format!(
-                "linux.rootfsPropagation is {word}, which is not done here; give slave"
-            )
-        }),
+        word => propagation(word)
+            .with_context(|| format!("linux.rootfsPropagation is {word}; give rslave")),
     }
 }
 
@@ -39,7 +36,7 @@ fn slave(place: &str) -> Result<()> {
 /// Makes a mount of the directory of the root, with all mounts below it. Keeps other
 /// mounts of the container in its namespace: the host does not see them. If the
 /// configuration wants them shared, binds stay shared with the host.
-pub(crate) fn mount_root(config: &Config) -> Result<(Root, OwnedFd)> {
+pub(crate) fn mount_root(config: &Config, place: &OwnedFd) -> Result<(Root, OwnedFd)> {
     let path = &config.root.path;
     if spread(&config.linux)?.0 != MS_SHARED {
         slave("/")?;
@@ -50,9 +47,8 @@ pub(crate) fn mount_root(config: &Config) -> Result<(Root, OwnedFd)> {
         let change = |dir| look(dir).is_ok_and(|it| set(it, private, false).is_ok());
         ensure!(path.ancestors().any(change), "find the mount of the root");
     }
-    let place = look(path)?;
-    let tree = copy(&place, true)?;
-    attach(&tree, &place)?;
+    let tree = copy(place, true)?;
+    attach(&tree, place)?;
     Ok((Root::open(format!("/proc/self/fd/{}", tree.as_raw_fd()))?, tree))
 }
 
@@ -87,10 +83,8 @@ pub(crate) fn protect_host(linux: &Linux, root: &Root) -> Result<()> {
 fn find_null(root: &Root) -> Result<Place> {
     let null = root.find("/dev/null")?;
     let null = null.context("open /dev/null in the root: it is missing")?;
-    ensure!(
-        is_device(&null, SFlag::S_IFCHR, makedev(1, 3)).context("look at /dev/null")?,
-        "open /dev/null in the root: it is another file; give a mount for /dev"
-    );
+    let is_null = is_device(&null, SFlag::S_IFCHR, makedev(1, 3))?;
+    ensure!(is_null, "open /dev/null in the root: it is another file; mount a /dev");
     Ok(null)
 }
 

@@ -70,19 +70,14 @@ impl Rule {
 
     fn check(&self) -> Result<()> {
         let Rule { kind, major, minor, access, .. } = self;
-        let is_number =
-            |it: &Option<i64>| it.is_none_or(|it| (-1..1 << 32).contains(&it));
+        let is_number = |it: i64| (-1..1 << 32).contains(&it);
+        let are_numbers = major.is_none_or(is_number) && minor.is_none_or(is_number);
         let is_access = access.chars().all(|it| "rwm".contains(it)) && !access.is_empty();
-        let is_all = kind.is_empty() || kind == "a";
+        let is_all = ["", "a"].contains(&&**kind);
+        let is_kind = is_all || ["b", "c"].contains(&&**kind);
         let all = self.numbers() == [None; 2] && access.len() == 3;
-        ensure!(
-            is_all || kind == "b" || kind == "c",
-            "there is no type {kind}; give a, b or c"
-        );
-        ensure!(
-            is_number(major) && is_number(minor),
-            "a number is negative or too large"
-        );
+        ensure!(is_kind, "there is no type {kind}; give a, b or c");
+        ensure!(are_numbers, "a number is negative or too large");
         ensure!(is_access, "the access {access:?} is wrong; give letters of rwm");
         ensure!(all || !is_all, "a rule for all types is one for all numbers and rwm");
         Ok(())

@@ -55,8 +55,7 @@ pub(crate) fn write_maps(maps: [&[Mapping]; 2], child: Pid) -> Result<()> {
             denied.context("write setgroups")?;
         }
         for (file, map) in ["uid_map", "gid_map"].iter().zip(maps) {
-            let line =
-                |[first, outside, size]: [u32; 3]| format!("{first} {outside} {size}\n");
+            let line = |[to, from, size]: [u32; 3]| format!("{to} {from} {size}\n");
             let text: String = lines(map).map(line).collect();
             let written = fs::write(format!("/proc/{child}/{file}"), text);
             written.with_context(|| format!("write the {file}"))?;

@@ -1,0 +1,72 @@
+//! Lesson 12: root inside without most of its capabilities. Lesson 18: five sets of the
+//! configuration.
+
+use anyhow::{Context, Result, anyhow};
+use common::Capabilities;
+use serde::Deserialize;
+
+/// The sets; capabilities(7).
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sets {
+    bounding: Set,
+    effective: Set,
+    permitted: Set,
+    inheritable: Set,
+    ambient: Set,
+}
+
+/// A set, in the configuration a list of names.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct Set(Capabilities);
+
+impl TryFrom<Vec<String>> for Set {
+    type Error = anyhow::Error;
+
+    fn try_from(names: Vec<String>) -> Result<Set> {
+        // Tools look for these words.
+        Capabilities::of(&names)
+            .map(Set)
+            .map_err(|error| anyhow!("no variant for {error}"))
+    }
+}
+
+/// Limits what programs of this process can ever get. This needs CAP_SETPCAP, which the
+/// next stages take away.
+pub(crate) fn drop_bounding(sets: &Sets) -> Result<()> {
+    for other in sets.bounding.0.others() {
+        let dropped = common::drop_bounding(other);
+        dropped.with_context(|| format!("drop {other} from the bounding set"))?;
+    }
+    Ok(())
+}
+
+/// Uses only what the command may use, and can still use the rest later.
+pub(crate) fn act_as_command(sets: &Sets) -> Result<()> {
+    let all = common::permitted().context("get the capabilities")?;
+    apply(sets.effective.0, all, sets)
+}
+
+/// Uses all again: without no_new_privs, a filter needs CAP_SYS_ADMIN.
+pub(crate) fn use_all(sets: &Sets) -> Result<()> {
+    let all = common::permitted().context("get the capabilities")?;
+    apply(all, all, sets)
+}
+
+/// Sets the other sets, after this process has become the user.
+pub(crate) fn set(sets: &Sets) -> Result<()> {
+    let Sets { effective, permitted, inheritable, ambient, .. } = *sets;
+    apply(effective.0, permitted.0, sets)?;
+    // The kernel has no other ambient ones, and `runc spec` writes a longer list.
+    for capability in ambient.0.within(inheritable.0).within(permitted.0).iter() {
+        let raised = common::raise_ambient(capability);
+        raised.with_context(|| format!("make {capability} ambient"))?;
+    }
+    Ok(())
+}
+
+fn apply(effective: Capabilities, permitted: Capabilities, sets: &Sets) -> Result<()> {
+    common::set_capabilities(effective, permitted, sets.inheritable.0)
+        .context("set the capabilities")
+}

@@ -1,0 +1,111 @@
+//! Lesson 18: the description of a container, config.json of an OCI bundle. Lesson 19: its
+//! hooks, and a copy of the file.
+//!
+//! Each field that a type here does not have is an error. So nothing is ignored, unless
+//! it is named here and its comment says so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+
+use crate::devices::Device;
+use crate::filter::Seccomp;
+use crate::hooks::Hooks;
+use crate::namespaces::{Namespace, Offset};
+use crate::plan::Mount;
+use crate::process::Process;
+use crate::resources::Resources;
+use crate::scheduler::Personality;
+use crate::users::Mapping;
+
+/// No engine writes a longer file.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// A container; the runtime specification of OCI, version 1.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Config {
+    pub(crate) oci_version: String,
+    pub(crate) root: RootDir,
+    pub(crate) process: Process,
+    pub(crate) hostname: String,
+    pub(crate) domainname: String,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) hooks: Hooks,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) linux: Linux,
+}
+
+/// The directory that becomes the root.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RootDir {
+    pub(crate) path: PathBuf,
+    pub(crate) readonly: bool,
+}
+
+/// What only Linux has.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Linux {
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) uid_mappings: Vec<Mapping>,
+    pub(crate) gid_mappings: Vec<Mapping>,
+    pub(crate) time_offsets: BTreeMap<String, Offset>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) cgroups_path: String,
+    pub(crate) resources: Resources,
+    pub(crate) rootfs_propagation: String,
+    pub(crate) seccomp: Option<Seccomp>,
+    pub(crate) sysctl: BTreeMap<String, String>,
+    pub(crate) masked_paths: Vec<String>,
+    pub(crate) readonly_paths: Vec<String>,
+    pub(crate) personality: Option<Personality>,
+}
+
+impl Config {
+    /// Reads config.json of a bundle, or a copy of it.
+    pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
+        let read = || -> Result<Config> {
+            let mut bytes = Vec::new();
+            common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+            ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
+            let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
+            config.check().map(|()| config)
+        };
+        read().with_context(|| format!("read {}/config.json", bundle.display()))
+    }
+
+    /// The directory of the root on the host.
+    pub(crate) fn find_root(&self, bundle: &Path) -> Result<PathBuf> {
+        let root = bundle.join(&self.root.path);
+        fs::canonicalize(&root)
+            .with_context(|| format!("find the root {}", root.display()))
+    }
+
+    /// Refuses what makes no sense, or is not done here.
+    fn check(&self) -> Result<()> {
+        let version = &self.oci_version;
+        ensure!(version.starts_with("1."), "ociVersion is {version:?}; give 1.0 to 1.3");
+        let has_root = !self.root.path.as_os_str().is_empty();
+        ensure!(has_root, "root.path is missing; name a directory");
+        self.hooks.check()?;
+        self.process.check()?;
+        crate::root::spread(&self.linux)?;
+        crate::namespaces::check(&self.linux)
+    }
+}
+
+/// The error of serde, without the long list of fields.
+pub(crate) fn plain(error: serde_json::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let place = format!("line {} column {}; leave it out", error.line(), error.column());
+    match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+        Some((name, _)) => anyhow!("the field {name} is not done here: {place}"),
+        None => anyhow!(text),
+    }
+}

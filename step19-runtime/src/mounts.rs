@@ -1,0 +1,104 @@
+//! Lesson 18: mounts of a list, each at a place in the root.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use common::{
+    Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount, open_tree,
+};
+use libc::{
+    AT_EMPTY_PATH, AT_RECURSIVE, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
+    MS_SLAVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, mount_attr,
+};
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{SFlag, fstat};
+
+use crate::groups::Groups;
+use crate::options::{Change, Options};
+use crate::plan::Plan;
+
+/// The part of the path that a call does not need, because it has a descriptor.
+const HERE: &CStr = c"";
+
+/// Changes a mount, and all mounts below it on demand.
+pub(crate) fn set(mount: impl AsFd, change: Change, all: bool) -> nix::Result<()> {
+    let flags = if all { AT_RECURSIVE } else { 0 } | AT_EMPTY_PATH;
+    let Change { set, clear, propagation, user } = change;
+    let attributes =
+        mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: user };
+    change_mount(mount, HERE, flags, &attributes)
+}
+
+/// Attaches a mount at a place.
+pub(crate) fn attach(mount: impl AsFd, place: impl AsFd) -> nix::Result<()> {
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, HERE, place, HERE, flags)
+}
+
+/// Copies the mount of an open file or directory, with all mounts below it on demand. It
+/// has no place yet.
+pub(crate) fn copy(file: impl AsFd, all: bool) -> nix::Result<OwnedFd> {
+    let flags = if all { AT_RECURSIVE } else { 0 } | AT_EMPTY_PATH;
+    open_tree(file, HERE, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags as u32)
+}
+
+/// Opens a file or directory of the host, whatever it is.
+pub(crate) fn look(path: &Path) -> Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_encoded_bytes())?;
+    let opened = open_tree(AT_FDCWD, &name, OPEN_TREE_CLOEXEC);
+    opened.with_context(|| format!("open {}", path.display()))
+}
+
+/// Makes a file system, with its options. It has no place yet.
+pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<OwnedFd> {
+    let text = |text: &str| CString::new(text).context("read the options");
+    let fs = fsopen(&text(kind)?).context("open the file system")?;
+    let source = source.to_str().context("read the source: it is not UTF-8")?;
+    for option in [format!("source={source}")].iter().chain(&options.data) {
+        let (name, value) = option.split_once('=').unzip();
+        let value = value.map(text).transpose()?;
+        let set = fsconfig(&fs, &text(name.unwrap_or(option))?, value.as_deref());
+        set.with_context(|| format!("set its option {option}"))?;
+    }
+    Ok(fsmount(&fs, options.this.set as u32)?)
+}
+
+/// Mounts one of the list. The list has an order.
+pub(crate) fn mount(
+    plan: Plan,
+    bundle: &Path,
+    root: &Root,
+    groups: &Groups,
+) -> Result<()> {
+    let Plan { mount, options, source } = plan;
+    let by_runner = source.is_some();
+    let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
+    let is_groups = options.bind.is_none() && is(["cgroup", "cgroup2"]);
+    let made = match (source, options.bind) {
+        (Some(tree), _) => tree,
+        (None, Some(all)) => copy(look(&bundle.join(&mount.source))?, all)?,
+        (None, None) if is_groups => groups.tree()?,
+        (None, None) => make(&mount.kind, &mount.source, &options)?,
+    };
+    let kind = SFlag::from_bits_truncate(fstat(&made)?.st_mode) & SFlag::S_IFMT;
+    let is_wrong = is(["proc", "sysfs"]) && root.has_link(&mount.destination);
+    ensure!(!is_wrong, "it must be mounted on ordinary directory, and not on a link");
+    let place = root.place(&mount.destination, kind == SFlag::S_IFDIR)?;
+    if options.copy_up {
+        copy_files(&place, &made)?;
+    }
+    attach(&made, &place)?;
+    if is_groups {
+        groups.mount_each(&made)?;
+    }
+    if by_runner {
+        // The host does not see mounts of the container.
+        set(&made, Change::spread(MS_SLAVE), true)?;
+    }
+    set(&made, options.all, true)?;
+    set(&made, options.this, is_groups)?;
+    let mut propagation = options.propagation.iter();
+    Ok(propagation.try_for_each(|(kind, all)| set(&made, Change::spread(*kind), *all))?)
+}

@@ -1,0 +1,98 @@
+//! Lesson 18: limits of the configuration, and the files of a control group for them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::rules::Rule;
+
+/// What a container may use.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Resources {
+    pub(crate) devices: Vec<Rule>,
+    pub(crate) unified: BTreeMap<String, String>,
+    /// Those of `FIELDS`.
+    #[serde(flatten)]
+    pub(crate) others: Map<String, Value>,
+}
+
+/// What a field is, and how it is written.
+pub(crate) enum Kind {
+    Text,
+    /// Written if it is true.
+    True,
+    /// A number up to this one.
+    UpTo(u64),
+    /// Zero lets the kernel's own value stay.
+    Time,
+    Signed,
+    /// -1 for no limit.
+    Limit,
+    /// As `Limit`, and zero lets the kernel's own value stay.
+    Quota,
+    /// No process at all makes no sense: zero is for no limit, too.
+    Processes,
+    /// From the first number to the second, in v2 from 1 to 10000. Zero is as above.
+    Share(u64, u64),
+}
+
+use Kind::{Limit, Processes, Quota, Share, Signed, Text, Time, True, UpTo};
+
+const U16: Kind = UpTo(0xffff);
+const U32: Kind = UpTo(0xffff_ffff);
+const U64: Kind = UpTo(u64::MAX);
+const PROCESSORS: Kind = Share(2, 262_144);
+const DISKS: Kind = Share(10, 1000);
+
+/// The fields by their path, in the order in which they are written: the file of each in
+/// v1, and in v2. There is none if this version does not have the field, and `-` if there
+/// is nothing to do. Then the value, if it is more than the field: `#` is the field,
+/// `{name}` a field beside it, and `{*}` the name of what has both.
+#[rustfmt::skip]
+pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
+    ("/memory/limit", Limit, "memory.limit_in_bytes", "memory.max"),
+    ("/memory/reservation", Limit, "memory.soft_limit_in_bytes", "memory.low"),
+    ("/memory/swap", Limit, "memory.memsw.limit_in_bytes", "memory.swap.max"),
+    ("/memory/kernelTCP", Limit, "memory.kmem.tcp.limit_in_bytes", ""),
+    ("/memory/swappiness", U64, "memory.swappiness", ""),
+    ("/memory/disableOOMKiller", True, "memory.oom_control", ""),
+    ("/memory/useHierarchy", True, "memory.use_hierarchy", "-"),
+    // It is for a later change. A new group uses nothing yet.
+    ("/memory/checkBeforeUpdate", True, "-", "-"),
+    ("/pids/limit", Processes, "pids.max", "pids.max"),
+    ("/cpu/cpus", Text, "cpuset.cpus", "cpuset.cpus"),
+    ("/cpu/mems", Text, "cpuset.mems", "cpuset.mems"),
+    ("/cpu/shares", PROCESSORS, "cpu.shares", "cpu.weight"),
+    ("/cpu/period", Time, "cpu.cfs_period_us", "cpu.max max #"),
+    ("/cpu/quota", Quota, "cpu.cfs_quota_us", "cpu.max"),
+    ("/cpu/burst", U64, "cpu.cfs_burst_us", "cpu.max.burst"),
+    ("/cpu/realtimePeriod", U64, "cpu.rt_period_us", ""),
+    ("/cpu/realtimeRuntime", Signed, "cpu.rt_runtime_us", ""),
+    ("/cpu/idle", Signed, "cpu.idle", "cpu.idle"),
+    ("/blockIO/weight", DISKS, "blkio.weight", "io.weight"),
+    ("/blockIO/leafWeight", U16, "blkio.leaf_weight", ""),
+    ("/blockIO/weightDevice[]/weight", DISKS,
+        "blkio.weight_device {major}:{minor} #", "io.weight {major}:{minor} #"),
+    ("/blockIO/weightDevice[]/leafWeight", U16,
+        "blkio.leaf_weight_device {major}:{minor} #", ""),
+    ("/blockIO/throttleReadBpsDevice[]/rate", U64,
+        "blkio.throttle.read_bps_device {major}:{minor} #",
+        "io.max {major}:{minor} rbps=#"),
+    ("/blockIO/throttleWriteBpsDevice[]/rate", U64,
+        "blkio.throttle.write_bps_device {major}:{minor} #",
+        "io.max {major}:{minor} wbps=#"),
+    ("/blockIO/throttleReadIOPSDevice[]/rate", U64,
+        "blkio.throttle.read_iops_device {major}:{minor} #",
+        "io.max {major}:{minor} riops=#"),
+    ("/blockIO/throttleWriteIOPSDevice[]/rate", U64,
+        "blkio.throttle.write_iops_device {major}:{minor} #",
+        "io.max {major}:{minor} wiops=#"),
+    ("/hugepageLimits[]/limit", U64,
+        "hugetlb.{pageSize}.limit_in_bytes", "hugetlb.{pageSize}.max"),
+    ("/network/classID", U32, "net_cls.classid", ""),
+    ("/network/priorities[]/priority", U32, "net_prio.ifpriomap {name} #", ""),
+    ("/rdma/*/hcaHandles", U32, "rdma.max {*} hca_handle=#", "rdma.max {*} hca_handle=#"),
+    ("/rdma/*/hcaObjects", U32, "rdma.max {*} hca_object=#", "rdma.max {*} hca_object=#"),
+];

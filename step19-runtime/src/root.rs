@@ -1,0 +1,116 @@
+//! Lesson 9: a root that nobody can leave. Lesson 18: the root of the configuration, and
+//! what is protected in it.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use common::{Place, Root};
+use libc::{MS_PRIVATE, MS_SHARED, MS_SLAVE};
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::unistd::{chdir, fchdir, pivot_root};
+
+use crate::config::{Config, Linux};
+use crate::mounts::{attach, copy, look, make, set};
+use crate::options::{Change, Options, propagation};
+
+/// How mounts of the root spread, and those below it: like those of a slave, if the
+/// configuration says nothing.
+pub(crate) fn spread(linux: &Linux) -> Result<(u64, bool)> {
+    match &*linux.rootfs_propagation {
+        "" => Ok((MS_SLAVE, true)),
+        word => propagation(word)
+            .with_context(|| format!("linux.rootfsPropagation is {word}; give rslave")),
+    }
+}
+
+/// Changes how mounts spread at a place, and in all mounts below it.
+fn slave(place: &str) -> Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, place, None::<&str>, flags, None::<&str>)
+        .context("keep the mounts in this namespace")
+}
+
+/// Makes a mount of the directory of the root, with all mounts below it. Keeps other
+/// mounts of the container in its namespace: the host does not see them. If the
+/// configuration wants them shared, binds stay shared with the host.
+pub(crate) fn mount_root(config: &Config, place: &OwnedFd) -> Result<(Root, OwnedFd)> {
+    let path = &config.root.path;
+    if spread(&config.linux)?.0 != MS_SHARED {
+        slave("/")?;
+    } else {
+        // pivot_root(2) wants a root that is not shared, in a mount that is not shared.
+        // Only the first of these directories that is a mount can be changed.
+        let private = Change::spread(MS_PRIVATE);
+        let change = |dir| look(dir).is_ok_and(|it| set(it, private, false).is_ok());
+        ensure!(path.ancestors().any(change), "find the mount of the root");
+    }
+    let tree = copy(place, true)?;
+    attach(&tree, place)?;
+    Ok((Root::open(format!("/proc/self/fd/{}", tree.as_raw_fd()))?, tree))
+}
+
+/// Makes files that change the host read-only, and hides files that describe it.
+pub(crate) fn protect_host(linux: &Linux, root: &Root) -> Result<()> {
+    let bind = |source: &Place, place: &Place, change| -> Result<()> {
+        let tree = copy(source, true)?;
+        set(&tree, change, true)?;
+        Ok(attach(&tree, place)?)
+    };
+    for path in &linux.readonly_paths {
+        if let Some(place) = root.find(path)? {
+            let bound = bind(&place, &place, Change::read_only());
+            bound.with_context(|| format!("make {path} read-only"))?;
+        }
+    }
+    for path in &linux.masked_paths {
+        let Some(place) = root.find(path)? else { continue };
+        let hidden = if place.is_directory().context("look at it")? {
+            let options = Options { this: Change::read_only(), ..Options::default() };
+            let empty = make("tmpfs", Path::new("tmpfs"), &options);
+            empty.and_then(|empty| Ok(attach(&empty, &place)?))
+        } else {
+            bind(&find_null(root)?, &place, Change::default())
+        };
+        hidden.with_context(|| format!("hide {path}"))?;
+    }
+    Ok(())
+}
+
+/// The device /dev/null of the root: the root may have another file by that name.
+fn find_null(root: &Root) -> Result<Place> {
+    let null = root.find("/dev/null")?;
+    let null = null.context("open /dev/null in the root: it is missing")?;
+    let is_null = is_device(&null, SFlag::S_IFCHR, makedev(1, 3))?;
+    ensure!(is_null, "open /dev/null in the root: it is another file; mount a /dev");
+    Ok(null)
+}
+
+/// Whether an open file is this device.
+pub(crate) fn is_device(file: impl AsFd, kind: SFlag, number: u64) -> nix::Result<bool> {
+    let found = fstat(file)?;
+    Ok(found.st_rdev == number && found.st_mode & SFlag::S_IFMT.bits() == kind.bits())
+}
+
+/// Makes the tree the root, goes there, and unmounts the old root.
+pub(crate) fn enter_root(tree: &OwnedFd, config: &Config) -> Result<()> {
+    if config.root.readonly {
+        set(tree, Change::read_only(), false).context("make the root read-only")?;
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let old = open("/", flags, Mode::empty()).context("open the old root")?;
+    fchdir(tree).context("go to the root")?;
+    pivot_root(".", ".").context("pivot_root to the new root")?;
+    fchdir(&old).context("go to the old root")?;
+    // The host's mounts stay.
+    slave(".")?;
+    umount2(".", MntFlags::MNT_DETACH).context("unmount the old root")?;
+    chdir("/").context("chdir to the new root")?;
+    if config.linux.rootfs_propagation.is_empty() {
+        return Ok(());
+    }
+    let (kind, all) = spread(&config.linux)?;
+    set(tree, Change::spread(kind), all).context("set linux.rootfsPropagation")
+}

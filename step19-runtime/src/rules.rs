@@ -1,0 +1,85 @@
+//! Lesson 18: rules that say which devices the processes of a group may use.
+
+use std::fs::File;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::device_program::program;
+use crate::groups::Groups;
+
+/// A rule of the configuration. Of several, the last one that fits counts.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rule {
+    pub(crate) allow: bool,
+    /// `a` for all, `b` for block devices, `c` for character devices.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// Nothing, or -1, for all numbers.
+    major: Option<i64>,
+    minor: Option<i64>,
+    /// Letters: `r` to read, `w` to write, `m` to make a node.
+    pub(crate) access: String,
+}
+
+/// Each container may make nodes, and use these: those of lesson 10, and terminals.
+#[rustfmt::skip]
+const USUAL: [(&str, i64, i64, &str); 10] = [
+    ("c", -1, -1, "m"), ("b", -1, -1, "m"), ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"),
+    ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"), ("c", 5, 0, "rwm"),
+    ("c", 5, 2, "rwm"), ("c", 136, -1, "rwm"),
+];
+
+/// The group in /sys/fs/cgroup may use no devices but these; a program of the device
+/// controller in v2, two files in v1. Without rules, it stays as it is.
+pub(crate) fn apply(rules: &[Rule], groups: &Groups) -> Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let usual = USUAL.map(|(kind, major, minor, access)| {
+        let (major, minor, access) = (Some(major), Some(minor), access.to_owned());
+        Rule { allow: true, kind: kind.to_owned(), major, minor, access }
+    });
+    let all: Vec<Rule> = rules.iter().cloned().chain(usual).collect();
+    all.iter().try_for_each(Rule::check).context("read the device rules")?;
+    if groups.is_v2() {
+        let group = groups.group("devices")?;
+        let group = File::open(group).context("open the control group")?;
+        let attached = common::attach_device_program(&program(&all), &group);
+        return attached.context("attach the rules for devices to the control group");
+    }
+    let text = |it: Option<u32>| it.map_or("*".to_owned(), |it| it.to_string());
+    for rule in &all {
+        let [major, minor] = rule.numbers().map(text);
+        let value = match &*rule.kind {
+            "" | "a" => "a".to_owned(),
+            kind => format!("{kind} {major}:{minor} {}", rule.access),
+        };
+        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
+        groups.write(file, &value)?;
+    }
+    Ok(())
+}
+
+impl Rule {
+    /// The major and the minor number. Nothing for all numbers.
+    pub(crate) fn numbers(&self) -> [Option<u32>; 2] {
+        [self.major, self.minor].map(|it| it.and_then(|it| u32::try_from(it).ok()))
+    }
+
+    fn check(&self) -> Result<()> {
+        let Rule { kind, major, minor, access, .. } = self;
+        let is_number = |it: i64| (-1..1 << 32).contains(&it);
+        let are_numbers = major.is_none_or(is_number) && minor.is_none_or(is_number);
+        let is_access = access.chars().all(|it| "rwm".contains(it)) && !access.is_empty();
+        let is_all = ["", "a"].contains(&&**kind);
+        let is_kind = is_all || ["b", "c"].contains(&&**kind);
+        let all = self.numbers() == [None; 2] && access.len() == 3;
+        ensure!(is_kind, "there is no type {kind}; give a, b or c");
+        ensure!(are_numbers, "a number is negative or too large");
+        ensure!(is_access, "the access {access:?} is wrong; give letters of rwm");
+        ensure!(all || !is_all, "a rule for all types is one for all numbers and rwm");
+        Ok(())
+    }
+}

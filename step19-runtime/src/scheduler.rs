@@ -1,0 +1,101 @@
+//! Lesson 18: how the kernel shares processors and disks among processes.
+#![allow(non_camel_case_types, reason = "the names of the specification")]
+
+use anyhow::{Context, Result};
+use libc::sched_attr;
+use nix::unistd::Pid;
+use serde::Deserialize;
+
+/// A policy and its values; sched(7). Times are in nanoseconds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scheduler {
+    policy: Policy,
+    #[serde(default)]
+    nice: i32,
+    #[serde(default)]
+    priority: u32,
+    #[serde(default)]
+    flags: Vec<Flag>,
+    #[serde(default)]
+    runtime: u64,
+    #[serde(default)]
+    deadline: u64,
+    #[serde(default)]
+    period: u64,
+}
+
+/// Policies by number. The kernel has no others for processes.
+#[rustfmt::skip]
+#[derive(Clone, Copy, Deserialize)]
+enum Policy {
+    SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 5, SCHED_DEADLINE,
+}
+
+/// Flags, as bits; sched_setattr(2).
+#[rustfmt::skip]
+#[derive(Clone, Copy, Deserialize)]
+enum Flag {
+    SCHED_FLAG_RESET_ON_FORK = 1, SCHED_FLAG_RECLAIM = 2, SCHED_FLAG_DL_OVERRUN = 4,
+    SCHED_FLAG_KEEP_POLICY = 8, SCHED_FLAG_KEEP_PARAMS = 16,
+}
+
+/// The priority on disks; ioprio_set(2).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IoPriority {
+    class: Class,
+    #[serde(default)]
+    priority: i32,
+}
+
+#[rustfmt::skip]
+#[derive(Clone, Copy, Deserialize)]
+enum Class { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE }
+
+/// The kernel that programs see. The specification has no flags yet.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Personality {
+    domain: Domain,
+}
+
+/// PER_LINUX and PER_LINUX32 in linux/personality.h.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Domain {
+    Linux = 0x0000,
+    Linux32 = 0x0008,
+}
+
+impl IoPriority {
+    /// Sets it for a process.
+    pub(crate) fn set(&self, process: Pid) -> Result<()> {
+        let set = common::set_io_priority(process, self.class as i32, self.priority);
+        set.context("set process.ioPriority")
+    }
+}
+
+impl Scheduler {
+    /// Sets it for a process.
+    pub(crate) fn set(&self, process: Pid) -> Result<()> {
+        let attributes = sched_attr {
+            size: size_of::<sched_attr>() as u32,
+            sched_policy: self.policy as u32,
+            sched_flags: self.flags.iter().fold(0, |all, flag| all | *flag as u64),
+            sched_nice: self.nice,
+            sched_priority: self.priority,
+            sched_runtime: self.runtime,
+            sched_deadline: self.deadline,
+            sched_period: self.period,
+        };
+        common::set_scheduler(process, &attributes).context("set process.scheduler")
+    }
+}
+
+impl Personality {
+    /// Makes the command see this kernel; personality(2).
+    pub(crate) fn set(self) -> Result<()> {
+        common::set_personality(self.domain as _).context("set linux.personality")
+    }
+}

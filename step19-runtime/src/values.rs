@@ -1,0 +1,84 @@
+//! Lesson 18: names of the container, and values of the kernel for its namespaces.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use common::Root;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs, statfs};
+use nix::unistd::sethostname;
+
+use crate::config::{Config, Linux};
+use crate::namespaces::{Kind, has};
+
+/// Values in /proc/sys that a namespace has for itself, by the begin of their path.
+#[rustfmt::skip]
+const VALUES: [(Kind, &[&str]); 3] = [
+    (Kind::Network, &["net/"]),
+    (Kind::Ipc, &[
+        "fs/mqueue/", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem",
+        "kernel/shm", "kernel/auto_msgmni",
+    ]),
+    (Kind::Uts, &["kernel/domainname", "kernel/hostname"]),
+];
+
+/// Refuses values that the container does not have for itself.
+pub(crate) fn check(linux: &Linux) -> Result<()> {
+    for name in linux.sysctl.keys() {
+        let file = file_of(name);
+        let is_own = |(kind, begins): &(_, &[&str])| {
+            has(linux, *kind) && begins.iter().any(|begin| file.starts_with(begin))
+        };
+        ensure!(
+            VALUES.iter().any(is_own) && !file.contains(".."),
+            "linux.sysctl: {name} would change the host; leave it out, or add a namespace"
+        );
+    }
+    Ok(())
+}
+
+/// Whether a directory is a proc: root inside may have mounted another file system there.
+pub(crate) fn check_proc(path: &Path) -> Result<()> {
+    let found = statfs(path).map(|found| found.filesystem_type());
+    ensure!(found == Ok(PROC_SUPER_MAGIC), "use {}: it is not a proc", path.display());
+    Ok(())
+}
+
+/// Sets the names of the UTS namespace; uts_namespaces(7).
+pub(crate) fn set_names(config: &Config) -> Result<()> {
+    if !config.hostname.is_empty() {
+        sethostname(&config.hostname).context("set the hostname")?;
+    }
+    if !config.domainname.is_empty() {
+        common::set_domainname(&config.domainname).context("set the domainname")?;
+    }
+    Ok(())
+}
+
+/// Sets values of the kernel for the namespaces of the container; sysctl(8).
+pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
+    let set = |name: &str, value: &str| -> Result<()> {
+        let place = root.find(&format!("/proc/sys/{}", file_of(name)))?;
+        let place = place.context("this kernel does not have it")?;
+        let is_proc = fstatfs(&place)?.filesystem_type() == PROC_SUPER_MAGIC;
+        ensure!(is_proc, "/proc of the root is not a proc");
+        Ok(fs::write(place.name(), value)?)
+    };
+    for (name, value) in &config.linux.sysctl {
+        set(name, value).with_context(|| format!("set {name} to {value}"))?;
+    }
+    Ok(())
+}
+
+/// The file of a value: the first of `.` and `/` in its name is what separates its parts.
+fn file_of(name: &str) -> String {
+    let swap = |letter| match letter {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    match name.find(['.', '/']) {
+        Some(at) if name[at..].starts_with('.') => name.chars().map(swap).collect(),
+        _ => name.to_owned(),
+    }
+}
