@@ -113,6 +113,8 @@ fn refused(lesson: &Lesson, step: &Path, root: Option<&Root>) -> Result<Option<S
     match tried.status.code() {
         Some(0) => Ok(None),
         Some(125) => Ok(Some(why)),
+        // From lesson 19 on, engines want 1 for each error of the runtime.
+        Some(1) if lesson.has_verbs => Ok(Some(why)),
         _ => Err(anyhow::Error::msg(why).context("run a shell in the root")),
     }
 }

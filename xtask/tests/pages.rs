@@ -115,6 +115,11 @@ fn for_this_caller(page: &str, programs: &str, holds: impl Fn(&str) -> bool) -> 
 fn by_shell(line: &str) -> String {
     let writes = ["$ echo ", "$ printf "].iter().any(|word| line.starts_with(word));
     match line.strip_prefix("$ ") {
+        Some(command) if command.contains(" >log") => {
+            // A shell does not know the shim.
+            let command = command.replace("cargo xtask", "unset CARGO; target/debug/xtask");
+            format!("$ sh -c '{}'", command.replace('\'', r"'\''"))
+        }
         Some(command) if writes => format!("$ sh -c '{}'", command.replace('\'', r"'\''")),
         _ => line.to_owned(),
     }
