@@ -9,8 +9,8 @@ use testkit::{
 
 /// The step that an ordinary user cannot start.
 const FOR_ROOT: &str = "step02-namespaces";
-/// A user's bundle of this step has a user namespace, and root's has none.
-const BY_CALLER: &str = "step18-bundle";
+/// A user's bundle of these steps has a user namespace, and root's has none.
+const BY_CALLER: [&str; 2] = ["step18-bundle", "step19-runtime"];
 
 fn isolation() -> Command {
     let mut command = Command::new(bin("xtask"));
@@ -34,7 +34,7 @@ fn the_picture_shows_what_is_measured() {
     let mut shown = fs::read_to_string(&file).expect("read the picture");
     let mut measured = stdout(&done(isolation().args(["--format", "svg"]))) + "\n";
     if !is_root() {
-        for step in [FOR_ROOT, BY_CALLER] {
+        for step in [&[FOR_ROOT], &BY_CALLER[..]].concat() {
             shown = without(step, &shown);
             measured = without(step, &measured);
         }
@@ -80,11 +80,14 @@ fn a_bundle_has_what_its_file_says() {
         return;
     }
     let table = stdout(&done(isolation().args(["--format", "markdown"])));
-    let row = table.lines().find(|line| line.starts_with("| step18-bundle |")).expect("a row");
-    let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('*')).collect();
-    let user = if is_root() { "shared" } else { "own" };
-    let expected = ["own", "own", "own", "own", user, "own", "own", "own", "none"];
-    assert_eq!(cells[2..11], expected, "{row}");
+    for step in BY_CALLER {
+        let start = format!("| {step} |");
+        let row = table.lines().find(|line| line.starts_with(&start)).expect(step);
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('*')).collect();
+        let user = if is_root() { "shared" } else { "own" };
+        let expected = ["own", "own", "own", "own", user, "own", "own", "own", "none"];
+        assert_eq!(cells[2..11], expected, "{row}");
+    }
 }
 
 /// The number of columns that are the container's own: the namespaces that its
