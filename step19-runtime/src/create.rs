@@ -168,6 +168,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
             wanted.passed,
             &[socket.as_raw_fd(), line.0.as_raw_fd()],
         )?;
+        users::give_streams(config);
         users::become_user(config)?;
         start::outlive_parent()?;
         capabilities::act_as_command(sets)?;
@@ -177,7 +178,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let state = inside.to_json(Status::Created);
         let env = &config.process.env;
         hooks::run_with(&hooks.start_container, "startContainer", &state, env)?;
-        become_command(&command, config, &sets, filter.as_ref())
+        become_command(&command, config, sets, filter.as_ref())
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
@@ -241,7 +242,7 @@ pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     new.push(".new");
     let written =
         fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
-    written.with_context(|| format!("write the file {}", file.display()))
+    written.with_context(|| format!("make the file {}", file.display()))
 }
 
 /// Makes a container, starts it, and without `--detach` waits for its end.
