@@ -67,6 +67,12 @@ impl Hierarchy {
         self.group.as_deref().unwrap_or(&self.own)
     }
 
+    /// Where a path of a group counts from: one that begins with `/` from the root of all groups,
+    /// another one from the group of this process.
+    pub fn base(&self, path: &str) -> &Path {
+        if path.starts_with('/') { &self.mount } else { &self.own }
+    }
+
     /// Makes a group below `base`, and those above it.
     ///
     /// # Errors

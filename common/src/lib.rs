@@ -40,7 +40,7 @@ pub use child::clone::{clone, clone_after, end_with_parent};
 pub use child::console::{console, open_to_users, use_devices};
 pub use child::exec::{become_program, exec, exec_with, find_program, fresh_environment};
 pub use child::exit::Exit;
-pub use child::inherit::{close_descriptors, leave_keyring};
+pub use child::inherit::{close_descriptors, close_descriptors_but, leave_keyring};
 pub use child::init::{Run, fork};
 pub use child::line::{Told, give_terminal, tell_start, wait_for_runner};
 pub use child::process::spawn;
@@ -66,7 +66,7 @@ pub use places::scratch::{Entry, InMap, Scratch};
 pub use places::trust::{is_trusted, others_can_rename_in};
 pub use places::users::User;
 pub use said::doing::errno_of;
-pub use said::error::{causes, note, one_line, print, printable, report};
+pub use said::error::{causes, failure, note, one_line, print, printable, report, status_of};
 pub use said::hint::hint;
 pub use said::time::utc;
 

@@ -36,8 +36,7 @@ pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Resu
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
     for hierarchy in &mut groups.hierarchies {
-        // A path that begins with / counts from the root of all groups.
-        let base = if wanted.starts_with('/') { &hierarchy.mount } else { &hierarchy.own };
+        let base = hierarchy.base(wanted);
         let group = base.join(wanted.trim_start_matches('/'));
         match hierarchy.make(base, &group) {
             Ok(()) => hierarchy.group = Some(group),

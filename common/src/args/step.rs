@@ -219,6 +219,12 @@ impl Step {
         exit.end()
     }
 
+    /// Runs a step with a command line of its own. `program` gets its words, and reports errors.
+    pub fn run_words(self, program: impl FnOnce(Vec<OsString>) -> Exit) -> ExitCode {
+        speak_as(self.name);
+        program(env::args_os().skip(1).collect()).end()
+    }
+
     /// Reports an error, with the usage if the command line is wrong.
     fn report(&self, error: &anyhow::Error) -> Exit {
         if error.downcast_ref::<WrongUse>().is_none() {

@@ -14,6 +14,10 @@ use crate::child::line;
 /// Closes every descriptor from 3 on, except `keep`. It calls close_range(2), or
 /// close(2) for each descriptor before Linux 5.9.
 pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
+    close_from(3, keep.as_slice())
+}
+
+fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
     let close = |first: RawFd, last: libc::c_uint| {
         #[allow(unsafe_code, reason = "nix has no close_range(2)")]
         // SAFETY: the callers do not use a descriptor in the range again: the
@@ -22,14 +26,17 @@ pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         Errno::result(closed).map(drop)
     };
-    let closed = match keep {
-        Some(keep) if keep > 3 => close(3, keep as libc::c_uint - 1),
-        _ => Ok(()),
-    };
-    let first = keep.map_or(3, |keep| keep + 1);
-    match closed.and_then(|()| close(first, libc::c_uint::MAX)) {
+    let mut sorted: Vec<RawFd> = keep.iter().copied().filter(|it| *it >= first).collect();
+    sorted.sort_unstable();
+    let mut ranges = Vec::new();
+    for next in sorted {
+        ranges.extend((next > first).then(|| (first, next as libc::c_uint - 1)));
+        first = next + 1;
+    }
+    ranges.push((first, libc::c_uint::MAX));
+    match ranges.iter().try_for_each(|(first, last)| close(*first, *last)) {
         // An older kernel, or a seccomp filter that does not know the call.
-        Err(Errno::ENOSYS | Errno::EPERM) => close_each_but(keep),
+        Err(Errno::ENOSYS | Errno::EPERM) => close_each(ranges[0].0, keep),
         closed => closed.context("close the descriptors of the caller")?,
     }
     Ok(())
@@ -41,17 +48,29 @@ pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
 ///
 /// When the kernel refuses it; close_range(2).
 pub fn close_descriptors() -> Result<()> {
-    close_all_but(line::childs_end().map(AsRawFd::as_raw_fd))
+    close_descriptors_but(0, &[])
+}
+
+/// As [`close_descriptors`], but keeps the first descriptors from 3 on, as many as the caller
+/// wants to pass on, and those of `keep`.
+///
+/// # Errors
+///
+/// When the kernel refuses it; close_range(2).
+pub fn close_descriptors_but(passed: u16, keep: &[RawFd]) -> Result<()> {
+    let line = line::childs_end().map(AsRawFd::as_raw_fd);
+    let keep: Vec<RawFd> = keep.iter().copied().chain(line).collect();
+    close_from(3 + RawFd::from(passed), &keep)
 }
 
 /// Closes each descriptor that `/proc` lists, and all low numbers. The child may
 /// have no `/proc`, but low numbers are enough then: the runner has closed the
 /// caller's descriptors, and the kernel uses the lowest free number first.
-fn close_each_but(keep: Option<RawFd>) {
+fn close_each(first: RawFd, keep: &[RawFd]) {
     let listed = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let listed = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let numbers: Vec<RawFd> = listed.chain(3..LOW).collect();
-    for number in numbers.into_iter().filter(|&number| number >= 3 && Some(number) != keep) {
+    let numbers: Vec<RawFd> = listed.chain(first..LOW).collect();
+    for number in numbers.into_iter().filter(|it| *it >= first && !keep.contains(it)) {
         // Most numbers are not open.
         let _ = close(number);
     }

@@ -29,6 +29,16 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// An error with its own exit status, which [`status_of`] finds.
+pub fn failure(exit: Exit, message: String) -> anyhow::Error {
+    Failure { exit, message }.into()
+}
+
+/// The exit status for an error.
+pub fn status_of(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<Failure>().map_or(Exit::SETUP, |failure| failure.exit)
+}
+
 /// Sets the name that [`note`] and error lines begin with.
 pub(crate) fn speak_as(name: &'static str) {
     // Called once, at the start of `main`. A second call would do no harm.
@@ -51,7 +61,7 @@ pub fn report(error: &anyhow::Error) -> Exit {
         Some(advice) => note(&format!("{}; {advice}", causes(error))),
         None => note(&one_line(error)),
     }
-    error.downcast_ref::<Failure>().map_or(Exit::SETUP, |failure| failure.exit)
+    status_of(error)
 }
 
 /// Writes a text and a newline to standard output, and returns the exit status. `println!`

@@ -1,0 +1,129 @@
+//! Lesson 18: the description of a container, config.json of an OCI bundle. Lesson 19: its
+//! hooks, and a copy of the file.
+//!
+//! Each field that a type here does not have is an error. So nothing is ignored, unless it
+//! is named here and its comment says so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+
+use crate::devices::Device;
+use crate::filter::Seccomp;
+use crate::hooks::Hooks;
+use crate::namespaces::{Namespace, Offset};
+use crate::plan::Mount;
+use crate::process::Process;
+use crate::resources::Resources;
+use crate::users::Mapping;
+
+/// No engine writes a longer file.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// A container; the runtime specification of OCI, version 1.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Config {
+    pub(crate) oci_version: String,
+    pub(crate) root: RootDir,
+    pub(crate) process: Process,
+    pub(crate) hostname: String,
+    pub(crate) domainname: String,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) hooks: Hooks,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) linux: Linux,
+}
+
+/// The directory that becomes the root.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RootDir {
+    pub(crate) path: PathBuf,
+    pub(crate) readonly: bool,
+}
+
+/// What only Linux has.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Linux {
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) uid_mappings: Vec<Mapping>,
+    pub(crate) gid_mappings: Vec<Mapping>,
+    pub(crate) time_offsets: BTreeMap<String, Offset>,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) cgroups_path: String,
+    pub(crate) resources: Resources,
+    pub(crate) rootfs_propagation: String,
+    pub(crate) seccomp: Option<Seccomp>,
+    pub(crate) sysctl: BTreeMap<String, String>,
+    pub(crate) masked_paths: Vec<String>,
+    pub(crate) readonly_paths: Vec<String>,
+    pub(crate) personality: Option<Personality>,
+}
+
+/// The kernel that programs see; personality(2).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Personality {
+    pub(crate) domain: String,
+    /// The specification has none yet.
+    #[serde(default)]
+    flags: Vec<String>,
+}
+
+impl Config {
+    /// Reads config.json of a bundle, or a copy of it.
+    pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
+        let doing = || format!("read {}/config.json", bundle.display());
+        let mut bytes = Vec::new();
+        let opened = common::open::regular(file).with_context(doing)?;
+        opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).with_context(doing)?;
+        ensure!(
+            bytes.len() as u64 <= MOST_BYTES,
+            "{}: it is longer than {} MiB",
+            doing(),
+            MOST_BYTES >> 20
+        );
+        let config: Config = serde_json::from_slice(&bytes).map_err(plain).with_context(doing)?;
+        config.check().with_context(doing)?;
+        Ok(config)
+    }
+
+    /// The directory of the root on the host.
+    pub(crate) fn find_root(&self, bundle: &Path) -> Result<PathBuf> {
+        let root = bundle.join(&self.root.path);
+        fs::canonicalize(&root).with_context(|| format!("find the root {}", root.display()))
+    }
+
+    /// Refuses what makes no sense, or is not done here.
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.oci_version.starts_with("1."),
+            "ociVersion is {:?}; give a version of the specification that begins with 1.",
+            self.oci_version
+        );
+        ensure!(!self.root.path.as_os_str().is_empty(), "root.path is missing; name a directory");
+        self.hooks.check()?;
+        let has_flags = self.linux.personality.as_ref().is_some_and(|it| !it.flags.is_empty());
+        ensure!(!has_flags, "the field linux.personality.flags is not done here; leave it out");
+        crate::scheduler::persona(self.linux.personality.as_ref())?;
+        self.process.check()?;
+        crate::root::check(self)?;
+        crate::namespaces::check(&self.linux)
+    }
+}
+
+/// The error of serde, without the long list of fields.
+fn plain(error: serde_json::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let place = format!("line {} column {}", error.line(), error.column());
+    match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+        Some((name, _)) => anyhow!("the field {name} is not done here: {place}; leave it out"),
+        None => anyhow!(text),
+    }
+}

@@ -1,0 +1,228 @@
+//! Lesson 19: the recipe of lesson 18, until the command could be executed.
+
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Child, Exit, Relay, utc};
+use nix::sys::prctl::{set_dumpable, set_no_new_privs};
+use nix::unistd::{Pid, fchdir, getpid};
+
+use crate::config::Config;
+use crate::namespaces::Kind;
+use crate::start::{Line, listen};
+use crate::state::{Container, State, Status, start_time};
+use crate::words::Words;
+use crate::{capabilities, devices, end, filter, groups, hooks, mounts, namespaces, network};
+use crate::{plan, root, scheduler, start, terminal, users, values};
+
+/// The options of `create` and `run`.
+pub(crate) const OPTIONS: [&str; 6] =
+    ["bundle|b=", "pid-file=", "console-socket=", "preserve-fds=", "no-pivot", "no-new-keyring"];
+
+/// What the caller wants of a new container.
+pub(crate) struct Wanted {
+    bundle: PathBuf,
+    pid_file: Option<PathBuf>,
+    console: Option<PathBuf>,
+    /// How many open files of the caller, from 3 on, the command gets.
+    passed: u16,
+    new_keyring: bool,
+    /// Whether the caller's streams are those of a terminal of the container.
+    relays: bool,
+}
+
+impl Wanted {
+    pub(crate) fn of(words: &Words, relays: bool) -> Result<Wanted> {
+        ensure!(
+            !words.has("no-pivot"),
+            "--no-pivot is not done here: root inside could leave the root; leave it out"
+        );
+        let bundle = Path::new(words.get("bundle").unwrap_or("."));
+        let path = |name| words.get(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+        Ok(Wanted {
+            bundle: bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?,
+            pid_file: path("pid-file"),
+            console: path("console-socket"),
+            passed: words.number("preserve-fds")?.unwrap_or(0),
+            new_keyring: !words.has("no-new-keyring"),
+            relays,
+        })
+    }
+}
+
+/// Makes a container that waits for `start`. If that fails, nothing of it stays.
+pub(crate) fn create(
+    root: &Path,
+    name: &str,
+    wanted: &Wanted,
+) -> Result<(Container, Child, Option<Relay>)> {
+    common::close_descriptors_but(wanted.passed, &[])?;
+    let container = Container::make(root, name)?;
+    match make(&container, wanted) {
+        Ok((child, relay)) => {
+            container.unlock()?;
+            Ok((container, child, relay))
+        }
+        Err(error) => {
+            // The first error says more.
+            let _ = end::destroy(&container);
+            Err(error)
+        }
+    }
+}
+
+fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)> {
+    let bundle = &wanted.bundle;
+    container.keep_config(bundle)?;
+    let config = &Config::read(&container.at("config.json"), bundle)?;
+    let linux = &config.linux;
+    let sets = config.process.capabilities.sets()?;
+    let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
+    terminal::check(&config.process, wanted.console.is_some(), wanted.relays)?;
+    let plans = plan::plan(config, bundle)?;
+    let rootfs = &config.find_root(bundle)?;
+    let mut groups = groups::find_groups(&linux.cgroups_path, &container.name)?;
+    let mut state = State {
+        oci_version: config.oci_version.clone(),
+        id: container.name.clone(),
+        bundle: bundle.clone(),
+        rootfs: rootfs.clone(),
+        annotations: config.annotations.clone(),
+        groups: groups.paths(),
+        ..State::default()
+    };
+    // If this process is killed, `delete` finds what to remove.
+    container.write(&state)?;
+    groups.make(&linux.cgroups_path, &linux.resources)?;
+    state.groups = groups.paths();
+    let new = namespaces::to_clone(linux);
+    let socket = start::make_socket(container)?;
+    let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;
+    let line = Line(File::from(OwnedFd::from(theirs)));
+    let mut inside = state.clone();
+    let hooks = &config.hooks;
+    let early = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
+
+    let join = || namespaces::join(linux);
+    let stages = |line: &mut Line| {
+        common::wait_for_runner(Some(()))?;
+        if wanted.new_keyring {
+            common::leave_keyring()?;
+        }
+        users::take_ids(namespaces::is_new(linux, Kind::User))?;
+        namespaces::hide_groups(linux)?;
+        if namespaces::is_new(linux, Kind::Network) {
+            network::start_loopback()?;
+        }
+        values::set_names(config)?;
+        config.process.choose_profile()?;
+        let (root, tree) = root::mount_root(rootfs, config)?;
+        mounts::mount_all(plans, bundle, &root, &groups)?;
+        devices::make_nodes(config, &root)?;
+        let terminal = terminal::open(&config.process, &root)?;
+        values::set_values(config, &root)?;
+        config.process.make_directory(&root)?;
+        let home = users::home(config, &root)?;
+        root::protect_host(config, &root)?;
+        // Hooks may still change what is in the namespaces.
+        common::wait_for_runner(early.then_some(()))?;
+        inside.pid = Some(getpid().as_raw());
+        if !hooks.create_container.is_empty() {
+            fchdir(&tree).context("go to the root")?;
+            let state = inside.to_json(Status::Created);
+            hooks::run(&hooks.create_container, "createContainer", &state)?;
+        }
+        root::enter_root(&tree, config)?;
+        drop((root, tree));
+        // Root of a user namespace could not raise limits, and low ones end earlier stages.
+        common::wait_for_runner(Some(()))?;
+        // From now on, this process has files that the container can reach.
+        set_dumpable(false).context("keep others from tracing this process")?;
+        scheduler::set_personality(linux.personality.as_ref())?;
+        users::set_umask(config);
+        capabilities::drop_bounding(&sets)?;
+        if let Some(terminal) = terminal {
+            common::use_terminal(&terminal)?;
+        }
+        // No file of the host may lead out of the root.
+        common::close_descriptors_but(wanted.passed, &[socket.as_raw_fd(), line.0.as_raw_fd()])?;
+        users::become_user(config)?;
+        start::outlive_parent()?;
+        capabilities::act_as_command(&sets)?;
+        let command = config.process.find(home)?;
+        common::wait_for_runner(Some(()))?;
+        start::wait(&socket, line)?;
+        let state = inside.to_json(Status::Created);
+        hooks::run(&hooks.start_container, "startContainer", &state)?;
+        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
+        // one that the filter allows.
+        if !config.process.no_new_privileges {
+            capabilities::use_all(&sets)?;
+            filter::set(filter.as_ref())?;
+        }
+        capabilities::set(&sets)?;
+        if config.process.no_new_privileges {
+            set_no_new_privs().context("set no_new_privs")?;
+            filter::set(filter.as_ref())?;
+        }
+        command.start()
+    };
+    // Only a command in the foreground shares the caller's terminal.
+    let alone = config.process.terminal || !wanted.relays;
+    let mut child = common::clone_after(alone, join, new, move || line.telling(stages))?;
+    child.meet(Some(()), |(), id| {
+        state.pid = Some(id.as_raw());
+        state.start_time = start_time(id.as_raw()).context("find the process of the container")?;
+        container.write(&state)?;
+        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        groups.add(id)
+    })?;
+    let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted.console {
+        Some(path) => terminal::send(&terminal, path).map(|()| None),
+        None => Relay::start(terminal).map(Some),
+    })?;
+    child.meet(early.then_some(()), |(), _| {
+        let state = state.to_json(Status::Created);
+        hooks::run(&hooks.prestart, "prestart", &state)?;
+        hooks::run(&hooks.create_runtime, "createRuntime", &state)
+    })?;
+    child.meet(Some(()), |(), id| config.process.set_limits(id))?;
+    let ready = child.meet(Some(()), |(), id| {
+        wanted.pid_file.as_ref().map_or(Ok(()), |file| write_pid(file, id))?;
+        state.created = Some(utc(SystemTime::now()));
+        container.write(&state)
+    })?;
+    if ready.is_none() {
+        listen(errors)?;
+        bail!("make the container: its process has ended before it was ready");
+    }
+    Ok((child, relay.flatten()))
+}
+
+/// Writes the number of a process to a file. A reader finds the whole number, or no file.
+pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let written = fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
+    written.with_context(|| format!("write the file {}", file.display()))
+}
+
+/// Makes a container, starts it, and without `--detach` waits for its end.
+pub(crate) fn run(root: &Path, words: &mut Words) -> Result<Exit> {
+    let (name, detached) = (words.only_name()?, words.has("detach"));
+    let (container, child, relay) = create(root, &name, &Wanted::of(words, !detached)?)?;
+    let started = start::start(&container);
+    if detached && started.is_ok() {
+        return Ok(Exit::SUCCESS);
+    }
+    let exit = started.and_then(|()| child.wait());
+    drop(relay);
+    if !words.has("keep") || exit.is_err() {
+        end::delete(root, &name, true)?;
+    }
+    exit
+}

@@ -1,0 +1,86 @@
+//! Lesson 18: the program that answers for the devices of a group, in control groups v2;
+//! bpf(2).
+
+use crate::rules::{Rule, any};
+
+/// The registers, and what the program finds in its context: bpf_cgroup_dev_ctx in
+/// linux/bpf.h.
+const ANSWER: u64 = 0;
+const CONTEXT: u64 = 1;
+const KIND: u64 = 2;
+const ACCESS: u64 = 3;
+const MAJOR: u64 = 4;
+const MINOR: u64 = 5;
+const WANTED: u64 = 6;
+
+/// The program: it answers 1 for a device that the group may use, else 0. The last rule is
+/// asked first.
+pub(crate) fn program(rules: &[Rule]) -> Vec<u64> {
+    let mut program = vec![
+        load(KIND, 0),
+        copy(ACCESS, KIND),
+        with_number(AND, KIND, 0xffff),
+        with_number(SHIFT_RIGHT, ACCESS, 16),
+        load(MAJOR, 4),
+        load(MINOR, 8),
+    ];
+    for rule in rules.iter().rev() {
+        let mut tests = Vec::new();
+        match &*rule.kind {
+            "b" => tests.push((UNLESS, KIND, 1)),
+            "c" => tests.push((UNLESS, KIND, 2)),
+            _ => {}
+        }
+        let of = |(letter, bit)| if rule.access.contains(letter) { bit } else { 0 };
+        let access: u32 = [('m', 1), ('r', 2), ('w', 4)].into_iter().map(of).sum();
+        let mut code = Vec::new();
+        // Allowed is what asks for nothing else, and refused what asks for any of it.
+        code.extend([copy(WANTED, ACCESS)]);
+        if rule.allow {
+            code.push(with_number(AND, WANTED, !access));
+            tests.push((UNLESS, WANTED, 0));
+        } else {
+            code.push(with_number(AND, WANTED, access));
+            tests.push((IF, WANTED, 0));
+        }
+        let number = |it: Option<i64>| any(it).and_then(|it| u32::try_from(it).ok());
+        tests.extend(number(rule.major).map(|it| (UNLESS, MAJOR, it)));
+        tests.extend(number(rule.minor).map(|it| (UNLESS, MINOR, it)));
+        let count = tests.len();
+        for (at, (test, register, value)) in tests.into_iter().enumerate() {
+            // Over the other tests and the answer.
+            let over = (count - at - 1 + 2) as u64;
+            code.push(with_number(test, register, value) | over << 16);
+        }
+        code.extend([with_number(MOVE, ANSWER, rule.allow.into()), EXIT]);
+        program.extend(code);
+    }
+    program.extend([with_number(MOVE, ANSWER, 0), EXIT]);
+    program
+}
+
+/// Codes of instructions: linux/bpf.h, linux/bpf_common.h.
+const MOVE: u64 = 0xb4;
+const AND: u64 = 0x54;
+const SHIFT_RIGHT: u64 = 0x74;
+const IF: u64 = 0x16;
+const UNLESS: u64 = 0x56;
+const EXIT: u64 = 0x95;
+
+/// Loads the word at `offset` of the context into a register.
+fn load(register: u64, offset: u64) -> u64 {
+    0x61 | register << 8 | CONTEXT << 12 | offset << 16
+}
+
+/// Copies a register to another one.
+fn copy(to: u64, from: u64) -> u64 {
+    0xbc | to << 8 | from << 12
+}
+
+/// An instruction with a register and a number.
+fn with_number(code: u64, register: u64, number: u32) -> u64 {
+    code | register << 8 | u64::from(number) << 32
+}
+
+#[cfg(test)]
+mod tests;

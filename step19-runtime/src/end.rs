@@ -1,0 +1,108 @@
+//! Lesson 19: signals for the container, and its end.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{pidfd_open, pidfd_send_signal};
+use libc::c_int;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+use crate::hooks;
+use crate::state::{Container, Status};
+
+/// Sends a signal to the process of a container.
+pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
+    let doing = || format!("kill the container {}", container.name);
+    // Engines look for these words.
+    let open = container.pidfd()?.context("container not running").with_context(doing)?;
+    match pidfd_send_signal(&open, signal) {
+        Err(Errno::ESRCH) => bail!("{}: container not running", doing()),
+        sent => sent.with_context(doing),
+    }
+}
+
+/// Sends a signal to all processes of a container.
+pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
+    let groups = container.groups()?;
+    if groups.paths().is_empty() {
+        return kill(container, signal);
+    }
+    groups.processes().into_iter().for_each(|process| kill_in(container, process, signal));
+    Ok(())
+}
+
+/// Sends a signal to a process of the groups. It may end meanwhile, and its number be used
+/// for another process.
+fn kill_in(container: &Container, process: Pid, signal: c_int) {
+    if let Ok(open) = pidfd_open(process)
+        && process != Pid::this()
+        && container.groups().is_ok_and(|it| it.processes().contains(&process))
+    {
+        // An error means that it has ended.
+        let _ = pidfd_send_signal(open, signal);
+    }
+}
+
+/// Removes a container that has ended, or with `force` any one.
+pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
+    let Some(container) = Container::find(root, name)? else {
+        ensure!(force, "delete the container {name}: it does not exist");
+        return Ok(());
+    };
+    let container = container.lock()?;
+    let status = container.status()?;
+    ensure!(
+        force || status == Status::Stopped,
+        "delete the container {name}: it is {}, and not stopped; kill it first, or use --force",
+        status.word()
+    );
+    destroy(&container)
+}
+
+/// Ends a container, and removes all that `create` has made.
+pub(crate) fn destroy(container: &Container) -> Result<()> {
+    let groups = container.groups()?;
+    if let Some(open) = container.pidfd()? {
+        // An error means that it has just ended.
+        let _ = pidfd_send_signal(&open, libc::SIGKILL);
+        groups.thaw();
+        wait_for_end(&open)?;
+    }
+    // Without a PID namespace, others may be left. Each may start others.
+    for _ in 0..MOST_ROUNDS {
+        let left = groups.processes();
+        if left.is_empty() {
+            break;
+        }
+        left.iter().for_each(|process| kill_in(container, *process, libc::SIGKILL));
+        groups.thaw();
+        left.iter().flat_map(|it| pidfd_open(*it)).try_for_each(wait_for_end)?;
+    }
+    groups.remove()?;
+    let (state, config) = (container.state()?, container.config());
+    container.remove()?;
+    let json = state.to_json(Status::Stopped);
+    // Without a configuration, `create` has not come far.
+    for hook in config.iter().flat_map(|it| &it.hooks.poststop) {
+        let ran = hooks::run(std::slice::from_ref(hook), "poststop", &json);
+        // The specification says that this is only a warning.
+        ran.unwrap_or_else(|error| common::note(&common::one_line(&error)));
+    }
+    Ok(())
+}
+
+/// A process that starts others faster than they end would never let this end.
+const MOST_ROUNDS: u32 = 100;
+
+/// How long a killed process may take to end, in milliseconds.
+const MOST_TIME: u16 = 10_000;
+
+fn wait_for_end(process: impl AsFd) -> Result<()> {
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    let ended = poll(&mut fds, PollTimeout::from(MOST_TIME)).context("wait for a process")?;
+    ensure!(ended > 0, "a killed process does not end; look for what it waits");
+    Ok(())
+}

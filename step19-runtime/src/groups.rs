@@ -1,0 +1,230 @@
+//! Lesson 11: a control group. Lesson 18: the group of a path, in control groups v1 and v2.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use common::{Hierarchy, hierarchies, open_tree};
+use libc::{AT_RECURSIVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Pid, symlinkat};
+
+use crate::mounts::{attach, make};
+use crate::options;
+use crate::resources::{Limit, Resources};
+use crate::rules;
+
+/// The group of the container in each hierarchy.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    hierarchies: Vec<Hierarchy>,
+}
+
+/// The groups that the configuration wants, which are not made yet.
+pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
+    let mut groups = Groups { hierarchies: hierarchies()? };
+    let wanted = if path.is_empty() { name } else { path };
+    ensure!(
+        common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
+        "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
+    );
+    for hierarchy in &mut groups.hierarchies {
+        hierarchy.group = Some(hierarchy.base(wanted).join(wanted.trim_start_matches('/')));
+    }
+    Ok(groups)
+}
+
+/// Whether this caller may not make groups here.
+fn may_not(error: &std::io::Error) -> bool {
+    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
+}
+
+impl Groups {
+    /// The groups with these directories.
+    pub(crate) fn of(paths: &[PathBuf]) -> Result<Groups> {
+        let mut groups = Groups { hierarchies: hierarchies()? };
+        for hierarchy in &mut groups.hierarchies {
+            hierarchy.group = paths.iter().find(|it| it.starts_with(&hierarchy.mount)).cloned();
+        }
+        Ok(groups)
+    }
+
+    /// Their directories.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.hierarchies.iter().filter_map(|it| it.group.clone()).collect()
+    }
+
+    /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
+    /// the configuration does not ask for one.
+    pub(crate) fn make(&mut self, path: &str, resources: &Resources) -> Result<()> {
+        let limits = resources.limits(self.is_v2())?;
+        let has_limits = !limits.is_empty() || !resources.devices.is_empty();
+        for hierarchy in &self.hierarchies {
+            let group = hierarchy.group();
+            match hierarchy.make(hierarchy.base(path), group) {
+                Err(error) if path.is_empty() && !has_limits && may_not(&error) => {
+                    // It stays in the groups of its caller.
+                    self.remove()?;
+                    self.hierarchies = hierarchies()?;
+                    return Ok(());
+                }
+                made => {
+                    made.with_context(|| format!("make the control group {}", group.display()))?;
+                }
+            }
+        }
+        limits.iter().try_for_each(|limit| self.write(limit))?;
+        rules::apply(&resources.devices, self)
+    }
+
+    /// Whether the processes are frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let read = |file: &str| {
+            let groups = self.hierarchies.iter().filter_map(|it| it.group.as_ref());
+            groups.map(|it| fs::read_to_string(it.join(file))).find_map(std::result::Result::ok)
+        };
+        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
+            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+    }
+
+    /// Lets frozen processes go on: a signal cannot end them before.
+    pub(crate) fn thaw(&self) {
+        for group in self.paths() {
+            // A hierarchy without the file freezes nothing.
+            let _ = write(&group.join("freezer.state"), "THAWED");
+            let _ = write(&group.join("cgroup.freeze"), "0");
+        }
+    }
+
+    /// The processes in the groups, and in groups inside of them.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        let mut found = Vec::new();
+        let mut left = self.paths();
+        while let Some(group) = left.pop() {
+            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            found.extend(text.lines().flat_map(str::parse).map(Pid::from_raw));
+            left.extend(inner(&group));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Removes the groups, and groups that the container has made in them.
+    pub(crate) fn remove(&self) -> Result<()> {
+        for group in self.paths() {
+            let mut tries = 0..TRIES;
+            // The last process may still be ending.
+            while let Err(error) = remove_all(&group) {
+                if error.kind() == ErrorKind::NotFound {
+                    break;
+                }
+                if error.kind() != ErrorKind::ResourceBusy || tries.next().is_none() {
+                    let doing = || format!("remove the control group {}", group.display());
+                    return Err(error).with_context(doing);
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this host has control groups v2 alone.
+    pub(crate) fn is_v2(&self) -> bool {
+        self.hierarchies.iter().all(|it| it.controllers.is_empty())
+    }
+
+    /// The group with a controller. With v2 alone, there is only one.
+    pub(crate) fn group(&self, controller: &str) -> Result<&Path> {
+        let has = |it: &&Hierarchy| self.is_v2() || it.controllers.iter().any(|c| c == controller);
+        let found = self.hierarchies.iter().find(has);
+        let found = found.with_context(|| {
+            format!("set a limit of {controller}: this host has no such controller; leave it out")
+        })?;
+        Ok(found.group())
+    }
+
+    /// Writes a limit to its file.
+    pub(crate) fn write(&self, limit: &Limit) -> Result<()> {
+        let Limit { controller, file, value } = limit;
+        let file = self.group(controller)?.join(file);
+        write(&file, value).with_context(|| format!("write {value} to {}", file.display()))
+    }
+
+    /// Adds the child to the groups.
+    pub(crate) fn add(&self, child: Pid) -> Result<()> {
+        let groups = self.hierarchies.iter().filter_map(|it| it.group.as_ref());
+        for file in groups.map(|it| it.join("cgroup.procs")) {
+            let added = write(&file, &child.to_string());
+            added.with_context(|| format!("write {child} to {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// A mount that shows the groups: with v2 alone the group of this container, else a
+    /// directory in memory with a place for each hierarchy.
+    pub(crate) fn tree(&self) -> Result<OwnedFd> {
+        match &self.hierarchies[..] {
+            [only] if self.is_v2() => tree(only),
+            _ => {
+                let options =
+                    options::read(&["mode=755".to_owned(), "size=64k".to_owned()], false)?;
+                make("tmpfs", Path::new("cgroup"), &options)
+            }
+        }
+    }
+
+    /// Mounts the group of each hierarchy in that directory.
+    pub(crate) fn mount_each(&self, directory: &OwnedFd) -> Result<()> {
+        if self.is_v2() {
+            return Ok(());
+        }
+        for hierarchy in &self.hierarchies {
+            let Some(name) = hierarchy.mount.file_name() else { continue };
+            let tree = tree(hierarchy)?;
+            mkdirat(directory, name, Mode::from_bits_truncate(0o755))?;
+            let place = common::open::directory(directory, name)?;
+            attach(&tree, &place)?;
+            let others = hierarchy.controllers.iter().filter(|it| name != it.as_str());
+            // A hierarchy of several controllers has a link for each.
+            for controller in others.filter(|it| !it.starts_with("name=")) {
+                symlinkat(Path::new(name), directory, &**controller)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The group of a hierarchy as a mount without a place.
+fn tree(hierarchy: &Hierarchy) -> Result<OwnedFd> {
+    let group = hierarchy.group();
+    let name = CString::new(group.as_os_str().as_encoded_bytes())?;
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE as u32;
+    let tree = open_tree(AT_FDCWD, &name, flags);
+    tree.with_context(|| format!("open {}", group.display()))
+}
+
+/// Writes a file of the kernel, which must be there.
+fn write(file: &Path, value: &str) -> std::io::Result<()> {
+    File::options().write(true).open(file)?.write_all(value.as_bytes())
+}
+
+/// How often the end of a process is waited for.
+const TRIES: u32 = 500;
+
+/// The groups in a group.
+fn inner(group: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+fn remove_all(group: &Path) -> std::io::Result<()> {
+    inner(group).iter().try_for_each(|it| remove_all(it))?;
+    fs::remove_dir(group)
+}

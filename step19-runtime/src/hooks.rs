@@ -1,0 +1,113 @@
+//! Lesson 19: programs of the host that are told of the container's life.
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{pidfd_open, pidfd_send_signal};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{dup2_stdin, dup2_stdout};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The hooks by the time when they run. No other names are known.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Hooks {
+    /// In `create`, before pivot_root(2), with the namespaces of the runtime.
+    pub(crate) prestart: Vec<Hook>,
+    pub(crate) create_runtime: Vec<Hook>,
+    /// The same time, with the namespaces of the container.
+    pub(crate) create_container: Vec<Hook>,
+    /// In `start`, in the container, before the command.
+    pub(crate) start_container: Vec<Hook>,
+    /// In `start`, after the command was executed.
+    pub(crate) poststart: Vec<Hook>,
+    /// In `delete`, after all else.
+    pub(crate) poststop: Vec<Hook>,
+}
+
+/// A program of a hook.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hook {
+    path: PathBuf,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: Vec<String>,
+    /// In seconds.
+    timeout: Option<i64>,
+}
+
+impl Hooks {
+    /// Refuses what makes no sense.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Hooks { prestart, create_runtime, create_container, .. } = self;
+        let Hooks { start_container, poststart, poststop, .. } = self;
+        let lists =
+            [prestart, create_runtime, create_container, start_container, poststart, poststop];
+        for Hook { path, timeout, .. } in lists.into_iter().flatten() {
+            let shown = path.display();
+            ensure!(path.is_absolute(), "the path {shown} of a hook must begin with /");
+            ensure!(
+                timeout.is_none_or(|it| it > 0),
+                "the timeout of the hook {shown} must be above 0"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Runs hooks, in the order of the list, until one of them fails.
+pub(crate) fn run(hooks: &[Hook], name: &str, state: &Value) -> Result<()> {
+    let run = |hook: &Hook| {
+        hook.run(state).with_context(|| format!("run the {name} hook {}", hook.path.display()))
+    };
+    hooks.iter().try_for_each(run)
+}
+
+impl Hook {
+    /// Starts the program with the state on its standard input, and waits for it.
+    fn run(&self, state: &Value) -> Result<()> {
+        let words = |words: &[String]| -> Result<Vec<CString>> {
+            Ok(words.iter().map(|it| CString::new(&**it)).collect::<Result<_, _>>()?)
+        };
+        let path = CString::new(self.path.as_os_str().as_encoded_bytes())?;
+        let (mut args, env) = (words(&self.args)?, words(&self.env)?);
+        if args.is_empty() {
+            args.push(path.clone());
+        }
+        let (mut ours, theirs) = UnixStream::pair().context("open a line to it")?;
+        let pid = common::spawn(|| {
+            dup2_stdin(&theirs).context("give it the state")?;
+            // Standard output belongs to the command.
+            dup2_stdout(io::stderr()).context("give it an output")?;
+            common::restore_mask()?;
+            common::become_program(&path, &args, &env)
+        })?;
+        drop(theirs);
+        // A program may end without reading it.
+        let _ = ours.write_all(state.to_string().as_bytes());
+        drop(ours);
+        let open = pidfd_open(pid).context("open its process")?;
+        let time = self.timeout.and_then(|it| i32::try_from(it.saturating_mul(1000)).ok());
+        let time = time.map_or(PollTimeout::NONE, |it| it.try_into().unwrap_or(PollTimeout::MAX));
+        let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
+        let in_time = poll(&mut fds, time).context("wait for it")? > 0;
+        if !in_time {
+            let _ = pidfd_send_signal(&open, libc::SIGKILL);
+        }
+        match waitpid(pid, None).context("wait for it")? {
+            _ if !in_time => bail!("it takes more than {} seconds", self.timeout.unwrap_or(0)),
+            WaitStatus::Exited(_, 0) => Ok(()),
+            WaitStatus::Exited(_, status) => bail!("exit status {status}"),
+            WaitStatus::Signaled(_, signal, _) => bail!("{signal} has ended it"),
+            other => bail!("it is {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Lesson 19: create and start, for an engine.
+
+mod calls;
+mod capabilities;
+mod config;
+mod create;
+mod device_program;
+mod devices;
+mod end;
+mod features;
+mod filter;
+mod groups;
+mod hooks;
+mod limits;
+mod list;
+mod log;
+mod mounts;
+mod namespaces;
+mod network;
+mod options;
+mod plan;
+mod process;
+mod program;
+mod resources;
+mod root;
+mod rules;
+mod scheduler;
+mod shares;
+mod spec;
+mod start;
+mod state;
+mod terminal;
+mod users;
+mod values;
+mod words;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::Exit;
+use nix::unistd::geteuid;
+
+use crate::create::Wanted;
+use crate::log::Log;
+use crate::state::Container;
+use crate::words::Words;
+
+/// The options before the verb.
+const OPTIONS: [&str; 10] = [
+    "root=", "log=", "log-format=", "log-level=", "systemd-cgroup", "cgroup-manager=", "rootless=",
+    "debug", "version|v", "help|h",
+];
+
+const VERBS: &str = "create, start, state, kill, delete, run, list, spec or features";
+
+fn main() -> ExitCode {
+    common::step!().run_words(|words| {
+        let mut log = Log::default();
+        run(words, &mut log).unwrap_or_else(|error| log.tell("error", &error))
+    })
+}
+
+/// Reads the options before the verb, and does what the verb says.
+fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
+    let mut global = Words::read(Words::of(words)?, &OPTIONS, 0)?;
+    *log = Log::open(global.get("log"), global.get("log-format"))?;
+    if global.has("version") {
+        let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+        return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
+    }
+    if global.has("help") {
+        return Ok(common::print(&format!("usage: {} [OPTIONS] VERB …", env!("CARGO_PKG_NAME"))));
+    }
+    let manager = global.get("cgroup-manager").unwrap_or("cgroupfs");
+    ensure!(manager == "cgroupfs", "--cgroup-manager {manager} is not done here; give cgroupfs");
+    let root = match global.get("root") {
+        Some(root) => PathBuf::from(root),
+        None => default_root()?,
+    };
+    let verb = global.take(&format!("a verb: {VERBS}"))?;
+    verb_of(&verb, global.rest, &root)
+}
+
+/// Does what the verb says.
+fn verb_of(verb: &str, left: std::collections::VecDeque<String>, root: &Path) -> Result<Exit> {
+    let read = |known: &[&'static str]| Words::read(left.clone(), known, usize::MAX);
+    match verb {
+        "create" => {
+            let mut words = read(&create::OPTIONS)?;
+            // The engine waits for the process of the container.
+            let _ = create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
+        }
+        "start" => {
+            start::start(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?;
+        }
+        "run" => {
+            let known = [&create::OPTIONS[..], &["detach|d", "keep"]].concat();
+            return create::run(root, &mut read(&known)?);
+        }
+        "state" => return list::state(root, &read(&[])?.only_name()?),
+        "kill" => {
+            let mut words = read(&["all|a"])?;
+            let name = words.take("the name of a container")?;
+            let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
+            let signal = common::signal_number(&signal)?;
+            let container = Container::open(root, &name)?;
+            match words.has("all") {
+                true => end::kill_all(&container, signal)?,
+                false => end::kill(&container, signal)?,
+            }
+        }
+        "delete" => {
+            let mut words = read(&["force|f"])?;
+            end::delete(root, &words.only_name()?, words.has("force"))?;
+        }
+        "list" => {
+            let words = read(&["format|f=", "quiet|q"])?;
+            return list::list(root, words.get("format").unwrap_or("table"), words.has("quiet"));
+        }
+        "spec" => {
+            let words = read(&["bundle|b=", "rootless"])?;
+            return spec::write(Path::new(words.get("bundle").unwrap_or(".")));
+        }
+        "features" => return Ok(features::print()),
+        other => bail!("there is no verb {other}; give {VERBS}"),
+    }
+    Ok(Exit::SUCCESS)
+}
+
+/// The directory of all containers: engines set one variable, if any. Root of a user
+/// namespace is a user of the host.
+fn default_root() -> Result<PathBuf> {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_host = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let name = env!("CARGO_PKG_NAME");
+    let named = env::var_os("XDG_RUNTIME_DIR").filter(|it| !it.is_empty());
+    if geteuid().is_root() && (is_host || named.is_none()) {
+        return Ok(Path::new("/run").join(name));
+    }
+    let dir = named.context("find the containers: set XDG_RUNTIME_DIR, or give --root")?;
+    Ok(PathBuf::from(dir).join(name))
+}

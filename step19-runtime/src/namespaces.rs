@@ -1,0 +1,152 @@
+//! Lesson 18: namespaces that are new, and those of other containers.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_dumpable;
+use serde::Deserialize;
+
+use crate::config::Linux;
+
+/// A namespace of the container: a new one, or the one that a file names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Namespace {
+    #[serde(rename = "type")]
+    kind: Kind,
+    #[serde(default)]
+    path: PathBuf,
+}
+
+/// The kinds; namespaces(7).
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Mount,
+    Uts,
+    Ipc,
+    Network,
+    Pid,
+    Cgroup,
+    Time,
+    User,
+}
+
+/// How far a clock of the container is from the host's; time_namespaces(7).
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Offset {
+    secs: i64,
+    nanosecs: u32,
+}
+
+/// CLONE_NEWTIME, which nix does not have.
+const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
+
+impl Kind {
+    fn flag(self) -> CloneFlags {
+        match self {
+            Kind::Mount => CloneFlags::CLONE_NEWNS,
+            Kind::Uts => CloneFlags::CLONE_NEWUTS,
+            Kind::Ipc => CloneFlags::CLONE_NEWIPC,
+            Kind::Network => CloneFlags::CLONE_NEWNET,
+            Kind::Pid => CloneFlags::CLONE_NEWPID,
+            Kind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            Kind::Time => CLONE_NEWTIME,
+            Kind::User => CloneFlags::CLONE_NEWUSER,
+        }
+    }
+}
+
+/// Whether the container has a new namespace of this kind.
+pub(crate) fn is_new(linux: &Linux, kind: Kind) -> bool {
+    linux.namespaces.iter().any(|it| it.kind == kind && it.path.as_os_str().is_empty())
+}
+
+/// Whether the container has another namespace of this kind than its caller.
+pub(crate) fn has(linux: &Linux, kind: Kind) -> bool {
+    linux.namespaces.iter().any(|it| it.kind == kind)
+}
+
+/// Refuses lists that make no sense.
+pub(crate) fn check(linux: &Linux) -> Result<()> {
+    for (at, one) in linux.namespaces.iter().enumerate() {
+        let twice = linux.namespaces[..at].iter().any(|it| it.kind == one.kind);
+        ensure!(!twice, "linux.namespaces has {:?} twice; name it once", one.kind);
+    }
+    ensure!(
+        is_new(linux, Kind::Mount),
+        "linux.namespaces has no new mount namespace, and the root needs one; add it"
+    );
+    let has_maps = !linux.uid_mappings.is_empty() && !linux.gid_mappings.is_empty();
+    let has_none = linux.uid_mappings.is_empty() && linux.gid_mappings.is_empty();
+    let new_user = is_new(linux, Kind::User);
+    ensure!(
+        if new_user { has_maps } else { has_none },
+        "linux.uidMappings and linux.gidMappings go with a new user namespace; give all or none"
+    );
+    let new_time = is_new(linux, Kind::Time);
+    ensure!(
+        !(new_time && new_user),
+        "a new time namespace with a new user namespace is not done here; leave one out"
+    );
+    ensure!(
+        new_time || linux.time_offsets.is_empty(),
+        "linux.timeOffsets needs a new time namespace; add it"
+    );
+    crate::values::check(linux)
+}
+
+/// The new namespaces that clone(2) makes. The cgroup namespace comes later, and the time
+/// namespace earlier.
+pub(crate) fn to_clone(linux: &Linux) -> CloneFlags {
+    let later = CloneFlags::CLONE_NEWCGROUP | CLONE_NEWTIME;
+    let new = linux.namespaces.iter().filter(|it| it.path.as_os_str().is_empty());
+    new.map(|it| it.kind.flag()).collect::<CloneFlags>() - later
+}
+
+/// Joins the namespaces that have a path, in the process before the child; setns(2). Then
+/// makes a time namespace for the child.
+pub(crate) fn join(linux: &Linux) -> Result<()> {
+    let named = linux.namespaces.iter().filter(|it| !it.path.as_os_str().is_empty());
+    let mut files = Vec::new();
+    for Namespace { kind, path } in named {
+        let file = File::open(path);
+        let file = file.with_context(|| format!("open the namespace {}", path.display()))?;
+        files.push((*kind, path, file));
+    }
+    if !files.is_empty() {
+        // Otherwise processes in there could trace this one, and then the child.
+        set_dumpable(false).context("keep others from tracing this process")?;
+    }
+    // The kernel asks for rights over each namespace: those that the caller has now, or
+    // those of root in the user namespace.
+    let (user, mut left): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|(kind, ..)| *kind == Kind::User);
+    if !user.is_empty() {
+        left.retain(|(kind, _, file)| setns(file, kind.flag()).is_err());
+    }
+    for (kind, path, file) in user.into_iter().chain(left) {
+        let joined = setns(file, kind.flag());
+        joined.with_context(|| format!("join the namespace {}", path.display()))?;
+    }
+    if is_new(linux, Kind::Time) {
+        unshare(CLONE_NEWTIME).context("make a time namespace")?;
+        for (clock, Offset { secs, nanosecs }) in &linux.time_offsets {
+            let line = format!("{clock} {secs} {nanosecs}");
+            let set = fs::write("/proc/self/timens_offsets", &line);
+            set.with_context(|| format!("set the clock {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a cgroup namespace, in which the group of this process is the root of all groups.
+pub(crate) fn hide_groups(linux: &Linux) -> Result<()> {
+    if is_new(linux, Kind::Cgroup) {
+        unshare(CloneFlags::CLONE_NEWCGROUP).context("make a cgroup namespace")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Lesson 16: the process of the command. Lesson 18: as the configuration wants it. Lesson
+//! 19: perhaps there is none.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Exit, Root};
+use nix::errno::Errno;
+use nix::unistd::{Pid, chdir, getcwd};
+use serde::Deserialize;
+
+use crate::capabilities::Names;
+use crate::scheduler::{IoPriority, Scheduler};
+use crate::terminal::Size;
+use crate::users::User;
+use crate::values::check_proc;
+
+/// The command, and what it starts with.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Process {
+    pub(crate) terminal: bool,
+    pub(crate) console_size: Option<Size>,
+    pub(crate) user: User,
+    args: Vec<String>,
+    pub(crate) env: Vec<String>,
+    cwd: String,
+    pub(crate) capabilities: Names,
+    rlimits: Vec<Rlimit>,
+    pub(crate) no_new_privileges: bool,
+    apparmor_profile: String,
+    oom_score_adj: Option<i32>,
+    scheduler: Option<Scheduler>,
+    io_priority: Option<IoPriority>,
+}
+
+/// A limit of a process; getrlimit(2).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rlimit {
+    #[serde(rename = "type")]
+    kind: String,
+    soft: u64,
+    hard: u64,
+}
+
+/// The limits by number, from 0 on, without RLIMIT_.
+#[rustfmt::skip]
+const LIMITS: [&str; 16] = [
+    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS",
+    "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+];
+
+impl Process {
+    /// Refuses what makes no sense, or is not done here.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_none() {
+            return Ok(());
+        }
+        ensure!(!self.args.is_empty(), "process.args is missing; give a command");
+        ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; give such a path");
+        for limit in &self.rlimits {
+            limit.number()?;
+        }
+        words("args", &self.args).and(words("env", &self.env)).map(drop)
+    }
+
+    /// Whether the configuration has no process: the container then ends at its start.
+    fn is_none(&self) -> bool {
+        self.args.is_empty() && self.cwd.is_empty()
+    }
+
+    /// Sets what the kernel keeps for the process `child`, which waits. Root of a user
+    /// namespace could not raise these.
+    pub(crate) fn set_limits(&self, child: Pid) -> Result<()> {
+        for limit in &self.rlimits {
+            common::set_limit(child, limit.number()?, limit.soft, limit.hard)
+                .with_context(|| format!("set the limit {}", limit.kind))?;
+        }
+        if let Some(score) = self.oom_score_adj {
+            let file = format!("/proc/{child}/oom_score_adj");
+            check_proc(Path::new("/proc"))?;
+            // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
+            if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score.to_string()) {
+                fs::write(&file, score.to_string())
+                    .with_context(|| format!("set oomScoreAdj to {score}"))?;
+            }
+        }
+        if let Some(priority) = &self.io_priority {
+            priority.set(child)?;
+        }
+        self.scheduler.as_ref().map_or(Ok(()), |scheduler| scheduler.set(child))
+    }
+
+    /// Chooses the AppArmor profile for the command.
+    pub(crate) fn choose_profile(&self) -> Result<()> {
+        if self.apparmor_profile.is_empty() {
+            return Ok(());
+        }
+        check_proc(Path::new("/proc"))?;
+        let line = format!("exec {}", self.apparmor_profile);
+        let chosen = fs::write("/proc/self/attr/apparmor/exec", &line);
+        chosen.with_context(|| format!("choose the AppArmor profile {}", self.apparmor_profile))
+    }
+
+    /// Makes the working directory, if it is missing.
+    pub(crate) fn make_directory(&self, root: &Root) -> Result<()> {
+        // What cannot be looked at may be open to the user of the command.
+        if !self.is_none() && matches!(root.find(&self.cwd), Ok(None)) {
+            root.directory(&self.cwd).context("make the working directory")?;
+        }
+        Ok(())
+    }
+
+    /// Goes to the working directory, and finds the program, as the user of the command.
+    pub(crate) fn find(&self, home: Option<String>) -> Result<Ready> {
+        if self.is_none() {
+            let program = CString::default();
+            return Ok(Ready { program, args: Vec::new(), env: Vec::new() });
+        }
+        let dir = &*self.cwd;
+        chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
+        leads_inside()?;
+        let (args, mut env) = (words("args", &self.args)?, words("env", &self.env)?);
+        env.extend(words("env", home.as_slice())?);
+        let program = common::find_program(&args[0], &env).map_err(in_words_of_engines)?;
+        common::restore_mask()?;
+        Ok(Ready { program, args, env })
+    }
+}
+
+/// A command that only execve(2) is left for: a filter may refuse all other calls.
+pub(crate) struct Ready {
+    program: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Ready {
+    /// Becomes the command.
+    pub(crate) fn start(&self) -> Result<Exit> {
+        if self.args.is_empty() {
+            return Ok(Exit::SUCCESS);
+        }
+        common::become_program(&self.program, &self.args, &self.env)
+    }
+}
+
+/// Engines look for these words, and say then that the command was not found.
+fn in_words_of_engines(error: anyhow::Error) -> anyhow::Error {
+    match common::status_of(&error) == Exit::NOT_FOUND {
+        true => error.context("executable file not found in $PATH"),
+        false => error,
+    }
+}
+
+/// Whether the working directory is in the root: a descriptor of the host leads to another
+/// one, as `/proc/self/fd/N`; CVE-2024-21626.
+fn leads_inside() -> Result<()> {
+    match getcwd() {
+        Ok(dir) if dir.is_absolute() => Ok(()),
+        Ok(_) | Err(Errno::ENOENT) => {
+            bail!("go to the working directory: it is not in the root; give another process.cwd")
+        }
+        Err(errno) => Err(errno).context("find the working directory"),
+    }
+}
+
+impl Rlimit {
+    fn number(&self) -> Result<u32> {
+        let name = self.kind.strip_prefix("RLIMIT_").unwrap_or_default();
+        let number = LIMITS.iter().position(|known| *known == name);
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        number.with_context(|| format!("process.rlimits has {}: there is no such limit", self.kind))
+    }
+}
+
+fn words(name: &str, words: &[String]) -> Result<Vec<CString>> {
+    let words = words.iter().map(|word| CString::new(word.as_bytes()));
+    words.collect::<Result<_, _>>().with_context(|| format!("read process.{name}"))
+}

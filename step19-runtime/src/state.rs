@@ -1,0 +1,270 @@
+//! Lesson 19: the directory of a container, with what the next verbs need.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Purpose, open, pidfd_open, private_directory};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Pid, Uid, UnlinkatFlags, User, unlinkat};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::groups::Groups;
+
+/// The directory of a container, open. `create` and the verbs that change the container lock
+/// it, flock(2).
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) name: String,
+    root: PathBuf,
+    dir: File,
+    is_locked: bool,
+}
+
+/// What is in state.json.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct State {
+    pub(crate) oci_version: String,
+    pub(crate) id: String,
+    /// The process of the container, and when it started: the number is used again.
+    pub(crate) pid: Option<i32>,
+    pub(crate) start_time: u64,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// When the container waited for `start`.
+    pub(crate) created: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The groups that belong to the container.
+    pub(crate) groups: Vec<PathBuf>,
+}
+
+/// The life of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    /// The word of the specification.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// The socket on which the container waits for `start`. It is gone before the command.
+pub(crate) const SOCKET: &str = "start";
+
+/// Opens or makes the directory of all containers.
+fn open_root(root: &Path) -> Result<File> {
+    let (doing, remedy) = ("keep containers", "name another place with --root");
+    fs::create_dir_all(root.parent().unwrap_or(root))
+        .with_context(|| format!("make the directory {}", root.display()))?;
+    Ok(private_directory(root, Purpose { doing, remedy })?.dir)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
+    ensure!(
+        name.bytes().all(is_letter) && !["", ".", ".."].contains(&name) && name.len() < 256,
+        "use the name {name:?}: give letters, digits and _ . + - alone"
+    );
+    Ok(())
+}
+
+impl Container {
+    /// Makes a container that has nothing yet, and locks it.
+    pub(crate) fn make(root: &Path, name: &str) -> Result<Container> {
+        check_name(name)?;
+        let all = open_root(root)?;
+        match mkdirat(&all, name, Mode::S_IRWXU) {
+            Err(Errno::EEXIST) => bail!("make the container {name}: it already exists"),
+            made => made.with_context(|| format!("make the container {name}"))?,
+        }
+        Container::open(root, name)?.lock()
+    }
+
+    /// The container with this name.
+    pub(crate) fn open(root: &Path, name: &str) -> Result<Container> {
+        let found = Container::find(root, name)?;
+        // Engines look for these words.
+        found.with_context(|| format!("find the container {name}: it does not exist"))
+    }
+
+    /// The container with this name, if there is one.
+    pub(crate) fn find(root: &Path, name: &str) -> Result<Option<Container>> {
+        check_name(name)?;
+        let dir = match open::directory(&open_root(root)?, name) {
+            Err(Errno::ENOENT) => return Ok(None),
+            dir => dir.with_context(|| format!("open the container {name}"))?,
+        };
+        let (name, root) = (name.to_owned(), root.to_owned());
+        Ok(Some(Container { name, root, dir, is_locked: false }))
+    }
+
+    /// All containers, by name.
+    pub(crate) fn all(root: &Path) -> Result<Vec<Container>> {
+        let entries = match fs::read_dir(root) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.context("list the containers")?,
+        };
+        let names = entries.flatten().flat_map(|entry| entry.file_name().into_string());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        // Another process may have just removed it.
+        Ok(names.iter().flat_map(|name| Container::open(root, name)).collect())
+    }
+
+    /// Waits until no other verb changes this container.
+    pub(crate) fn lock(self) -> Result<Container> {
+        self.dir.lock().with_context(|| format!("lock the container {}", self.name))?;
+        // It may have been removed before.
+        let gone = self.dir.metadata().map_or(true, |found| found.nlink() == 0);
+        ensure!(!gone, "find the container {}: it does not exist", self.name);
+        Ok(Container { is_locked: true, ..self })
+    }
+
+    /// Lets others change it. A child has the lock, too, until then.
+    pub(crate) fn unlock(&self) -> Result<()> {
+        self.dir.unlock().context("unlock the container")
+    }
+
+    /// Whether `create` still makes it. If `create` was killed, it has no lock.
+    fn is_being_made(&self) -> bool {
+        let other = || open::directory(&self.dir, ".");
+        !self.is_locked && other().is_ok_and(|dir| dir.try_lock_shared().is_err())
+    }
+
+    /// The name of the user who has made it, or the number.
+    pub(crate) fn owner(&self) -> String {
+        let uid = self.dir.metadata().map_or(0, |found| found.uid());
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        user.map_or(uid.to_string(), |user| user.name)
+    }
+
+    /// A file in the directory, also if its path is too long for a socket.
+    pub(crate) fn at(&self, file: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{file}", self.dir.as_raw_fd()).into()
+    }
+
+    /// What is known. Nothing of a container that `create` has only begun.
+    pub(crate) fn state(&self) -> Result<State> {
+        let doing = || format!("read the state of the container {}", self.name);
+        match fs::read(self.at("state.json")) {
+            Ok(text) => serde_json::from_slice(&text).with_context(doing),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(State { id: self.name.clone(), ..State::default() })
+            }
+            Err(error) => Err(error).with_context(doing),
+        }
+    }
+
+    /// Writes the state. A reader sees the old one or this one.
+    pub(crate) fn write(&self, state: &State) -> Result<()> {
+        let doing = || format!("write the state of the container {}", self.name);
+        let text = serde_json::to_vec(state)?;
+        fs::write(self.at("new"), text).with_context(doing)?;
+        fs::rename(self.at("new"), self.at("state.json")).with_context(doing)
+    }
+
+    /// Keeps the configuration of the bundle: later changes of that file are not for this
+    /// container.
+    pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
+        let file = bundle.join("config.json");
+        let doing = || format!("read {}", file.display());
+        let mut config = open::regular(&file).with_context(doing)?;
+        let mut copy = File::create(self.at("config.json")).context("keep the configuration")?;
+        std::io::copy(&mut config, &mut copy).with_context(doing)?;
+        copy.flush().context("keep the configuration")
+    }
+
+    /// The configuration as it was at `create`.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let bundle = self.state()?.bundle;
+        Config::read(&self.at("config.json"), &bundle)
+    }
+
+    /// The groups that `create` has made.
+    pub(crate) fn groups(&self) -> Result<Groups> {
+        Groups::of(&self.state()?.groups)
+    }
+
+    /// The process of the container. Nothing if it has ended. The descriptor means this
+    /// process, also if the number is used again.
+    pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
+        let state = self.state()?;
+        let Some(pid) = state.pid else { return Ok(None) };
+        match pidfd_open(Pid::from_raw(pid)) {
+            Err(Errno::ESRCH) => Ok(None),
+            open => {
+                let open = open.with_context(|| format!("open the process {pid}"))?;
+                Ok((start_time(pid) == Some(state.start_time)).then_some(open))
+            }
+        }
+    }
+
+    /// The life of the container now.
+    pub(crate) fn status(&self) -> Result<Status> {
+        let state = self.state()?;
+        let is_alive = self.pidfd()?.is_some();
+        Ok(match state.created {
+            None if self.is_being_made() => Status::Creating,
+            None => Status::Stopped,
+            Some(_) if !is_alive => Status::Stopped,
+            Some(_) if self.groups()?.is_frozen() => Status::Paused,
+            Some(_) if self.at(SOCKET).exists() => Status::Created,
+            Some(_) => Status::Running,
+        })
+    }
+
+    /// Removes the directory.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let doing = || format!("remove the container {}", self.name);
+        for entry in fs::read_dir(self.at("")).with_context(doing)?.flatten() {
+            fs::remove_file(self.at("").join(entry.file_name())).with_context(doing)?;
+        }
+        let all = open_root(&self.root)?;
+        unlinkat(&all, &*self.name, UnlinkatFlags::RemoveDir).with_context(doing)
+    }
+}
+
+impl State {
+    /// The state that hooks and callers get.
+    pub(crate) fn to_json(&self, status: Status) -> Value {
+        let mut json = json!({
+            "ociVersion": self.oci_version, "id": self.id, "status": status.word(),
+            "bundle": self.bundle, "annotations": self.annotations,
+        });
+        if let Some(pid) = self.pid.filter(|_| status != Status::Stopped) {
+            json["pid"] = pid.into();
+        }
+        json
+    }
+}
+
+/// When a process started, in ticks since the boot. Nothing if it has ended: a process that
+/// nobody waits for is still on the list; proc_pid_stat(5).
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may have blanks and parentheses.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let is_over = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18).filter(|_| !is_over)?.parse().ok()
+}

@@ -1,0 +1,134 @@
+//! Lesson 16: a container with more than one user. Lesson 18: the maps and the user of the
+//! configuration.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::Root;
+use nix::sched::CloneFlags;
+use nix::sys::prctl::set_keepcaps;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
+use serde::Deserialize;
+
+use crate::config::Config;
+
+/// A line of a map: the first ID inside, its ID outside, and a number of IDs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Mapping {
+    #[serde(rename = "containerID")]
+    container_id: u32,
+    #[serde(rename = "hostID")]
+    host_id: u32,
+    size: u32,
+}
+
+/// The user of the command.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct User {
+    uid: u32,
+    gid: u32,
+    umask: Option<u32>,
+    additional_gids: Vec<u32>,
+}
+
+fn lines(map: &[Mapping]) -> impl Iterator<Item = [u32; 3]> {
+    map.iter().map(|it| [it.container_id, it.host_id, it.size])
+}
+
+/// Writes the two maps of the child, which waits for them; user_namespaces(7).
+pub(crate) fn write_maps(maps: [&[Mapping]; 2], child: Pid) -> Result<()> {
+    if maps[0].is_empty() {
+        return Ok(());
+    }
+    let is_own = |map: &[Mapping], own: u32| matches!(map, [Mapping { host_id, size: 1, .. }] if *host_id == own);
+    let (uid, gid) = (geteuid(), getegid());
+    let alone = is_own(maps[0], uid.as_raw()) && is_own(maps[1], gid.as_raw());
+    // Root may give away every ID, and a user the own one. For others, there are tools.
+    if uid.is_root() || alone {
+        if !uid.is_root() {
+            let denied = fs::write(format!("/proc/{child}/setgroups"), "deny");
+            denied.context("write setgroups")?;
+        }
+        for (file, map) in ["uid_map", "gid_map"].iter().zip(maps) {
+            let text =
+                lines(map).map(|[inside, outside, size]| format!("{inside} {outside} {size}\n"));
+            let written = fs::write(format!("/proc/{child}/{file}"), text.collect::<String>());
+            written.with_context(|| format!("write the {file}"))?;
+        }
+        return Ok(());
+    }
+    let tool = |name, map| {
+        let mut tool = Command::new(name);
+        tool.arg(child.to_string());
+        tool.args(lines(map).flatten().map(|number| number.to_string()));
+        tool
+    };
+    common::run_both(&mut tool("newuidmap", maps[0]), &mut tool("newgidmap", maps[1]))
+}
+
+/// Makes a user namespace with these maps, for a mount.
+pub(crate) fn in_maps(maps: [&[Mapping]; 2]) -> Result<OwnedFd> {
+    ensure!(maps.iter().all(|map| !map.is_empty()), "there are no maps; give both");
+    let mut user = None;
+    let prepare = |child| {
+        write_maps(maps, child)?;
+        let file = File::open(format!("/proc/{child}/ns/user"));
+        user = Some(file.context("open the user namespace")?.into());
+        Ok(())
+    };
+    common::in_child(CloneFlags::CLONE_NEWUSER, prepare, || Ok(()))?;
+    user.context("open the user namespace: there is none")
+}
+
+/// Becomes root in the child, by the maps. Leaves the groups of the caller, which have no
+/// number inside.
+pub(crate) fn take_ids(new_user: bool) -> Result<()> {
+    if !new_user {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    if may_set_groups() {
+        setgroups(&[]).context("leave the groups of the caller")?;
+    }
+    setresgid(gid, gid, gid).context("become group 0: linux.gidMappings needs it")?;
+    setresuid(uid, uid, uid).context("become user 0: linux.uidMappings needs it")
+}
+
+/// Whether the user namespace allows setgroups(2). With the map of a user it does not.
+fn may_set_groups() -> bool {
+    fs::read_to_string("/proc/self/setgroups").is_ok_and(|it| it.trim() == "allow")
+}
+
+/// The variable HOME of the command, if the configuration does not say it: the directory of
+/// the user in the root's own files.
+pub(crate) fn home(config: &Config, root: &Root) -> Result<Option<String>> {
+    if config.process.env.iter().any(|it| it.starts_with("HOME=")) {
+        return Ok(None);
+    }
+    let user = common::User::find(&config.process.user.uid.to_string(), root)?;
+    Ok(Some(format!("HOME={}", user.home.as_deref().unwrap_or("/root"))))
+}
+
+/// Sets the umask of the command; umask(2). A filter may refuse it later.
+pub(crate) fn set_umask(config: &Config) {
+    umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
+}
+
+/// Makes this process the user's; credentials(7). It keeps its permitted capabilities until
+/// the next stage sets them.
+pub(crate) fn become_user(config: &Config) -> Result<()> {
+    let User { uid, gid, additional_gids, .. } = &config.process.user;
+    let groups: Vec<Gid> = additional_gids.iter().copied().map(Gid::from_raw).collect();
+    if !groups.is_empty() || may_set_groups() {
+        setgroups(&groups).context("set the supplementary groups")?;
+    }
+    set_keepcaps(true).context("keep the capabilities")?;
+    let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+    setresgid(gid, gid, gid).with_context(|| format!("become group {gid}"))?;
+    setresuid(uid, uid, uid).with_context(|| format!("become user {uid}"))
+}

@@ -1,0 +1,128 @@
+//! Lesson 19: the command line of OCI runtimes: options, a verb, options of the verb.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Options that have been read, and the words that are none.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    options: Vec<(&'static str, String)>,
+    pub(crate) rest: VecDeque<String>,
+}
+
+impl Words {
+    /// The words of the command line. An option that is not UTF-8 is none of ours.
+    pub(crate) fn of(words: Vec<OsString>) -> Result<VecDeque<String>> {
+        let text = |word: OsString| word.into_string().ok().context("it has a word without UTF-8");
+        words.into_iter().map(text).collect()
+    }
+
+    /// Reads options: `known` has their names, with `|` between a long and a short one, and
+    /// `=` at the end if there is a value. Goes on behind as many other words as `among`
+    /// says: after more of them, all words are left as they are.
+    pub(crate) fn read(
+        mut left: VecDeque<String>,
+        known: &[&'static str],
+        among: usize,
+    ) -> Result<Words> {
+        let mut words = Words::default();
+        while let Some(word) = left.pop_front() {
+            if word == "--" {
+                break;
+            }
+            if !word.starts_with('-') || word == "-" {
+                words.rest.push_back(word);
+                if words.rest.len() > among {
+                    break;
+                }
+                continue;
+            }
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (&*word, None),
+            };
+            let name = name.strip_prefix("--").unwrap_or(&name[1..]);
+            let named = |option: &str| option.trim_end_matches('=').split('|').any(|it| it == name);
+            let option = known.iter().find(|option| named(option));
+            let option = *option.with_context(|| format!("unknown option {word}"))?;
+            let (long, _) = option.split_once(['|', '=']).unwrap_or((option, ""));
+            let value = match (option.ends_with('='), value) {
+                (true, Some(value)) => value,
+                (true, None) => {
+                    left.pop_front().with_context(|| format!("the option {word} needs a value"))?
+                }
+                (false, None) => "true".to_owned(),
+                (false, Some(value)) if value == "true" => value,
+                (false, Some(value)) if value == "false" => continue,
+                (false, Some(_)) => bail!("the option --{long} takes no value"),
+            };
+            words.options.push((long, value));
+        }
+        words.rest.extend(left);
+        Ok(words)
+    }
+
+    /// The value of an option. The last one counts.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).last()
+    }
+
+    /// The values of an option that may come several times.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.options.iter().filter(move |(known, _)| *known == name).map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The number that an option gives.
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
+        let number = |word: &str| word.parse().ok().with_context(|| format!("--{name} {word}"));
+        self.get(name).map(number).transpose().context("read a number")
+    }
+
+    /// Takes the next word that is no option.
+    pub(crate) fn take(&mut self, what: &str) -> Result<String> {
+        self.rest.pop_front().with_context(|| format!("give {what}"))
+    }
+
+    /// Takes the last word that is no option: the name of a container.
+    pub(crate) fn only_name(&mut self) -> Result<String> {
+        let name = self.take("the name of a container")?;
+        ensure!(self.rest.is_empty(), "{} is too much; give one name", self.rest[0]);
+        Ok(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str, known: &[&'static str], among: usize) -> Result<Words> {
+        Words::read(line.split(' ').map(str::to_owned).collect(), known, among)
+    }
+
+    #[test]
+    fn options_stand_before_and_after_names() {
+        let known = ["bundle|b=", "force|f", "env|e="];
+        let words = read("-b a NAME --force --bundle=b -e A=b --env C=d x", &known, 9);
+        let words = words.expect("right");
+        assert_eq!((words.get("bundle"), words.has("force")), (Some("b"), true));
+        assert_eq!(words.all("env").collect::<Vec<_>>(), ["A=b", "C=d"]);
+        assert_eq!(words.rest, ["NAME", "x"]);
+        let words = read("-f NAME sh -f", &known, 0).expect("right");
+        assert_eq!(words.rest, ["NAME", "sh", "-f"]);
+        let words = read("--force=false -- -x", &known, 9).expect("right");
+        assert_eq!((words.has("force"), &words.rest[0][..]), (false, "-x"));
+    }
+
+    #[test]
+    fn other_options_are_refused() {
+        for line in ["--abc", "-x", "--force=1", "--bundle", "-b", "-bx"] {
+            assert!(read(line, &["bundle|b=", "force|f"], 9).is_err(), "{line}");
+        }
+    }
+}
