@@ -119,7 +119,7 @@ impl Config {
 }
 
 /// The error of serde, without the long list of fields.
-fn plain(error: serde_json::Error) -> anyhow::Error {
+pub(crate) fn plain(error: serde_json::Error) -> anyhow::Error {
     let text = error.to_string();
     let place = format!("line {} column {}", error.line(), error.column());
     match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {

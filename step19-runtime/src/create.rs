@@ -11,8 +11,11 @@ use common::{Child, Exit, Relay, utc};
 use nix::sys::prctl::{set_dumpable, set_no_new_privs};
 use nix::unistd::{Pid, fchdir, getpid};
 
+use crate::capabilities::Sets;
 use crate::config::Config;
+use crate::filter::Filter;
 use crate::namespaces::Kind;
+use crate::process::Ready;
 use crate::start::{Line, listen};
 use crate::state::{Container, State, Status, start_time};
 use crate::words::Words;
@@ -60,7 +63,6 @@ pub(crate) fn create(
     name: &str,
     wanted: &Wanted,
 ) -> Result<(Container, Child, Option<Relay>)> {
-    common::close_descriptors_but(wanted.passed, &[])?;
     let container = Container::make(root, name)?;
     match make(&container, wanted) {
         Ok((child, relay)) => {
@@ -123,7 +125,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let (root, tree) = root::mount_root(rootfs, config)?;
         mounts::mount_all(plans, bundle, &root, &groups)?;
         devices::make_nodes(config, &root)?;
-        let terminal = terminal::open(&config.process, &root)?;
+        let terminal = terminal::open(&config.process, &root, true)?;
         values::set_values(config, &root)?;
         config.process.make_directory(&root)?;
         let home = users::home(config, &root)?;
@@ -158,18 +160,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         start::wait(&socket, line)?;
         let state = inside.to_json(Status::Created);
         hooks::run(&hooks.start_container, "startContainer", &state)?;
-        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
-        // one that the filter allows.
-        if !config.process.no_new_privileges {
-            capabilities::use_all(&sets)?;
-            filter::set(filter.as_ref())?;
-        }
-        capabilities::set(&sets)?;
-        if config.process.no_new_privileges {
-            set_no_new_privs().context("set no_new_privs")?;
-            filter::set(filter.as_ref())?;
-        }
-        command.start()
+        become_command(&command, config, &sets, filter.as_ref())
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
@@ -201,6 +192,27 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         bail!("make the container: its process has ended before it was ready");
     }
     Ok((child, relay.flatten()))
+}
+
+/// The last stages, also of a process that enters.
+pub(crate) fn become_command(
+    command: &Ready,
+    config: &Config,
+    sets: &Sets,
+    filter: Option<&Filter>,
+) -> Result<Exit> {
+    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be one
+    // that the filter allows.
+    if !config.process.no_new_privileges {
+        capabilities::use_all(sets)?;
+        filter::set(filter)?;
+    }
+    capabilities::set(sets)?;
+    if config.process.no_new_privileges {
+        set_no_new_privs().context("set no_new_privs")?;
+        filter::set(filter)?;
+    }
+    command.start()
 }
 
 /// Writes the number of a process to a file. A reader finds the whole number, or no file.

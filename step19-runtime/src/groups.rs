@@ -116,6 +116,19 @@ impl Groups {
         found
     }
 
+    /// The group of a process: one of these, or one inside of them.
+    pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
+        let mut left = self.paths();
+        while let Some(group) = left.pop() {
+            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            if text.lines().any(|line| line == process.to_string()) {
+                return Some(group);
+            }
+            left.extend(inner(&group));
+        }
+        None
+    }
+
     /// Removes the groups, and groups that the container has made in them.
     pub(crate) fn remove(&self) -> Result<()> {
         for group in self.paths() {

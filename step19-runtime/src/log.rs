@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
@@ -11,32 +12,39 @@ use serde_json::json;
 /// The file of `--log`, and how lines look there.
 #[derive(Default)]
 pub(crate) struct Log {
-    file: Option<File>,
+    path: Option<PathBuf>,
     is_json: bool,
 }
 
 impl Log {
-    pub(crate) fn open(path: Option<&str>, format: Option<&str>) -> Result<Log> {
+    pub(crate) fn new(path: Option<&str>, format: Option<&str>) -> Result<Log> {
         let is_json = match format {
             None | Some("text") => false,
             Some("json") => true,
             Some(other) => bail!("there is no --log-format {other}; give text or json"),
         };
-        let open = |path| File::options().append(true).create(true).open(path);
-        let file = path.filter(|path| !path.is_empty()).map(open);
-        Ok(Log { file: file.transpose().context("open the file of --log")?, is_json })
+        let path = path.filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(Log { path, is_json })
     }
 
     /// Writes a line to the file, and to standard error.
-    pub(crate) fn tell(&mut self, level: &str, error: &anyhow::Error) -> Exit {
+    pub(crate) fn tell(&self, level: &str, error: &anyhow::Error) -> Exit {
         let exit = common::report(error);
         let (text, time) = (common::one_line(error), utc(SystemTime::now()));
         let line = match self.is_json {
             true => json!({ "level": level, "msg": text, "time": time }).to_string(),
             false => format!("time={time:?} level={level} msg={text:?}"),
         };
-        // The engine has the same words from standard error.
-        let _ = self.file.as_mut().map(|file| file.write_all(format!("{line}\n").as_bytes()));
+        // Not before: it would be open in a new container.
+        let open = |path| File::options().append(true).create(true).open(path);
+        if let Some(path) = &self.path {
+            let written =
+                open(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+            let written = written.with_context(|| format!("write to {}", path.display()));
+            if let Err(error) = written {
+                common::report(&error);
+            }
+        }
         // Engines know 126 and 127 of a command, and 1 for all else.
         if exit == Exit::SETUP { Exit::of_code(1) } else { exit }
     }

@@ -7,8 +7,10 @@ mod create;
 mod device_program;
 mod devices;
 mod end;
+mod enter;
 mod features;
 mod filter;
+mod freeze;
 mod groups;
 mod hooks;
 mod limits;
@@ -17,10 +19,12 @@ mod log;
 mod mounts;
 mod namespaces;
 mod network;
+mod newcomer;
 mod options;
 mod plan;
 mod process;
 mod program;
+mod ps;
 mod resources;
 mod root;
 mod rules;
@@ -29,11 +33,14 @@ mod shares;
 mod spec;
 mod start;
 mod state;
+mod stats;
 mod terminal;
+mod update;
 mod users;
 mod values;
 mod words;
 
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -55,7 +62,8 @@ const OPTIONS: [&str; 10] = [
     "debug", "version|v", "help|h",
 ];
 
-const VERBS: &str = "create, start, state, kill, delete, run, list, spec or features";
+const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, update, \
+                     events, list, spec or features";
 
 fn main() -> ExitCode {
     common::step!().run_words(|words| {
@@ -67,7 +75,7 @@ fn main() -> ExitCode {
 /// Reads the options before the verb, and does what the verb says.
 fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
     let mut global = Words::read(Words::of(words)?, &OPTIONS, 0)?;
-    *log = Log::open(global.get("log"), global.get("log-format"))?;
+    *log = Log::new(global.get("log"), global.get("log-format"))?;
     if global.has("version") {
         let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
@@ -86,8 +94,12 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
 }
 
 /// Does what the verb says.
-fn verb_of(verb: &str, left: std::collections::VecDeque<String>, root: &Path) -> Result<Exit> {
-    let read = |known: &[&'static str]| Words::read(left.clone(), known, usize::MAX);
+fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
+    let read = |known: &[&'static str]| {
+        let words = Words::read(left.clone(), known, usize::MAX)?;
+        common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
+        Ok::<_, anyhow::Error>(words)
+    };
     match verb {
         "create" => {
             let mut words = read(&create::OPTIONS)?;
@@ -116,6 +128,27 @@ fn verb_of(verb: &str, left: std::collections::VecDeque<String>, root: &Path) ->
         "delete" => {
             let mut words = read(&["force|f"])?;
             end::delete(root, &words.only_name()?, words.has("force"))?;
+        }
+        "exec" => {
+            let mut words = Words::read(left, &newcomer::OPTIONS, 0)?;
+            let name = words.take("the name of a container")?;
+            return enter::exec(root, &name, &words);
+        }
+        "ps" => {
+            let mut words = Words::read(left, &["format|f="], 0)?;
+            let name = words.take("the name of a container")?;
+            return ps::ps(&Container::open(root, &name)?, &words);
+        }
+        "pause" => freeze::pause(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?,
+        "resume" => freeze::resume(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?,
+        "update" => {
+            let mut words = read(&update::options())?;
+            let container = Container::open(root, &words.only_name()?)?.lock()?;
+            update::update(&container, &words)?;
+        }
+        "events" => {
+            let mut words = read(&["stats", "interval="])?;
+            return stats::events(&Container::open(root, &words.only_name()?)?, &words);
         }
         "list" => {
             let words = read(&["format|f=", "quiet|q"])?;

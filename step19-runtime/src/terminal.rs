@@ -23,9 +23,9 @@ pub(crate) struct Size {
     width: u16,
 }
 
-/// Makes a pseudoterminal of the container, and the device /dev/console for it. Gives the
-/// other side to the runner. Nothing if the configuration wants none.
-pub(crate) fn open(process: &Process, root: &Root) -> Result<Option<OwnedFd>> {
+/// Makes a pseudoterminal of the container, and perhaps the device /dev/console for it. Gives
+/// the other side to the runner. Nothing if the configuration wants none.
+pub(crate) fn open(process: &Process, root: &Root, console: bool) -> Result<Option<OwnedFd>> {
     if !process.terminal {
         return Ok(None);
     }
@@ -35,10 +35,12 @@ pub(crate) fn open(process: &Process, root: &Root) -> Result<Option<OwnedFd>> {
     if let Some(Size { height, width }) = process.console_size {
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
     }
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH as u32;
-    let console = open_tree(&theirs, c"", flags).context("copy the mount of the terminal")?;
-    let place = root.place(Path::new("/dev/console"), false)?;
-    attach(&console, &place).context("bind the terminal to /dev/console")?;
+    if console {
+        let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH as u32;
+        let console = open_tree(&theirs, c"", flags).context("copy the mount of the terminal")?;
+        let place = root.place(Path::new("/dev/console"), false)?;
+        attach(&console, &place).context("bind the terminal to /dev/console")?;
+    }
     common::give_terminal(&ours)?;
     Ok(Some(theirs))
 }

@@ -1,0 +1,183 @@
+//! Lesson 17: a second way into a container. Lesson 19: as engines use it.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{Exit, Relay, Root, is_inside};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{Pid, getpid};
+
+use crate::groups::Groups;
+use crate::start::{Line, listen, outlive_parent};
+use crate::state::{Container, Status};
+use crate::words::Words;
+use crate::{capabilities, create, filter, newcomer, scheduler, terminal, users};
+
+/// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
+const NAMESPACES: [(&str, CloneFlags); 8] = [
+    ("user", CloneFlags::CLONE_NEWUSER),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+    ("pid", CloneFlags::CLONE_NEWPID),
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
+];
+
+/// Runs a command in a container. Exits as it did, or, with --detach, when it is executed.
+pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
+    enter(root, name, words).with_context(|| format!("exec in the container {name}"))
+}
+
+fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
+    let given = words.get("process").map(newcomer::read).transpose()?;
+    let passed: u16 = words.number("preserve-fds")?.unwrap_or(0);
+    common::close_descriptors_but(passed, &[])?;
+    let container = Container::open(root, name)?;
+    match container.status()? {
+        Status::Stopped | Status::Creating => bail!("cannot exec a container that has stopped"),
+        Status::Paused if !words.has("ignore-paused") => {
+            bail!("cannot exec in a paused container; resume it first")
+        }
+        _ => {}
+    }
+    let mut config = container.config()?;
+    config.process = newcomer::process(given, &container, words)?;
+    let config = &config;
+    let process = &config.process;
+    let sets = process.capabilities.sets()?;
+    let filter = config.linux.seccomp.as_ref().map(filter::compile).transpose()?;
+    let (detached, console) = (words.has("detach"), words.get("console-socket").map(Path::new));
+    terminal::check(process, console.is_some(), !detached)?;
+    let groups = container.groups()?;
+    let paths = inner_groups(&groups, words)?;
+    let id = Pid::from_raw(container.state()?.pid.context("container not running")?);
+    let open = container.pidfd()?.context("container not running")?;
+    let differ = namespaces(id)?;
+    // Its descriptor would be in the child, too.
+    drop(container);
+    let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;
+    let line = Line(File::from(OwnedFd::from(theirs)));
+
+    let join = || {
+        join_groups(&groups, &paths, id)?;
+        keep_out_of_reach()?;
+        match differ.is_empty() {
+            true => Ok(()),
+            // One call, because after the first, this process has no capability over others.
+            false => setns(&open, differ).with_context(|| format!("enter the namespaces of {id}")),
+        }
+    };
+    let stages = |line: &mut Line| {
+        common::close_descriptors_but(passed, &[line.0.as_raw_fd()])?;
+        users::take_ids(differ.contains(CloneFlags::CLONE_NEWUSER))?;
+        process.choose_profile()?;
+        let root = Root::open("/")?;
+        let terminal = terminal::open(process, &root, false)?;
+        let home = users::home(config, &root)?;
+        drop(root);
+        common::wait_for_runner(Some(()))?;
+        scheduler::set_personality(config.linux.personality.as_ref())?;
+        users::set_umask(config);
+        capabilities::drop_bounding(&sets)?;
+        if let Some(terminal) = terminal {
+            common::use_terminal(&terminal)?;
+        }
+        users::become_user(config)?;
+        if detached {
+            outlive_parent()?
+        } else {
+            common::end_with_parent()?
+        }
+        capabilities::act_as_command(&sets)?;
+        let command = process.find(home)?;
+        create::become_command(&command, config, &sets, filter.as_ref())
+    };
+    let alone = process.terminal || detached;
+    let none = CloneFlags::empty();
+    let mut child = common::clone_after(alone, join, none, move || line.telling(stages))?;
+    let _relay = child.take_terminal(process.terminal, |terminal| match console {
+        Some(path) => terminal::send(&terminal, path).map(|()| None),
+        None => Relay::start(terminal).map(Some),
+    })?;
+    child.meet(Some(()), |(), id| {
+        process.set_limits(id)?;
+        words.get("pid-file").map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
+    })?;
+    // The command has begun, or this is why not.
+    listen(errors)?;
+    if detached { Ok(Exit::SUCCESS) } else { child.wait() }
+}
+
+/// Takes away what root inside could use of a process that enters: its memory and its
+/// program. After setns(2), it is too late.
+fn keep_out_of_reach() -> Result<()> {
+    set_dumpable(false).context("keep the container from tracing this process")?;
+    common::leave_keyring()
+}
+
+/// The groups of the container, or groups in them: of --cgroup [CONTROLLERS:]PATH.
+fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
+    let all = groups.paths();
+    let mut paths = all.clone();
+    for word in words.all("cgroup") {
+        let (controllers, inner) = word.split_once(':').unwrap_or(("", word));
+        let inner = inner.trim_start_matches('/');
+        let is_inner = is_inside(Path::new(&format!("/{inner}")));
+        ensure!(is_inner, "join a control group: {inner} is not a sub cgroup path");
+        let named = controllers.split(',').filter(|it| !it.is_empty()).map(|it| {
+            groups
+                .group(it)
+                .with_context(|| format!("join a control group: unknown controller {it}"))
+        });
+        let named = named.collect::<Result<Vec<_>>>()?;
+        for (path, whole) in paths.iter_mut().zip(&all) {
+            if controllers.is_empty() || named.contains(&&**whole) {
+                *path = whole.join(inner);
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// Joins control groups: inside, there is no way to them.
+fn join_groups(groups: &Groups, paths: &[PathBuf], process: Pid) -> Result<()> {
+    for path in paths {
+        let file = path.join("cgroup.procs");
+        let doing =
+            || format!("join a control group: adding pid {} to {}", getpid(), file.display());
+        ensure!(file.exists(), "{}: no such file here; make the group first", doing());
+        let join = |file: &Path| File::options().write(true).open(file)?.write_all(b"0");
+        match join(&file) {
+            // A group of v2 with controllers for inner groups takes no process. That of the
+            // container's process does.
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && groups.is_v2() => {
+                let other = groups.of_process(process).unwrap_or_else(|| path.clone());
+                join(&other.join("cgroup.procs")).with_context(doing)?;
+            }
+            joined => joined.with_context(doing)?,
+        }
+    }
+    Ok(())
+}
+
+/// The namespaces of the container that this process is not in.
+fn namespaces(process: Pid) -> Result<CloneFlags> {
+    let mut differ = CloneFlags::empty();
+    for (kind, flag) in NAMESPACES {
+        let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}"));
+        // An older kernel does not have all kinds.
+        let Ok(own) = of("self") else { continue };
+        let theirs = of(&process.to_string());
+        if theirs.with_context(|| format!("find the namespaces of {process}"))? != own {
+            differ |= flag;
+        }
+    }
+    Ok(differ)
+}
