@@ -26,16 +26,26 @@ pub(crate) const X32: u32 = 0x4000_0000;
 /// The number in a table of the crate `syscalls`.
 macro_rules! number {
     ($architecture:ident) => {
-        |name| name.parse::<syscalls::$architecture::Sysno>().ok().map(|it| it.id() as u32)
+        |name| {
+            name.parse::<syscalls::$architecture::Sysno>().ok().map(|it| it.id() as u32)
+        }
     };
 }
 
 const ARCHITECTURES: [Architecture; 5] = [
     Architecture { name: "SCMP_ARCH_X86", audit: 0x4000_0003, number: number!(x86) },
-    Architecture { name: "SCMP_ARCH_X86_64", audit: 0xc000_003e, number: number!(x86_64) },
+    Architecture {
+        name: "SCMP_ARCH_X86_64",
+        audit: 0xc000_003e,
+        number: number!(x86_64),
+    },
     Architecture { name: "SCMP_ARCH_X32", audit: 0xc000_003e, number: x32 },
     Architecture { name: "SCMP_ARCH_ARM", audit: 0x4000_0028, number: number!(arm) },
-    Architecture { name: "SCMP_ARCH_AARCH64", audit: 0xc000_00b7, number: number!(aarch64) },
+    Architecture {
+        name: "SCMP_ARCH_AARCH64",
+        audit: 0xc000_00b7,
+        number: number!(aarch64),
+    },
 ];
 
 /// The architecture with this name.
@@ -109,15 +119,20 @@ pub(crate) fn by_number(list: &Seccomp, same: &[Architecture]) -> Result<Answers
             true => rule.args.iter().map(|it| vec![it.clone()]).collect(),
             false => vec![rule.args.clone()],
         };
-        for (name, it) in rule.names.iter().flat_map(|name| same.iter().map(move |it| (name, it))) {
+        for (name, it) in
+            rule.names.iter().flat_map(|name| same.iter().map(move |it| (name, it)))
+        {
             // Another architecture, or a newer kernel, may have this call.
             if let Some(number) = (it.number)(name) {
                 let rules = sets.iter().map(|args| (answer, args.clone()));
                 found.entry(number).or_default().extend(rules);
             }
             // The other arguments are in memory, which no filter can read.
-            if let Some((number, value)) = shared(it, name).filter(|_| rule.args.is_empty()) {
-                let is_this = Argument { value, op: "SCMP_CMP_EQ".into(), ..Argument::default() };
+            if let Some((number, value)) =
+                shared(it, name).filter(|_| rule.args.is_empty())
+            {
+                let is_this =
+                    Argument { value, op: "SCMP_CMP_EQ".into(), ..Argument::default() };
                 found.entry(number).or_default().push((answer, vec![is_this]));
             }
         }

@@ -85,7 +85,7 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
     let new_user = is_new(linux, Kind::User);
     ensure!(
         if new_user { has_maps } else { has_none },
-        "linux.uidMappings and linux.gidMappings go with a new user namespace; give all or none"
+        "linux.uidMappings and linux.gidMappings go with a new user namespace; give all"
     );
     let new_time = is_new(linux, Kind::Time);
     ensure!(
@@ -114,7 +114,8 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
     let mut files = Vec::new();
     for Namespace { kind, path } in named {
         let file = File::open(path);
-        let file = file.with_context(|| format!("open the namespace {}", path.display()))?;
+        let file =
+            file.with_context(|| format!("open the namespace {}", path.display()))?;
         files.push((*kind, path, file));
     }
     if !files.is_empty() {
@@ -143,7 +144,7 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// Makes a cgroup namespace, in which the group of this process is the root of all groups.
+/// Makes a cgroup namespace. In it, the group of this process is the root of all groups.
 pub(crate) fn hide_groups(linux: &Linux) -> Result<()> {
     if is_new(linux, Kind::Cgroup) {
         unshare(CloneFlags::CLONE_NEWCGROUP).context("make a cgroup namespace")?;

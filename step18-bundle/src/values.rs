@@ -60,8 +60,10 @@ pub(crate) fn set_names(config: &Config) -> Result<()> {
 pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
     for (name, value) in &config.linux.sysctl {
         let doing = || format!("set {name} to {value}");
-        let place = root.find(&format!("/proc/sys/{}", file_of(name))).with_context(doing)?;
-        let place = place.context("find it: this kernel does not have it").with_context(doing)?;
+        let place =
+            root.find(&format!("/proc/sys/{}", file_of(name))).with_context(doing)?;
+        let place =
+            place.context("find it: this kernel does not have it").with_context(doing)?;
         let found = fstatfs(&place).with_context(doing)?;
         ensure!(
             found.filesystem_type() == PROC_SUPER_MAGIC,

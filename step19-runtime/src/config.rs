@@ -1,8 +1,8 @@
 //! Lesson 18: the description of a container, config.json of an OCI bundle. Lesson 19: its
 //! hooks, and a copy of the file.
 //!
-//! Each field that a type here does not have is an error. So nothing is ignored, unless it
-//! is named here and its comment says so.
+//! Each field that a type here does not have is an error. So nothing is ignored, unless
+//! it is named here and its comment says so.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,7 @@ use crate::namespaces::{Namespace, Offset};
 use crate::plan::Mount;
 use crate::process::Process;
 use crate::resources::Resources;
+use crate::scheduler::Personality;
 use crate::users::Mapping;
 
 /// No engine writes a longer file.
@@ -66,16 +67,6 @@ pub(crate) struct Linux {
     pub(crate) personality: Option<Personality>,
 }
 
-/// The kernel that programs see; personality(2).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Personality {
-    pub(crate) domain: String,
-    /// The specification has none yet.
-    #[serde(default)]
-    flags: Vec<String>,
-}
-
 impl Config {
     /// Reads config.json of a bundle, or a copy of it.
     pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
@@ -89,7 +80,8 @@ impl Config {
             doing(),
             MOST_BYTES >> 20
         );
-        let config: Config = serde_json::from_slice(&bytes).map_err(plain).with_context(doing)?;
+        let config: Config =
+            serde_json::from_slice(&bytes).map_err(plain).with_context(doing)?;
         config.check().with_context(doing)?;
         Ok(config)
     }
@@ -97,7 +89,8 @@ impl Config {
     /// The directory of the root on the host.
     pub(crate) fn find_root(&self, bundle: &Path) -> Result<PathBuf> {
         let root = bundle.join(&self.root.path);
-        fs::canonicalize(&root).with_context(|| format!("find the root {}", root.display()))
+        fs::canonicalize(&root)
+            .with_context(|| format!("find the root {}", root.display()))
     }
 
     /// Refuses what makes no sense, or is not done here.
@@ -107,13 +100,13 @@ impl Config {
             "ociVersion is {:?}; give a version of the specification that begins with 1.",
             self.oci_version
         );
-        ensure!(!self.root.path.as_os_str().is_empty(), "root.path is missing; name a directory");
+        ensure!(
+            !self.root.path.as_os_str().is_empty(),
+            "root.path is missing; name a directory"
+        );
         self.hooks.check()?;
-        let has_flags = self.linux.personality.as_ref().is_some_and(|it| !it.flags.is_empty());
-        ensure!(!has_flags, "the field linux.personality.flags is not done here; leave it out");
-        crate::scheduler::persona(self.linux.personality.as_ref())?;
         self.process.check()?;
-        crate::root::check(self)?;
+        crate::root::spread(&self.linux)?;
         crate::namespaces::check(&self.linux)
     }
 }
@@ -123,7 +116,9 @@ pub(crate) fn plain(error: serde_json::Error) -> anyhow::Error {
     let text = error.to_string();
     let place = format!("line {} column {}", error.line(), error.column());
     match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
-        Some((name, _)) => anyhow!("the field {name} is not done here: {place}; leave it out"),
+        Some((name, _)) => {
+            anyhow!("the field {name} is not done here: {place}; leave it out")
+        }
         None => anyhow!(text),
     }
 }

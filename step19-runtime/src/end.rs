@@ -30,7 +30,10 @@ pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
     if groups.paths().is_empty() {
         return kill(container, signal);
     }
-    groups.processes().into_iter().for_each(|process| kill_in(container, process, signal));
+    groups
+        .processes()
+        .into_iter()
+        .for_each(|process| kill_in(container, process, signal));
     Ok(())
 }
 
@@ -102,7 +105,8 @@ const MOST_TIME: u16 = 10_000;
 
 fn wait_for_end(process: impl AsFd) -> Result<()> {
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    let ended = poll(&mut fds, PollTimeout::from(MOST_TIME)).context("wait for a process")?;
+    let ended =
+        poll(&mut fds, PollTimeout::from(MOST_TIME)).context("wait for a process")?;
     ensure!(ended > 0, "a killed process does not end; look for what it waits");
     Ok(())
 }

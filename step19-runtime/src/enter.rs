@@ -41,7 +41,9 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     common::close_descriptors_but(passed, &[])?;
     let container = Container::open(root, name)?;
     match container.status()? {
-        Status::Stopped | Status::Creating => bail!("cannot exec a container that has stopped"),
+        Status::Stopped | Status::Creating => {
+            bail!("cannot exec a container that has stopped")
+        }
         Status::Paused if !words.has("ignore-paused") => {
             bail!("cannot exec in a paused container; resume it first")
         }
@@ -51,9 +53,10 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     config.process = newcomer::process(given, &container, words)?;
     let config = &config;
     let process = &config.process;
-    let sets = process.capabilities.sets()?;
+    let sets = &process.capabilities;
     let filter = config.linux.seccomp.as_ref().map(filter::compile).transpose()?;
-    let (detached, console) = (words.has("detach"), words.get("console-socket").map(Path::new));
+    let (detached, console) =
+        (words.has("detach"), words.get("console-socket").map(Path::new));
     terminal::check(process, console.is_some(), !detached)?;
     let groups = container.groups()?;
     let paths = inner_groups(&groups, words)?;
@@ -71,7 +74,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         match differ.is_empty() {
             true => Ok(()),
             // One call, because after the first, this process has no capability over others.
-            false => setns(&open, differ).with_context(|| format!("enter the namespaces of {id}")),
+            false => setns(&open, differ)
+                .with_context(|| format!("enter the namespaces of {id}")),
         }
     };
     let stages = |line: &mut Line| {
@@ -83,9 +87,9 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         let home = users::home(config, &root)?;
         drop(root);
         common::wait_for_runner(Some(()))?;
-        scheduler::set_personality(config.linux.personality.as_ref())?;
+        config.linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
-        capabilities::drop_bounding(&sets)?;
+        capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
@@ -95,9 +99,9 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         } else {
             common::end_with_parent()?
         }
-        capabilities::act_as_command(&sets)?;
+        capabilities::act_as_command(sets)?;
         let command = process.find(home)?;
-        create::become_command(&command, config, &sets, filter.as_ref())
+        create::become_command(&command, config, sets, filter.as_ref())
     };
     let alone = process.terminal || detached;
     let none = CloneFlags::empty();
@@ -108,7 +112,9 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     })?;
     child.meet(Some(()), |(), id| {
         process.set_limits(id)?;
-        words.get("pid-file").map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
+        words
+            .get("pid-file")
+            .map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
     })?;
     // The command has begun, or this is why not.
     listen(errors)?;
@@ -150,8 +156,9 @@ fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
 fn join_groups(groups: &Groups, paths: &[PathBuf], process: Pid) -> Result<()> {
     for path in paths {
         let file = path.join("cgroup.procs");
-        let doing =
-            || format!("join a control group: adding pid {} to {}", getpid(), file.display());
+        let doing = || {
+            format!("join a control group: adding pid {} to {}", getpid(), file.display())
+        };
         ensure!(file.exists(), "{}: no such file here; make the group first", doing());
         let join = |file: &Path| File::options().write(true).open(file)?.write_all(b"0");
         match join(&file) {

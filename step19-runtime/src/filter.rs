@@ -5,7 +5,9 @@ use libc::{BPF_JEQ, SECCOMP_RET_KILL_THREAD};
 use serde::Deserialize;
 
 use crate::calls::{Architecture, OWN, X32, architecture, by_number};
-use crate::program::{ARCH, Instruction, NR, answer, condition, jump, load, ret, skip, tree};
+use crate::program::{
+    ARCH, Instruction, NR, answer, condition, jump, load, ret, skip, tree,
+};
 
 /// What the configuration says about system calls.
 #[derive(Default, Deserialize)]
@@ -54,7 +56,9 @@ pub(crate) fn compile(list: &Seccomp) -> Result<Filter> {
             "SECCOMP_FILTER_FLAG_TSYNC" => 0,
             "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-            other => bail!("read seccomp: the flag {other} is not done here; leave it out"),
+            other => {
+                bail!("read seccomp: the flag {other} is not done here; leave it out")
+            }
         };
     }
     let named = list.architectures.iter().map(|name| architecture(name));
@@ -84,12 +88,17 @@ pub(crate) fn compile(list: &Seccomp) -> Result<Filter> {
 /// Makes the kernel run the program before each system call of this process.
 pub(crate) fn set(filter: Option<&Filter>) -> Result<()> {
     let Some(filter) = filter else { return Ok(()) };
-    common::set_filter_with(&filter.program, filter.flags).context("set the seccomp filter")
+    common::set_filter_with(&filter.program, filter.flags)
+        .context("set the seccomp filter")
 }
 
 /// The answers for the calls of an architecture. Of several rules, the first one that holds
 /// counts. A rule without conditions counts before those with conditions, as in libseccomp.
-fn calls(list: &Seccomp, same: &[Architecture], otherwise: u32) -> Result<Vec<Instruction>> {
+fn calls(
+    list: &Seccomp,
+    same: &[Architecture],
+    otherwise: u32,
+) -> Result<Vec<Instruction>> {
     // From which number on which instructions answer.
     let mut parts = vec![(0, vec![ret(otherwise)])];
     for (number, mut rules) in by_number(list, same)? {

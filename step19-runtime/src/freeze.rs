@@ -81,7 +81,12 @@ pub(crate) fn freeze(groups: &Groups, wanted: bool) -> Result<()> {
         if Instant::now() > end {
             write(words[0])?;
         }
-        ensure!(Instant::now() < end, "wait until {} says {}", state.display(), words[2 + wanted]);
+        ensure!(
+            Instant::now() < end,
+            "wait until {} says {}",
+            state.display(),
+            words[2 + wanted]
+        );
         // The freezer of v1 has no event for this.
         sleep(Duration::from_millis(1));
     }

@@ -14,9 +14,9 @@ use crate::words::Words;
 
 /// The options of `exec`.
 pub(crate) const OPTIONS: [&str; 16] = [
-    "process|p=", "detach|d", "pid-file=", "console-socket=", "preserve-fds=", "ignore-paused",
-    "cgroup=", "tty|t", "user|u=", "additional-gids|g=", "cwd=", "env|e=", "cap|c=",
-    "no-new-privs", "apparmor=", "no-subreaper",
+    "process|p=", "detach|d", "pid-file=", "console-socket=", "preserve-fds=",
+    "ignore-paused", "cgroup=", "tty|t", "user|u=", "additional-gids|g=", "cwd=",
+    "env|e=", "cap|c=", "no-new-privs", "apparmor=", "no-subreaper",
 ];
 
 /// The process of a file, if there is one, or else the one that the other options describe.
@@ -27,7 +27,8 @@ pub(crate) fn process(
 ) -> Result<Process> {
     let value = given.map_or_else(|| changed(container, words), Ok)?;
     ensure!(value["args"][0].is_string(), "read process.args: give a command");
-    let process: Process = serde_json::from_value(value).map_err(plain).context("read process")?;
+    let process: Process =
+        serde_json::from_value(value).map_err(plain).context("read process")?;
     process.check()?;
     Ok(process)
 }
@@ -42,7 +43,8 @@ pub(crate) fn read(name: &str) -> Result<Value> {
 /// The process of the container, with the changes that the caller wants.
 fn changed(container: &Container, words: &Words) -> Result<Value> {
     let text = fs::read(container.at("config.json")).context("read the configuration")?;
-    let mut config: Value = serde_json::from_slice(&text).context("read the configuration")?;
+    let mut config: Value =
+        serde_json::from_slice(&text).context("read the configuration")?;
     let mut process = config["process"].take();
     ensure!(!words.rest.is_empty(), "the command is missing; give it, or --process FILE");
     process["args"] = json!(words.rest);
@@ -60,7 +62,8 @@ fn changed(container: &Container, words: &Words) -> Result<Value> {
         number.with_context(|| format!("use the ID {word}: give a number"))
     };
     if let Some(user) = words.get("user") {
-        let (uid, gid) = user.split_once(':').map_or((user, None), |(uid, gid)| (uid, Some(gid)));
+        let (uid, gid) =
+            user.split_once(':').map_or((user, None), |(uid, gid)| (uid, Some(gid)));
         process["user"]["uid"] = json!(number(uid)?);
         if let Some(gid) = gid {
             process["user"]["gid"] = json!(number(gid)?);
@@ -72,7 +75,9 @@ fn changed(container: &Container, words: &Words) -> Result<Value> {
     for variable in words.all("env") {
         let name = |text: &str| text.split('=').next() == variable.split('=').next();
         let before = process["env"].as_array_mut();
-        before.into_iter().for_each(|list| list.retain(|it| !it.as_str().is_some_and(name)));
+        before
+            .into_iter()
+            .for_each(|list| list.retain(|it| !it.as_str().is_some_and(name)));
         push(&mut process["env"], json!(variable));
     }
     for capability in words.all("cap") {

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
 
-use crate::capabilities::Names;
+use crate::capabilities::Sets;
 use crate::scheduler::{IoPriority, Scheduler};
 use crate::terminal::Size;
 use crate::users::User;
@@ -27,7 +27,7 @@ pub(crate) struct Process {
     args: Vec<String>,
     pub(crate) env: Vec<String>,
     cwd: String,
-    pub(crate) capabilities: Names,
+    pub(crate) capabilities: Sets,
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
     apparmor_profile: String,
@@ -60,7 +60,10 @@ impl Process {
             return Ok(());
         }
         ensure!(!self.args.is_empty(), "process.args is missing; give a command");
-        ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; give such a path");
+        ensure!(
+            self.cwd.starts_with('/'),
+            "process.cwd must begin with /; give such a path"
+        );
         for limit in &self.rlimits {
             limit.number()?;
         }
@@ -83,7 +86,8 @@ impl Process {
             let file = format!("/proc/{child}/oom_score_adj");
             check_proc(Path::new("/proc"))?;
             // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
-            if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score.to_string()) {
+            if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score.to_string())
+            {
                 fs::write(&file, score.to_string())
                     .with_context(|| format!("set oomScoreAdj to {score}"))?;
             }
@@ -102,7 +106,9 @@ impl Process {
         check_proc(Path::new("/proc"))?;
         let line = format!("exec {}", self.apparmor_profile);
         let chosen = fs::write("/proc/self/attr/apparmor/exec", &line);
-        chosen.with_context(|| format!("choose the AppArmor profile {}", self.apparmor_profile))
+        chosen.with_context(|| {
+            format!("choose the AppArmor profile {}", self.apparmor_profile)
+        })
     }
 
     /// Makes the working directory, if it is missing.
@@ -125,7 +131,8 @@ impl Process {
         leads_inside()?;
         let (args, mut env) = (words("args", &self.args)?, words("env", &self.env)?);
         env.extend(words("env", home.as_slice())?);
-        let program = common::find_program(&args[0], &env).map_err(in_words_of_engines)?;
+        let program =
+            common::find_program(&args[0], &env).map_err(in_words_of_engines)?;
         common::restore_mask()?;
         Ok(Ready { program, args, env })
     }
@@ -162,7 +169,9 @@ fn leads_inside() -> Result<()> {
     match getcwd() {
         Ok(dir) if dir.is_absolute() => Ok(()),
         Ok(_) | Err(Errno::ENOENT) => {
-            bail!("go to the working directory: it is not in the root; give another process.cwd")
+            bail!(
+                "go to the working directory: it is outside of the root; give another one"
+            )
         }
         Err(errno) => Err(errno).context("find the working directory"),
     }
@@ -173,7 +182,9 @@ impl Rlimit {
         let name = self.kind.strip_prefix("RLIMIT_").unwrap_or_default();
         let number = LIMITS.iter().position(|known| *known == name);
         let number = number.and_then(|number| u32::try_from(number).ok());
-        number.with_context(|| format!("process.rlimits has {}: there is no such limit", self.kind))
+        number.with_context(|| {
+            format!("process.rlimits has {}: there is no such limit", self.kind)
+        })
     }
 }
 

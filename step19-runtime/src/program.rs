@@ -4,8 +4,8 @@ use std::mem::offset_of;
 
 use anyhow::{Result, bail, ensure};
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET,
-    BPF_W, SECCOMP_RET_KILL_THREAD, seccomp_data, sock_filter,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD,
+    BPF_RET, BPF_W, SECCOMP_RET_KILL_THREAD, seccomp_data, sock_filter,
 };
 
 use crate::filter::Argument;
@@ -20,7 +20,10 @@ pub(crate) const ARCH: u32 = offset_of!(seccomp_data, arch) as u32;
 /// What the kernel does with a call: SECCOMP_RET_… in seccomp(2).
 pub(crate) fn answer(action: &str, errno: Option<u32>) -> Result<u32> {
     let number = errno.unwrap_or(libc::EPERM as u32);
-    ensure!(number <= 0xffff, "read seccomp: the error number {number} has more than 16 bits");
+    ensure!(
+        number <= 0xffff,
+        "read seccomp: the error number {number} has more than 16 bits"
+    );
     let (answer, takes_number) = match action {
         "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => (SECCOMP_RET_KILL_THREAD, false),
         "SCMP_ACT_KILL_PROCESS" => (libc::SECCOMP_RET_KILL_PROCESS, false),
@@ -29,7 +32,9 @@ pub(crate) fn answer(action: &str, errno: Option<u32>) -> Result<u32> {
         "SCMP_ACT_TRACE" => (libc::SECCOMP_RET_TRACE | number, true),
         "SCMP_ACT_ALLOW" => (libc::SECCOMP_RET_ALLOW, false),
         "SCMP_ACT_LOG" => (libc::SECCOMP_RET_LOG, false),
-        other => bail!("read seccomp: the action {other} is not done here; use another action"),
+        other => {
+            bail!("read seccomp: the action {other} is not done here; use another action")
+        }
     };
     ensure!(takes_number || errno.is_none(), "read seccomp: {action} takes no errnoRet");
     Ok(answer)
@@ -58,7 +63,9 @@ pub(crate) fn condition(argument: &Argument, rest: usize) -> Result<Vec<Instruct
         "SCMP_CMP_GE" => (BPF_JGE, true, u64::MAX, value),
         "SCMP_CMP_LT" => (BPF_JGE, false, u64::MAX, value),
         "SCMP_CMP_MASKED_EQ" => (BPF_JEQ, true, value, value_two),
-        other => bail!("read seccomp: the operator {other} is not known; use SCMP_CMP_EQ"),
+        other => {
+            bail!("read seccomp: the operator {other} is not known; use SCMP_CMP_EQ")
+        }
     };
     let and = |half| instruction(BPF_ALU | BPF_AND | BPF_K, half, 0, 0);
     let (mask_high, high) = ((mask >> 32) as u32, (value >> 32) as u32);

@@ -54,7 +54,9 @@ fn number(groups: &Groups, controller: &str, place: &str) -> Option<u64> {
     let text = fs::read_to_string(groups.group(controller).ok()?.join(file)).ok()?;
     let value = match name {
         "" => &text,
-        name => text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?,
+        name => {
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?
+        }
     };
     value.trim().parse().ok()
 }
@@ -65,7 +67,8 @@ fn out_of_memory(groups: &Groups) -> u64 {
 
 /// What the container uses.
 fn data(groups: &Groups) -> Value {
-    let mut data = json!({ "cpu": {}, "memory": {}, "pids": {}, "blkio": {}, "hugetlb": {} });
+    let mut data =
+        json!({ "cpu": {}, "memory": {}, "pids": {}, "blkio": {}, "hugetlb": {} });
     for (place, controller, files) in NUMBERS {
         let (file, unit) = files[usize::from(groups.is_v2())];
         let Some(number) = number(groups, controller, file) else { continue };
@@ -84,7 +87,8 @@ pub(crate) fn events(container: &Container, words: &Words) -> Result<Exit> {
     let groups = own_groups(container)?;
     let time = words.get("interval").map_or(Ok(5000), milliseconds)?;
     let time = PollTimeout::try_from(time).context("use --interval: it is too long")?;
-    let process = container.pidfd()?.context("find what it uses: container not running")?;
+    let process =
+        container.pidfd()?.context("find what it uses: container not running")?;
     let mut killed = out_of_memory(&groups);
     let id = json!(container.name);
     loop {

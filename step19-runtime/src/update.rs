@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::config::plain;
 use crate::freeze::own_groups;
 use crate::groups::Groups;
-use crate::resources::{Limit, Resources};
+use crate::resources::Resources;
 use crate::state::Container;
 use crate::words::Words;
 
@@ -59,11 +59,18 @@ fn read(words: &Words) -> Result<Resources> {
         };
     }
     let resources = serde_json::from_value(Value::Object(found));
-    let mut resources: Resources = resources.map_err(plain).context("read the resources")?;
+    let mut resources: Resources =
+        resources.map_err(plain).context("read the resources")?;
     // An engine writes zero for what does not change.
-    let Resources { memory, pids, .. } = &mut resources;
-    for limit in [&mut memory.limit, &mut memory.reservation, &mut memory.swap, &mut pids.limit] {
-        *limit = limit.filter(|it| *it != 0);
+    for (part, field) in [
+        ("memory", "limit"),
+        ("memory", "reservation"),
+        ("memory", "swap"),
+        ("pids", "limit"),
+    ] {
+        let part = resources.others.get_mut(part).and_then(Value::as_object_mut);
+        part.into_iter()
+            .for_each(|part| part.retain(|name, it| name != field || *it != 0));
     }
     Ok(resources)
 }
@@ -81,25 +88,33 @@ fn number(word: &str) -> Option<i64> {
 
 /// Adds what the change does not say, and the kernel needs.
 fn complete(resources: &mut Resources, groups: &Groups) {
-    let Resources { memory, cpu, .. } = resources;
+    let others = &mut resources.others;
     let has_swap = ["memory.memsw.limit_in_bytes", "memory.swap.max"];
-    let has_swap = has_swap.iter().any(|file| old(groups, "memory", file).is_some());
+    let has_swap = has_swap.iter().any(|file| old(groups, file).is_some());
     // Without a limit on memory, one on memory and swap together makes no sense.
-    if memory.limit == Some(-1) && has_swap {
-        memory.swap = memory.swap.or(Some(-1));
+    if let Some(memory) =
+        others.get_mut("memory").filter(|it| it["limit"] == -1 && has_swap)
+        && memory["swap"].is_null()
+    {
+        memory["swap"] = json!(-1);
     }
     // Both are in one file of v2.
-    if let Some(now) = old(groups, "cpu", "cpu.max")
-        && cpu.quota.is_some() != cpu.period.is_some()
+    if let Some(cpu) = others.get_mut("cpu")
+        && let Some(now) = old(groups, "cpu.max")
+        && cpu["quota"].is_null() != cpu["period"].is_null()
         && let Some((quota, period)) = now.split_once(' ')
     {
-        cpu.quota = cpu.quota.or(Some(quota.parse().unwrap_or(-1)));
-        cpu.period = cpu.period.or(period.parse().ok());
+        if cpu["quota"].is_null() {
+            cpu["quota"] = json!(quota.parse().unwrap_or(-1));
+        } else {
+            cpu["period"] = json!(period.parse().unwrap_or(100_000));
+        }
     }
 }
 
 /// The value in a file of a group.
-fn old(groups: &Groups, controller: &str, file: &str) -> Option<String> {
+fn old(groups: &Groups, file: &str) -> Option<String> {
+    let controller = file.split('.').next()?;
     let text = fs::read_to_string(groups.group(controller).ok()?.join(file)).ok()?;
     Some(text.trim_end().to_owned())
 }
@@ -113,12 +128,12 @@ pub(crate) fn update(container: &Container, words: &Words) -> Result<()> {
     let (mut left, mut done) = (limits.iter().collect::<Vec<_>>(), Vec::new());
     while !left.is_empty() {
         let (mut refused, mut why) = (Vec::new(), None);
-        for limit in &left {
-            let before = old(groups, limit.controller, &limit.file);
-            match groups.write(limit) {
-                Ok(()) => done.push((*limit, before)),
+        for limit @ (file, value) in left.iter().copied() {
+            let before = old(groups, file);
+            match groups.write(file, value) {
+                Ok(()) => done.push((file, before)),
                 Err(error) => {
-                    refused.push(*limit);
+                    refused.push(limit);
                     why.get_or_insert(error);
                 }
             }
@@ -126,11 +141,9 @@ pub(crate) fn update(container: &Container, words: &Words) -> Result<()> {
         // The kernel may want another one first: in v1, the limit on memory must not be above
         // that on memory and swap, neither before nor after.
         if let Some(error) = why.filter(|_| refused.len() == left.len()) {
-            for (limit, before) in done.into_iter().rev() {
-                let Limit { controller, file, .. } = limit;
-                let value = before.unwrap_or_default();
+            for (file, before) in done.into_iter().rev() {
                 // It was allowed before.
-                let _ = groups.write(&Limit { controller, file: file.clone(), value });
+                let _ = groups.write(file, &before.unwrap_or_default());
             }
             return Err(error);
         }
