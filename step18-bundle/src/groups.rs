@@ -1,7 +1,7 @@
 //! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::{thread, time::Duration};
@@ -36,6 +36,10 @@ pub(crate) fn make_groups(
         common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
+    let may_not = |error: &io::Error| {
+        [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
+            .contains(&error.kind())
+    };
     for hierarchy in &mut groups.hierarchies {
         let base = hierarchy.base(wanted);
         let group = base.join(wanted.trim_start_matches('/'));
@@ -45,22 +49,13 @@ pub(crate) fn make_groups(
                 // It stays in the groups of its caller.
                 return Ok(Groups { hierarchies: hierarchies()? });
             }
-            Err(error) => {
-                return Err(error).with_context(|| {
-                    format!("make the control group {}", group.display())
-                });
-            }
+            failed => failed
+                .with_context(|| format!("make the control group {}", group.display()))?,
         }
     }
     limits.iter().try_for_each(|(file, value)| groups.write(file, value))?;
     rules::apply(&resources.devices, &groups)?;
     Ok(groups)
-}
-
-/// Whether this caller may not make groups here.
-fn may_not(error: &std::io::Error) -> bool {
-    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 impl Groups {
@@ -76,14 +71,12 @@ impl Groups {
         };
         let found = self.hierarchies.iter().find(has);
         let found = found.with_context(|| {
-            format!(
-                "set a limit of {controller}: this host does not have it; leave it out"
-            )
+            format!("use the controller {controller}: this host has none; leave it out")
         })?;
         Ok(found.group())
     }
 
-    /// Writes a value to a file, which has the name of its controller before the first dot.
+    /// Writes a value to a file. Its name begins with that of the controller.
     pub(crate) fn write(&self, file: &str, value: &str) -> Result<()> {
         let controller = file.split('.').next().unwrap_or_default();
         let file = self.group(controller)?.join(file);
@@ -135,7 +128,7 @@ impl Groups {
 }
 
 /// Writes a file of the kernel, which must be there.
-fn write(file: &Path, value: &str) -> std::io::Result<()> {
+fn write(file: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value.as_bytes())
 }
 

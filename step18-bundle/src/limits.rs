@@ -10,6 +10,8 @@ pub(crate) type Limit = (String, String);
 
 /// A value of JSON, with its name in what is above it.
 type Named<'a> = (&'a str, &'a Value);
+/// The path of a field, what has it, and its value.
+type Found<'a> = (String, Named<'a>, &'a Value);
 
 impl Resources {
     /// The values, in the order in which they are written.
@@ -19,26 +21,26 @@ impl Resources {
             without_memory(&mut all["memory"])?;
         }
         let (mut found, mut limits) = (Vec::new(), Vec::new());
-        find(String::new(), ("", &all), ("", &all), &mut found)?;
+        find(String::new(), ("", &all), ("", &all), &mut found);
+        let unknown = found.iter().find(|it| !is_known(it)).map(|it| &it.0);
+        if let Some(path) = unknown.filter(|it| !it.is_empty()) {
+            bail!("the field {path} is not done here; leave it out");
+        }
         for (path, kind, v1, v2) in FIELDS {
-            let template = if is_v2 { v2 } else { v1 };
+            let here = if is_v2 { v2 } else { v1 };
             for (_, above, value) in found.iter().filter(|it| it.0 == path) {
                 let text = kind.text(value, is_v2);
-                let text =
-                    text.with_context(|| format!("the field {path} cannot be {value}"))?;
-                let (Some(text), true) = (text, template != "-") else { continue };
-                ensure!(
-                    !template.is_empty(),
-                    "the field {path} is not in this version of control groups; leave it out"
-                );
-                let (file, value) = template.split_once(' ').unwrap_or((template, "#"));
+                let wrong = || format!("the field {path} cannot be {value}");
+                let (Some(text), true) = (text.with_context(wrong)?, here != "-") else {
+                    continue;
+                };
+                ensure!(!here.is_empty(), "this host has no {path}; leave it out");
+                let (file, value) = here.split_once(' ').unwrap_or((here, "#"));
                 limits.push((fill(file, "", *above)?, fill(value, &text, *above)?));
             }
         }
-        ensure!(
-            is_v2 || self.unified.is_empty(),
-            "linux.resources.unified needs control groups v2 alone; leave it out"
-        );
+        let can_be = is_v2 || self.unified.is_empty();
+        ensure!(can_be, "linux.resources.unified needs control groups v2; leave it out");
         limits.extend(self.unified.clone());
         match limits.iter().find(|(file, _)| file.contains('/')) {
             Some((file, _)) => bail!("linux.resources: {file} is not a file of a group"),
@@ -47,45 +49,42 @@ impl Resources {
     }
 }
 
-/// Finds the fields of the table: the path of each, what has it, and its value.
-fn find<'a>(
-    path: String,
-    above: Named<'a>,
-    this: Named<'a>,
-    found: &mut Vec<(String, Named<'a>, &'a Value)>,
-) -> Result<()> {
-    let goes_on = |end| FIELDS.iter().any(|it| it.0.starts_with(&format!("{path}{end}")));
+/// Finds all fields that have a value, or could have fields.
+fn find<'a>(path: String, above: Named<'a>, this: Named<'a>, found: &mut Vec<Found<'a>>) {
     match this.1 {
         Value::Null => {}
-        _ if FIELDS.iter().any(|it| it.0 == path) => found.push((path, above, this.1)),
-        Value::Object(map) if goes_on("/") => {
+        Value::Object(map) if !map.is_empty() => {
             for (name, value) in map {
-                let part = if goes_on("/*") { "*" } else { name };
-                find(format!("{path}/{part}"), this, (name, value), found)?;
+                let part = if path == "/rdma" { "*" } else { name };
+                // The name of a field has no such letters.
+                let path = format!("{path}/{}", part.replace(['/', '['], "?"));
+                find(path, this, (name, value), found);
             }
         }
-        Value::Array(list) if goes_on("[]") => {
+        Value::Array(list) if !list.is_empty() => {
             for value in list {
-                let before = found.len();
-                find(format!("{path}[]"), this, ("", value), found)?;
-                ensure!(
-                    found.len() > before,
-                    "the field {path} has an entry without a value"
-                );
+                find(format!("{path}[]"), this, ("", value), found);
             }
         }
-        _ => {
-            let is_beside = |(parent, name)| {
-                let word = format!("{{{name}}}");
-                let has =
-                    |path: &str| path.rsplit_once('/').is_some_and(|it| it.0 == parent);
-                FIELDS.iter().any(|it| has(it.0) && it.2.contains(&word))
-            };
-            let known = path.rsplit_once('/').is_some_and(is_beside);
-            ensure!(known, "the field {path} is not done here; leave it out");
-        }
+        value => found.push((path, above, value)),
     }
-    Ok(())
+}
+
+/// Whether a field of the table is this one, is beside it, or could be in it.
+fn is_known((path, above, value): &Found) -> bool {
+    let is_known = |field: &str, template: &str| {
+        let is_beside = |(parent, name): (&str, &str)| {
+            let other = path.strip_prefix(parent).and_then(|it| it.strip_prefix('/'));
+            let is_used = |other| template.contains(&format!("{{{other}}}"));
+            other.is_some_and(is_used) && !above.1[name].is_null()
+        };
+        let rest = field.strip_prefix(path.as_str());
+        let goes_on = rest.is_some_and(|it| it.starts_with(['/', '[']));
+        rest == Some("")
+            || goes_on && (value.is_object() || value.is_array())
+            || field.rsplit_once('/').is_some_and(is_beside)
+    };
+    FIELDS.iter().any(|(field, _, template, _)| is_known(field, template))
 }
 
 /// Writes a field, and fields beside it, in a template.
@@ -96,35 +95,28 @@ fn fill(template: &str, field: &str, (key, above): Named) -> Result<String> {
         "major" | "minor" => above[part].as_u64().map(|it| it.to_string()),
         _ => above[part].as_str().map(str::to_owned),
     };
-    let parts = template.split(['{', '}']).enumerate().map(part);
-    parts
-        .collect::<Option<_>>()
-        .with_context(|| format!("{above} needs more fields: {template}"))
+    let parts: Option<_> = template.split(['{', '}']).enumerate().map(part).collect();
+    parts.with_context(|| format!("{above} needs more fields: {template}"))
 }
 
 impl Kind {
-    /// The value as text, if it can be one. Nothing in it lets the kernel's own value stay.
+    /// The value as text, if it can be one. In it, nothing if there is nothing to write.
     fn text(&self, value: &Value, is_v2: bool) -> Option<Option<String>> {
-        let max = "max".to_owned();
+        let max = || "max".to_owned();
         Some(match self {
             Kind::Text => Some(value.as_str()?.to_owned()).filter(|it| !it.is_empty()),
             Kind::True => value.as_bool()?.then_some("1".to_owned()),
             Kind::UpTo(most) => Some(value.as_u64().filter(|it| it <= most)?.to_string()),
-            Kind::Time => {
-                Some(value.as_u64()?).filter(|it| *it > 0).map(|it| it.to_string())
-            }
-            Kind::Processes if value.as_i64()? <= 0 => Some(max),
-            Kind::Quota if value.as_i64()? == 0 => None,
-            Kind::Quota | Kind::Limit if is_v2 && value.as_i64()? < 0 => Some(max),
-            Kind::Signed | Kind::Limit | Kind::Quota | Kind::Processes => {
-                Some(value.as_i64()?.to_string())
-            }
-            Kind::Share(..) if value.as_u64()? == 0 => None,
+            Kind::Time | Kind::Share(..) if value.as_u64()? == 0 => None,
             Kind::Share(from, to) if is_v2 => {
                 let over = value.as_u64()?.clamp(*from, *to) - from;
                 Some((1 + over * 9999 / (to - from)).to_string())
             }
-            Kind::Share(..) => Some(value.as_u64()?.to_string()),
+            Kind::Time | Kind::Share(..) => Some(value.as_u64()?.to_string()),
+            Kind::Quota if value.as_i64()? == 0 => None,
+            Kind::Quota | Kind::Limit if is_v2 && value.as_i64()? < 0 => Some(max()),
+            Kind::Processes if value.as_i64()? <= 0 => Some(max()),
+            _ => Some(value.as_i64()?.to_string()),
         })
     }
 }

@@ -49,9 +49,7 @@ fn verb(args: &Args) -> Result<Exit> {
         ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle)),
         ["run", "--bundle" | "-b", bundle, name] => run(Path::new(bundle), name),
         ["run", name] if !name.starts_with('-') => run(Path::new("."), name),
-        _ => bail!(
-            "read the command line: give `run --bundle DIR NAME` or `spec --bundle DIR`"
-        ),
+        _ => bail!("read the command line: give `run [--bundle DIR] NAME` or `spec`"),
     }
 }
 
@@ -66,8 +64,10 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     let config = &Config::read(bundle)?;
     let linux = &config.linux;
     let sets = &config.process.capabilities;
-    let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
-    let plans = config.mounts.iter().map(|it| it.plan(config, bundle));
+    let filter = linux.seccomp.as_ref().map(filter::compile).transpose();
+    let filter = filter.context("read linux.seccomp")?;
+    let mounts = config.mounts.iter();
+    let plans = mounts.map(|it| it.plan(config, bundle).with_context(|| it.doing()));
     let plans = plans.collect::<Result<Vec<_>>>()?;
     let groups = groups::make_groups(&linux.cgroups_path, &linux.resources, name)?;
     let new = namespaces::to_clone(linux);
@@ -101,6 +101,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         set_dumpable(false).context("keep others from tracing this process")?;
         linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
+        capabilities::warn(sets)?;
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;

@@ -24,18 +24,11 @@ const HERE: &CStr = c"";
 
 /// Changes a mount, and all mounts below it on demand.
 pub(crate) fn set(mount: impl AsFd, change: Change, all: bool) -> nix::Result<()> {
-    let attributes = mount_attr {
-        attr_set: change.set,
-        attr_clr: change.clear,
-        propagation: change.propagation,
-        userns_fd: change.user,
-    };
-    change_mount(
-        mount,
-        HERE,
-        if all { AT_RECURSIVE } else { 0 } | AT_EMPTY_PATH,
-        &attributes,
-    )
+    let flags = if all { AT_RECURSIVE } else { 0 } | AT_EMPTY_PATH;
+    let Change { set, clear, propagation, user } = change;
+    let attributes =
+        mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: user };
+    change_mount(mount, HERE, flags, &attributes)
 }
 
 /// Attaches a mount at a place.
@@ -63,11 +56,11 @@ pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<Owned
     let text = |text: &str| CString::new(text).context("read the options");
     let fs = fsopen(&text(kind)?).context("open the file system")?;
     let source = source.to_str().context("read the source: it is not UTF-8")?;
-    let source = [("source".to_owned(), Some(source.to_owned()))];
-    for (name, value) in source.iter().chain(&options.data) {
-        let value = value.as_deref().map(text).transpose()?;
-        let set = fsconfig(&fs, &text(name)?, value.as_deref());
-        set.with_context(|| format!("set its option {name}"))?;
+    for option in [format!("source={source}")].iter().chain(&options.data) {
+        let (name, value) = option.split_once('=').unzip();
+        let value = value.map(text).transpose()?;
+        let set = fsconfig(&fs, &text(name.unwrap_or(option))?, value.as_deref());
+        set.with_context(|| format!("set its option {option}"))?;
     }
     Ok(fsmount(&fs, options.this.set as u32)?)
 }
@@ -81,21 +74,18 @@ pub(crate) fn mount(
 ) -> Result<()> {
     let Plan { mount, options, source } = plan;
     let by_runner = source.is_some();
-    let is_groups =
-        options.bind.is_none() && ["cgroup", "cgroup2"].contains(&&*mount.kind);
+    let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
+    let is_groups = options.bind.is_none() && is(["cgroup", "cgroup2"]);
     let made = match (source, options.bind) {
         (Some(tree), _) => tree,
         (None, Some(all)) => copy(look(&bundle.join(&mount.source))?, all)?,
         (None, None) if is_groups => groups.tree()?,
         (None, None) => make(&mount.kind, &mount.source, &options)?,
     };
-    let is_directory =
-        fstat(&made)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
-    ensure!(
-        !(root.has_link(&mount.destination) && ["proc", "sysfs"].contains(&&*mount.kind)),
-        "it must be mounted on ordinary directory, and not on a link"
-    );
-    let place = root.place(&mount.destination, is_directory)?;
+    let kind = SFlag::from_bits_truncate(fstat(&made)?.st_mode) & SFlag::S_IFMT;
+    let is_wrong = is(["proc", "sysfs"]) && root.has_link(&mount.destination);
+    ensure!(!is_wrong, "it must be mounted on ordinary directory, and not on a link");
+    let place = root.place(&mount.destination, kind == SFlag::S_IFDIR)?;
     if options.copy_up {
         copy_files(&place, &made)?;
     }

@@ -55,14 +55,10 @@ impl Mount {
         let idmap = options.idmap.or(has_maps.then_some(false));
         let is_root = self.destination.components().count() <= 1;
         ensure!(!is_root, "its place is the root itself");
-        ensure!(
-            options.bind.is_some() || idmap.is_none(),
-            "only a bind can map owners; leave the option idmap out"
-        );
-        ensure!(
-            !options.copy_up || self.kind == "tmpfs",
-            "only a tmpfs can begin with files; leave the option tmpcopyup out"
-        );
+        let can_map = options.bind.is_some() || idmap.is_none();
+        ensure!(can_map, "only a bind can map owners; leave the option idmap out");
+        let can_copy = !options.copy_up || self.kind == "tmpfs";
+        ensure!(can_copy, "only a tmpfs can begin with files; leave out tmpcopyup");
         let by_runner = geteuid().is_root() && is_new(linux, Kind::User);
         let mut source = None;
         if let Some(all) = options.bind.filter(|_| by_runner || idmap.is_some()) {

@@ -46,10 +46,10 @@ const U64: Kind = UpTo(u64::MAX);
 const PROCESSORS: Kind = Share(2, 262_144);
 const DISKS: Kind = Share(10, 1000);
 
-/// The fields by their path, in the order in which they are written: the file of a group in
-/// v1, and in v2. Then the value, if it is more than the field: `#` is the field, and
-/// `{name}` a field beside it, or the name of both. Without a file, this version does not
-/// have the field. For `-`, there is nothing to do.
+/// The fields by their path, in the order in which they are written: the file of each in
+/// v1, and in v2. There is none if this version does not have the field, and `-` if there
+/// is nothing to do. Then the value, if it is more than the field: `#` is the field,
+/// `{name}` a field beside it, and `{*}` the name of what has both.
 #[rustfmt::skip]
 pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
     ("/memory/limit", Limit, "memory.limit_in_bytes", "memory.max"),
@@ -78,13 +78,17 @@ pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
     ("/blockIO/weightDevice[]/leafWeight", U16,
         "blkio.leaf_weight_device {major}:{minor} #", ""),
     ("/blockIO/throttleReadBpsDevice[]/rate", U64,
-        "blkio.throttle.read_bps_device {major}:{minor} #", "io.max {major}:{minor} rbps=#"),
+        "blkio.throttle.read_bps_device {major}:{minor} #",
+        "io.max {major}:{minor} rbps=#"),
     ("/blockIO/throttleWriteBpsDevice[]/rate", U64,
-        "blkio.throttle.write_bps_device {major}:{minor} #", "io.max {major}:{minor} wbps=#"),
+        "blkio.throttle.write_bps_device {major}:{minor} #",
+        "io.max {major}:{minor} wbps=#"),
     ("/blockIO/throttleReadIOPSDevice[]/rate", U64,
-        "blkio.throttle.read_iops_device {major}:{minor} #", "io.max {major}:{minor} riops=#"),
+        "blkio.throttle.read_iops_device {major}:{minor} #",
+        "io.max {major}:{minor} riops=#"),
     ("/blockIO/throttleWriteIOPSDevice[]/rate", U64,
-        "blkio.throttle.write_iops_device {major}:{minor} #", "io.max {major}:{minor} wiops=#"),
+        "blkio.throttle.write_iops_device {major}:{minor} #",
+        "io.max {major}:{minor} wiops=#"),
     ("/hugepageLimits[]/limit", U64,
         "hugetlb.{pageSize}.limit_in_bytes", "hugetlb.{pageSize}.max"),
     ("/network/classID", U32, "net_cls.classid", ""),

@@ -21,11 +21,8 @@ use crate::options::{Change, Options, propagation};
 pub(crate) fn spread(linux: &Linux) -> Result<(u64, bool)> {
     match &*linux.rootfs_propagation {
         "" => Ok((MS_SLAVE, true)),
-        word => propagation(word).with_context(|| {
-            format!(
-                "linux.rootfsPropagation is {word}, which is not done here; give slave"
-            )
-        }),
+        word => propagation(word)
+            .with_context(|| format!("linux.rootfsPropagation is {word}; give rslave")),
     }
 }
 
@@ -87,10 +84,8 @@ pub(crate) fn protect_host(linux: &Linux, root: &Root) -> Result<()> {
 fn find_null(root: &Root) -> Result<Place> {
     let null = root.find("/dev/null")?;
     let null = null.context("open /dev/null in the root: it is missing")?;
-    ensure!(
-        is_device(&null, SFlag::S_IFCHR, makedev(1, 3)).context("look at /dev/null")?,
-        "open /dev/null in the root: it is another file; give a mount for /dev"
-    );
+    let is_null = is_device(&null, SFlag::S_IFCHR, makedev(1, 3))?;
+    ensure!(is_null, "open /dev/null in the root: it is another file; mount a /dev");
     Ok(null)
 }
 

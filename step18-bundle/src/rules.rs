@@ -42,22 +42,22 @@ pub(crate) fn apply(rules: &[Rule], groups: &Groups) -> Result<()> {
         Rule { allow: true, kind: kind.to_owned(), major, minor, access }
     });
     let all: Vec<Rule> = rules.iter().cloned().chain(usual).collect();
-    all.iter().try_for_each(Rule::check)?;
+    all.iter().try_for_each(Rule::check).context("read the device rules")?;
     if groups.is_v2() {
         let group = groups.group("devices")?;
         let group = File::open(group).context("open the control group")?;
         let attached = common::attach_device_program(&program(&all), &group);
         return attached.context("attach the rules for devices to the control group");
     }
+    let text = |it: Option<u32>| it.map_or("*".to_owned(), |it| it.to_string());
     for rule in &all {
-        let [major, minor] =
-            rule.numbers().map(|it| it.map_or("*".into(), |it| it.to_string()));
+        let [major, minor] = rule.numbers().map(text);
         let value = match &*rule.kind {
             "" | "a" => "a".to_owned(),
             kind => format!("{kind} {major}:{minor} {}", rule.access),
         };
-        groups
-            .write(if rule.allow { "devices.allow" } else { "devices.deny" }, &value)?;
+        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
+        groups.write(file, &value)?;
     }
     Ok(())
 }
@@ -69,26 +69,17 @@ impl Rule {
     }
 
     fn check(&self) -> Result<()> {
-        let is_number = |it: Option<i64>| it.is_none_or(|it| (-1..1 << 32).contains(&it));
-        let is_all = ["", "a"].contains(&&*self.kind);
-        ensure!(
-            is_all || ["b", "c"].contains(&&*self.kind),
-            "read the device rules: there is no type {}; give a, b or c",
-            self.kind
-        );
-        ensure!(
-            is_number(self.major) && is_number(self.minor),
-            "read the device rules: a number of a device is negative or too large"
-        );
-        ensure!(
-            !self.access.is_empty() && self.access.chars().all(|it| "rwm".contains(it)),
-            "read the device rules: the access {:?} is wrong; give letters of rwm",
-            self.access
-        );
-        ensure!(
-            !is_all || self.numbers() == [None; 2] && self.access.len() == 3,
-            "read the device rules: a rule for all types is one for all numbers and rwm"
-        );
+        let Rule { kind, major, minor, access, .. } = self;
+        let is_number = |it: i64| (-1..1 << 32).contains(&it);
+        let are_numbers = major.is_none_or(is_number) && minor.is_none_or(is_number);
+        let is_access = access.chars().all(|it| "rwm".contains(it)) && !access.is_empty();
+        let is_all = ["", "a"].contains(&&**kind);
+        let is_kind = is_all || ["b", "c"].contains(&&**kind);
+        let all = self.numbers() == [None; 2] && access.len() == 3;
+        ensure!(is_kind, "there is no type {kind}; give a, b or c");
+        ensure!(are_numbers, "a number is negative or too large");
+        ensure!(is_access, "the access {access:?} is wrong; give letters of rwm");
+        ensure!(all || !is_all, "a rule for all types is one for all numbers and rwm");
         Ok(())
     }
 }

@@ -28,7 +28,9 @@ pub(crate) struct Scheduler {
 /// Policies by number. The kernel has no others for processes.
 #[rustfmt::skip]
 #[derive(Clone, Copy, Deserialize)]
-enum Policy { SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 5, SCHED_DEADLINE }
+enum Policy {
+    SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 5, SCHED_DEADLINE,
+}
 
 /// Flags, as bits; sched_setattr(2).
 #[rustfmt::skip]
@@ -51,7 +53,7 @@ pub(crate) struct IoPriority {
 #[derive(Clone, Copy, Deserialize)]
 enum Class { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE }
 
-/// The kernel that programs see; personality(2). The specification has no flags yet.
+/// The kernel that programs see. The specification has no flags yet.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Personality {
@@ -60,9 +62,10 @@ pub(crate) struct Personality {
 
 /// PER_LINUX and PER_LINUX32 in linux/personality.h.
 #[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 enum Domain {
-    LINUX = 0x0000,
-    LINUX32 = 0x0008,
+    Linux = 0x0000,
+    Linux32 = 0x0008,
 }
 
 impl IoPriority {
@@ -91,7 +94,7 @@ impl Scheduler {
 }
 
 impl Personality {
-    /// Makes the command see this kernel.
+    /// Makes the command see this kernel; personality(2).
     pub(crate) fn set(self) -> Result<()> {
         common::set_personality(self.domain as _).context("set linux.personality")
     }

@@ -157,6 +157,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         set_dumpable(false).context("keep others from tracing this process")?;
         linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
+        capabilities::warn(sets)?;
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;

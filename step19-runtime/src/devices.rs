@@ -38,7 +38,8 @@ const USUAL: [(&str, u64, u64); 6] = [
 #[rustfmt::skip]
 const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"),
+    ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
 ];
 
 /// Makes the usual nodes and those of the list, and the links, unless /dev is a bind.
@@ -54,9 +55,8 @@ pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
         let (kind, path) = ("c".to_owned(), PathBuf::from(path));
         Device { kind, path, major, minor, ..Device::default() }
     });
-    let usual =
-        usual.iter().filter(|it| listed.iter().all(|other| other.path != it.path));
-    for device in usual.chain(listed) {
+    let is_new = |it: &&Device| listed.iter().all(|other| other.path != it.path);
+    for device in usual.iter().filter(is_new).chain(listed) {
         let made = make_node(device, root);
         made.with_context(|| format!("make the device {}", device.path.display()))?;
     }
@@ -93,15 +93,13 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
             let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
             return Ok(fchownat(&above, name, Some(uid), Some(gid), flags)?);
         }
-        // EPERM: in a user namespace, only the host's own node works. EEXIST: the root has
-        // the name. Another device by this name is replaced by a bind.
+        // EPERM: in a user namespace, only the host's own node works. EEXIST: the root
+        // has the name. Another device by this name is replaced by a bind.
         Err(Errno::EPERM | Errno::EEXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
     let node = look(path)?;
-    ensure!(
-        is_device(&node, kind, number)?,
-        "the host has another device by this name, and this container can only bind it"
-    );
+    let is_right = is_device(&node, kind, number)?;
+    ensure!(is_right, "it can only be a bind, and the host has another by this name");
     Ok(attach(copy(node, true)?, root.place(path, false)?)?)
 }

@@ -1,7 +1,7 @@
 //! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::{thread, time::Duration};
@@ -27,6 +27,11 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
     let mut groups = Groups { hierarchies: hierarchies()? };
     let wanted = if path.is_empty() { name } else { path };
     ensure!(
+        wanted.split(':').count() != 3,
+        "linux.cgroupsPath {wanted} is for systemd, which is not done here; let the engine \
+         make control groups with cgroupfs"
+    );
+    ensure!(
         common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
@@ -35,12 +40,6 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
             Some(hierarchy.base(wanted).join(wanted.trim_start_matches('/')));
     }
     Ok(groups)
-}
-
-/// Whether this caller may not make groups here.
-fn may_not(error: &std::io::Error) -> bool {
-    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 impl Groups {
@@ -64,6 +63,10 @@ impl Groups {
     pub(crate) fn make(&mut self, path: &str, resources: &Resources) -> Result<()> {
         let limits = resources.limits(self.is_v2())?;
         let has_limits = !limits.is_empty() || !resources.devices.is_empty();
+        let may_not = |error: &io::Error| {
+            [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
+                .contains(&error.kind())
+        };
         for hierarchy in &self.hierarchies {
             let group = hierarchy.group();
             match hierarchy.make(hierarchy.base(path), group) {
@@ -80,6 +83,11 @@ impl Groups {
                 }
             }
         }
+        // Nothing in it would ever run. Engines look for these words.
+        ensure!(
+            !self.is_frozen(),
+            "container's cgroup unexpectedly frozen; thaw it first"
+        );
         limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
         rules::apply(&resources.devices, self)
     }
@@ -164,14 +172,12 @@ impl Groups {
         };
         let found = self.hierarchies.iter().find(has);
         let found = found.with_context(|| {
-            format!(
-                "set a limit of {controller}: this host does not have it; leave it out"
-            )
+            format!("use the controller {controller}: this host has none; leave it out")
         })?;
         Ok(found.group())
     }
 
-    /// Writes a value to a file, which has the name of its controller before the first dot.
+    /// Writes a value to a file. Its name begins with that of the controller.
     pub(crate) fn write(&self, file: &str, value: &str) -> Result<()> {
         let controller = file.split('.').next().unwrap_or_default();
         let file = self.group(controller)?.join(file);
@@ -223,7 +229,7 @@ impl Groups {
 }
 
 /// Writes a file of the kernel, which must be there.
-fn write(file: &Path, value: &str) -> std::io::Result<()> {
+fn write(file: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value.as_bytes())
 }
 

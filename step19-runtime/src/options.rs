@@ -7,7 +7,7 @@ use libc::{
     MOUNT_ATTR_STRICTATIME, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE,
 };
 
-/// What the options of a mount ask for. A `bool` says whether also for all mounts below it.
+/// What the options of a mount ask for. A `bool` is for whether all mounts below it, too.
 #[derive(Default)]
 pub(crate) struct Options {
     /// Attributes of this mount alone, and of all mounts below it, too.
@@ -21,8 +21,8 @@ pub(crate) struct Options {
     pub(crate) idmap: Option<bool>,
     /// Whether the new file system begins with the files of its place.
     pub(crate) copy_up: bool,
-    /// Options of the file system: a name, and perhaps a value.
-    pub(crate) data: Vec<(String, Option<String>)>,
+    /// Options of the file system: `NAME` or `NAME=VALUE`.
+    pub(crate) data: Vec<String>,
 }
 
 /// What changes in a mount; mount_setattr(2).
@@ -103,16 +103,11 @@ pub(crate) fn read(words: &[String], is_bind: bool) -> Result<Options> {
             ("remount", _) => {
                 bail!("the option remount is not done here: the mount is new")
             }
-            (name, _) => options.data.push(match name.split_once('=') {
-                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-                None => (name.to_owned(), None),
-            }),
+            _ => options.data.push(word.clone()),
         }
     }
-    if let (Some(_), Some((name, _))) = (options.bind, options.data.first()) {
-        bail!(
-            "the option {name} is not done for a bind: its file system has its options"
-        );
+    if let (Some(_), Some(option)) = (options.bind, options.data.first()) {
+        bail!("the option {option} is not done for a bind: the file system has its own");
     }
     Ok(options)
 }

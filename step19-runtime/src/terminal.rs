@@ -33,8 +33,7 @@ pub(crate) fn open(
         return Ok(None);
     }
     let ptmx = root.find("/dev/pts/ptmx")?;
-    let ptmx =
-        ptmx.context("open /dev/pts/ptmx in the root: mount a devpts on /dev/pts")?;
+    let ptmx = ptmx.context("open /dev/pts/ptmx: mount a devpts on /dev/pts")?;
     let (ours, theirs) = common::open_pseudoterminal(&ptmx)?;
     if let Some(Size { height, width }) = process.console_size {
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
