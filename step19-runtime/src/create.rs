@@ -240,7 +240,7 @@ pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     new.push(".new");
     let written =
         fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
-    written.with_context(|| format!("write the file {}", file.display()))
+    written.with_context(|| format!("make the file {}", file.display()))
 }
 
 /// Makes a container, starts it, and without `--detach` waits for its end.

@@ -32,7 +32,11 @@ const NAMESPACES: [(&str, CloneFlags); 8] = [
 
 /// Runs a command in a container. Exits as it did, or, with --detach, when it is executed.
 pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
-    enter(root, name, words).with_context(|| format!("exec in the container {name}"))
+    let done = enter(root, name, words);
+    done.with_context(|| format!("exec in the container {name}")).map_err(|error| {
+        // As with runc: the command's own statuses are others.
+        common::failure(Exit::of_code(255), common::one_line(&error))
+    })
 }
 
 fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
@@ -135,12 +139,13 @@ fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
     for word in words.all("cgroup") {
         let (controllers, inner) = word.split_once(':').unwrap_or(("", word));
         let inner = inner.trim_start_matches('/');
-        let is_inner = is_inside(Path::new(&format!("/{inner}")));
-        ensure!(is_inner, "join a control group: {inner} is not a sub cgroup path");
-        let named = controllers.split(',').filter(|it| !it.is_empty()).map(|it| {
-            groups
-                .group(it)
-                .with_context(|| format!("join a control group: unknown controller {it}"))
+        ensure!(
+            is_inside(&Path::new("/").join(inner)),
+            "{inner} is not a sub cgroup path"
+        );
+        let named = controllers.split(',').filter(|it| !it.is_empty());
+        let named = named.map(|it| {
+            groups.group(it).with_context(|| format!("unknown controller {it}"))
         });
         let named = named.collect::<Result<Vec<_>>>()?;
         for (path, whole) in paths.iter_mut().zip(&all) {
@@ -156,20 +161,19 @@ fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
 fn join_groups(groups: &Groups, paths: &[PathBuf], process: Pid) -> Result<()> {
     for path in paths {
         let file = path.join("cgroup.procs");
-        let doing = || {
-            format!("join a control group: adding pid {} to {}", getpid(), file.display())
-        };
-        ensure!(file.exists(), "{}: no such file here; make the group first", doing());
+        let doing = || format!("adding pid {} to {}", getpid(), file.display());
+        ensure!(file.exists(), "{}: no such file here; make the group", doing());
         let join = |file: &Path| File::options().write(true).open(file)?.write_all(b"0");
-        match join(&file) {
-            // A group of v2 with controllers for inner groups takes no process. That of the
-            // container's process does.
-            Err(error) if error.kind() == ErrorKind::ResourceBusy && groups.is_v2() => {
-                let other = groups.of_process(process).unwrap_or_else(|| path.clone());
-                join(&other.join("cgroup.procs")).with_context(doing)?;
-            }
-            joined => joined.with_context(doing)?,
+        let mut joined = join(&file);
+        // A group of v2 with controllers for inner groups takes no process. That of the
+        // container's process does.
+        if groups.is_v2()
+            && joined.as_ref().is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
+        {
+            let other = groups.of_process(process);
+            joined = other.map_or(joined, |other| join(&other.join("cgroup.procs")));
         }
+        joined.with_context(doing)?;
     }
     Ok(())
 }

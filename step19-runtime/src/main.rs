@@ -145,14 +145,12 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             let name = words.take("the name of a container")?;
             return ps::ps(&Container::open(root, &name)?, &words);
         }
-        "pause" => {
-            freeze::pause(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?
-        }
-        "resume" => {
-            freeze::resume(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?
+        "pause" | "resume" => {
+            let container = Container::open(root, &read(&[])?.only_name()?)?.lock()?;
+            freeze::freeze(&container, verb == "pause")?;
         }
         "update" => {
-            let mut words = read(&update::options())?;
+            let mut words = read(&update::OPTIONS.map(|it| it.0))?;
             let container = Container::open(root, &words.only_name()?)?.lock()?;
             update::update(&container, &words)?;
         }
