@@ -1,9 +1,7 @@
 //! Lesson 12: root inside without most of its capabilities. Lesson 18: five sets of the
 //! configuration.
 
-use std::collections::BTreeSet;
-
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use common::Capabilities;
 use serde::Deserialize;
 
@@ -18,34 +16,20 @@ pub(crate) struct Sets {
     ambient: Set,
 }
 
-/// A set, in the configuration a list of names. The second list has names that this kernel
-/// does not know.
-#[derive(Default, Deserialize)]
-#[serde(from = "Vec<String>")]
-struct Set(Capabilities, Vec<String>);
+/// A set, in the configuration a list of names.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct Set(Capabilities);
 
-impl From<Vec<String>> for Set {
-    fn from(names: Vec<String>) -> Set {
-        let is_known = |name: &String| Capabilities::of(&[name]).is_ok();
-        let (known, unknown): (Vec<_>, _) = names.into_iter().partition(is_known);
-        Set(Capabilities::of(&known).unwrap_or_default(), unknown)
-    }
-}
+impl TryFrom<Vec<String>> for Set {
+    type Error = anyhow::Error;
 
-/// Names what the command cannot get. The specification wants a warning, and no error.
-pub(crate) fn warn(sets: &Sets) -> Result<()> {
-    let all = common::permitted().context("get the capabilities")?;
-    let Sets { bounding, effective, permitted, inheritable, ambient } = sets;
-    let lists = [bounding, effective, permitted, inheritable, ambient];
-    let missing = Capabilities::of_bits(permitted.0.bits() & !all.bits());
-    let missing = missing.iter().map(|it| it.to_string());
-    let unknown = lists.iter().flat_map(|it| it.1.clone());
-    let names: BTreeSet<String> = missing.chain(unknown).collect();
-    if !names.is_empty() {
-        let list = names.into_iter().collect::<Vec<_>>().join(" ");
-        common::note(&format!("ignoring unknown or unavailable capabilities: [{list}]"));
+    fn try_from(names: Vec<String>) -> Result<Set> {
+        // Tools look for these words.
+        Capabilities::of(&names)
+            .map(Set)
+            .map_err(|error| anyhow!("no variant for {error}"))
     }
-    Ok(())
 }
 
 /// Limits what programs of this process can ever get. This needs CAP_SETPCAP, which the
@@ -72,12 +56,10 @@ pub(crate) fn use_all(sets: &Sets) -> Result<()> {
 
 /// Sets the other sets, after this process has become the user.
 pub(crate) fn set(sets: &Sets) -> Result<()> {
-    let Sets { effective, permitted, inheritable, ambient, .. } = sets;
-    let all = common::permitted().context("get the capabilities")?;
+    let Sets { effective, permitted, inheritable, ambient, .. } = *sets;
     apply(effective.0, permitted.0, sets)?;
     // The kernel has no other ambient ones, and `runc spec` writes a longer list.
-    let ambient = ambient.0.within(inheritable.0).within(permitted.0).within(all);
-    for capability in ambient.iter() {
+    for capability in ambient.0.within(inheritable.0).within(permitted.0).iter() {
         let raised = common::raise_ambient(capability);
         raised.with_context(|| format!("make {capability} ambient"))?;
     }
@@ -85,9 +67,6 @@ pub(crate) fn set(sets: &Sets) -> Result<()> {
 }
 
 fn apply(effective: Capabilities, permitted: Capabilities, sets: &Sets) -> Result<()> {
-    let all = common::permitted().context("get the capabilities")?;
-    let [effective, permitted, inheritable] =
-        [effective, permitted, sets.inheritable.0].map(|it| it.within(all));
-    common::set_capabilities(effective, permitted, inheritable)
+    common::set_capabilities(effective, permitted, sets.inheritable.0)
         .context("set the capabilities")
 }

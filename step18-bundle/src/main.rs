@@ -75,6 +75,8 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     let join = || namespaces::join(linux);
     let mut child = common::clone_after(config.process.terminal, join, new, || {
         common::wait_for_runner(Some(()))?;
+        // With other IDs, this process may not find it.
+        let place = mounts::look(&config.root.path).context("find the root")?;
         users::take_ids(namespaces::is_new(linux, Kind::User))?;
         namespaces::hide_groups(linux)?;
         if namespaces::is_new(linux, Kind::Network) {
@@ -82,7 +84,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         }
         values::set_names(config)?;
         config.process.choose_profile()?;
-        let (root, tree) = root::mount_root(config).context("mount the root")?;
+        let (root, tree) = root::mount_root(config, &place).context("mount the root")?;
         for plan in plans {
             let doing = plan.mount.doing();
             mounts::mount(plan, bundle, &root, &groups).context(doing)?;
@@ -94,14 +96,13 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         let home = users::home(config, &root)?;
         root::protect_host(linux, &root)?;
         root::enter_root(&tree, config)?;
-        drop((root, tree));
+        drop((root, tree, place));
         // Root of a user namespace could not raise limits. Low ones end earlier stages.
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
         linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
-        capabilities::warn(sets)?;
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;

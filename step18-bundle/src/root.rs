@@ -36,7 +36,7 @@ fn slave(place: &str) -> Result<()> {
 /// Makes a mount of the directory of the root, with all mounts below it. Keeps other
 /// mounts of the container in its namespace: the host does not see them. If the
 /// configuration wants them shared, binds stay shared with the host.
-pub(crate) fn mount_root(config: &Config) -> Result<(Root, OwnedFd)> {
+pub(crate) fn mount_root(config: &Config, place: &OwnedFd) -> Result<(Root, OwnedFd)> {
     let path = &config.root.path;
     if spread(&config.linux)?.0 != MS_SHARED {
         slave("/")?;
@@ -47,9 +47,8 @@ pub(crate) fn mount_root(config: &Config) -> Result<(Root, OwnedFd)> {
         let change = |dir| look(dir).is_ok_and(|it| set(it, private, false).is_ok());
         ensure!(path.ancestors().any(change), "find the mount of the root");
     }
-    let place = look(path)?;
-    let tree = copy(&place, true)?;
-    attach(&tree, &place)?;
+    let tree = copy(place, true)?;
+    attach(&tree, place)?;
     Ok((Root::open(format!("/proc/self/fd/{}", tree.as_raw_fd()))?, tree))
 }
 

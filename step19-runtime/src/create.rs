@@ -123,6 +123,8 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         if wanted.new_keyring {
             common::leave_keyring()?;
         }
+        // With other IDs, this process may not find it.
+        let place = mounts::look(&config.root.path).context("find the root")?;
         users::take_ids(namespaces::is_new(linux, Kind::User))?;
         namespaces::hide_groups(linux)?;
         if namespaces::is_new(linux, Kind::Network) {
@@ -130,7 +132,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         }
         values::set_names(config)?;
         config.process.choose_profile()?;
-        let (root, tree) = root::mount_root(config).context("mount the root")?;
+        let (root, tree) = root::mount_root(config, &place).context("mount the root")?;
         for plan in plans {
             let doing = plan.mount.doing();
             mounts::mount(plan, bundle, &root, &groups).context(doing)?;
@@ -150,14 +152,13 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
             hooks::run(&hooks.create_container, "createContainer", &state)?;
         }
         root::enter_root(&tree, config)?;
-        drop((root, tree));
+        drop((root, tree, place));
         // Root of a user namespace could not raise limits. Low ones end earlier stages.
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
         linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
-        capabilities::warn(sets)?;
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;

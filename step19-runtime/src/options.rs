@@ -107,7 +107,9 @@ pub(crate) fn read(words: &[String], is_bind: bool) -> Result<Options> {
         }
     }
     if let (Some(_), Some(option)) = (options.bind, options.data.first()) {
-        bail!("the option {option} is not done for a bind: the file system has its own");
+        // As for mount(2).
+        let why = "a bind has those of its file system";
+        common::note(&format!("the option {option} of a mount changes nothing: {why}"));
     }
     Ok(options)
 }
