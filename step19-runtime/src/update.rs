@@ -41,8 +41,9 @@ fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Re
     }
     let has = |file: &str| old(groups, file).is_some();
     // An engine writes zero for what does not change.
-    let fields = ["limit", "reservation", "swap"].map(|it| ("memory", it));
-    for (part, field) in fields.into_iter().chain([("pids", "limit")]) {
+    let memory = ["limit", "reservation", "swap", "kernel", "kernelTCP"];
+    let others = [("pids", "limit"), ("blockIO", "weight"), ("cpu", "shares")];
+    for (part, field) in memory.map(|it| ("memory", it)).into_iter().chain(others) {
         if wanted[part][field] == 0 {
             wanted[part][field] = Value::Null;
         }
