@@ -168,6 +168,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
             wanted.passed,
             &[socket.as_raw_fd(), line.0.as_raw_fd()],
         )?;
+        users::give_streams(config);
         users::become_user(config)?;
         start::outlive_parent()?;
         capabilities::act_as_command(sets)?;
@@ -177,7 +178,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let state = inside.to_json(Status::Created);
         let env = &config.process.env;
         hooks::run_with(&hooks.start_container, "startContainer", &state, env)?;
-        become_command(&command, config, &sets, filter.as_ref())
+        become_command(&command, config, sets, filter.as_ref())
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;

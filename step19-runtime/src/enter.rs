@@ -97,6 +97,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
+        users::give_streams(config);
         users::become_user(config)?;
         if detached {
             outlive_parent()?
