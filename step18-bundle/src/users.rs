@@ -30,7 +30,7 @@ pub(crate) struct Mapping {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct User {
-    pub(crate) uid: u32,
+    uid: u32,
     gid: u32,
     umask: Option<u32>,
     additional_gids: Vec<u32>,

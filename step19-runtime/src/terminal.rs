@@ -9,7 +9,6 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use common::Root;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use nix::unistd::{Uid, fchown};
 use serde::Deserialize;
 
 use crate::mounts::{attach, copy};
@@ -36,11 +35,6 @@ pub(crate) fn open(
     let ptmx = root.find("/dev/pts/ptmx")?;
     let ptmx = ptmx.context("open /dev/pts/ptmx: mount a devpts on /dev/pts")?;
     let (ours, theirs) = common::open_pseudoterminal(&ptmx)?;
-    if process.user.uid != 0 {
-        // The user may open it again, for example as /dev/stdout.
-        let owner = Some(Uid::from_raw(process.user.uid));
-        fchown(&theirs, owner, None).context("give the terminal to process.user")?;
-    }
     if let Some(Size { height, width }) = process.console_size {
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
     }
