@@ -15,11 +15,13 @@ use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, 
 const STEP: &str = "step15-bridge";
 
 /// Functions for the scripts. `state` prints all that a container could change on a host.
+/// `until_true` ends the script after too many tries, and prints `/run/said`.
 const PRELUDE: &str = r#"set -eu
 mount -t tmpfs none /run
 ip link set lo up
 state() { ip -d link; ip route show table all; nft list ruleset; }
-until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ]; sleep 0.1; done; }
+never() { echo "never: $*"; cat /run/said; exit 1; } >&2
+until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ] || never "$@"; sleep 0.1; done; }
 "#;
 
 /// Runs a script, with the step in `$STEP`, as root of a host of its own: a network, mounts and
