@@ -49,7 +49,7 @@ impl Args {
         if let Some(image) = &self.image {
             command.splice(..0, ["--image".into(), pull::layout(image)?]);
         } else {
-            if lesson.has_rootfs && !has_rootfs() {
+            if lesson.has_rootfs && !has_rootfs() && !brings_root(&command) {
                 note(&fetch(&Fetch::or_from_host())?);
             }
             if command.is_empty() {
@@ -94,4 +94,12 @@ impl Args {
 /// Whether a root is in the workspace, or the caller names a root.
 fn has_rootfs() -> bool {
     common::named_rootfs().is_some() || common::workspace().join("rootfs").exists()
+}
+
+/// Whether the step's own options name an image, which is a root, or a layer.
+fn brings_root(words: &[OsString]) -> bool {
+    let mut words = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    words.any(|word| {
+        ["--image", "--lower", "--rootfs"].contains(&word.split('=').next().unwrap_or_default())
+    })
 }

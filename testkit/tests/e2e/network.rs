@@ -158,6 +158,38 @@ fn a_late_end_leaves_the_device_of_the_next_container() {
     is_done("", script);
 }
 
+/// Process 1 closes its files, and then waits for the end of a process that entered, until the
+/// parent of that process, which is outside, has waited for it; pid_namespaces(7).
+#[test]
+fn a_runner_sleeps_until_its_container_has_ended() {
+    let script = r#"
+        mkfifo /run/ready
+        "$STEP" --network bridge sh -c 'echo; exec sleep 1000' >/run/ready 2>/dev/null &
+        runner=$!
+        read -r line </run/ready
+        child() { cat /proc/$1/task/$1/children; }
+        init=$(child $runner)
+        command=$(child ${init% })
+        nsenter --pid=/proc/${command% }/ns/pid sleep 1000 &
+        parent=$!
+        has_entered() { entered=$(child $parent); [ "$entered" ]; }
+        until_true has_entered
+        kill -STOP $parent
+        kill -KILL $command
+        is_left() { grep '^State:.Z' /proc/${entered% }/status >/run/said; }
+        until_true is_left
+        # A second has 100 ticks.
+        ticks() { set -- $(cat /proc/$runner/stat); shift 13; echo $(($1 + $2)); }
+        before=$(ticks)
+        sleep 1
+        [ $(($(ticks) - before)) -lt 30 ] || ticks
+        kill -CONT $parent
+        wait $runner || echo $?
+        echo done"#;
+    let Some(output) = on_host(STEP, "mkfifo", script) else { return };
+    assert_eq!(stdout(&output), "137\ndone", "{}", stderr(&output));
+}
+
 #[test]
 fn a_failed_start_leaves_nothing() {
     let script = r#"
