@@ -178,11 +178,9 @@ fn a_runner_sleeps_until_its_container_has_ended() {
         kill -KILL $command
         is_left() { grep '^State:.Z' /proc/${entered% }/status >/run/said; }
         until_true is_left
-        # A second has 100 ticks.
-        ticks() { set -- $(cat /proc/$runner/stat); shift 13; echo $(($1 + $2)); }
-        before=$(ticks)
-        sleep 1
-        [ $(($(ticks) - before)) -lt 30 ] || ticks
+        # The closed line has woken the runner by now.
+        sleeps() { grep '^State:.S' /proc/$runner/status >/run/said; }
+        until_true sleeps
         kill -CONT $parent
         wait $runner || echo $?
         echo done"#;
