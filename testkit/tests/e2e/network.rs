@@ -178,8 +178,8 @@ fn a_runner_sleeps_until_its_container_has_ended() {
         kill -KILL $command
         is_left() { grep '^State:.Z' /proc/${entered% }/status >/run/said; }
         until_true is_left
-        # The closed line has woken the runner by now.
-        sleeps() { grep '^State:.S' /proc/$runner/status >/run/said; }
+        # The closed line has woken the runner by now. One that never sleeps can look so once.
+        sleeps() { for look in 1 2 3 4 5; do grep '^State:.S' /proc/$runner/status >/run/said || return; done; }
         until_true sleeps
         kill -CONT $parent
         wait $runner || echo $?
