@@ -67,6 +67,14 @@ impl LeftOut {
         }
         self.count += 1;
     }
+
+    /// Such as `1 file, a`, or `2 files, the first is a`.
+    pub fn text(&self, one: &str, many: &str) -> String {
+        match self.count {
+            1 => format!("1 {one}, {}", self.first),
+            count => format!("{count} {many}, the first is {}", self.first),
+        }
+    }
 }
 
 /// Unpacks an archive, plain or compressed with gzip, xz or zstd, into the empty

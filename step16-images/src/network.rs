@@ -64,7 +64,7 @@ fn guard_loopback(child: Pid) -> Result<()> {
 /// connections as the caller.
 fn start_pasta(args: &Args, scratch: &Scratch, child: Pid) -> Result<Connection> {
     guard_loopback(child)?;
-    // In a named directory, this ends the pasta of a killed runner, which has the ports.
+    // pasta ends when this link is removed, also if the runner is killed.
     let link = scratch.link_network(child)?;
     Network::Pasta.check_ports(&args.ports)?;
     let mut pasta = Command::new("pasta");

@@ -11,6 +11,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, close, getpid, setsid};
 
 use crate::facts::{Facts, Running};
+use crate::list;
 use crate::log::Log;
 use crate::process::Process;
 use crate::state::Container;
@@ -19,8 +20,11 @@ use crate::state::Container;
 /// background.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    container: Container,
+    /// Nothing if the container runs without its state.
+    container: Option<Container>,
     facts: Facts,
+    /// Whether the caller wants to name it later.
+    is_named: bool,
     background: Option<Background>,
     is_executed: bool,
 }
@@ -78,8 +82,10 @@ impl Keeper {
             capabilities: 0,
             group: None,
         };
-        let container = Container::make(args.names.name.as_deref(), &facts)?;
-        Ok(Keeper { container, facts, background: None, is_executed: false })
+        let name = args.names.name.as_deref();
+        let is_named = name.is_some() || args.names.detach;
+        let container = list::need(is_named, Container::make(name, &facts))?;
+        Ok(Keeper { container, facts, is_named, background: None, is_executed: false })
     }
 
     /// Remembers what `--exec` needs.
@@ -103,11 +109,13 @@ impl Keeper {
             background.log.finish();
             background.caller
         });
-        if is_executed {
-            container.write_end(exit.code())?;
-        }
-        if !stays {
-            container.remove()?;
+        if let Some(container) = container {
+            if is_executed {
+                container.write_end(exit.code())?;
+            }
+            if !stays {
+                container.remove()?;
+            }
         }
         if let Some(caller) = caller {
             tell(&caller, &[exit.code()])?;
@@ -135,12 +143,18 @@ impl Keep for Keeper {
 
     fn executed(&mut self, init: Pid, command: Pid) -> Result<()> {
         (self.facts.init, self.facts.command) = (Running::of(init), Running::of(command));
-        self.container.write(&self.facts)?;
-        if let Some(Background { log, caller }) = &mut self.background {
-            log.write_to(self.container.at(""));
+        if let Some(container) = &self.container
+            && list::need(self.is_named, container.write(&self.facts))?.is_none()
+        {
+            self.container.take().map_or(Ok(()), Container::remove)?;
+        }
+        if let Some(container) = &self.container
+            && let Some(Background { log, caller }) = &mut self.background
+        {
+            log.write_to(container.at(""));
             if let Some(caller) = caller.take() {
                 // Without a caller, nobody knows the name: the container ends.
-                tell(&caller, &[&[0], self.container.name.as_bytes()].concat())?;
+                tell(&caller, &[&[0], container.name.as_bytes()].concat())?;
             }
         }
         self.is_executed = true;

@@ -1,5 +1,6 @@
 //! Lesson 17: the list of containers.
 
+use std::io::{IsTerminal, stderr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -94,4 +95,19 @@ pub(crate) fn list(json: bool) -> Result<Exit> {
         lines.push(line.trim_end().to_owned());
     }
     Ok(common::print(&lines.join("\n")))
+}
+
+/// Lets a container run that cannot be on the list, for example because the disk is full,
+/// if nobody needs it there.
+pub(crate) fn need<T>(is_needed: bool, state: Result<T>) -> Result<Option<T>> {
+    match state {
+        Err(error) if !is_needed => {
+            if stderr().is_terminal() {
+                let why = common::one_line(&error);
+                common::note(&format!("the container is on no list: {why}"));
+            }
+            Ok(None)
+        }
+        state => state.map(Some),
+    }
 }

@@ -115,7 +115,7 @@ impl Process {
         let (args, mut env) = (words("args", &self.args)?, words("env", &self.env)?);
         env.extend(words("env", home.as_slice())?);
         let program = common::find_program(&args[0], &env)?;
-        common::restore_mask()?;
+        common::restore_signals()?;
         Ok(Ready { program, args, env })
     }
 }

@@ -61,7 +61,7 @@ impl Args {
             command.splice(..0, ["--image".into(), pull::layout(image)?]);
         } else {
             let in_bundle = lesson.has_verbs && command.is_empty();
-            if (lesson.has_rootfs || in_bundle) && !has_rootfs() {
+            if (lesson.has_rootfs || in_bundle) && !has_rootfs() && !brings_root(&command) {
                 note(&fetch(&Fetch::or_from_host())?);
             }
             if in_bundle {
@@ -122,4 +122,12 @@ fn become_step(step: &mut Command) -> Result<ExitCode> {
 /// Whether a root is in the workspace, or the caller names a root.
 fn has_rootfs() -> bool {
     common::named_rootfs().is_some() || common::workspace().join("rootfs").exists()
+}
+
+/// Whether the step's own options name an image, which is a root, or a layer.
+fn brings_root(words: &[OsString]) -> bool {
+    let mut words = words.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    words.any(|word| {
+        ["--image", "--lower", "--rootfs"].contains(&word.split('=').next().unwrap_or_default())
+    })
 }

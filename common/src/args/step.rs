@@ -16,8 +16,8 @@ use anyhow::{Context, Result};
 
 use crate::calls::capabilities::{Capabilities, Changes};
 use crate::child::exec::words;
-use crate::child::inherit;
 use crate::child::streams::Copier;
+use crate::child::{inherit, signals};
 use crate::places::overlay::warn_of_owner;
 use crate::said::error::{note, print, report, speak_as};
 use crate::{
@@ -199,6 +199,7 @@ impl Step {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
             Ok(Parsed::Start(mut args)) => {
+                signals::ignore_long_file();
                 args.binds.iter_mut().for_each(Bind::follow_links_of_root);
                 args.binds.iter().for_each(Bind::warn_of_owner);
                 let run = inherit::close_all_but(None).and_then(|()| {
@@ -424,7 +425,7 @@ impl Args {
     fn make_scratch(&self, in_map: Option<InMap>, ids: Option<&Ids>) -> Result<Scratch> {
         // From now on, a signal does not end the runner. It ends the command, and the
         // runner then removes the scratch directory.
-        crate::child::signals::block()?;
+        signals::block()?;
         let scratch = Scratch::removed_by(self.scratch.as_deref(), in_map)?;
         scratch.remember(ids)?;
         if io::stderr().is_terminal() && io::stdin().is_terminal() {

@@ -124,7 +124,7 @@ fn become_command(command: &[CString], environment: Option<&[CString]>) -> Resul
     if process::id() == 1 {
         Terminal::fail_in_background();
     }
-    signals::restore_mask()?;
+    signals::restore_signals()?;
     // Only `fork` makes a process non-dumpable, after the last change of the root.
     let has_own_root = get_dumpable() == Ok(false);
     // With a filter on mounts, Landlock takes nothing away that a container still has.

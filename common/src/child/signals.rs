@@ -2,6 +2,7 @@
 //! them to the command.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -44,8 +45,9 @@ pub(crate) fn reset() -> Result<()> {
     Ok(())
 }
 
-/// Whether the caller ignores SIGPIPE.
+/// Whether the caller ignores SIGPIPE, and SIGXFSZ.
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+static LONG_FILE_IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does
 /// not remember the caller's action. The C library calls the functions in the
@@ -57,6 +59,7 @@ static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 static BEFORE_RUST: extern "C" fn() = {
     extern "C" fn look() {
         PIPE_IGNORED.store(is_ignored(Signal::SIGPIPE), Ordering::Relaxed);
+        LONG_FILE_IGNORED.store(is_ignored(Signal::SIGXFSZ), Ordering::Relaxed);
     }
     look
 };
@@ -74,7 +77,7 @@ fn is_ignored(signal: Signal) -> bool {
 }
 
 /// Ignores signals that can be ignored.
-pub(crate) fn ignore(signals: [Signal; 2]) {
+pub(crate) fn ignore<const N: usize>(signals: [Signal; N]) {
     for signal in signals {
         // Fails only for SIGKILL and SIGSTOP; sigaction(2).
         let _ = act(signal, SigHandler::SigIgn);
@@ -110,7 +113,7 @@ pub fn end_on_closed_pipe() {
 /// The signals that the caller blocked.
 static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
 
-/// Blocks the signals that [`Signals`] reads, until [`restore_mask`].
+/// Blocks the signals that [`Signals`] reads, until [`restore_signals`].
 pub(crate) fn block() -> Result<()> {
     let mut before = SigSet::empty();
     mask(SigmaskHow::SIG_SETMASK, &taken(), Some(&mut before)).context("block signals")?;
@@ -119,12 +122,21 @@ pub(crate) fn block() -> Result<()> {
     Ok(())
 }
 
-/// Restores the caller's mask for the command: the runner and its children block signals.
+/// Ignores SIGXFSZ until [`restore_signals`]: a write that makes a file too long fails, and says why.
+pub(crate) fn ignore_long_file() {
+    ignore([Signal::SIGXFSZ]);
+}
+
+/// Restores the caller's mask for the command, and the caller's action of SIGXFSZ: the runner
+/// and its children block signals.
 ///
 /// # Errors
 ///
-/// When the kernel refuses it; sigprocmask(2).
-pub fn restore_mask() -> Result<()> {
+/// When the kernel refuses it; sigprocmask(2), sigaction(2).
+pub fn restore_signals() -> Result<()> {
+    if !LONG_FILE_IGNORED.load(Ordering::Relaxed) {
+        act(Signal::SIGXFSZ, SigHandler::SigDfl).context("reset the action of SIGXFSZ")?;
+    }
     let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
     mask(SigmaskHow::SIG_SETMASK, &callers, None).context("unblock signals")
 }
@@ -169,8 +181,14 @@ impl Signals {
 
     /// The next signal that has arrived, or nothing.
     pub(crate) fn next(&mut self) -> Result<Option<Received>> {
-        let Some(info) = self.fd.read_signal().context("read a signal")? else {
-            return Ok(None);
+        let info = loop {
+            match self.fd.read_signal().context("read a signal")? {
+                None => return Ok(None),
+                // SIGXFSZ of a write of this process: the kernel keeps a blocked signal even if
+                // it is ignored.
+                Some(info) if info.ssi_pid == process::id() => {}
+                Some(info) => break info,
+            }
         };
         let number = info.ssi_signo as c_int;
         let named = Signal::try_from(number).ok();

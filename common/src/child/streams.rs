@@ -239,8 +239,8 @@ fn ends(pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<(Vec<Input>, V
 fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<Exit> {
     // The keys of the terminal are for the container, which may write until its end.
     setsid().context("begin a session")?;
-    // The errors of write(2) say the same.
-    signals::ignore([Signal::SIGXFSZ, Signal::SIGPIPE]);
+    // The error of write(2) says the same.
+    signals::ignore([Signal::SIGPIPE]);
     let (mut inputs, mut outputs) = ends(pipes, streams)?;
     let (mut buffer, mut failed) = (vec![0; 1 << 16], false);
     loop {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, stat};
-use nix::unistd::{getgid, getuid};
+use nix::unistd::getuid;
 
 use crate::args::process::is_place;
 use crate::note;
@@ -82,12 +82,10 @@ impl Bind {
         let Ok(found) = fs::metadata(&self.host) else { return };
         if getuid().is_root() && found.uid() != 0 {
             note(&format!(
-                "{} belongs to user {} and group {}, but the container has only user 0 and group {}: \
-                 its files show as nobody's, and root inside has the rights of any other user there",
+                "{} belongs to user {}, whom the container does not have: its files show as \
+                 nobody's, and root inside has the rights of any other user there",
                 self.host.display(),
-                found.uid(),
-                found.gid(),
-                getgid()
+                found.uid()
             ));
         }
     }

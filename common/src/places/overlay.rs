@@ -107,8 +107,8 @@ pub(crate) fn warn_of_owner(layer: &Path) {
     let Ok(found) = fs::metadata(layer) else { return };
     if found.uid() != uid.as_raw() || found.gid() != gid.as_raw() {
         note(&format!(
-            "{} belongs to user {} and group {}, but the container has only user {uid} and \
-             group {gid}: it can read the files, but cannot change them (\"Permission denied\" or \
+            "{} belongs to user {} and group {}, and the container does not have both: \
+             it can read the files, but cannot change them (\"Permission denied\" or \
              \"Value too large\"); unpack the layer as the user and group that run the container",
             layer.display(),
             found.uid(),

@@ -79,14 +79,20 @@ pub struct Notes {
 impl Notes {
     /// The notes for the user, without a note for something that did not happen.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
-        let lines = [
-            (&self.devices, "left out", "device nodes", "; a container gets its own"),
-            (&self.owners, "gave root", "files", "; the container has no user or group like that"),
-            (&self.attributes, "left out", "extended attributes", ""),
+        let [devices, owners, attributes] = [
+            self.devices.text("device node", "device nodes"),
+            self.owners.text("file", "files"),
+            self.attributes.text("extended attribute", "extended attributes"),
         ];
-        lines.into_iter().filter(|(what, ..)| what.count > 0).map(|(what, did, things, why)| {
-            format!("{did} {} {things}, the first is {}{why}", what.count, what.first)
-        })
+        let lines = [
+            (&self.devices, format!("left out {devices}; a container gets its own")),
+            (
+                &self.owners,
+                format!("gave root {owners}; the container has no user or group like that"),
+            ),
+            (&self.attributes, format!("left out {attributes}")),
+        ];
+        lines.into_iter().filter(|(what, _)| what.count > 0).map(|(_, line)| line)
     }
 
     /// Gives an entry its owner. Returns its mode: a set-user-ID program of a user that

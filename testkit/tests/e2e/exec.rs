@@ -154,6 +154,42 @@ fn what_does_not_start_leaves_nothing_and_says_why() {
     place.is_clean(&token());
 }
 
+/// The limit on files is also for the state and the log, which are files of the keeper.
+#[test]
+fn a_limit_on_files_ends_only_what_needs_a_file() {
+    if !containers_work() {
+        return;
+    }
+    let place = Place::new();
+    // The number of blocks of 512 bytes.
+    let limited = |blocks: u32, words: &[&str]| {
+        let mut command = place.set(Command::new("/bin/sh"));
+        command.env("CONTAINER_ROOTFS", rootfs());
+        command.args(["-c", &format!("ulimit -f {blocks}; exec \"$@\""), "sh"]).arg(bin(STEP));
+        command.args(words).args(["/bin/sh", "-c", "kill -XFSZ $$; exit 9", &"a".repeat(512)]);
+        command.stdin(Stdio::null()).output().expect("start a step")
+    };
+    // Without a name, it needs no state. The command has the usual action of the signal.
+    let output = limited(1, &[]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(153), String::new()));
+    for words in [&["--name", "a"][..], &["--detach", "--name", "a"]] {
+        let output = limited(0, words);
+        let said = stderr(&output);
+        let is_said = is_one_line(STEP, &said) && said.contains("File too large");
+        assert!(is_said && output.status.code() == Some(125), "{words:?}: {said}");
+        assert_eq!(place.list(), [Value::Null; 0], "{words:?}");
+    }
+    let script = "head -c 900000 /dev/zero | tr '\\0' a; exit 4";
+    let mut command = place.set(Command::new("/bin/sh"));
+    command.env("CONTAINER_ROOTFS", rootfs()).args(["-c", "ulimit -f 40; exec \"$@\"", "sh"]);
+    command.arg(bin(STEP)).args(["--detach", "--name", "b", "/bin/sh", "-c", script]);
+    let output = command.output().expect("start a step");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(place.run(&["--wait", "b"]).status.code(), Some(4));
+    place.does(&["--remove", "b"]);
+    place.is_clean(&token());
+}
+
 #[test]
 fn a_command_that_ends_at_once_was_executed() {
     if !containers_work() {

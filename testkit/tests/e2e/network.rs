@@ -15,11 +15,13 @@ use testkit::{bin, containers_work, is_one_line, is_root, rootfs, skip, stderr, 
 const STEP: &str = "step15-bridge";
 
 /// Functions for the scripts. `state` prints all that a container could change on a host.
+/// `until_true` ends the script after too many tries, and prints `/run/said`.
 const PRELUDE: &str = r#"set -eu
 mount -t tmpfs none /run
 ip link set lo up
 state() { ip -d link; ip route show table all; nft list ruleset; }
-until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ]; sleep 0.1; done; }
+never() { echo "never: $*"; cat /run/said; exit 1; } >&2
+until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ] || never "$@"; sleep 0.1; done; }
 "#;
 
 /// Runs a script, with the step in `$STEP`, as root of a host of its own: a network, mounts and
@@ -154,6 +156,36 @@ fn a_late_end_leaves_the_device_of_the_next_container() {
         wait $first || :
         there && echo done"#;
     is_done("", script);
+}
+
+/// Process 1 closes its files, and then waits for the end of a process that entered, until the
+/// parent of that process, which is outside, has waited for it; pid_namespaces(7).
+#[test]
+fn a_runner_sleeps_until_its_container_has_ended() {
+    let script = r#"
+        mkfifo /run/ready
+        "$STEP" --network bridge sh -c 'echo; exec sleep 1000' >/run/ready 2>/dev/null &
+        runner=$!
+        read -r line </run/ready
+        child() { cat /proc/$1/task/$1/children; }
+        init=$(child $runner)
+        command=$(child ${init% })
+        nsenter --pid=/proc/${command% }/ns/pid sleep 1000 &
+        parent=$!
+        has_entered() { entered=$(child $parent); [ "$entered" ]; }
+        until_true has_entered
+        kill -STOP $parent
+        kill -KILL $command
+        is_left() { grep '^State:.Z' /proc/${entered% }/status >/run/said; }
+        until_true is_left
+        # The closed line has woken the runner by now. One that never sleeps can look so once.
+        sleeps() { for look in 1 2 3 4 5; do grep '^State:.S' /proc/$runner/status >/run/said || return; done; }
+        until_true sleeps
+        kill -CONT $parent
+        wait $runner || echo $?
+        echo done"#;
+    let Some(output) = on_host(STEP, "mkfifo", script) else { return };
+    assert_eq!(stdout(&output), "137\ndone", "{}", stderr(&output));
 }
 
 #[test]

@@ -185,13 +185,6 @@ fn the_step_and_the_doctor_name_the_same_cause() {
             }
             let mut command = within(setup, name);
             command.arg("true");
-            // From lesson 17 on, a step keeps its state before it makes a namespace.
-            let without_proc = ["in a chroot without /proc", "/proc hidden"].contains(&what);
-            let (doing, why) = if name >= "step17" && without_proc {
-                ("make the directory of a container", NO_PROC)
-            } else {
-                (doing, why)
-            };
             refused(&output(command), name, what, doing, why);
         }
         let mut doctor = within(setup, "xtask");

@@ -102,10 +102,9 @@ impl Archive {
         );
         if left_out.count > 0 {
             note(&format!(
-                "left out {} device nodes or pipes of {}, the first is {}",
-                left_out.count,
+                "left out of {}: {}",
                 self.path.display(),
-                left_out.first
+                left_out.text("device node or pipe", "device nodes or pipes")
             ));
         }
         Ok(())

@@ -216,8 +216,16 @@ fn run_pulls_an_image_that_is_not_there() {
     let xtask = |words: &[&str]| {
         let mut command = Command::new(built.join("xtask"));
         command.args(words).current_dir(&root).env_remove("CARGO").env("HOME", &root);
+        command.env_remove("CONTAINER_ROOTFS");
         command.stdin(Stdio::null()).output().expect("start xtask")
     };
+    // The image of the step's own option is a root.
+    for word in ["--image=./a", "--image"] {
+        let output = xtask(&["run", "--", "--pids", "9", word, "./a"]);
+        assert_eq!(stdout(&output), format!("--pids 9 {word} ./a"), "{}", stderr(&output));
+        assert_eq!(stderr(&output), "");
+    }
+    assert!(!root.join("rootfs").exists());
     let name = registry.reference("1");
     let layout = root.join(format!("images/{}+a", name[..name.len() - 4].replace(':', "_")));
     // `run` asks only by https, but this registry speaks plain HTTP.

@@ -1,17 +1,24 @@
 //! Names in the scratch directory: those of a network, and the IDs of the container.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf, absolute};
 use std::process::{self, Command};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::unistd::{Pid, UnlinkatFlags, symlinkat, unlinkat};
+use nix::fcntl::OFlag;
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, UnlinkatFlags, pipe2, read, setsid, symlinkat, unlinkat};
 
 use super::Scratch;
+use crate::Exit;
+use crate::child::console::put;
+use crate::child::inherit::close_all_but;
+use crate::child::process::spawn;
 
-const LINK: &str = "netns";
+pub(super) const LINK: &str = "netns";
 const SOCKET: &str = "socket";
 /// The name of a file that says which IDs the container had.
 pub(super) const IDS: &str = "ids";
@@ -23,21 +30,30 @@ pub struct Entry {
     path: PathBuf,
     dir: File,
     name: &'static str,
+    watcher: Option<Watcher>,
+}
+
+/// A process that removes a name after the end of the runner, also if the runner was killed.
+struct Watcher {
+    process: Pid,
+    /// The only open end of a pipe to it.
+    line: OwnedFd,
 }
 
 impl Scratch {
     /// Makes a link to the network namespace of `child`.
     ///
     /// pasta(1) ends when this name is removed. It does not see the end of a namespace in
-    /// `/proc`. If a runner is killed, a later one removes the scratch directory.
+    /// `/proc`. If the runner is killed, another process removes the name.
     ///
     /// # Errors
     ///
-    /// When the link cannot be made.
+    /// When the link or the process cannot be made.
     pub fn link_network(&self, child: Pid) -> Result<Entry> {
         let path = self.dir.name.join(LINK);
         let doing = || format!("make the link {}", path.display());
-        let entry = self.entry(LINK, absolute(&path).with_context(doing)?)?;
+        let mut entry = self.entry(LINK, absolute(&path).with_context(doing)?)?;
+        entry.watcher = Some(Watcher::start(&entry).with_context(doing)?);
         let target = format!("/proc/{child}/ns/net");
         symlinkat(target.as_str(), &entry.dir, entry.name).with_context(doing)?;
         Ok(entry)
@@ -59,11 +75,11 @@ impl Scratch {
         let doing = || format!("make {}", path.display());
         let dir = self.dir.file.try_clone().with_context(doing)?;
         remove(&dir, name).with_context(doing)?;
-        Ok(Entry { path, dir, name })
+        Ok(Entry { path, dir, name, watcher: None })
     }
 }
 
-fn remove(dir: &File, name: &str) -> nix::Result<()> {
+fn remove(dir: impl AsFd, name: &str) -> nix::Result<()> {
     match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
         Err(Errno::ENOENT) => Ok(()),
         removed => removed,
@@ -87,5 +103,32 @@ impl Drop for Entry {
     fn drop(&mut self) {
         // Another process may have removed a named directory.
         let _ = remove(&self.dir, self.name);
+        if let Some(Watcher { process, line }) = self.watcher.take() {
+            drop(line);
+            // It shares the lock of the directory. An error means that it has ended.
+            let _ = waitpid(process, None);
+        }
+    }
+}
+
+impl Watcher {
+    /// Starts it. It keeps the lock of the directory until the name is gone: a later runner may
+    /// make the same name in a named directory.
+    fn start(entry: &Entry) -> Result<Watcher> {
+        let (reader, line) = pipe2(OFlag::O_CLOEXEC)?;
+        let process = spawn(|| {
+            // A signal to the group of the caller does not end it. It has blocked the others.
+            setsid()?;
+            let (input, output) = (io::stdin(), io::stdout());
+            put(&reader, 0)?;
+            for number in [1, 2] {
+                put(&entry.dir, number)?;
+            }
+            close_all_but(None)?;
+            read(input, &mut [0])?;
+            remove(output, entry.name)?;
+            Ok(Exit::SUCCESS)
+        })?;
+        Ok(Watcher { process, line })
     }
 }

@@ -251,7 +251,7 @@ fn attributes_for_overlay_and_refused_ones_are_left_out_with_a_note() {
         let shown = short(name.as_bytes());
         assert_eq!(
             notes.lines().collect::<Vec<_>>(),
-            [format!("left out 1 extended attributes, the first is {shown} of d ({why})")]
+            [format!("left out 1 extended attribute, {shown} of d ({why})")]
         );
         assert_eq!(attribute(&place.layer(0).join("d"), name), b"");
     }

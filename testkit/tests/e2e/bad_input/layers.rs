@@ -94,11 +94,10 @@ fn a_layer_of_another_user_is_told_beforehand() {
         let found = fs::metadata(layer).expect("look at it");
         (found.uid(), found.gid())
     };
-    let ((uid, gid), (our_uid, our_gid)) = (of(&layer), of(place.path()));
+    let (uid, gid) = of(&layer);
     let said = &format!(
-        "theirs belongs to user {uid} and group {gid}, but the container has only user {our_uid} \
-         and group {our_gid}: it can read the files, but cannot change them (\"Permission \
-         denied\" or \"Value too large\"); unpack the layer as the user and group that run the \
+        "theirs belongs to user {uid} and group {gid}, and the container does not have both: it \
+         can read the files, but cannot change them (\"Permission denied\" or \"Value too large\"); unpack the layer as the user and group that run the \
          container"
     );
     let run = |script: &str| {
