@@ -15,7 +15,6 @@ mod registry;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -81,9 +80,8 @@ const LARGEST: u64 = 16 << 30;
 const DEPTH: usize = 4;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        say::line(&self.pull()?)?;
-        Ok(ExitCode::SUCCESS)
+    pub(crate) fn run(self) -> Result<()> {
+        say::line(&self.pull()?)
     }
 
     /// Fetches the image. Returns a line that names the image and the layout.

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::iter;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         let lesson = match &self.step {
             Some(word) => {
                 let found = lessons::find(word);
