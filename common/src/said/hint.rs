@@ -118,6 +118,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("wait for the keeper", Call::Any),
     ("wait for the container ", Call::Any),
     ("begin a session", Call::Any),
+    ("lead a process group", Call::Any),
     ("list the files of the log", Call::Any),
     ("read ", Call::Any),
     ("keep the mounts in this namespace", Call::KeepMountsPrivate),
