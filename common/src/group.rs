@@ -14,9 +14,9 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, getuid};
 
 use crate::args::limits::number;
-use crate::note;
 use crate::places::open::text;
 use crate::said::doing::Doing;
+use crate::{errno_of, note};
 
 /// Where the groups are, hier(7).
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -180,24 +180,19 @@ fn move_processes_out(group: &Path) -> Result<()> {
         if processes.is_empty() {
             return Ok(());
         }
-        match fs::create_dir(&caller) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).context(Doing::MakeGroup(caller));
-            }
-            _ => {}
+        if let Err(error) = fs::create_dir(&caller)
+            && error.kind() != ErrorKind::AlreadyExists
+        {
+            return Err(error).context(Doing::MakeGroup(caller));
         }
         for process in processes.lines() {
             match write(&caller.join("cgroup.procs"), process) {
                 // It has just ended.
-                Err(error) if error.downcast_ref().is_some_and(is_gone) => {}
+                Err(error) if error.chain().find_map(errno_of) == Some(Errno::ESRCH) => {}
                 written => written?,
             }
         }
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
 /// Locks a group, if it is there and no other process has locked it.

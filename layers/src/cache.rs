@@ -40,13 +40,28 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens the directory `name`. Makes it if it is missing.
-    pub(crate) fn open(above: &Folder, name: &OsStr, client: Client) -> Result<Cache> {
-        Cache::open_checked(above, name, client, |_| Ok(()))
+    /// As [`Cache::open`], and locks the directory, after the end of another run that works on
+    /// `what`.
+    pub(crate) fn open_locked(
+        above: &Folder,
+        name: &OsStr,
+        client: Client,
+        what: &Path,
+        check: impl Fn(&Folder) -> Result<()>,
+    ) -> Result<Cache> {
+        loop {
+            let cache = Cache::open(above, name, client, &check)?;
+            cache.lock(what)?;
+            // The lock of a directory that was removed does not count.
+            if cache.folder.metadata()?.nlink() > 0 {
+                return Ok(cache);
+            }
+        }
     }
 
-    /// As [`Cache::open`]. `check` looks at the directory before its mode is changed.
-    pub(crate) fn open_checked(
+    /// Opens the directory `name`. Makes it if it is missing. `check` looks at the directory
+    /// before its mode is changed.
+    pub(crate) fn open(
         above: &Folder,
         name: &OsStr,
         client: Client,
@@ -102,11 +117,6 @@ impl Cache {
             Err(TryLockError::Error(error)) => Err(error),
             Ok(()) => Ok(true),
         }
-    }
-
-    /// Whether the directory was removed. Its lock does not count.
-    pub(crate) fn is_gone(&self) -> Result<bool> {
-        Ok(self.folder.metadata()?.nlink() == 0)
     }
 
     /// Whether the directory has our marker. The last line of the marker is the birth of

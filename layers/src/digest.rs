@@ -28,9 +28,7 @@ impl Algorithm {
             Algorithm::Sha512 => ".sha512",
         }
     }
-}
 
-impl Algorithm {
     /// Its name in an OCI image, such as `sha256`.
     pub fn oci(self) -> &'static str {
         self.suffix().trim_start_matches('.')
@@ -88,13 +86,8 @@ impl Digest {
     pub fn of_file(mut file: &File, algorithm: Algorithm) -> io::Result<Digest> {
         file.rewind()?;
         let mut hasher = Hasher::new(algorithm);
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hasher.finish()),
-                n => hasher.update(&buffer[..n]),
-            }
-        }
+        hasher.add(file)?;
+        Ok(hasher.finish())
     }
 
     /// The digest of bytes.
@@ -163,9 +156,32 @@ impl Hasher {
         self.state.update(bytes);
     }
 
-    /// The digest of all bytes.
-    pub fn finish(self) -> Digest {
-        let bytes = self.state.finalize();
+    /// Adds the bytes of a file from its position on, and returns their number.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn add(&mut self, mut file: &File) -> io::Result<u64> {
+        let mut buffer = vec![0; 128 << 10];
+        let mut count = 0;
+        loop {
+            let n = file.read(&mut buffer)?;
+            if n == 0 {
+                return Ok(count);
+            }
+            self.update(&buffer[..n]);
+            count += n as u64;
+        }
+    }
+
+    /// Forgets all bytes.
+    pub fn reset(&mut self) {
+        self.state.reset();
+    }
+
+    /// The digest of all bytes, which it then forgets.
+    pub fn finish(&mut self) -> Digest {
+        let bytes = self.state.finalize_reset();
         let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Digest { algorithm: self.algorithm, hex }
     }

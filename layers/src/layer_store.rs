@@ -50,7 +50,7 @@ impl LayerStore {
                 return Err(client.refusal(dir, why));
             }
         }
-        let cache = Cache::open(&above, &name, client)?;
+        let cache = Cache::open(&above, &name, client, |_| Ok(()))?;
         let is_claimed = cache.is_claimed()?;
         Ok(LayerStore { cache, is_claimed })
     }

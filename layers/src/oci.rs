@@ -25,6 +25,9 @@ use crate::{Digest, Folder, unpack};
 /// The most bytes of an index, a manifest or a configuration.
 pub const LONGEST_DOCUMENT: u64 = 4 << 20;
 
+/// The annotation with the tag of an image in an index.
+pub const TAG: &str = "org.opencontainers.image.ref.name";
+
 /// Names a blob: its type, its digest and its size.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,17 +47,29 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// The media types of the documents: those of OCI, and those of Docker.
-const INDEXES: [&str; 2] = [
+/// The media types of an index: that of OCI, and that of Docker.
+pub const INDEXES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
-const MANIFESTS: [&str; 2] = [
+/// The media types of a manifest.
+pub const MANIFESTS: [&str; 2] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
 const CONFIGURATIONS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+/// The media types of layers, without the compression.
+const LAYERS: [&str; 2] =
+    ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"];
+
+/// The media type of OCI in the place of one of Docker, except an index.
+pub fn oci_type(docker: &str) -> Option<String> {
+    [MANIFESTS, CONFIGURATIONS, LAYERS].iter().find_map(|[oci, of_docker]| {
+        let end = docker.strip_prefix(of_docker)?;
+        matches!(end, "" | ".gzip" | ".zstd").then(|| format!("{oci}{}", end.replace('.', "+")))
+    })
+}
 
 impl Descriptor {
     /// Whether the blob is an index: a list of images.
@@ -72,13 +87,7 @@ impl Descriptor {
     pub fn is_configuration(&self) -> bool {
         CONFIGURATIONS.contains(&&*self.media_type)
     }
-}
 
-/// The media types of layers, without the compression. Docker has a name of its own.
-const LAYERS: [&str; 2] =
-    ["application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"];
-
-impl Descriptor {
     /// Checks that the blob is a layer of a root, by its media type. Its first bytes show
     /// its compression.
     ///
@@ -103,12 +112,7 @@ impl Descriptor {
         );
         Ok(())
     }
-}
 
-/// The annotation with the tag of an image in an index.
-pub const TAG: &str = "org.opencontainers.image.ref.name";
-
-impl Descriptor {
     /// The tag of an image in an index.
     pub fn tag(&self) -> Option<&str> {
         self.annotations.get(TAG).map(String::as_str).filter(|tag| !tag.is_empty())
@@ -126,10 +130,10 @@ impl Descriptor {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Platform {
     /// As Go names it, such as `amd64`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub architecture: String,
     /// Such as `linux`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub os: String,
     /// The version of the architecture, such as `v8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

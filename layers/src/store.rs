@@ -73,13 +73,7 @@ pub struct Found {
 /// When `check` fails, no directory may be there, or another user can write to it.
 pub fn lock(dest: &Path, client: Client, check: impl Fn(&Folder) -> Result<()>) -> Result<Folder> {
     let (above, name) = place::find(dest, client)?;
-    loop {
-        let cache = Cache::open_checked(&above, &name, client, &check)?;
-        cache.lock(cache.folder.path())?;
-        if !cache.is_gone()? {
-            return Ok(cache.folder);
-        }
-    }
+    Ok(Cache::open_locked(&above, &name, client, &above.join(&name), check)?.folder)
 }
 
 /// The place of a root, which this process has locked.
@@ -105,13 +99,7 @@ impl Store {
         let (above, name) = place::find(dest, client)?;
         let dest = above.join(&name);
         let beside: OsString = [OsStr::new("."), &name, OsStr::new("-cache")].into_iter().collect();
-        let cache = loop {
-            let cache = Cache::open(&above, &beside, client)?;
-            cache.lock(&dest)?;
-            if !cache.is_gone()? {
-                break cache;
-            }
-        };
+        let cache = Cache::open_locked(&above, &beside, client, &dest, |_| Ok(()))?;
         let store = Store { above, name, dest, cache };
         store.cache.claim(|| store.adopt())?;
         store.sweep()?;

@@ -9,7 +9,7 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -65,7 +65,7 @@ struct Row {
 const DISTURBED: f64 = 1.8;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         let last = lessons::last_with_command()?;
         let steps = self.steps(&last)?;
         let asked = Command::new("hyperfine").arg("--version").stdout(Stdio::null()).status();
@@ -117,8 +117,7 @@ impl Args {
                 first.median / first.fastest
             ));
         }
-        say::print(&self.render(&rows, first, circumstances(self.runs, built.libc))?)?;
-        Ok(ExitCode::SUCCESS)
+        say::print(&self.render(&rows, first, circumstances(self.runs, built.libc))?)
     }
 
     /// The steps to measure, in order.

@@ -11,7 +11,7 @@ mod program;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -52,7 +52,7 @@ const AFTER: [(&str, &[&str]); 2] = [
 ];
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         if let Some(file) = &self.pdf {
             paper::pdf(file)?;
         }
@@ -69,7 +69,7 @@ impl Args {
                 book.pages.len()
             ))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

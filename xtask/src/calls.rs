@@ -5,7 +5,6 @@
 use std::io::{self, BufRead, ErrorKind};
 use std::mem;
 use std::os::fd::RawFd;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
@@ -28,20 +27,18 @@ const TABLE: &str = include_str!("calls.txt");
 type Call = [i64; 3];
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         let lines = io::stdin().lock().lines().collect::<io::Result<Vec<_>>>();
         let lines = lines.context("read standard input")?;
         if lines == ["i386"] {
-            say::line(&format!("i386 {}", word(i386::call())))?;
-            return Ok(ExitCode::SUCCESS);
+            return say::line(&format!("i386 {}", word(i386::call())));
         }
         let read = |line: &String| call(line).with_context(|| format!("find the call {line:?}"));
         let calls = lines.iter().map(read).collect::<Result<Vec<_>>>()?;
         let answers = ask(&calls).context("ask the filter")?;
         let lines = lines.iter().zip(answers);
         let said: String = lines.map(|(line, errno)| format!("{line} {}\n", word(errno))).collect();
-        say::print(&said)?;
-        Ok(ExitCode::SUCCESS)
+        say::print(&said)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         let a = lessons::find(&self.a)?;
         let b = match &self.b {
             Some(b) => lessons::find(b)?,
@@ -45,8 +45,7 @@ impl Args {
             "compare {} with itself: name two lessons, as in `cargo xtask diff 7 8`",
             a.name
         );
-        show((&a.name, &a.program()?), (&b.name, &b.program()?), self.context)?;
-        Ok(ExitCode::SUCCESS)
+        show((&a.name, &a.program()?), (&b.name, &b.program()?), self.context)
     }
 }
 

@@ -4,6 +4,9 @@
 mod request;
 
 use std::fmt;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
@@ -11,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use layers::{Algorithm, Hasher};
 use ureq::Agent;
 use ureq::http::header::HeaderName;
 use ureq::tls::RootCerts;
@@ -67,6 +71,48 @@ pub(crate) fn collect(text: &mut Vec<u8>) -> impl FnMut(Part<'_>) -> Result<()> 
             Part::Bytes(bytes) => text.extend_from_slice(bytes),
         }
         Ok(())
+    }
+}
+
+/// The open file at a path, which a download fills.
+pub(crate) struct Saved<'a> {
+    file: &'a mut File,
+    path: &'a Path,
+    /// Has all bytes of the file.
+    pub(crate) hasher: Hasher,
+    /// Their number.
+    pub(crate) came: u64,
+    /// Whether an earlier run wrote the first of them.
+    pub(crate) goes_on: bool,
+}
+
+impl Saved<'_> {
+    /// Reads what the file has.
+    pub(crate) fn new<'a>(
+        file: &'a mut File,
+        path: &'a Path,
+        algorithm: Algorithm,
+    ) -> Result<Saved<'a>> {
+        let mut hasher = Hasher::new(algorithm);
+        let came = hasher.add(file).with_context(|| format!("write {}", path.display()))?;
+        Ok(Saved { file, path, hasher, came, goes_on: came > 0 })
+    }
+
+    /// Takes a part of the download, as a [`Sink`].
+    pub(crate) fn take(&mut self, part: Part<'_>) -> Result<()> {
+        let written = match part {
+            Part::Start => {
+                (self.came, self.goes_on) = (0, false);
+                self.hasher.reset();
+                self.file.set_len(0).and_then(|()| self.file.rewind())
+            }
+            Part::Bytes(bytes) => {
+                self.came += bytes.len() as u64;
+                self.hasher.update(bytes);
+                self.file.write_all(bytes)
+            }
+        };
+        written.with_context(|| format!("write {}", self.path.display()))
     }
 }
 

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use lessons::{Lesson, MAIN, Source};
 use toml::{Table, Value};
 
-use crate::cargo::{self, CONFIG};
+use crate::cargo::{self, CONFIG, read_toml};
 use crate::diff;
 use crate::say::{self, quoted};
 use crate::verify::{self, Checks, Format, Verdict};
@@ -200,8 +200,8 @@ impl Exercise {
 
     /// A manifest that inherits nothing from the workspace.
     fn manifest_text(&self) -> Result<String> {
-        let workspace = manifest(&common::workspace().join("Cargo.toml"))?;
-        let step = manifest(&self.lesson.dir().join("Cargo.toml"))?;
+        let workspace = read_toml(&common::workspace().join("Cargo.toml"))?;
+        let step = read_toml(&self.lesson.dir().join("Cargo.toml"))?;
         let shared = &workspace["workspace"];
         let mut dependencies = Table::new();
         for name in step["dependencies"].as_table().into_iter().flat_map(Table::keys) {
@@ -248,7 +248,7 @@ impl Exercise {
     /// aliases in the crate, so the alias also works in the crate's directory.
     fn config_text(&self) -> Result<String> {
         let file = common::workspace().join(CONFIG);
-        let config = manifest(&file)?;
+        let config = read_toml(&file)?;
         let alias = config.get("alias").and_then(|alias| alias.get("xtask")?.as_str());
         let alias = alias.with_context(|| format!("find xtask in {}", file.display()))?;
         let course = self.course.join("Cargo.toml").display().to_string();
@@ -313,9 +313,4 @@ impl Exercise {
             near(&self.manifest()),
         ))
     }
-}
-
-fn manifest(file: &Path) -> Result<Table> {
-    let doing = || format!("read {}", file.display());
-    fs::read_to_string(file).with_context(doing)?.parse().with_context(doing)
 }

@@ -17,7 +17,6 @@ mod releases;
 mod root;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use common::errno_of;
@@ -110,9 +109,8 @@ impl Args {
         Args { or: Some(FromHost::Any), ..Args::default() }
     }
 
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        say::line(&fetch(&self)?)?;
-        Ok(ExitCode::SUCCESS)
+    pub(crate) fn run(self) -> Result<()> {
+        say::line(&fetch(&self)?)
     }
 
     /// The root that the user wants, and the archive, if the user named an archive.

@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
@@ -41,7 +41,7 @@ pub(crate) struct Args {
 type Contents = BTreeMap<PathBuf, PathBuf>;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         let folder = folder(&self.file)?;
         let mut contents = tracked()?;
         let steps = self.dist.as_deref().map_or_else(dist::build, Dist::at)?;
@@ -62,8 +62,7 @@ impl Args {
             size as f64 / 1e6,
             steps.libc,
             also.iter().map(|name| format!(", {name}")).collect::<String>()
-        ))?;
-        Ok(ExitCode::SUCCESS)
+        ))
     }
 }
 

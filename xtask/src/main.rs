@@ -26,7 +26,7 @@ mod verify;
 use std::env;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use clap::{Parser, Subcommand};
 
@@ -71,20 +71,20 @@ fn main() -> ExitCode {
         Err(help_or_error) => return tell(&help_or_error),
     };
     let done = match task {
-        Task::Run(args) => args.run(),
-        Task::FetchRootfs(args) => args.run(),
-        Task::Pull(args) => args.run(),
+        Task::Run(args) => args.run().map(Termination::report),
+        Task::FetchRootfs(args) => args.run().map(Termination::report),
+        Task::Pull(args) => args.run().map(Termination::report),
         Task::Verify(args) => args.run(),
-        Task::Diff(args) => args.run(),
+        Task::Diff(args) => args.run().map(Termination::report),
         Task::Doctor(args) => args.run(),
-        Task::Dist(args) => args.run(),
-        Task::Handout(args) => args.run(),
-        Task::Bench(args) => args.run(),
-        Task::Isolation(args) => args.run(),
+        Task::Dist(args) => args.run().map(Termination::report),
+        Task::Handout(args) => args.run().map(Termination::report),
+        Task::Bench(args) => args.run().map(Termination::report),
+        Task::Isolation(args) => args.run().map(Termination::report),
         Task::Exercise(args) => args.run(),
-        Task::Book(args) => args.run(),
-        Task::Temporary(args) => args.run(),
-        Task::Calls(args) => args.run(),
+        Task::Book(args) => args.run().map(Termination::report),
+        Task::Temporary(args) => args.run().map(Termination::report),
+        Task::Calls(args) => args.run().map(Termination::report),
     };
     done.unwrap_or_else(|error| failed(&error))
 }

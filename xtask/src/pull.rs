@@ -15,7 +15,6 @@ mod registry;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -23,7 +22,8 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use layers::Digest;
 use layers::oci::{
-    Descriptor, Index, LONGEST_DOCUMENT, Layout, Manifest, Platform, parse, short, some_of,
+    Descriptor, Index, LONGEST_DOCUMENT, Layout, MANIFESTS, Manifest, Platform, oci_type, parse,
+    short, some_of,
 };
 use serde_json::{Value, json};
 
@@ -79,25 +79,9 @@ const LARGEST: u64 = 16 << 30;
 /// The number of indexes in which the manifest may be.
 const DEPTH: usize = 4;
 
-/// The types of OCI.
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// The types of Docker's manifest, with those of OCI for the same documents.
-const DOCKER: [(&str, &str); 4] = [
-    ("application/vnd.docker.distribution.manifest.v2+json", OCI_MANIFEST),
-    ("application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"),
-    (
-        "application/vnd.docker.image.rootfs.diff.tar.gzip",
-        "application/vnd.oci.image.layer.v1.tar+gzip",
-    ),
-    ("application/vnd.docker.image.rootfs.diff.tar", "application/vnd.oci.image.layer.v1.tar"),
-];
-
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        say::line(&self.pull()?)?;
-        Ok(ExitCode::SUCCESS)
+    pub(crate) fn run(self) -> Result<()> {
+        say::line(&self.pull()?)
     }
 
     /// Fetches the image. Returns a line that names the image and the layout.
@@ -254,11 +238,8 @@ impl Image {
     fn fetch(&self, registry: &Registry, place: &Place, wanted: &Platform) -> Result<usize> {
         let config = &self.manifest.config;
         place.fetch(config, registry)?;
-        let found: Value = parse(&place.read(config)?)
+        let machine: Platform = parse(&place.read(config)?)
             .with_context(|| format!("read the configuration {}", config.digest.oci()))?;
-        let text = |name| found[name].as_str().unwrap_or_default().to_owned();
-        let variant = found["variant"].as_str().map(str::to_owned);
-        let machine = Platform { architecture: text("architecture"), os: text("os"), variant };
         ensure!(
             machine.architecture.is_empty() || machine.rank_on(wanted).is_some(),
             "find the manifest for {wanted}: the image is for {}; name it with --platform",
@@ -295,8 +276,7 @@ impl Image {
         let mut is_docker = false;
         let mut turn = |object: &mut Value| {
             let kind = object.get("mediaType").and_then(Value::as_str);
-            let oci = DOCKER.iter().find(|(docker, _)| kind == Some(docker));
-            if let Some((_, oci)) = oci {
+            if let Some(oci) = kind.and_then(oci_type) {
                 (object["mediaType"], is_docker) = (json!(oci), true);
             }
         };
@@ -311,7 +291,7 @@ impl Image {
         };
         let size = bytes.len();
         let manifest = json!({
-            "mediaType": OCI_MANIFEST,
+            "mediaType": MANIFESTS[0],
             "digest": digest,
             "size": size,
             "platform": wanted,

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::iter;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lessons::Lesson;
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         let lesson = match &self.step {
             Some(word) => {
                 let found = lessons::find(word);
@@ -104,7 +104,7 @@ impl Args {
 }
 
 /// Runs a shell in a new bundle, which is removed after the end of the step.
-fn shell_in_bundle(lesson: &Lesson) -> Result<ExitCode> {
+fn shell_in_bundle(lesson: &Lesson) -> Result<()> {
     let root = common::named_rootfs().unwrap_or_else(|| common::workspace().join("rootfs"));
     let root = root.canonicalize().with_context(|| format!("use the root {}", root.display()))?;
     let dir = Temporary::of_this_process()?;
@@ -115,7 +115,7 @@ fn shell_in_bundle(lesson: &Lesson) -> Result<ExitCode> {
 
 /// The step replaces this program: the terminal and every signal then reach the step
 /// itself.
-fn become_step(step: &mut Command) -> Result<ExitCode> {
+fn become_step(step: &mut Command) -> Result<()> {
     Err(step.exec()).with_context(|| format!("execute {}", Path::new(step.get_program()).display()))
 }
 

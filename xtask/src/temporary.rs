@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,7 +23,7 @@ pub(crate) struct Args {}
 
 impl Args {
     #[expect(clippy::unused_self, reason = "all tasks have this form")]
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<()> {
         // The directory may hold files that are open to all users, such as the /tmp
         // of a root.
         let private = Permissions::from_mode(0o700);
@@ -38,8 +38,7 @@ impl Args {
             let _ = poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
         }
         common::remove_tree(&dir)?;
-        told.context("write the path of a temporary directory")?;
-        Ok(ExitCode::SUCCESS)
+        told.context("write the path of a temporary directory")
     }
 }
 

@@ -1,12 +1,12 @@
 //! The IDs of the host that a container gets, from /etc/subuid and /etc/subgid.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::prctl::get_no_new_privs;
 use nix::unistd::{Gid, Uid, User, getgid, getuid};
 
-use crate::places::open::{regular, text};
+use crate::places::open::text;
 use crate::{Args, has_tool, note};
 
 /// IDs of the host that follow each other.
@@ -34,8 +34,6 @@ pub struct Ids {
 
 /// The files with the ranges of all users; subuid(5), subgid(5).
 const FILES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
-/// The most bytes of such a file.
-const MOST_BYTES: u64 = 16 << 20;
 /// The most IDs of a container without the caller's: as many as useradd(8) gives to a user.
 const MOST_IDS: u64 = 65_536;
 /// The most ranges. Together they are the name of a directory, [`Ids::name`].
@@ -128,7 +126,8 @@ impl Ids {
             uid.is_root() || owner.gid.is_some(),
             "user {name} has no name, and newuidmap(1) needs it; add the user to /etc/passwd"
         );
-        let files = FILES.map(read);
+        // A file that cannot be read gives no range.
+        let files = FILES.map(|file| text(file).unwrap_or_default());
         let own = |file: &str, id| ranges(file, name, owner.uid.map(Uid::as_raw), id);
         let ids = Ids {
             uid,
@@ -198,14 +197,6 @@ impl Ids {
 
 /// The tools that write the maps of a user.
 const TOOLS: [&str; 2] = ["newuidmap", "newgidmap"];
-
-/// One of [`FILES`]. A missing one is empty.
-fn read(file: &str) -> String {
-    let mut bytes = Vec::new();
-    // What cannot be read gives no range.
-    let _ = regular(file).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
-    String::from_utf8_lossy(&bytes).into_owned()
-}
 
 /// The command that gives a user a range that nobody has.
 fn remedy(name: &str, lacks: [bool; 2], files: &[String; 2]) -> String {

@@ -41,6 +41,7 @@ pub fn named_rootfs() -> Option<PathBuf> {
 ///
 /// [`step!`]: crate::step!
 #[derive(Debug)]
+#[must_use = "it reads the command line only when it runs"]
 pub struct Step {
     #[doc(hidden)]
     pub name: &'static str,
@@ -108,89 +109,72 @@ pub struct Args {
 }
 
 impl Step {
-    /// Lets the step take `--rootfs DIR`.
-    #[must_use]
-    pub fn takes_rootfs(mut self) -> Step {
-        self.options.push(&ROOTFS);
+    fn with(mut self, options: &[&'static Opt]) -> Step {
+        self.options.extend(options);
         self
+    }
+
+    /// Lets the step take `--rootfs DIR`.
+    pub fn takes_rootfs(self) -> Step {
+        self.with(&[&ROOTFS])
     }
 
     /// Lets the step take `--lower DIR`, several times, and `--scratch DIR`.
-    #[must_use]
-    pub fn takes_layers(mut self) -> Step {
-        self.options.extend([&LOWER, &SCRATCH]);
-        self
+    pub fn takes_layers(self) -> Step {
+        self.with(&[&LOWER, &SCRATCH])
     }
 
     /// Lets the step take `--bind HOST:INSIDE[:ro]`, several times.
-    #[must_use]
-    pub fn takes_binds(mut self) -> Step {
-        self.options.push(&BIND);
-        self
+    pub fn takes_binds(self) -> Step {
+        self.with(&[&BIND])
     }
 
     /// Lets the step take `--memory SIZE`, `--pids N` and `--cpus N`.
-    #[must_use]
-    pub fn takes_limits(mut self) -> Step {
-        self.options.extend([&MEMORY, &PIDS, &CPUS]);
-        self
+    pub fn takes_limits(self) -> Step {
+        self.with(&[&MEMORY, &PIDS, &CPUS])
     }
 
     /// Lets the step take `--cap-add NAME` and `--cap-drop NAME`, several times.
-    #[must_use]
-    pub fn takes_capabilities(mut self) -> Step {
-        self.options.extend([&CAP_ADD, &CAP_DROP]);
-        self
+    pub fn takes_capabilities(self) -> Step {
+        self.with(&[&CAP_ADD, &CAP_DROP])
     }
 
     /// Lets the step take `--network KIND`, without a bridge, and several times
     /// `--publish [ADDRESS:]HOST:CONTAINER[/udp]`.
-    #[must_use]
-    pub fn takes_network(mut self) -> Step {
-        self.options.extend([&NETWORK, &PUBLISH]);
-        self
+    pub fn takes_network(self) -> Step {
+        self.with(&[&NETWORK, &PUBLISH])
     }
 
     /// Lets the step take `--network bridge`, too, and `--subnet ADDRESS/BITS`.
-    #[must_use]
     pub fn takes_bridge(mut self) -> Step {
         self.options.retain(|option| option.name != NETWORK.name);
-        self.options.extend([&NETWORK_OR_BRIDGE, &SUBNET]);
-        self
+        self.with(&[&NETWORK_OR_BRIDGE, &SUBNET])
     }
 
     /// Lets the step take `--name NAME`, `--detach` and `--rm`, and what can be asked of a
     /// container with a name: see [`Verb`].
     ///
     /// [`Verb`]: crate::Verb
-    #[must_use]
-    pub fn takes_names(mut self) -> Step {
-        self.options.extend([&NAME, &DETACH, &REMOVES, &EXEC, &LIST, &FORMAT, &LOGS, &FOLLOW]);
-        self.options.extend([&TIMESTAMPS, &STOP, &TIME, &KILL, &REMOVE, &WAIT]);
-        self
+    pub fn takes_names(self) -> Step {
+        self.with(&[&NAME, &DETACH, &REMOVES, &EXEC, &LIST, &FORMAT, &LOGS, &FOLLOW])
+            .with(&[&TIMESTAMPS, &STOP, &TIME, &KILL, &REMOVE, &WAIT])
     }
 
     /// Lets the step take `--image LAYOUT[:TAG]` and `--store DIR`. A command is not needed
     /// then.
-    #[must_use]
-    pub fn takes_image(mut self) -> Step {
-        self.options.extend([&IMAGE, &STORE]);
-        self
+    pub fn takes_image(self) -> Step {
+        self.with(&[&IMAGE, &STORE])
     }
 
     /// Lets the step take what changes the process of the command and what it sees:
     /// `--entrypoint`, `--env`, `--workdir`, `--hostname`, `--read-only` and `--tmpfs`.
-    #[must_use]
-    pub fn takes_process(mut self) -> Step {
-        self.options.extend([&ENTRYPOINT, &ENV, &WORKDIR, &HOSTNAME, &READ_ONLY, &TMPFS]);
-        self
+    pub fn takes_process(self) -> Step {
+        self.with(&[&ENTRYPOINT, &ENV, &WORKDIR, &HOSTNAME, &READ_ONLY, &TMPFS])
     }
 
     /// Lets the step take `--user USER[:GROUP]` and `--ids WHOSE`.
-    #[must_use]
-    pub fn takes_users(mut self) -> Step {
-        self.options.extend([&USER, &IDS]);
-        self
+    pub fn takes_users(self) -> Step {
+        self.with(&[&USER, &IDS])
     }
 
     /// Reads the command line, runs `container` and returns its exit status. Reports an

@@ -117,12 +117,7 @@ fn open_pipe(stream: &impl AsFd, more: Mode) {
 fn as_tty(stream: &impl AsFd) -> Option<OwnedFd> {
     // Any other terminal is an error.
     tcgetsid(stream.as_fd()).ok()?;
-    let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL).ok()?);
-    let flags = flags & (OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_NONBLOCK);
-    let device = open("/dev/tty", flags | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty());
-    let device = device.ok()?;
-    // A learner's /dev may have another file there.
-    (fstat(&device).ok()?.st_rdev == TTY).then_some(device)
+    for_same_purpose(stream, "/dev/tty", TTY)
 }
 
 /// The same device, opened for the same purpose in the container.
@@ -138,9 +133,14 @@ fn in_container(stream: &impl AsFd) -> Option<OwnedFd> {
             fs::metadata(name).is_ok_and(|it| (it.dev(), it.ino()) == (known.st_dev, known.st_ino))
         })?,
     };
+    for_same_purpose(stream, name, known.st_rdev)
+}
+
+/// The device with this name and number, opened as the stream is.
+fn for_same_purpose(stream: &impl AsFd, name: &str, number: u64) -> Option<OwnedFd> {
     let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL).ok()?);
     let flags = flags & (OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_NONBLOCK);
     let device = open(name, flags | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
     // A learner's /dev may have another file there.
-    (fstat(&device).ok()?.st_rdev == known.st_rdev).then_some(device)
+    (fstat(&device).ok()?.st_rdev == number).then_some(device)
 }

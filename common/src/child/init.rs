@@ -8,17 +8,15 @@ use std::process;
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
 use nix::poll::{PollFd, PollFlags};
-use nix::sched::CloneFlags;
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::Exit;
 use crate::child::inherit::{close_descriptors, wipe_environment};
 use crate::child::line::{self, ENDED};
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::{ANY, Waited, poll_on, wait_for};
-use crate::said::doing::Doing;
 use crate::said::host;
 
 /// The process that becomes the command: a child of process 1.
@@ -55,11 +53,7 @@ pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     // Root inside cannot override this: the program was executed in the caller's
     // user namespace, where root inside has no capability.
     set_dumpable(false).context("keep the command from tracing process 1")?;
-    let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
-    if pid.as_raw() == 0 {
-        work_and_exit(work);
-    }
-    Ok(Run { pid, stop: libc::SIGTERM })
+    Ok(Run { pid: spawn(work)?, stop: libc::SIGTERM })
 }
 
 impl Run {

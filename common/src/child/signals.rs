@@ -65,7 +65,7 @@ static BEFORE_RUST: extern "C" fn() = {
 };
 
 /// Whether this process ignores a signal. The code needs nothing of Rust's start.
-fn is_ignored(signal: Signal) -> bool {
+pub(crate) fn is_ignored(signal: Signal) -> bool {
     #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
     // SAFETY: nothing changes; the kernel writes only to `action`, for which zeros are
     // valid.

@@ -21,7 +21,7 @@ use nix::unistd::{isatty, pipe2, setsid};
 
 use crate::Exit;
 use crate::child::console::{is_usual, put};
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::process::{raw_clone, spawn, work_and_exit};
 use crate::child::signals;
 use crate::child::signals::Patience;
 use crate::child::terminal::Terminal;
@@ -83,9 +83,7 @@ impl Copier {
             drop(line);
             work_and_exit(|| {
                 // The only child of the runner is the container's.
-                if raw_clone(CloneFlags::empty()).context(Doing::Fork)?.as_raw() == 0 {
-                    return copy(theirs, pipes, streams);
-                }
+                spawn(|| copy(theirs, pipes, streams))?;
                 Ok(Exit::SUCCESS)
             });
         }

@@ -50,8 +50,8 @@ pub(crate) fn checked(file: OwnedFd) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file of the kernel, as text. In a root without a mounted proc, the file may be
-/// anything.
+/// A short file of the kernel or of the administrator, as text. In a root without a mounted
+/// proc, the file may be anything.
 pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
     let mut text = Vec::new();
     // Mountinfo is the longest file: a line for each mount.

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::page::Form;
 use super::{Book, book_file};
+use crate::cargo::read_toml;
 use crate::say;
 
 /// The names of Chromium's program. The name in `$CHROMIUM` comes first.
@@ -64,9 +65,8 @@ pub(super) fn epub(file: &Path) -> Result<()> {
 
     let settings = book_file("book.toml");
     let doing = || format!("read {}", settings.display());
-    let settings: toml::Table =
-        fs::read_to_string(&settings).with_context(doing)?.parse().with_context(doing)?;
-    let said = |key: &str| settings.get("book")?.get(key)?.as_str();
+    let table = read_toml(&settings)?;
+    let said = |key: &str| table.get("book")?.get(key)?.as_str();
 
     let made = dir.path().join("book.epub");
     let mut command = Command::new("pandoc");

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use layers::{Algorithm, Digest};
 use lessons::Source;
-use sha2::{Digest, Sha256};
 
 use super::{Exercise, layout};
 use crate::verify::{Checks, Verdict};
@@ -129,9 +129,9 @@ pub(super) fn next(exercise: &Exercise, checks: &Checks) -> Result<String> {
 
 /// A short digest of a program.
 fn stamp(program: &[Source]) -> String {
-    let mut digest = Sha256::new();
-    program.iter().for_each(|file| digest.update(&file.text));
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let text: String = program.iter().map(|file| file.text.as_str()).collect();
+    let digest = Digest::of_bytes(text.as_bytes(), Algorithm::Sha256);
+    digest.to_string().chars().take(16).collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! A mirror of Alpine.
 
 use std::fs::File;
-use std::io::{Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use layers::{Algorithm, Digest, Hasher};
+use layers::{Algorithm, Digest};
 use ureq::tls::RootCerts;
 
 use super::Release;
-use crate::download::{Outcome, Part, SLOW, Server, Sink, collect};
+use crate::download::{Outcome, SLOW, Saved, Server, Sink, collect};
 
 /// The maximum length of an archive, and of a digest file.
 const LONGEST_ARCHIVE: u64 = 1 << 30;
@@ -67,27 +66,15 @@ impl<'a> Mirror<'a> {
     ) -> Result<()> {
         let url = release.url(self.url);
         let algorithm = wanted.algorithm();
-        let mut hasher = Hasher::new(algorithm);
+        let mut saved = Saved::new(file, path, algorithm)?;
         let tell_after = if self.server.quiet { SLOW } else { Duration::ZERO };
-        let found = self.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| {
-            let written = match part {
-                Part::Start => {
-                    hasher = Hasher::new(algorithm);
-                    file.set_len(0).and_then(|()| file.rewind())
-                }
-                Part::Bytes(bytes) => {
-                    hasher.update(bytes);
-                    file.write_all(bytes)
-                }
-            };
-            written.with_context(|| format!("write {}", path.display()))
-        })?;
+        let found = self.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| saved.take(part))?;
         ensure!(
             found,
             "fetch {url}: it does not exist (404); the release may not exist, see {}",
             self.url
         );
-        let digest = hasher.finish();
+        let digest = saved.hasher.finish();
         ensure!(
             digest == *wanted,
             "check {url}: its {algorithm} is {digest}, but the release has {wanted}, so the archive is not kept; try again, or name another mirror with --mirror"

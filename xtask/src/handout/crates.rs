@@ -16,7 +16,7 @@ use serde_json::Value;
 use toml::Table;
 
 use super::{Contents, add_tree};
-use crate::cargo::{self, CONFIG};
+use crate::cargo::{self, CONFIG, read_toml};
 
 /// The machines that the hand-out is for.
 const TARGETS: [&str; 4] = [
@@ -47,10 +47,7 @@ pub(super) fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
     for entry in fs::read_dir(&vendor).with_context(doing)? {
         let dir = entry.with_context(doing)?.path();
         let name = Path::new("vendor").join(dir.file_name().unwrap_or_default());
-        let manifest = dir.join("Cargo.toml");
-        let doing = || format!("read {}", manifest.display());
-        let text = fs::read_to_string(&manifest).with_context(doing)?;
-        let manifest: Table = text.parse().with_context(doing)?;
+        let manifest = read_toml(&dir.join("Cargo.toml"))?;
         let package = manifest.get("package");
         let package = ["name", "version"].map(|key| package.and_then(|it| it.get(key)?.as_str()));
         let package = package.map(|it| it.unwrap_or_default().to_owned());

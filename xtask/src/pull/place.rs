@@ -1,19 +1,18 @@
 //! The image layout that `pull` fills. `index.json` comes last: before that, nothing
 //! takes the layout for whole.
 
-use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
-use layers::oci::{Descriptor, LONGEST_DOCUMENT, TAG};
-use layers::{Algorithm, Client, Digest, Folder, Hasher, PART};
+use layers::oci::{Descriptor, INDEXES, LONGEST_DOCUMENT, TAG};
+use layers::{Algorithm, Client, Digest, Folder, PART};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde_json::{Value, json};
 
 use super::registry::Registry;
-use crate::download::Part;
+use crate::download::{Part, Saved};
 use crate::say::note;
 
 /// This task, for the lock.
@@ -74,43 +73,26 @@ impl Place {
         }
         self.begun().push(blob.digest.clone());
         let (mut file, path) = blobs.part(&name)?;
-        let doing = || format!("write {}", path.display());
-        let mut hasher = Hasher::new(algorithm);
-        let mut came = add(&mut hasher, &mut file).with_context(doing)?;
+        let mut saved = Saved::new(&mut file, &path, algorithm)?;
         loop {
-            let mut is_rest = came > 0;
-            if came != blob.size || came == 0 {
-                registry.blob(blob, came, &mut |part| {
-                    let written = match part {
-                        Part::Start => {
-                            (came, is_rest, hasher) = (0, false, Hasher::new(algorithm));
-                            file.set_len(0).and_then(|()| file.rewind())
-                        }
-                        Part::Bytes(bytes) => {
-                            came += bytes.len() as u64;
-                            hasher.update(bytes);
-                            file.write_all(bytes)
-                        }
-                    };
-                    written.with_context(doing)
-                })?;
+            if saved.came != blob.size || saved.came == 0 {
+                registry.blob(blob, saved.came, &mut |part| saved.take(part))?;
             }
-            let found = hasher.finish();
-            if came == blob.size && found == blob.digest {
+            let found = saved.hasher.finish();
+            if saved.came == blob.size && found == blob.digest {
                 blobs.keep(&name)?;
                 return Ok(true);
             }
-            if !is_rest {
-                let wrong = match came == blob.size {
+            if !saved.goes_on {
+                let wrong = match saved.came == blob.size {
                     true => format!("its digest is {}", found.oci()),
-                    false => format!("it has {came} bytes, and not {}", blob.size),
+                    false => format!("it has {} bytes, and not {}", saved.came, blob.size),
                 };
                 let digest = blob.digest.oci();
                 bail!("check blob {digest}: {wrong}; try again, or tell the owner of the registry");
             }
             // The bytes of the earlier run may be the wrong ones.
-            (came, hasher) = (0, Hasher::new(algorithm));
-            file.set_len(0).and_then(|()| file.rewind()).with_context(doing)?;
+            saved.take(Part::Start)?;
         }
     }
 
@@ -191,23 +173,9 @@ fn has(blobs: &Folder, blob: &Descriptor) -> Result<bool> {
     Ok(is_right)
 }
 
-/// Adds the bytes of a file, and returns their number.
-fn add(hasher: &mut Hasher, file: &mut File) -> std::io::Result<u64> {
-    let mut buffer = vec![0; 128 << 10];
-    let mut came = 0;
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(came);
-        }
-        hasher.update(&buffer[..n]);
-        came += n as u64;
-    }
-}
-
 /// The index, with all that other programs wrote into it.
 fn read_index(folder: &Folder) -> Result<Value> {
-    let new = || json!({"schemaVersion": 2, "mediaType": super::OCI_INDEX, "manifests": []});
+    let new = || json!({"schemaVersion": 2, "mediaType": INDEXES[0], "manifests": []});
     let Some(file) = folder.file("index.json") else {
         return Ok(new());
     };

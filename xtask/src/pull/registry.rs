@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use indicatif::MultiProgress;
-use layers::oci::{Descriptor, LONGEST_DOCUMENT};
+use layers::oci::{Descriptor, INDEXES, LONGEST_DOCUMENT, MANIFESTS};
 use layers::{Algorithm, Digest};
 use ureq::http::Uri;
 use ureq::http::header::{ACCEPT, AUTHORIZATION};
@@ -16,12 +16,6 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION};
 use super::credentials::Credentials;
 use super::reference::Reference;
 use crate::download::{Answer, Outcome, SLOW, Server, Sink, collect, is_loopback};
-
-/// The types of indexes and manifests, of OCI and of Docker.
-const TYPES: &str = "application/vnd.oci.image.index.v1+json, \
-     application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, \
-     application/vnd.docker.distribution.manifest.v2+json";
 
 /// The longest answer with a token.
 const LONGEST_TOKEN: u64 = 256 << 10;
@@ -60,7 +54,8 @@ impl Registry {
         let algorithm = wanted.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let url = format!("{}/manifests/{asked}", self.url);
         let mut text = Vec::new();
-        self.get(&url, LONGEST_DOCUMENT, Some(TYPES), "manifest", 0, &mut collect(&mut text))?;
+        let types = [INDEXES, MANIFESTS].concat().join(", ");
+        self.get(&url, LONGEST_DOCUMENT, Some(&types), "manifest", 0, &mut collect(&mut text))?;
         let digest = Digest::of_bytes(&text, algorithm);
         ensure!(
             wanted.is_none_or(|wanted| wanted == digest),

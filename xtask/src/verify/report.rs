@@ -6,6 +6,7 @@ use std::io;
 
 use anyhow::{Context, Result};
 use lessons::Lesson;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::say::print;
@@ -34,25 +35,16 @@ impl Format {
 }
 
 /// The result of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
     Passed,
     Failed,
     Skipped,
 }
 
-impl Verdict {
-    fn word(self) -> &'static str {
-        match self {
-            Verdict::Passed => "passed",
-            Verdict::Failed => "failed",
-            Verdict::Skipped => "skipped",
-        }
-    }
-}
-
 /// One check of a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
     pub(crate) claim: String,
     pub(crate) verdict: Verdict,
@@ -191,13 +183,9 @@ fn tap(results: &[(&Lesson, &Checks)]) -> String {
 /// All results as one JSON object, with the sums.
 fn json(results: &[(&Lesson, &Checks)]) -> Result<String> {
     let count = |verdict| results.iter().map(|(_, checks)| checks.count(verdict)).sum::<usize>();
-    let lessons = results.iter().map(|(lesson, checks)| {
-        let checks = checks.0.iter().map(|check| {
-            let Check { claim, verdict, details, see } = check;
-            json!({ "claim": claim, "verdict": verdict.word(), "details": details, "see": see })
-        });
-        json!({ "name": lesson.name, "goal": lesson.goal, "checks": checks.collect::<Vec<_>>() })
-    });
+    let lessons = results.iter().map(
+        |(lesson, checks)| json!({ "name": lesson.name, "goal": lesson.goal, "checks": checks.0 }),
+    );
     let object = json!({
         "lessons": lessons.collect::<Vec<_>>(),
         "passed": count(Verdict::Passed),

@@ -27,68 +27,65 @@ impl Opt {
     }
 }
 
+/// Sets what an option says.
+fn set<T>(place: &mut Option<T>, value: T) -> Result<()> {
+    *place = Some(value);
+    Ok(())
+}
+
+/// Adds what an option that can be repeated says.
+fn add<T>(list: &mut Vec<T>, value: T) -> Result<()> {
+    list.push(value);
+    Ok(())
+}
+
+/// Notes that an option without a value is there.
+fn turn_on(place: &mut bool) -> Result<()> {
+    *place = true;
+    Ok(())
+}
+
 pub(super) const ROOTFS: Opt = Opt {
     name: "--rootfs",
     value: "DIR",
     help: "the root [default: $CONTAINER_ROOTFS, else rootfs/ in the workspace]",
-    read: |args, value| {
-        args.rootfs = Some(value.into());
-        Ok(())
-    },
+    read: |args, value| set(&mut args.rootfs, value.into()),
 };
 pub(super) const LOWER: Opt = Opt {
     name: "--lower",
     value: "DIR",
     help: "a lower layer in place of --rootfs; repeat it for more layers, topmost first",
-    read: |args, value| {
-        args.lower.push(value.into());
-        Ok(())
-    },
+    read: |args, value| add(&mut args.lower, value.into()),
 };
 pub(super) const SCRATCH: Opt = Opt {
     name: "--scratch",
     value: "DIR",
     help: "a directory for upper, work and merged that stays [default: a temporary directory]",
-    read: |args, value| {
-        args.scratch = Some(value.into());
-        Ok(())
-    },
+    read: |args, value| set(&mut args.scratch, value.into()),
 };
 pub(super) const BIND: Opt = Opt {
     name: "--bind",
     value: "HOST:INSIDE[:ro]",
     help: "show a file or directory of the host in the container; repeat it for more",
-    read: |args, value| {
-        args.binds.push(Bind::parse(&value)?);
-        Ok(())
-    },
+    read: |args, value| add(&mut args.binds, Bind::parse(&value)?),
 };
 pub(super) const MEMORY: Opt = Opt {
     name: "--memory",
     value: "SIZE",
     help: "the memory that the container may use, in bytes, or with K, M or G",
-    read: |args, value| {
-        args.limits.memory = Some(limits::parse_memory(&value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.limits.memory, limits::parse_memory(&value)?),
 };
 pub(super) const PIDS: Opt = Opt {
     name: "--pids",
     value: "N",
     help: "how many processes and threads the container may have, process 1 included",
-    read: |args, value| {
-        args.limits.pids = Some(limits::parse_pids(&value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.limits.pids, limits::parse_pids(&value)?),
 };
 pub(super) const CPUS: Opt = Opt {
     name: "--cpus",
     value: "N",
     help: "how many processors the container may use, such as 0.5",
-    read: |args, value| {
-        args.limits.cpu = Some(limits::parse_cpus(&value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.limits.cpu, limits::parse_cpus(&value)?),
 };
 pub(super) const CAP_ADD: Opt = Opt {
     name: "--cap-add",
@@ -123,46 +120,31 @@ pub(super) const SUBNET: Opt = Opt {
     name: "--subnet",
     value: "ADDRESS/BITS",
     help: "the addresses of containers on the bridge [default: 10.219.0.0/16]",
-    read: |args, value| {
-        args.subnet = Some(Subnet::parse(&value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.subnet, Subnet::parse(&value)?),
 };
 pub(super) const PUBLISH: Opt = Opt {
     name: "--publish",
     value: "[ADDRESS:]HOST:CONTAINER[/udp]",
     help: "a port of the host that leads to one of the container; repeat it for more",
-    read: |args, value| {
-        args.ports.push(Port::parse(&value)?);
-        Ok(())
-    },
+    read: |args, value| add(&mut args.ports, Port::parse(&value)?),
 };
 pub(super) const IMAGE: Opt = Opt {
     name: "--image",
     value: "LAYOUT[:TAG]",
     help: "an image on disk in place of --rootfs: a directory in the OCI image layout",
-    read: |args, value| {
-        args.image = Some(value.into());
-        Ok(())
-    },
+    read: |args, value| set(&mut args.image, value.into()),
 };
 pub(super) const STORE: Opt = Opt {
     name: "--store",
     value: "DIR",
     help: "the directory for unpacked layers [default: container-layers in $XDG_DATA_HOME, else in ~/.local/share]",
-    read: |args, value| {
-        args.store = Some(value.into());
-        Ok(())
-    },
+    read: |args, value| set(&mut args.store, value.into()),
 };
 pub(super) const ENTRYPOINT: Opt = Opt {
     name: "--entrypoint",
     value: "WORD",
     help: "the first word of the command, in place of the image's; \"\" for none",
-    read: |args, value| {
-        args.entrypoint = Some(words(vec![value])?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.entrypoint, words(vec![value])?),
 };
 pub(super) const ENV: Opt = Opt {
     name: "--env",
@@ -177,55 +159,37 @@ pub(super) const WORKDIR: Opt = Opt {
     name: "--workdir",
     value: "DIR",
     help: "the directory in the container where the command starts; made if it is missing",
-    read: |args, value| {
-        args.workdir = Some(process::parse_workdir(value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.workdir, process::parse_workdir(value)?),
 };
 pub(super) const USER: Opt = Opt {
     name: "--user",
     value: "USER[:GROUP]",
     help: "the user and group of the command, by name in the root or by number",
-    read: |args, value| {
-        args.user = Some(process::text("--user", value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.user, process::text("--user", value)?),
 };
 pub(super) const IDS: Opt = Opt {
     name: "--ids",
     value: "WHOSE",
     help: "one: only one user inside; for root, also a user whose subordinate IDs to take",
-    read: |args, value| {
-        args.ids = Some(process::text("--ids", value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.ids, process::text("--ids", value)?),
 };
 pub(super) const HOSTNAME: Opt = Opt {
     name: "--hostname",
     value: "NAME",
     help: "the hostname in the container",
-    read: |args, value| {
-        args.hostname = Some(process::parse_hostname(value)?);
-        Ok(())
-    },
+    read: |args, value| set(&mut args.hostname, process::parse_hostname(value)?),
 };
 pub(super) const READ_ONLY: Opt = Opt {
     name: "--read-only",
     value: "",
     help: "let nobody write to the root; /dev, /tmp and other mounts stay as they are",
-    read: |args, _| {
-        args.read_only = true;
-        Ok(())
-    },
+    read: |args, _| turn_on(&mut args.read_only),
 };
 pub(super) const TMPFS: Opt = Opt {
     name: "--tmpfs",
     value: "DIR[:size=SIZE,mode=MODE]",
     help: "an empty directory in memory; repeat it for more",
-    read: |args, value| {
-        args.tmpfs.push(Tmpfs::parse(&value)?);
-        Ok(())
-    },
+    read: |args, value| add(&mut args.tmpfs, Tmpfs::parse(&value)?),
 };
 pub(super) const NAME: Opt = Opt {
     name: "--name",
@@ -237,19 +201,13 @@ pub(super) const DETACH: Opt = Opt {
     name: "--detach",
     value: "",
     help: "let the container run in the background, and print its name",
-    read: |args, _| {
-        args.names.detach = true;
-        Ok(())
-    },
+    read: |args, _| turn_on(&mut args.names.detach),
 };
 pub(super) const REMOVES: Opt = Opt {
     name: "--rm",
     value: "",
     help: "with --detach: remove what is left at the end",
-    read: |args, _| {
-        args.names.removes = true;
-        Ok(())
-    },
+    read: |args, _| turn_on(&mut args.names.removes),
 };
 pub(super) const EXEC: Opt = Opt {
     name: "--exec",
@@ -279,19 +237,13 @@ pub(super) const FOLLOW: Opt = Opt {
     name: "--follow",
     value: "",
     help: "with --logs: print until the container ends",
-    read: |args, _| {
-        args.names.follow = true;
-        Ok(())
-    },
+    read: |args, _| turn_on(&mut args.names.follow),
 };
 pub(super) const TIMESTAMPS: Opt = Opt {
     name: "--timestamps",
     value: "",
     help: "with --logs: print the time before each line",
-    read: |args, _| {
-        args.names.timestamps = true;
-        Ok(())
-    },
+    read: |args, _| turn_on(&mut args.names.timestamps),
 };
 pub(super) const STOP: Opt = Opt {
     name: "--stop",

@@ -1,22 +1,22 @@
 //! The home: the directory for a user's scratch directories.
 
 use std::cmp::Reverse;
+use std::env;
 use std::fs;
-use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, ptr};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{Pid, getuid};
 
 use super::NO_ATTRIBUTES;
 use super::dir::{Dir, has_user_attributes};
 use super::removal::Removal;
+use crate::child::signals::is_ignored;
 use crate::note;
 use crate::places::open;
 use crate::places::private::{Private, Purpose, make_or_open};
@@ -105,17 +105,7 @@ fn tell_of(attributes: bool, home: &Home) {
 /// it is a system user ("RemoveIPC=" in logind.conf(5)).
 fn outlives_session() -> bool {
     const FIRST_USER: u32 = 1000;
-    if getuid().as_raw() < FIRST_USER {
-        return false;
-    }
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    #[allow(unsafe_code, reason = "nix can only ask by setting another action")]
-    // SAFETY: nothing changes, and the kernel fills in `action`, for which zeros
-    // are valid too.
-    unsafe {
-        libc::sigaction(libc::SIGHUP, ptr::null(), action.as_mut_ptr());
-        action.assume_init().sa_sigaction == libc::SIG_IGN
-    }
+    getuid().as_raw() >= FIRST_USER && is_ignored(Signal::SIGHUP)
 }
 
 impl Home {
