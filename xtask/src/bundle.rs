@@ -1,5 +1,6 @@
 //! Bundles, for the steps that start a container from a file.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{self, Command};
@@ -51,5 +52,9 @@ pub(crate) fn make(
     fs::write(&file, format!("{config:#}\n")).with_context(doing)?;
     let mut run = Command::new(step);
     run.args(["run", "--bundle"]).arg(bundle).arg(format!("xtask-{}", process::id()));
+    // From lesson 19 on, a container has a state. A user may have no place for it but /tmp.
+    if env::var_os("XDG_RUNTIME_DIR").is_none_or(|dir| dir.is_empty()) {
+        run.env("XDG_RUNTIME_DIR", bundle);
+    }
     Ok(run)
 }
