@@ -163,6 +163,10 @@ fn the_options_change_the_process_of_the_container() {
         let options = ["--user", "7:8", "--additional-gids", "9", NAME, "sh", "-c"];
         let ids = container.exec(&[&options[..], &["id -u; id -g; id -G"]].concat());
         assert_eq!(ids, "7\n8\n8 9");
+        // The pipe is the user's, too.
+        let again =
+            container.exec(&["--user", "7", NAME, "sh", "-c", "echo again >/dev/stdout"]);
+        assert_eq!(again, "again");
     }
     // Another process stands alone.
     let other = json!({ "args": ["sh", "-c", script], "cwd": "/usr", "env": ["PATH=/bin", "A=x"] });
