@@ -328,7 +328,9 @@ fn limits_change_together_or_not_at_all() {
     }
     fs::write(
         container.dir.path().join("limits"),
-        json!({ "memory": { "limit": 0 }, "pids": { "limit": 40 }, "cpu": { "shares": 300 } })
+        // As dockerd writes it.
+        json!({ "memory": { "limit": 0, "reservation": 0, "kernel": 0 }, "pids": { "limit": 40 },
+            "cpu": { "shares": 0, "cpus": "" }, "blockIO": { "weight": 0 } })
             .to_string(),
     )
     .expect("write");
