@@ -107,6 +107,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
+        users::give_streams(config);
         users::become_user(config)?;
         common::end_with_parent()?;
         capabilities::act_as_command(sets)?;
