@@ -71,6 +71,7 @@ page 'Try it'
 new has 'create: the name is taken'                    'web'            "$(says create --bundle "$tmp/web" web)"
 new is 'start begins the command'                      'running'        "$(verb start web; status web)"
 so is 'which is the same process'                      'yes'            "$([ "$pid" ] && grep -q trap "/proc/$pid/cmdline" && echo yes)"
+so is 'and has open only 0, 1 and 2'                   '0 1 2'          "$(open_files)"
 new has 'start: only what waits can be started'        'running'        "$(says start web)"
 new has 'list: the container is there'                 'web'            "$(verb list | grep running)"
 new has 'delete: a container that runs stays'          'running'        "$(says delete web)"

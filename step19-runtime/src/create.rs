@@ -90,7 +90,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     config.root.path = config.find_root(bundle)?;
     let config = &config;
     let linux = &config.linux;
-    let sets = &config.process.capabilities;
+    let sets = &config.process.capabilities.given(namespaces::has(linux, Kind::User))?;
     let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
     terminal::check(&config.process, wanted.console.is_some(), wanted.relays)?;
     let plans = config.mounts.iter().map(|it| it.plan(config, bundle));

@@ -57,7 +57,6 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     config.process = newcomer::process(given, &container, words)?;
     let config = &config;
     let process = &config.process;
-    let sets = &process.capabilities;
     let filter = config.linux.seccomp.as_ref().map(filter::compile).transpose()?;
     let (detached, console) =
         (words.has("detach"), words.get("console-socket").map(Path::new));
@@ -67,6 +66,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let id = Pid::from_raw(container.state()?.pid.context("container not running")?);
     let open = container.pidfd()?.context("container not running")?;
     let differ = namespaces(id)?;
+    let sets = &process.capabilities.given(differ.contains(CloneFlags::CLONE_NEWUSER))?;
     // Its descriptor would be in the child, too.
     drop(container);
     let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;

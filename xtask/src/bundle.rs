@@ -52,7 +52,7 @@ pub(crate) fn make(
     fs::write(&file, format!("{config:#}\n")).with_context(doing)?;
     let mut run = Command::new(step);
     run.args(["run", "--bundle"]).arg(bundle).arg(format!("xtask-{}", process::id()));
-    // From lesson 19 on, a container has a state, and a user may have no place for it.
+    // From lesson 19 on, a container has a state. A user may have no place for it but /tmp.
     if env::var_os("XDG_RUNTIME_DIR").is_none_or(|dir| dir.is_empty()) {
         run.env("XDG_RUNTIME_DIR", bundle);
     }
