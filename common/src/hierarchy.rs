@@ -3,8 +3,13 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::unistd::Pid;
+
+use crate::child::signals;
 
 /// A tree of groups.
 #[derive(Debug)]
@@ -61,6 +66,22 @@ fn mount_of(line: &str, controllers: &[String]) -> Option<(String, PathBuf)> {
     (fits && !place.contains('\\')).then(|| (root.to_owned(), PathBuf::from(place)))
 }
 
+/// Removes a group, and those in it, which the container may have made.
+fn remove_all(group: &Path) -> io::Result<()> {
+    for id in fs::read_to_string(group.join("cgroup.procs"))?.lines() {
+        // 0 is a process that this PID namespace does not have.
+        if let Ok(id @ 1..) = id.parse() {
+            signals::send(Pid::from_raw(id), libc::SIGKILL);
+        }
+    }
+    for inner in fs::read_dir(group)?.flatten() {
+        if inner.file_type().is_ok_and(|it| it.is_dir()) {
+            remove_all(&inner.path())?;
+        }
+    }
+    fs::remove_dir(group)
+}
+
 impl Hierarchy {
     /// The group of the container, else that of its caller.
     pub fn group(&self) -> &Path {
@@ -112,6 +133,18 @@ impl Hierarchy {
         match fs::read_to_string(group.join("cgroup.procs"))?.is_empty() {
             true => Ok(()),
             false => Err(ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    /// Ends the processes in the group of the container, which outlive the first one if there is
+    /// no PID namespace, and removes the group. Does nothing if the container has none.
+    pub fn remove(&self) {
+        let Some(group) = &self.group else { return };
+        // The last process may still be ending.
+        let is_busy = |it: io::Error| it.kind() == ErrorKind::ResourceBusy;
+        let mut tries = 0..100;
+        while remove_all(group).is_err_and(is_busy) && tries.next().is_some() {
+            thread::sleep(Duration::from_millis(10));
         }
     }
 

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use common::{Hierarchy, hierarchies};
@@ -63,6 +62,11 @@ impl Groups {
     /// Whether this host has control groups v2 alone.
     pub(crate) fn is_v2(&self) -> bool {
         self.hierarchies.iter().all(|it| it.controllers.is_empty())
+    }
+
+    /// Whether the container has groups of its own.
+    pub(crate) fn are_own(&self) -> bool {
+        self.hierarchies.iter().any(|it| it.group.is_some())
     }
 
     /// The group with a controller. With v2 alone, there is only one.
@@ -135,14 +139,7 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        for group in self.hierarchies.iter().filter_map(|it| it.group.as_ref()) {
-            // The last process may still be ending.
-            let is_busy = |it: io::Error| it.kind() == ErrorKind::ResourceBusy;
-            let mut tries = 0..100;
-            while fs::remove_dir(group).is_err_and(is_busy) && tries.next().is_some() {
-                thread::sleep(Duration::from_millis(10));
-            }
-        }
+        self.hierarchies.iter().for_each(Hierarchy::remove);
         // Another container may have a group in one.
         self.made.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
     }

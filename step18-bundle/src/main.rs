@@ -70,6 +70,12 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     let plans = mounts.map(|it| it.plan(config, bundle).with_context(|| it.doing()));
     let plans = plans.collect::<Result<Vec<_>>>()?;
     let groups = groups::make_groups(&linux.cgroups_path, &linux.resources, name)?;
+    ensure!(
+        !config.process.terminal
+            || namespaces::is_new(linux, Kind::Pid)
+            || groups.are_own(),
+        "process.terminal needs a new PID namespace, or a control group; add one"
+    );
     let new = namespaces::to_clone(linux);
 
     let join = || namespaces::join(linux);
@@ -131,5 +137,8 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     })?;
     let _relay = child.take_terminal(config.process.terminal, Relay::start)?;
     child.meet(Some(()), |(), id| config.process.set_limits(id))?;
-    child.wait()
+    let exit = child.wait();
+    // Processes that are left may have the terminal.
+    drop(groups);
+    exit
 }

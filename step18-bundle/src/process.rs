@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use common::{Exit, Root};
 use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
@@ -137,13 +137,12 @@ impl Ready {
 /// Whether the working directory is in the root: a descriptor of the host leads to
 /// another one, as `/proc/self/fd/N`; CVE-2024-21626.
 fn leads_inside() -> Result<()> {
-    match getcwd() {
-        Ok(dir) if dir.is_absolute() => Ok(()),
-        Ok(_) | Err(Errno::ENOENT) => {
-            bail!("go to the working directory: it is outside of the root; change it")
-        }
-        Err(errno) => Err(errno).context("find the working directory"),
-    }
+    let is_inside = match getcwd() {
+        Err(Errno::ENOENT) => false,
+        found => found.context("find the working directory")?.is_absolute(),
+    };
+    ensure!(is_inside, "the working directory is outside of the root; give another one");
+    Ok(())
 }
 
 fn words(name: &str, words: &[String]) -> Result<Vec<CString>> {

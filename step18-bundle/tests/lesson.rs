@@ -317,6 +317,33 @@ fn no_group_is_left() {
     assert!(kept && !others.is_empty(), "{}", stderr(&output));
 }
 
+/// Without a PID namespace, processes outlive the first one, and have its terminal.
+#[test]
+fn no_process_is_left_without_a_pid_namespace() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let kinds = ["mount", "uts", "ipc", "network"].map(|kind| json!({ "type": kind }));
+    for is_terminal in [true, false] {
+        let edits = [
+            ("/linux/namespaces", json!(kinds)),
+            ("/process/terminal", json!(is_terminal)),
+        ];
+        let script =
+            "trap '' HUP; sleep 1234 & echo $!; mkdir -p /sys/fs/cgroup/a 2>&-; exit 3";
+        write(dir.path(), &config(dir.path(), script, &edits));
+        let (sender, receiver) = channel();
+        let path = dir.path().to_owned();
+        spawn(move || sender.send(ours(&path, "lesson18-left")));
+        let output = receiver.recv_timeout(Duration::from_secs(60)).expect("it ends");
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        let process = Path::new("/proc").join(stdout(&output).trim());
+        let command = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+        assert!(!command.contains("1234"), "{command}");
+    }
+}
+
 /// Runs a bundle with a terminal of its own, with standard input from a pipe.
 #[test]
 fn a_container_has_a_terminal_of_its_own() {
