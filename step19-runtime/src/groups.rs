@@ -83,13 +83,20 @@ impl Groups {
                 }
             }
         }
-        // Nothing in it would ever run. Engines look for these words.
+        limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
+        rules::apply(&resources.devices, self)
+    }
+
+    /// Refuses groups that others use: the end of this container would be theirs, too.
+    pub(crate) fn check_free(&self) -> Result<()> {
+        // Engines look for these words.
         ensure!(
             !self.is_frozen(),
             "container's cgroup unexpectedly frozen; thaw it first"
         );
-        limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
-        rules::apply(&resources.devices, self)
+        let is_empty = self.processes().is_empty();
+        ensure!(is_empty, "container's cgroup is not empty; give another cgroupsPath");
+        Ok(())
     }
 
     /// Whether the processes are frozen.
