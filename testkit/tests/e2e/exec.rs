@@ -583,6 +583,23 @@ fn no_moment_of_a_kill_leaves_a_false_list() {
     place.is_clean(&token);
 }
 
+#[test]
+fn the_next_start_removes_the_state_of_a_killed_container() {
+    if !containers_work() {
+        return;
+    }
+    let (place, token) = (Place::new(), token());
+    let mut command = place.step(&["cat", "-", &token]);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("start a step");
+    running("cat", &token);
+    child.kill().expect("kill the runner");
+    end_of(&mut child);
+    gone(&token);
+    assert!(place.home().exists());
+    place.does(&["true"]);
+    assert!(!place.home().exists());
+}
+
 /// `--detach` either prints the name of a container that runs, or there is none.
 #[test]
 fn a_caller_that_goes_before_the_command_runs_gets_no_container() {
