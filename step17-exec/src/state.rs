@@ -74,6 +74,10 @@ impl Container {
     fn make_hidden() -> Result<Container> {
         loop {
             let home = home()?;
+            if !home.new {
+                // An error is about another container: the list says it.
+                drop(Container::all());
+            }
             let name = format!(".{}", random()?);
             let made = mkdirat(&home.dir, &*name, Mode::S_IRWXU);
             let dir = match made.and_then(|()| open::directory(&home.dir, &*name)) {

@@ -67,7 +67,7 @@ impl Terminal {
     /// When the system has no terminal left or the command is missing.
     pub fn start(mut command: Command) -> Terminal {
         let scratches = scratch_place();
-        command.env("TMPDIR", scratches.path());
+        command.env("TMPDIR", scratches.path()).env("XDG_RUNTIME_DIR", scratches.path());
         let (pty, pts) = open().expect("open a terminal");
         pty.resize(Size::new(24, 80)).expect("resize a terminal");
         let leader = pty_process::blocking::Command::from(command).spawn(pts);

@@ -160,7 +160,7 @@ fn a_command_that_ignores_everything_can_be_killed() {
         let script = "trap '' HUP INT QUIT TERM USR1; echo ready; cat - \"$0\"";
         let scratches = scratch_place();
         let mut command = step(name);
-        command.env("TMPDIR", scratches.path());
+        command.env("TMPDIR", scratches.path()).env("XDG_RUNTIME_DIR", scratches.path());
         let (mut child, mut output) = scripted(command, script, &token);
         assert_eq!(line(&mut output), "ready", "{name}");
         let cat = running("cat", &token);
@@ -197,7 +197,7 @@ fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
                 command.args(["cat", "-", &token]);
             }
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-            command.env("TMPDIR", scratch.path());
+            command.env("TMPDIR", scratch.path()).env("XDG_RUNTIME_DIR", scratch.path());
             let mut child = command.spawn().expect("start a step");
             let until = Instant::now() + Duration::from_micros(delay * 150);
             while Instant::now() < until {}
