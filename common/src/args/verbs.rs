@@ -81,12 +81,6 @@ impl Names {
         Ok(())
     }
 
-    /// Reads the value of `--name`.
-    pub(super) fn set_name(&mut self, name: &OsStr) -> Result<()> {
-        self.name = Some(checked("--name", name)?);
-        Ok(())
-    }
-
     /// Reads the value of `--format`.
     pub(super) fn set_format(&mut self, format: &OsStr) -> Result<()> {
         ensure!(format == "json", "--format {}: give json", format.display());
@@ -154,7 +148,7 @@ const MOST_SECONDS: u64 = 7 * 24 * 60 * 60;
 const LONGEST: usize = 64;
 
 /// A name of a container, after a check. A name that begins with a dot is for the step.
-fn checked(option: &str, name: &OsStr) -> Result<String> {
+pub(super) fn checked(option: &str, name: &OsStr) -> Result<String> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let text = name.to_str().filter(|text| text.bytes().all(is_part) && text.len() <= LONGEST);
     let text = text.filter(|text| text.starts_with(|first: char| first.is_ascii_alphanumeric()));

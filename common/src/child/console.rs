@@ -30,7 +30,7 @@ const DEVICES: [(&str, u64); 6] = [
 ];
 
 /// The device /dev/tty.
-const TTY: u64 = makedev(5, 0);
+pub(crate) const TTY: u64 = makedev(5, 0);
 
 /// Whether each container of lesson 10 has the device with this number.
 pub(crate) fn is_usual(number: u64) -> bool {

@@ -30,23 +30,19 @@ struct Key {
 
 impl Exit {
     /// The command line is wrong.
-    pub const USAGE: Exit = Exit::with(2);
+    pub const USAGE: Exit = Exit::of_code(2);
     /// The step could not set up the container.
-    pub const SETUP: Exit = Exit::with(125);
+    pub const SETUP: Exit = Exit::of_code(125);
     /// The command exists, but cannot be executed.
-    pub const NOT_EXECUTABLE: Exit = Exit::with(126);
+    pub const NOT_EXECUTABLE: Exit = Exit::of_code(126);
     /// The command does not exist.
-    pub const NOT_FOUND: Exit = Exit::with(127);
+    pub const NOT_FOUND: Exit = Exit::of_code(127);
     /// Success.
-    pub const SUCCESS: Exit = Exit::with(0);
-
-    const fn with(code: u8) -> Exit {
-        Exit { code, key: None }
-    }
+    pub const SUCCESS: Exit = Exit::of_code(0);
 
     /// The exit status with this number, of a command that has ended before.
-    pub fn of_code(code: u8) -> Exit {
-        Exit::with(code)
+    pub const fn of_code(code: u8) -> Exit {
+        Exit { code, key: None }
     }
 
     /// The exit status as a number.
@@ -63,7 +59,7 @@ impl Exit {
     /// The exit status for a signal that ends the runner itself. For a signal of a key, the
     /// runner ends by it.
     pub(crate) fn by_signal(signal: Signal) -> Exit {
-        let exit = Exit::with(128 + signal as u8);
+        let exit = Exit::of_code(128 + signal as u8);
         match signal {
             Signal::SIGINT | Signal::SIGQUIT => exit.by_key(signal, false),
             _ => exit,
@@ -92,10 +88,10 @@ impl Exit {
     /// Reads the wait status of a process that has ended; wait(2).
     pub(crate) fn of(status: c_int) -> Exit {
         if libc::WIFSIGNALED(status) {
-            return Exit::with(128 + libc::WTERMSIG(status) as u8);
+            return Exit::of_code(128 + libc::WTERMSIG(status) as u8);
         }
         // The kernel keeps the low eight bits of a status, _exit(2).
-        Exit::with(libc::WEXITSTATUS(status) as u8)
+        Exit::of_code(libc::WEXITSTATUS(status) as u8)
     }
 }
 
@@ -106,10 +102,10 @@ mod tests {
     #[test]
     fn a_status_is_the_commands_own_or_128_and_its_signal() {
         assert_eq!(Exit::of(0), Exit::SUCCESS);
-        assert_eq!(Exit::of(255 << 8), Exit::with(255));
-        assert_eq!(Exit::of(libc::SIGKILL), Exit::with(137));
+        assert_eq!(Exit::of(255 << 8), Exit::of_code(255));
+        assert_eq!(Exit::of(libc::SIGKILL), Exit::of_code(137));
         // With a core dump.
-        assert_eq!(Exit::of(libc::SIGSEGV | 0x80), Exit::with(139));
-        assert_eq!(Exit::of(64), Exit::with(192));
+        assert_eq!(Exit::of(libc::SIGSEGV | 0x80), Exit::of_code(139));
+        assert_eq!(Exit::of(64), Exit::of_code(192));
     }
 }

@@ -20,17 +20,15 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{isatty, pipe2, setsid};
 
 use crate::Exit;
-use crate::child::console::{is_usual, put};
+use crate::child::console::{TTY, is_usual, put};
 use crate::child::process::{raw_clone, spawn, work_and_exit};
-use crate::child::signals;
-use crate::child::signals::Patience;
+use crate::child::signals::{self, Patience};
 use crate::child::terminal::Terminal;
 use crate::child::wait::{poll_for, poll_on};
 use crate::said::doing::Doing;
 use crate::said::error::report;
 
-/// The devices /dev/tty and /dev/ptmx.
-const TTY: u64 = makedev(5, 0);
+/// The device /dev/ptmx.
 const PTMX: u64 = makedev(5, 2);
 
 const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use super::Args;
+use crate::args::verbs::checked;
 use crate::args::{limits, process};
 use crate::child::exec::words;
 use crate::{Bind, Network, Port, Subnet, Tmpfs, Verb};
@@ -195,7 +196,7 @@ pub(super) const NAME: Opt = Opt {
     name: "--name",
     value: "NAME",
     help: "the name of the container [default: a random name]",
-    read: |args, value| args.names.set_name(&value),
+    read: |args, value| set(&mut args.names.name, checked("--name", &value)?),
 };
 pub(super) const DETACH: Opt = Opt {
     name: "--detach",
