@@ -1,14 +1,14 @@
 //! Lesson 18: the description of a container, config.json of an OCI bundle.
 //!
-//! Each field that a type here does not have is an error. So nothing is ignored, unless it
-//! is named here and its comment says so.
+//! Each field that a type here does not have is an error. So nothing is ignored, unless
+//! it is named here and its comment says so.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
 use crate::devices::Device;
@@ -17,7 +17,13 @@ use crate::namespaces::{Namespace, Offset};
 use crate::plan::Mount;
 use crate::process::Process;
 use crate::resources::Resources;
+use crate::scheduler::Personality;
 use crate::users::Mapping;
+
+/// The names that the specification has.
+#[rustfmt::skip]
+const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer",
+    "startContainer", "poststart", "poststop"];
 
 /// No engine writes a longer file.
 const MOST_BYTES: u64 = 16 << 20;
@@ -66,55 +72,37 @@ pub(crate) struct Linux {
     pub(crate) personality: Option<Personality>,
 }
 
-/// The kernel that programs see; personality(2).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Personality {
-    pub(crate) domain: String,
-    /// The specification has none yet.
-    #[serde(default)]
-    flags: Vec<String>,
-}
-
 impl Config {
     /// Reads config.json of a bundle. The path of the root is then that on the host.
     pub(crate) fn read(bundle: &Path) -> Result<Config> {
         let file = bundle.join("config.json");
-        let doing = || format!("read {}", file.display());
-        let mut bytes = Vec::new();
-        let opened = common::open::regular(&file).with_context(doing)?;
-        opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).with_context(doing)?;
-        ensure!(
-            bytes.len() as u64 <= MOST_BYTES,
-            "{}: it is longer than {} MiB",
-            doing(),
-            MOST_BYTES >> 20
-        );
-        let mut config: Config =
-            serde_json::from_slice(&bytes).map_err(plain).with_context(doing)?;
-        config.check().with_context(doing)?;
+        let read = || -> Result<Config> {
+            let mut bytes = Vec::new();
+            common::open::regular(&file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+            ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
+            let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
+            config.check().map(|()| config)
+        };
+        let mut config = read().with_context(|| format!("read {}", file.display()))?;
         let root = bundle.join(&config.root.path);
-        config.root.path =
-            fs::canonicalize(&root).with_context(|| format!("find the root {}", root.display()))?;
+        let found = fs::canonicalize(&root);
+        let doing = || format!("find the root {}", root.display());
+        config.root.path = found.with_context(doing)?;
         Ok(config)
     }
 
     /// Refuses what makes no sense, or is not done here.
     fn check(&self) -> Result<()> {
-        ensure!(
-            self.oci_version.starts_with("1."),
-            "ociVersion is {:?}; give a version of the specification that begins with 1.",
-            self.oci_version
-        );
-        ensure!(!self.root.path.as_os_str().is_empty(), "root.path is missing; name a directory");
-        if let Some((name, _)) = self.hooks.iter().find(|(_, hooks)| !hooks.is_empty()) {
-            bail!("the field hooks.{name} is not done here; lesson 19 does it");
+        let version = &self.oci_version;
+        ensure!(version.starts_with("1."), "ociVersion is {version:?}; give 1.0 to 1.3");
+        let has_root = !self.root.path.as_os_str().is_empty();
+        ensure!(has_root, "root.path is missing; name a directory");
+        for (name, hooks) in &self.hooks {
+            let is_nothing = hooks.is_empty() && HOOKS.contains(&&**name);
+            ensure!(is_nothing, "the field hooks.{name} is not done here; leave it out");
         }
-        let has_flags = self.linux.personality.as_ref().is_some_and(|it| !it.flags.is_empty());
-        ensure!(!has_flags, "the field linux.personality.flags is not done here; leave it out");
-        crate::scheduler::persona(self.linux.personality.as_ref())?;
         self.process.check()?;
-        crate::root::check(self)?;
+        crate::root::spread(&self.linux)?;
         crate::namespaces::check(&self.linux)
     }
 }
@@ -122,9 +110,9 @@ impl Config {
 /// The error of serde, without the long list of fields.
 fn plain(error: serde_json::Error) -> anyhow::Error {
     let text = error.to_string();
-    let place = format!("line {} column {}", error.line(), error.column());
+    let place = format!("line {} column {}; leave it out", error.line(), error.column());
     match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
-        Some((name, _)) => anyhow!("the field {name} is not done here: {place}; leave it out"),
+        Some((name, _)) => anyhow!("the field {name} is not done here: {place}"),
         None => anyhow!(text),
     }
 }

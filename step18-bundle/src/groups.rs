@@ -1,22 +1,19 @@
-//! Lesson 11: a control group. Lesson 18: the group of a path, in control groups v1 and v2.
+//! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
-use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use common::{Hierarchy, hierarchies, open_tree};
-use libc::{AT_RECURSIVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
-use nix::fcntl::AT_FDCWD;
+use common::{Hierarchy, hierarchies};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, symlinkat};
 
-use crate::mounts::{attach, make};
+use crate::mounts::{attach, copy, look, make};
 use crate::options;
-use crate::resources::{Limit, Resources};
+use crate::resources::Resources;
 use crate::rules;
 
 /// The group of the container in each hierarchy. It is removed when this is dropped.
@@ -26,7 +23,11 @@ pub(crate) struct Groups {
 
 /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
 /// the configuration does not ask for one.
-pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Result<Groups> {
+pub(crate) fn make_groups(
+    path: &str,
+    resources: &Resources,
+    name: &str,
+) -> Result<Groups> {
     let mut groups = Groups { hierarchies: hierarchies()? };
     let limits = resources.limits(groups.is_v2())?;
     let has_limits = !limits.is_empty() || !resources.devices.is_empty();
@@ -35,6 +36,10 @@ pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Resu
         common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
+    let may_not = |error: &io::Error| {
+        [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
+            .contains(&error.kind())
+    };
     for hierarchy in &mut groups.hierarchies {
         let base = hierarchy.base(wanted);
         let group = base.join(wanted.trim_start_matches('/'));
@@ -44,21 +49,13 @@ pub(crate) fn make_groups(path: &str, resources: &Resources, name: &str) -> Resu
                 // It stays in the groups of its caller.
                 return Ok(Groups { hierarchies: hierarchies()? });
             }
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("make the control group {}", group.display()));
-            }
+            failed => failed
+                .with_context(|| format!("make the control group {}", group.display()))?,
         }
     }
-    limits.iter().try_for_each(|limit| groups.write(limit))?;
+    limits.iter().try_for_each(|(file, value)| groups.write(file, value))?;
     rules::apply(&resources.devices, &groups)?;
     Ok(groups)
-}
-
-/// Whether this caller may not make groups here.
-fn may_not(error: &std::io::Error) -> bool {
-    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 impl Groups {
@@ -69,19 +66,22 @@ impl Groups {
 
     /// The group with a controller. With v2 alone, there is only one.
     pub(crate) fn group(&self, controller: &str) -> Result<&Path> {
-        let has = |it: &&Hierarchy| self.is_v2() || it.controllers.iter().any(|c| c == controller);
+        let has = |it: &&Hierarchy| {
+            self.is_v2() || it.controllers.iter().any(|c| c == controller)
+        };
         let found = self.hierarchies.iter().find(has);
         let found = found.with_context(|| {
-            format!("set a limit of {controller}: this host has no such controller; leave it out")
+            format!("use the controller {controller}: this host has none; leave it out")
         })?;
         Ok(found.group())
     }
 
-    /// Writes a limit to its file.
-    pub(crate) fn write(&self, limit: &Limit) -> Result<()> {
-        let Limit { controller, file, value } = limit;
+    /// Writes a value to a file. Its name begins with that of the controller.
+    pub(crate) fn write(&self, file: &str, value: &str) -> Result<()> {
+        let controller = file.split('.').next().unwrap_or_default();
         let file = self.group(controller)?.join(file);
-        write(&file, value).with_context(|| format!("write {value} to {}", file.display()))
+        write(&file, value)
+            .with_context(|| format!("write {value} to {}", file.display()))
     }
 
     /// Adds the child to the groups.
@@ -98,11 +98,10 @@ impl Groups {
     /// directory in memory with a place for each hierarchy.
     pub(crate) fn tree(&self) -> Result<OwnedFd> {
         match &self.hierarchies[..] {
-            [only] if self.is_v2() => tree(only),
+            [only] if self.is_v2() => Ok(copy(look(only.group())?, true)?),
             _ => {
-                let options =
-                    options::read(&["mode=755".to_owned(), "size=64k".to_owned()], false)?;
-                make("tmpfs", Path::new("cgroup"), &options)
+                let options = ["mode=755", "size=64k"].map(str::to_owned);
+                make("tmpfs", Path::new("cgroup"), &options::read(&options, false)?)
             }
         }
     }
@@ -114,7 +113,7 @@ impl Groups {
         }
         for hierarchy in &self.hierarchies {
             let Some(name) = hierarchy.mount.file_name() else { continue };
-            let tree = tree(hierarchy)?;
+            let tree = copy(look(hierarchy.group())?, true)?;
             mkdirat(directory, name, Mode::from_bits_truncate(0o755))?;
             let place = common::open::directory(directory, name)?;
             attach(&tree, &place)?;
@@ -128,17 +127,8 @@ impl Groups {
     }
 }
 
-/// The group of a hierarchy as a mount without a place.
-fn tree(hierarchy: &Hierarchy) -> Result<OwnedFd> {
-    let group = hierarchy.group();
-    let name = CString::new(group.as_os_str().as_encoded_bytes())?;
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE as u32;
-    let tree = open_tree(AT_FDCWD, &name, flags);
-    tree.with_context(|| format!("open {}", group.display()))
-}
-
 /// Writes a file of the kernel, which must be there.
-fn write(file: &Path, value: &str) -> std::io::Result<()> {
+fn write(file: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value.as_bytes())
 }
 
@@ -147,7 +137,8 @@ impl Drop for Groups {
         for group in self.hierarchies.iter().filter_map(|it| it.group.as_ref()) {
             // The last process may still be ending.
             let mut tries = 0..100;
-            while fs::remove_dir(group).is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
+            while fs::remove_dir(group)
+                .is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
                 && tries.next().is_some()
             {
                 thread::sleep(Duration::from_millis(10));

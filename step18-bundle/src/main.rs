@@ -20,7 +20,6 @@ mod root;
 mod rules;
 mod scheduler;
 mod seal;
-mod shares;
 mod spec;
 mod terminal;
 mod users;
@@ -51,7 +50,7 @@ fn verb(args: &Args) -> Result<Exit> {
         ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle)),
         ["run", "--bundle" | "-b", bundle, name] => run(Path::new(bundle), name),
         ["run", name] if !name.starts_with('-') => run(Path::new("."), name),
-        _ => bail!("read the command line: give `run --bundle DIR NAME` or `spec --bundle DIR`"),
+        _ => bail!("read the command line: give `run [--bundle DIR] NAME` or `spec`"),
     }
 }
 
@@ -66,15 +65,20 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     let bundle = &bundle.canonicalize().context("open the bundle")?;
     let config = &Config::read(bundle)?;
     let linux = &config.linux;
-    let sets = config.process.capabilities.sets()?;
-    let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
-    let plans = plan::plan(config, bundle)?;
+    let sets = &config.process.capabilities;
+    let filter = linux.seccomp.as_ref().map(filter::compile).transpose();
+    let filter = filter.context("read linux.seccomp")?;
+    let mounts = config.mounts.iter();
+    let plans = mounts.map(|it| it.plan(config, bundle).with_context(|| it.doing()));
+    let plans = plans.collect::<Result<Vec<_>>>()?;
     let groups = groups::make_groups(&linux.cgroups_path, &linux.resources, name)?;
     let new = namespaces::to_clone(linux);
 
     let join = || namespaces::join(linux);
     let mut child = common::clone_after(config.process.terminal, join, new, || {
         common::wait_for_runner(Some(()))?;
+        // With other IDs, this process may not find it.
+        let place = mounts::look(&config.root.path).context("find the root")?;
         users::take_ids(namespaces::is_new(linux, Kind::User))?;
         namespaces::hide_groups(linux)?;
         if namespaces::is_new(linux, Kind::Network) {
@@ -82,37 +86,40 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         }
         values::set_names(config)?;
         config.process.choose_profile()?;
-        let (root, tree) = root::mount_root(&config.root.path, config)?;
-        mounts::mount_all(plans, bundle, &root, &groups)?;
+        let (root, tree) = root::mount_root(config, &place).context("mount the root")?;
+        for plan in plans {
+            let doing = plan.mount.doing();
+            mounts::mount(plan, bundle, &root, &groups).context(doing)?;
+        }
         devices::make_nodes(config, &root)?;
         let terminal = terminal::open(&config.process, &root)?;
         values::set_values(config, &root)?;
         config.process.make_directory(&root)?;
         let home = users::home(config, &root)?;
-        root::protect_host(config, &root)?;
+        root::protect_host(linux, &root)?;
         root::enter_root(&tree, config)?;
-        drop((root, tree));
-        // Root of a user namespace could not raise limits, and low ones end earlier stages.
+        drop((root, tree, place));
+        // Root of a user namespace could not raise limits. Low ones end earlier stages.
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
-        scheduler::set_personality(linux.personality.as_ref())?;
+        linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
-        capabilities::drop_bounding(&sets)?;
+        capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
         users::become_user(config)?;
         common::end_with_parent()?;
-        capabilities::act_as_command(&sets)?;
+        capabilities::act_as_command(sets)?;
         let command = config.process.find(home)?;
-        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
-        // one that the filter allows.
+        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must
+        // be one that the filter allows.
         if !config.process.no_new_privileges {
-            capabilities::use_all(&sets)?;
+            capabilities::use_all(sets)?;
             filter::set(filter.as_ref())?;
         }
-        capabilities::set(&sets)?;
+        capabilities::set(sets)?;
         if config.process.no_new_privileges {
             set_no_new_privs().context("set no_new_privs")?;
             filter::set(filter.as_ref())?;

@@ -23,15 +23,16 @@ pub(crate) struct Namespace {
 /// The kinds; namespaces(7).
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
+#[repr(i32)]
 pub(crate) enum Kind {
-    Mount,
-    Uts,
-    Ipc,
-    Network,
-    Pid,
-    Cgroup,
-    Time,
-    User,
+    Mount = libc::CLONE_NEWNS,
+    Uts = libc::CLONE_NEWUTS,
+    Ipc = libc::CLONE_NEWIPC,
+    Network = libc::CLONE_NEWNET,
+    Pid = libc::CLONE_NEWPID,
+    Cgroup = libc::CLONE_NEWCGROUP,
+    Time = libc::CLONE_NEWTIME,
+    User = libc::CLONE_NEWUSER,
 }
 
 /// How far a clock of the container is from the host's; time_namespaces(7).
@@ -42,21 +43,10 @@ pub(crate) struct Offset {
     nanosecs: u32,
 }
 
-/// CLONE_NEWTIME, which nix does not have.
-const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
-
 impl Kind {
+    /// The flag of clone(2). nix does not have CLONE_NEWTIME.
     fn flag(self) -> CloneFlags {
-        match self {
-            Kind::Mount => CloneFlags::CLONE_NEWNS,
-            Kind::Uts => CloneFlags::CLONE_NEWUTS,
-            Kind::Ipc => CloneFlags::CLONE_NEWIPC,
-            Kind::Network => CloneFlags::CLONE_NEWNET,
-            Kind::Pid => CloneFlags::CLONE_NEWPID,
-            Kind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-            Kind::Time => CLONE_NEWTIME,
-            Kind::User => CloneFlags::CLONE_NEWUSER,
-        }
+        CloneFlags::from_bits_retain(self as i32)
     }
 }
 
@@ -76,33 +66,29 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
         let twice = linux.namespaces[..at].iter().any(|it| it.kind == one.kind);
         ensure!(!twice, "linux.namespaces has {:?} twice; name it once", one.kind);
     }
+    let has_mount = is_new(linux, Kind::Mount);
     ensure!(
-        is_new(linux, Kind::Mount),
-        "linux.namespaces has no new mount namespace, and the root needs one; add it"
+        has_mount,
+        "linux.namespaces has no new mount namespace; add one for the root"
     );
-    let has_maps = !linux.uid_mappings.is_empty() && !linux.gid_mappings.is_empty();
-    let has_none = linux.uid_mappings.is_empty() && linux.gid_mappings.is_empty();
     let new_user = is_new(linux, Kind::User);
+    let has_maps = [&linux.uid_mappings, &linux.gid_mappings].map(|it| !it.is_empty());
     ensure!(
-        if new_user { has_maps } else { has_none },
-        "linux.uidMappings and linux.gidMappings go with a new user namespace; give all or none"
+        has_maps == [new_user; 2],
+        "linux.uidMappings and linux.gidMappings go with a new user namespace; give all"
     );
     let new_time = is_new(linux, Kind::Time);
-    ensure!(
-        !(new_time && new_user),
-        "a new time namespace with a new user namespace is not done here; leave one out"
-    );
-    ensure!(
-        new_time || linux.time_offsets.is_empty(),
-        "linux.timeOffsets needs a new time namespace; add it"
-    );
+    let has_both = new_time && new_user;
+    ensure!(!has_both, "a new time and a new user namespace are not done; leave one out");
+    let can_be = new_time || linux.time_offsets.is_empty();
+    ensure!(can_be, "linux.timeOffsets needs a new time namespace; add it");
     crate::values::check(linux)
 }
 
 /// The new namespaces that clone(2) makes. The cgroup namespace comes later, and the time
 /// namespace earlier.
 pub(crate) fn to_clone(linux: &Linux) -> CloneFlags {
-    let later = CloneFlags::CLONE_NEWCGROUP | CLONE_NEWTIME;
+    let later = Kind::Cgroup.flag() | Kind::Time.flag();
     let new = linux.namespaces.iter().filter(|it| it.path.as_os_str().is_empty());
     new.map(|it| it.kind.flag()).collect::<CloneFlags>() - later
 }
@@ -114,7 +100,8 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
     let mut files = Vec::new();
     for Namespace { kind, path } in named {
         let file = File::open(path);
-        let file = file.with_context(|| format!("open the namespace {}", path.display()))?;
+        let file =
+            file.with_context(|| format!("open the namespace {}", path.display()))?;
         files.push((*kind, path, file));
     }
     if !files.is_empty() {
@@ -133,7 +120,7 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
         joined.with_context(|| format!("join the namespace {}", path.display()))?;
     }
     if is_new(linux, Kind::Time) {
-        unshare(CLONE_NEWTIME).context("make a time namespace")?;
+        unshare(Kind::Time.flag()).context("make a time namespace")?;
         for (clock, Offset { secs, nanosecs }) in &linux.time_offsets {
             let line = format!("{clock} {secs} {nanosecs}");
             let set = fs::write("/proc/self/timens_offsets", &line);
@@ -143,10 +130,10 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// Makes a cgroup namespace, in which the group of this process is the root of all groups.
+/// Makes a cgroup namespace. In it, the group of this process is the root of all groups.
 pub(crate) fn hide_groups(linux: &Linux) -> Result<()> {
     if is_new(linux, Kind::Cgroup) {
-        unshare(CloneFlags::CLONE_NEWCGROUP).context("make a cgroup namespace")?;
+        unshare(Kind::Cgroup.flag()).context("make a cgroup namespace")?;
     }
     Ok(())
 }

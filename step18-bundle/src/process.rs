@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
 
-use crate::capabilities::Names;
+use crate::capabilities::Sets;
 use crate::scheduler::{IoPriority, Scheduler};
 use crate::terminal::Size;
 use crate::users::User;
@@ -26,7 +26,7 @@ pub(crate) struct Process {
     args: Vec<String>,
     pub(crate) env: Vec<String>,
     cwd: String,
-    pub(crate) capabilities: Names,
+    pub(crate) capabilities: Sets,
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
     apparmor_profile: String,
@@ -40,43 +40,44 @@ pub(crate) struct Process {
 #[serde(deny_unknown_fields)]
 struct Rlimit {
     #[serde(rename = "type")]
-    kind: String,
+    kind: Limit,
     soft: u64,
     hard: u64,
 }
 
-/// The limits by number, from 0 on, without RLIMIT_.
+/// The limits by number, from 0 on.
 #[rustfmt::skip]
-const LIMITS: [&str; 16] = [
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS",
-    "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
-];
+#[allow(non_camel_case_types, reason = "the names of the specification")]
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum Limit {
+    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS,
+    RLIMIT_NPROC, RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS,
+    RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_RTPRIO, RLIMIT_RTTIME,
+}
 
 impl Process {
     /// Refuses what makes no sense, or is not done here.
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(!self.args.is_empty(), "process.args is missing; give a command");
-        ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; give such a path");
-        for limit in &self.rlimits {
-            limit.number()?;
-        }
+        ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; change it");
         words("args", &self.args).and(words("env", &self.env)).map(drop)
     }
 
     /// Sets what the kernel keeps for the process `child`, which waits. Root of a user
     /// namespace could not raise these.
     pub(crate) fn set_limits(&self, child: Pid) -> Result<()> {
-        for limit in &self.rlimits {
-            common::set_limit(child, limit.number()?, limit.soft, limit.hard)
-                .with_context(|| format!("set the limit {}", limit.kind))?;
+        for Rlimit { kind, soft, hard } in &self.rlimits {
+            let set = common::set_limit(child, *kind as u32, *soft, *hard);
+            set.with_context(|| format!("set the limit {kind:?}"))?;
         }
         if let Some(score) = self.oom_score_adj {
             let file = format!("/proc/{child}/oom_score_adj");
             check_proc(Path::new("/proc"))?;
             // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
-            if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score.to_string()) {
-                fs::write(&file, score.to_string())
-                    .with_context(|| format!("set oomScoreAdj to {score}"))?;
+            let is_other = |now: String| now.trim() != score.to_string();
+            if fs::read_to_string(&file).is_ok_and(is_other) {
+                let set = fs::write(&file, score.to_string());
+                set.with_context(|| format!("set oomScoreAdj to {score}"))?;
             }
         }
         if let Some(priority) = &self.io_priority {
@@ -91,9 +92,10 @@ impl Process {
             return Ok(());
         }
         check_proc(Path::new("/proc"))?;
-        let line = format!("exec {}", self.apparmor_profile);
-        let chosen = fs::write("/proc/self/attr/apparmor/exec", &line);
-        chosen.with_context(|| format!("choose the AppArmor profile {}", self.apparmor_profile))
+        let profile = &self.apparmor_profile;
+        let file = "/proc/self/attr/apparmor/exec";
+        let chosen = fs::write(file, format!("exec {profile}"));
+        chosen.with_context(|| format!("choose the AppArmor profile {profile}"))
     }
 
     /// Makes the working directory, if it is missing.
@@ -132,24 +134,15 @@ impl Ready {
     }
 }
 
-/// Whether the working directory is in the root: a descriptor of the host leads to another
-/// one, as `/proc/self/fd/N`; CVE-2024-21626.
+/// Whether the working directory is in the root: a descriptor of the host leads to
+/// another one, as `/proc/self/fd/N`; CVE-2024-21626.
 fn leads_inside() -> Result<()> {
     match getcwd() {
         Ok(dir) if dir.is_absolute() => Ok(()),
         Ok(_) | Err(Errno::ENOENT) => {
-            bail!("go to the working directory: it is not in the root; give another process.cwd")
+            bail!("go to the working directory: it is outside of the root; change it")
         }
         Err(errno) => Err(errno).context("find the working directory"),
-    }
-}
-
-impl Rlimit {
-    fn number(&self) -> Result<u32> {
-        let name = self.kind.strip_prefix("RLIMIT_").unwrap_or_default();
-        let number = LIMITS.iter().position(|known| *known == name);
-        let number = number.and_then(|number| u32::try_from(number).ok());
-        number.with_context(|| format!("process.rlimits has {}: there is no such limit", self.kind))
     }
 }
 

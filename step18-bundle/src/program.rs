@@ -2,10 +2,12 @@
 
 use std::mem::offset_of;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET,
-    BPF_W, SECCOMP_RET_KILL_THREAD, seccomp_data, sock_filter,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD,
+    BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+    SECCOMP_RET_KILL_THREAD, SECCOMP_RET_LOG, SECCOMP_RET_TRACE, SECCOMP_RET_TRAP,
+    seccomp_data, sock_filter,
 };
 
 use crate::filter::Argument;
@@ -17,22 +19,40 @@ pub(crate) type Instruction = sock_filter;
 pub(crate) const NR: u32 = offset_of!(seccomp_data, nr) as u32;
 pub(crate) const ARCH: u32 = offset_of!(seccomp_data, arch) as u32;
 
-/// What the kernel does with a call: SECCOMP_RET_… in seccomp(2).
+/// The row of a table with this name.
+pub(crate) fn named<T: Copy>(table: &[(&str, T)], what: &str, name: &str) -> Result<T> {
+    let found = table.iter().find(|it| it.0 == name).map(|it| it.1);
+    let names = || table.iter().map(|it| it.0).collect::<Vec<_>>().join(" ");
+    found.with_context(|| format!("{what} {name} is not one of {}", names()))
+}
+
+/// What the kernel does with a call; seccomp(2).
+#[rustfmt::skip]
+const ACTIONS: [(&str, u32); 8] = [
+    ("SCMP_ACT_KILL", SECCOMP_RET_KILL_THREAD), ("SCMP_ACT_TRAP", SECCOMP_RET_TRAP),
+    ("SCMP_ACT_KILL_THREAD", SECCOMP_RET_KILL_THREAD), ("SCMP_ACT_LOG", SECCOMP_RET_LOG),
+    ("SCMP_ACT_KILL_PROCESS", SECCOMP_RET_KILL_PROCESS),
+    ("SCMP_ACT_ERRNO", SECCOMP_RET_ERRNO), ("SCMP_ACT_TRACE", SECCOMP_RET_TRACE),
+    ("SCMP_ACT_ALLOW", SECCOMP_RET_ALLOW),
+];
+
+/// Tests of an argument: the jump, and whether it is for those that hold.
+#[rustfmt::skip]
+const OPERATORS: [(&str, (u32, bool)); 7] = [
+    ("SCMP_CMP_EQ", (BPF_JEQ, true)), ("SCMP_CMP_NE", (BPF_JEQ, false)),
+    ("SCMP_CMP_GT", (BPF_JGT, true)), ("SCMP_CMP_LE", (BPF_JGT, false)),
+    ("SCMP_CMP_GE", (BPF_JGE, true)), ("SCMP_CMP_LT", (BPF_JGE, false)),
+    ("SCMP_CMP_MASKED_EQ", (BPF_JEQ, true)),
+];
+
+/// The answer of a filter, with the error number for the actions that take one.
 pub(crate) fn answer(action: &str, errno: Option<u32>) -> Result<u32> {
+    let answer = named(&ACTIONS, "action", action)?;
     let number = errno.unwrap_or(libc::EPERM as u32);
-    ensure!(number <= 0xffff, "read seccomp: the error number {number} has more than 16 bits");
-    let (answer, takes_number) = match action {
-        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => (SECCOMP_RET_KILL_THREAD, false),
-        "SCMP_ACT_KILL_PROCESS" => (libc::SECCOMP_RET_KILL_PROCESS, false),
-        "SCMP_ACT_TRAP" => (libc::SECCOMP_RET_TRAP, false),
-        "SCMP_ACT_ERRNO" => (libc::SECCOMP_RET_ERRNO | number, true),
-        "SCMP_ACT_TRACE" => (libc::SECCOMP_RET_TRACE | number, true),
-        "SCMP_ACT_ALLOW" => (libc::SECCOMP_RET_ALLOW, false),
-        "SCMP_ACT_LOG" => (libc::SECCOMP_RET_LOG, false),
-        other => bail!("read seccomp: the action {other} is not done here; use another action"),
-    };
-    ensure!(takes_number || errno.is_none(), "read seccomp: {action} takes no errnoRet");
-    Ok(answer)
+    ensure!(number <= 0xffff, "errnoRet {number} has more than 16 bits");
+    let takes_number = [SECCOMP_RET_ERRNO, SECCOMP_RET_TRACE].contains(&answer);
+    ensure!(takes_number || errno.is_none(), "{action} takes no errnoRet");
+    Ok(if takes_number { answer | number } else { answer })
 }
 
 /// Compares the loaded number, and goes on with the part for it.
@@ -48,30 +68,27 @@ pub(crate) fn tree(parts: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
 /// Tests an argument: skips the next `rest` instructions if the condition does not hold.
 pub(crate) fn condition(argument: &Argument, rest: usize) -> Result<Vec<Instruction>> {
     let Argument { index, value, value_two, ref op } = *argument;
-    ensure!(index < 6, "read seccomp: a call has no argument {index}, only 0 to 5");
+    ensure!(index < 6, "a call has no argument {index}, only 0 to 5");
     let low = offset_of!(seccomp_data, args) as u32 + 8 * index;
-    let (test, holds, mask, value) = match &**op {
-        "SCMP_CMP_EQ" => (BPF_JEQ, true, u64::MAX, value),
-        "SCMP_CMP_NE" => (BPF_JEQ, false, u64::MAX, value),
-        "SCMP_CMP_GT" => (BPF_JGT, true, u64::MAX, value),
-        "SCMP_CMP_LE" => (BPF_JGT, false, u64::MAX, value),
-        "SCMP_CMP_GE" => (BPF_JGE, true, u64::MAX, value),
-        "SCMP_CMP_LT" => (BPF_JGE, false, u64::MAX, value),
-        "SCMP_CMP_MASKED_EQ" => (BPF_JEQ, true, value, value_two),
-        other => bail!("read seccomp: the operator {other} is not known; use SCMP_CMP_EQ"),
-    };
+    let (test, holds) = named(&OPERATORS, "operator", op)?;
+    let is_masked = op == "SCMP_CMP_MASKED_EQ";
+    let (mask, value) = if is_masked { (value, value_two) } else { (u64::MAX, value) };
     let and = |half| instruction(BPF_ALU | BPF_AND | BPF_K, half, 0, 0);
     let (mask_high, high) = ((mask >> 32) as u32, (value >> 32) as u32);
     // The high half decides, unless it is equal. At the end: the test holds, or not.
-    let mut code = vec![load(low + 4), and(mask_high), jump(BPF_JGT, high, 4, 0)];
-    code.extend([jump(BPF_JEQ, high, 0, 4), load(low), and(mask as u32)]);
-    code.push(jump(test, value as u32, 0, 1));
-    if test == BPF_JEQ {
-        code[2] = jump(BPF_JGT, high, 5, 0);
-    }
+    let greater = if test == BPF_JEQ { 5 } else { 4 };
     let (yes, no) = if holds { (skip(1), skip(rest)) } else { (skip(rest + 1), skip(0)) };
-    code.extend([yes, no]);
-    Ok(code)
+    Ok(vec![
+        load(low + 4),
+        and(mask_high),
+        jump(BPF_JGT, high, greater, 0),
+        jump(BPF_JEQ, high, 0, 4),
+        load(low),
+        and(mask as u32),
+        jump(test, value as u32, 0, 1),
+        yes,
+        no,
+    ])
 }
 
 /// Loads the word at `offset` of `seccomp_data`.

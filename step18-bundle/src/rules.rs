@@ -2,12 +2,11 @@
 
 use std::fs::File;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::device_program::program;
 use crate::groups::Groups;
-use crate::resources::Limit;
 
 /// A rule of the configuration. Of several, the last one that fits counts.
 #[derive(Clone, Default, Deserialize)]
@@ -18,24 +17,18 @@ pub(crate) struct Rule {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     /// Nothing, or -1, for all numbers.
-    pub(crate) major: Option<i64>,
-    pub(crate) minor: Option<i64>,
+    major: Option<i64>,
+    minor: Option<i64>,
     /// Letters: `r` to read, `w` to write, `m` to make a node.
     pub(crate) access: String,
 }
 
-/// Each container may make nodes, and use these devices: those of lesson 10, and terminals.
+/// Each container may make nodes, and use these: those of lesson 10, and terminals.
+#[rustfmt::skip]
 const USUAL: [(&str, i64, i64, &str); 10] = [
-    ("c", -1, -1, "m"),
-    ("b", -1, -1, "m"),
-    ("c", 1, 3, "rwm"),
-    ("c", 1, 5, "rwm"),
-    ("c", 1, 7, "rwm"),
-    ("c", 1, 8, "rwm"),
-    ("c", 1, 9, "rwm"),
-    ("c", 5, 0, "rwm"),
-    ("c", 5, 2, "rwm"),
-    ("c", 136, -1, "rwm"),
+    ("c", -1, -1, "m"), ("b", -1, -1, "m"), ("c", 1, 3, "rwm"), ("c", 1, 5, "rwm"),
+    ("c", 1, 7, "rwm"), ("c", 1, 8, "rwm"), ("c", 1, 9, "rwm"), ("c", 5, 0, "rwm"),
+    ("c", 5, 2, "rwm"), ("c", 136, -1, "rwm"),
 ];
 
 /// The group in /sys/fs/cgroup may use no devices but these; a program of the device
@@ -44,59 +37,49 @@ pub(crate) fn apply(rules: &[Rule], groups: &Groups) -> Result<()> {
     if rules.is_empty() {
         return Ok(());
     }
-    let usual = USUAL.map(|(kind, major, minor, access)| Rule {
-        allow: true,
-        kind: kind.to_owned(),
-        major: Some(major),
-        minor: Some(minor),
-        access: access.to_owned(),
+    let usual = USUAL.map(|(kind, major, minor, access)| {
+        let (major, minor, access) = (Some(major), Some(minor), access.to_owned());
+        Rule { allow: true, kind: kind.to_owned(), major, minor, access }
     });
     let all: Vec<Rule> = rules.iter().cloned().chain(usual).collect();
-    all.iter().try_for_each(Rule::check)?;
+    all.iter().try_for_each(Rule::check).context("read the device rules")?;
     if groups.is_v2() {
-        let group = File::open(groups.group("devices")?).context("open the control group")?;
+        let group = groups.group("devices")?;
+        let group = File::open(group).context("open the control group")?;
         let attached = common::attach_device_program(&program(&all), &group);
         return attached.context("attach the rules for devices to the control group");
     }
+    let text = |it: Option<u32>| it.map_or("*".to_owned(), |it| it.to_string());
     for rule in &all {
-        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        let number = |it: Option<i64>| any(it).map_or("*".to_owned(), |it| it.to_string());
-        let (major, minor) = (number(rule.major), number(rule.minor));
+        let [major, minor] = rule.numbers().map(text);
         let value = match &*rule.kind {
             "" | "a" => "a".to_owned(),
             kind => format!("{kind} {major}:{minor} {}", rule.access),
         };
-        groups.write(&Limit { controller: "devices", file: file.to_owned(), value })?;
+        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
+        groups.write(file, &value)?;
     }
     Ok(())
 }
 
-/// Nothing for all numbers.
-pub(crate) fn any(number: Option<i64>) -> Option<i64> {
-    number.filter(|it| *it != -1)
-}
-
 impl Rule {
+    /// The major and the minor number. Nothing for all numbers.
+    pub(crate) fn numbers(&self) -> [Option<u32>; 2] {
+        [self.major, self.minor].map(|it| it.and_then(|it| u32::try_from(it).ok()))
+    }
+
     fn check(&self) -> Result<()> {
-        let is_all = ["", "a"].contains(&&*self.kind);
-        let is_number = |it: &Option<i64>| any(*it).is_none_or(|it| u32::try_from(it).is_ok());
-        let numbers = any(self.major).or(any(self.minor));
-        if !["", "a", "b", "c"].contains(&&*self.kind) {
-            bail!("read the device rules: there is no type {}; give a, b or c", self.kind);
-        }
-        ensure!(
-            is_number(&self.major) && is_number(&self.minor),
-            "read the device rules: a number of a device is negative or too large"
-        );
-        ensure!(
-            !self.access.is_empty() && self.access.chars().all(|it| "rwm".contains(it)),
-            "read the device rules: the access {:?} is wrong; give letters of rwm",
-            self.access
-        );
-        ensure!(
-            !is_all || numbers.is_none() && self.access.len() == 3,
-            "read the device rules: a rule for all types is one for all numbers and rwm"
-        );
+        let Rule { kind, major, minor, access, .. } = self;
+        let is_number = |it: i64| (-1..1 << 32).contains(&it);
+        let are_numbers = major.is_none_or(is_number) && minor.is_none_or(is_number);
+        let is_access = access.chars().all(|it| "rwm".contains(it)) && !access.is_empty();
+        let is_all = ["", "a"].contains(&&**kind);
+        let is_kind = is_all || ["b", "c"].contains(&&**kind);
+        let all = self.numbers() == [None; 2] && access.len() == 3;
+        ensure!(is_kind, "there is no type {kind}; give a, b or c");
+        ensure!(are_numbers, "a number is negative or too large");
+        ensure!(is_access, "the access {access:?} is wrong; give letters of rwm");
+        ensure!(all || !is_all, "a rule for all types is one for all numbers and rwm");
         Ok(())
     }
 }

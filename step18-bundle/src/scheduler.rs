@@ -1,11 +1,10 @@
 //! Lesson 18: how the kernel shares processors and disks among processes.
+#![allow(non_camel_case_types, reason = "the names of the specification")]
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use libc::sched_attr;
 use nix::unistd::Pid;
 use serde::Deserialize;
-
-use crate::config::Personality;
 
 /// A policy and its values; sched(7). Times are in nanoseconds.
 #[derive(Deserialize)]
@@ -27,28 +26,18 @@ pub(crate) struct Scheduler {
 }
 
 /// Policies by number. The kernel has no others for processes.
+#[rustfmt::skip]
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(clippy::enum_variant_names, reason = "the names of the specification")]
 enum Policy {
-    SchedOther = 0,
-    SchedFifo = 1,
-    SchedRr = 2,
-    SchedBatch = 3,
-    SchedIdle = 5,
-    SchedDeadline = 6,
+    SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 5, SCHED_DEADLINE,
 }
 
 /// Flags, as bits; sched_setattr(2).
+#[rustfmt::skip]
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(clippy::enum_variant_names, reason = "the names of the specification")]
 enum Flag {
-    SchedFlagResetOnFork = 0x01,
-    SchedFlagReclaim = 0x02,
-    SchedFlagDlOverrun = 0x04,
-    SchedFlagKeepPolicy = 0x08,
-    SchedFlagKeepParams = 0x10,
+    SCHED_FLAG_RESET_ON_FORK = 1, SCHED_FLAG_RECLAIM = 2, SCHED_FLAG_DL_OVERRUN = 4,
+    SCHED_FLAG_KEEP_POLICY = 8, SCHED_FLAG_KEEP_PARAMS = 16,
 }
 
 /// The priority on disks; ioprio_set(2).
@@ -60,13 +49,23 @@ pub(crate) struct IoPriority {
     priority: i32,
 }
 
+#[rustfmt::skip]
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(clippy::enum_variant_names, reason = "the names of the specification")]
-enum Class {
-    IoprioClassRt = 1,
-    IoprioClassBe = 2,
-    IoprioClassIdle = 3,
+enum Class { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE }
+
+/// The kernel that programs see. The specification has no flags yet.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Personality {
+    domain: Domain,
+}
+
+/// PER_LINUX and PER_LINUX32 in linux/personality.h.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Domain {
+    Linux = 0x0000,
+    Linux32 = 0x0008,
 }
 
 impl IoPriority {
@@ -94,21 +93,9 @@ impl Scheduler {
     }
 }
 
-/// The number of a personality, if there is one: PER_LINUX and PER_LINUX32 in
-/// linux/personality.h.
-pub(crate) fn persona(wanted: Option<&Personality>) -> Result<Option<libc::c_ulong>> {
-    match wanted.map(|it| &*it.domain) {
-        None => Ok(None),
-        Some("LINUX") => Ok(Some(0x0000)),
-        Some("LINUX32") => Ok(Some(0x0008)),
-        Some(other) => bail!("linux.personality.domain is {other}; give LINUX or LINUX32"),
-    }
-}
-
-/// Makes the command see the kernel of the configuration; personality(2).
-pub(crate) fn set_personality(wanted: Option<&Personality>) -> Result<()> {
-    match persona(wanted)? {
-        None => Ok(()),
-        Some(persona) => common::set_personality(persona).context("set the personality"),
+impl Personality {
+    /// Makes the command see this kernel; personality(2).
+    pub(crate) fn set(self) -> Result<()> {
+        common::set_personality(self.domain as _).context("set linux.personality")
     }
 }

@@ -4,11 +4,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use common::{Root, open_tree};
-use libc::{AT_EMPTY_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
+use common::Root;
 use serde::Deserialize;
 
-use crate::mounts::attach;
+use crate::mounts::{attach, copy};
 use crate::process::Process;
 
 /// The size of the terminal, in characters.
@@ -26,13 +25,12 @@ pub(crate) fn open(process: &Process, root: &Root) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     let ptmx = root.find("/dev/pts/ptmx")?;
-    let ptmx = ptmx.context("open /dev/pts/ptmx in the root: mount a devpts on /dev/pts")?;
+    let ptmx = ptmx.context("open /dev/pts/ptmx: mount a devpts on /dev/pts")?;
     let (ours, theirs) = common::open_pseudoterminal(&ptmx)?;
     if let Some(Size { height, width }) = process.console_size {
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
     }
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH as u32;
-    let console = open_tree(&theirs, c"", flags).context("copy the mount of the terminal")?;
+    let console = copy(&theirs, false).context("copy the mount of the terminal")?;
     let place = root.place(Path::new("/dev/console"), false)?;
     attach(&console, &place).context("bind the terminal to /dev/console")?;
     common::give_terminal(&ours)?;

@@ -1,8 +1,8 @@
 //! Lesson 18: the description of a container, config.json of an OCI bundle. Lesson 19: its
 //! hooks, and a copy of the file.
 //!
-//! Each field that a type here does not have is an error. So nothing is ignored, unless it
-//! is named here and its comment says so.
+//! Each field that a type here does not have is an error. So nothing is ignored, unless
+//! it is named here and its comment says so.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,7 @@ use crate::namespaces::{Namespace, Offset};
 use crate::plan::Mount;
 use crate::process::Process;
 use crate::resources::Resources;
+use crate::scheduler::Personality;
 use crate::users::Mapping;
 
 /// No engine writes a longer file.
@@ -66,54 +67,35 @@ pub(crate) struct Linux {
     pub(crate) personality: Option<Personality>,
 }
 
-/// The kernel that programs see; personality(2).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Personality {
-    pub(crate) domain: String,
-    /// The specification has none yet.
-    #[serde(default)]
-    flags: Vec<String>,
-}
-
 impl Config {
     /// Reads config.json of a bundle, or a copy of it.
     pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
-        let doing = || format!("read {}/config.json", bundle.display());
-        let mut bytes = Vec::new();
-        let opened = common::open::regular(file).with_context(doing)?;
-        opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).with_context(doing)?;
-        ensure!(
-            bytes.len() as u64 <= MOST_BYTES,
-            "{}: it is longer than {} MiB",
-            doing(),
-            MOST_BYTES >> 20
-        );
-        let config: Config = serde_json::from_slice(&bytes).map_err(plain).with_context(doing)?;
-        config.check().with_context(doing)?;
-        Ok(config)
+        let read = || -> Result<Config> {
+            let mut bytes = Vec::new();
+            common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+            ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
+            let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
+            config.check().map(|()| config)
+        };
+        read().with_context(|| format!("read {}/config.json", bundle.display()))
     }
 
     /// The directory of the root on the host.
     pub(crate) fn find_root(&self, bundle: &Path) -> Result<PathBuf> {
         let root = bundle.join(&self.root.path);
-        fs::canonicalize(&root).with_context(|| format!("find the root {}", root.display()))
+        fs::canonicalize(&root)
+            .with_context(|| format!("find the root {}", root.display()))
     }
 
     /// Refuses what makes no sense, or is not done here.
     fn check(&self) -> Result<()> {
-        ensure!(
-            self.oci_version.starts_with("1."),
-            "ociVersion is {:?}; give a version of the specification that begins with 1.",
-            self.oci_version
-        );
-        ensure!(!self.root.path.as_os_str().is_empty(), "root.path is missing; name a directory");
+        let version = &self.oci_version;
+        ensure!(version.starts_with("1."), "ociVersion is {version:?}; give 1.0 to 1.3");
+        let has_root = !self.root.path.as_os_str().is_empty();
+        ensure!(has_root, "root.path is missing; name a directory");
         self.hooks.check()?;
-        let has_flags = self.linux.personality.as_ref().is_some_and(|it| !it.flags.is_empty());
-        ensure!(!has_flags, "the field linux.personality.flags is not done here; leave it out");
-        crate::scheduler::persona(self.linux.personality.as_ref())?;
         self.process.check()?;
-        crate::root::check(self)?;
+        crate::root::spread(&self.linux)?;
         crate::namespaces::check(&self.linux)
     }
 }
@@ -121,9 +103,9 @@ impl Config {
 /// The error of serde, without the long list of fields.
 pub(crate) fn plain(error: serde_json::Error) -> anyhow::Error {
     let text = error.to_string();
-    let place = format!("line {} column {}", error.line(), error.column());
+    let place = format!("line {} column {}; leave it out", error.line(), error.column());
     match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
-        Some((name, _)) => anyhow!("the field {name} is not done here: {place}; leave it out"),
+        Some((name, _)) => anyhow!("the field {name} is not done here: {place}"),
         None => anyhow!(text),
     }
 }

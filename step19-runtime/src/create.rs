@@ -19,12 +19,16 @@ use crate::process::Ready;
 use crate::start::{Line, listen};
 use crate::state::{Container, State, Status, start_time};
 use crate::words::Words;
-use crate::{capabilities, devices, end, filter, groups, hooks, mounts, namespaces, network};
-use crate::{plan, root, scheduler, start, terminal, users, values};
+use crate::{
+    capabilities, devices, end, filter, groups, hooks, mounts, namespaces, network,
+};
+use crate::{root, scheduler, start, terminal, users, values};
 
 /// The options of `create` and `run`.
-pub(crate) const OPTIONS: [&str; 6] =
-    ["bundle|b=", "pid-file=", "console-socket=", "preserve-fds=", "no-pivot", "no-new-keyring"];
+pub(crate) const OPTIONS: [&str; 6] = [
+    "bundle|b=", "pid-file=", "console-socket=", "preserve-fds=", "no-pivot",
+    "no-new-keyring",
+];
 
 /// What the caller wants of a new container.
 pub(crate) struct Wanted {
@@ -47,7 +51,9 @@ impl Wanted {
         let bundle = Path::new(words.get("bundle").unwrap_or("."));
         let path = |name| words.get(name).filter(|it| !it.is_empty()).map(PathBuf::from);
         Ok(Wanted {
-            bundle: bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?,
+            bundle: bundle
+                .canonicalize()
+                .with_context(|| format!("open {}", bundle.display()))?,
             pid_file: path("pid-file"),
             console: path("console-socket"),
             passed: words.number("preserve-fds")?.unwrap_or(0),
@@ -80,19 +86,21 @@ pub(crate) fn create(
 fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)> {
     let bundle = &wanted.bundle;
     container.keep_config(bundle)?;
-    let config = &Config::read(&container.at("config.json"), bundle)?;
+    let mut config = Config::read(&container.at("config.json"), bundle)?;
+    config.root.path = config.find_root(bundle)?;
+    let config = &config;
     let linux = &config.linux;
-    let sets = config.process.capabilities.sets()?;
+    let sets = &config.process.capabilities;
     let filter = linux.seccomp.as_ref().map(filter::compile).transpose()?;
     terminal::check(&config.process, wanted.console.is_some(), wanted.relays)?;
-    let plans = plan::plan(config, bundle)?;
-    let rootfs = &config.find_root(bundle)?;
+    let plans = config.mounts.iter().map(|it| it.plan(config, bundle));
+    let plans = plans.collect::<Result<Vec<_>>>()?;
     let mut groups = groups::find_groups(&linux.cgroups_path, &container.name)?;
     let mut state = State {
         oci_version: config.oci_version.clone(),
         id: container.name.clone(),
         bundle: bundle.clone(),
-        rootfs: rootfs.clone(),
+        rootfs: config.root.path.clone(),
         annotations: config.annotations.clone(),
         groups: groups.paths(),
         ..State::default()
@@ -115,6 +123,8 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         if wanted.new_keyring {
             common::leave_keyring()?;
         }
+        // With other IDs, this process may not find it.
+        let place = mounts::look(&config.root.path).context("find the root")?;
         users::take_ids(namespaces::is_new(linux, Kind::User))?;
         namespaces::hide_groups(linux)?;
         if namespaces::is_new(linux, Kind::Network) {
@@ -122,14 +132,17 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         }
         values::set_names(config)?;
         config.process.choose_profile()?;
-        let (root, tree) = root::mount_root(rootfs, config)?;
-        mounts::mount_all(plans, bundle, &root, &groups)?;
+        let (root, tree) = root::mount_root(config, &place).context("mount the root")?;
+        for plan in plans {
+            let doing = plan.mount.doing();
+            mounts::mount(plan, bundle, &root, &groups).context(doing)?;
+        }
         devices::make_nodes(config, &root)?;
         let terminal = terminal::open(&config.process, &root, true)?;
         values::set_values(config, &root)?;
         config.process.make_directory(&root)?;
         let home = users::home(config, &root)?;
-        root::protect_host(config, &root)?;
+        root::protect_host(linux, &root)?;
         // Hooks may still change what is in the namespaces.
         common::wait_for_runner(early.then_some(()))?;
         inside.pid = Some(getpid().as_raw());
@@ -139,40 +152,48 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
             hooks::run(&hooks.create_container, "createContainer", &state)?;
         }
         root::enter_root(&tree, config)?;
-        drop((root, tree));
-        // Root of a user namespace could not raise limits, and low ones end earlier stages.
+        drop((root, tree, place));
+        // Root of a user namespace could not raise limits. Low ones end earlier stages.
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
-        scheduler::set_personality(linux.personality.as_ref())?;
+        linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
-        capabilities::drop_bounding(&sets)?;
+        capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
         // No file of the host may lead out of the root.
-        common::close_descriptors_but(wanted.passed, &[socket.as_raw_fd(), line.0.as_raw_fd()])?;
+        common::close_descriptors_but(
+            wanted.passed,
+            &[socket.as_raw_fd(), line.0.as_raw_fd()],
+        )?;
+        users::give_streams(config);
         users::become_user(config)?;
         start::outlive_parent()?;
-        capabilities::act_as_command(&sets)?;
+        capabilities::act_as_command(sets)?;
         let command = config.process.find(home)?;
         common::wait_for_runner(Some(()))?;
         start::wait(&socket, line)?;
         let state = inside.to_json(Status::Created);
-        hooks::run(&hooks.start_container, "startContainer", &state)?;
-        become_command(&command, config, &sets, filter.as_ref())
+        let env = &config.process.env;
+        hooks::run_with(&hooks.start_container, "startContainer", &state, env)?;
+        become_command(&command, config, sets, filter.as_ref())
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
     let mut child = common::clone_after(alone, join, new, move || line.telling(stages))?;
     child.meet(Some(()), |(), id| {
         state.pid = Some(id.as_raw());
-        state.start_time = start_time(id.as_raw()).context("find the process of the container")?;
+        state.start_time =
+            start_time(id.as_raw()).context("find the process of the container")?;
         container.write(&state)?;
         users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
         groups.add(id)
     })?;
-    let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted.console {
+    let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted
+        .console
+    {
         Some(path) => terminal::send(&terminal, path).map(|()| None),
         None => Relay::start(terminal).map(Some),
     })?;
@@ -219,8 +240,9 @@ pub(crate) fn become_command(
 pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
-    let written = fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
-    written.with_context(|| format!("write the file {}", file.display()))
+    let written =
+        fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
+    written.with_context(|| format!("make the file {}", file.display()))
 }
 
 /// Makes a container, starts it, and without `--detach` waits for its end.

@@ -1,10 +1,9 @@
 //! Lesson 18: the program that answers for the devices of a group, in control groups v2;
 //! bpf(2).
 
-use crate::rules::{Rule, any};
+use crate::rules::Rule;
 
-/// The registers, and what the program finds in its context: bpf_cgroup_dev_ctx in
-/// linux/bpf.h.
+/// The registers; bpf_cgroup_dev_ctx in linux/bpf.h says what the context has.
 const ANSWER: u64 = 0;
 const CONTEXT: u64 = 1;
 const KIND: u64 = 2;
@@ -13,8 +12,16 @@ const MAJOR: u64 = 4;
 const MINOR: u64 = 5;
 const WANTED: u64 = 6;
 
-/// The program: it answers 1 for a device that the group may use, else 0. The last rule is
-/// asked first.
+/// Codes of instructions: linux/bpf.h, linux/bpf_common.h.
+const MOVE: u64 = 0xb4;
+const AND: u64 = 0x54;
+const SHIFT_RIGHT: u64 = 0x74;
+const IF: u64 = 0x16;
+const UNLESS: u64 = 0x56;
+const EXIT: u64 = 0x95;
+
+/// The program: it answers 1 for a device that the group may use, else 0. The last rule
+/// is asked first.
 pub(crate) fn program(rules: &[Rule]) -> Vec<u64> {
     let mut program = vec![
         load(KIND, 0),
@@ -25,47 +32,31 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<u64> {
         load(MINOR, 8),
     ];
     for rule in rules.iter().rev() {
-        let mut tests = Vec::new();
-        match &*rule.kind {
-            "b" => tests.push((UNLESS, KIND, 1)),
-            "c" => tests.push((UNLESS, KIND, 2)),
-            _ => {}
-        }
         let of = |(letter, bit)| if rule.access.contains(letter) { bit } else { 0 };
         let access: u32 = [('m', 1), ('r', 2), ('w', 4)].into_iter().map(of).sum();
-        let mut code = Vec::new();
         // Allowed is what asks for nothing else, and refused what asks for any of it.
-        code.extend([copy(WANTED, ACCESS)]);
-        if rule.allow {
-            code.push(with_number(AND, WANTED, !access));
-            tests.push((UNLESS, WANTED, 0));
-        } else {
-            code.push(with_number(AND, WANTED, access));
-            tests.push((IF, WANTED, 0));
+        let (test, mask) = if rule.allow { (UNLESS, !access) } else { (IF, access) };
+        program.extend([copy(WANTED, ACCESS), with_number(AND, WANTED, mask)]);
+        let kind = match &*rule.kind {
+            "b" => Some(1),
+            "c" => Some(2),
+            _ => None,
+        };
+        let [major, minor] = rule.numbers();
+        let tests = [(KIND, kind), (MAJOR, major), (MINOR, minor)].into_iter();
+        let tests =
+            tests.filter_map(|(register, value)| Some((UNLESS, register, value?)));
+        let tests: Vec<_> = tests.chain([(test, WANTED, 0)]).collect();
+        for (at, (test, register, value)) in tests.iter().enumerate() {
+            // To the next rule: over the other tests and the answer.
+            let over = (tests.len() - at - 1 + 2) as u64;
+            program.push(with_number(*test, *register, *value) | over << 16);
         }
-        let number = |it: Option<i64>| any(it).and_then(|it| u32::try_from(it).ok());
-        tests.extend(number(rule.major).map(|it| (UNLESS, MAJOR, it)));
-        tests.extend(number(rule.minor).map(|it| (UNLESS, MINOR, it)));
-        let count = tests.len();
-        for (at, (test, register, value)) in tests.into_iter().enumerate() {
-            // Over the other tests and the answer.
-            let over = (count - at - 1 + 2) as u64;
-            code.push(with_number(test, register, value) | over << 16);
-        }
-        code.extend([with_number(MOVE, ANSWER, rule.allow.into()), EXIT]);
-        program.extend(code);
+        program.extend([with_number(MOVE, ANSWER, rule.allow.into()), EXIT]);
     }
     program.extend([with_number(MOVE, ANSWER, 0), EXIT]);
     program
 }
-
-/// Codes of instructions: linux/bpf.h, linux/bpf_common.h.
-const MOVE: u64 = 0xb4;
-const AND: u64 = 0x54;
-const SHIFT_RIGHT: u64 = 0x74;
-const IF: u64 = 0x16;
-const UNLESS: u64 = 0x56;
-const EXIT: u64 = 0x95;
 
 /// Loads the word at `offset` of the context into a register.
 fn load(register: u64, offset: u64) -> u64 {

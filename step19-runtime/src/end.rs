@@ -30,7 +30,10 @@ pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
     if groups.paths().is_empty() {
         return kill(container, signal);
     }
-    groups.processes().into_iter().for_each(|process| kill_in(container, process, signal));
+    groups
+        .processes()
+        .into_iter()
+        .for_each(|process| kill_in(container, process, signal));
     Ok(())
 }
 
@@ -53,7 +56,12 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
         return Ok(());
     };
     let container = container.lock()?;
-    let status = container.status()?;
+    let mut status = container.status()?;
+    if let (false, Status::Running, Some(open)) = (force, status, container.pidfd()?) {
+        // It may be ending.
+        wait_for_end(&open, SHORT_TIME).unwrap_or_default();
+        status = container.status()?;
+    }
     ensure!(
         force || status == Status::Stopped,
         "delete the container {name}: it is {}, and not stopped; kill it first, or use --force",
@@ -69,7 +77,7 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&open, libc::SIGKILL);
         groups.thaw();
-        wait_for_end(&open)?;
+        wait_for_end(&open, MOST_TIME)?;
     }
     // Without a PID namespace, others may be left. Each may start others.
     for _ in 0..MOST_ROUNDS {
@@ -79,7 +87,8 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
         }
         left.iter().for_each(|process| kill_in(container, *process, libc::SIGKILL));
         groups.thaw();
-        left.iter().flat_map(|it| pidfd_open(*it)).try_for_each(wait_for_end)?;
+        let open = left.iter().flat_map(|it| pidfd_open(*it));
+        open.into_iter().try_for_each(|it| wait_for_end(it, MOST_TIME))?;
     }
     groups.remove()?;
     let (state, config) = (container.state()?, container.config());
@@ -99,10 +108,11 @@ const MOST_ROUNDS: u32 = 100;
 
 /// How long a killed process may take to end, in milliseconds.
 const MOST_TIME: u16 = 10_000;
+const SHORT_TIME: u16 = 100;
 
-fn wait_for_end(process: impl AsFd) -> Result<()> {
+fn wait_for_end(process: impl AsFd, time: u16) -> Result<()> {
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    let ended = poll(&mut fds, PollTimeout::from(MOST_TIME)).context("wait for a process")?;
+    let ended = poll(&mut fds, PollTimeout::from(time)).context("wait for a process")?;
     ensure!(ended > 0, "a killed process does not end; look for what it waits");
     Ok(())
 }

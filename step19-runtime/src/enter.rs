@@ -32,7 +32,11 @@ const NAMESPACES: [(&str, CloneFlags); 8] = [
 
 /// Runs a command in a container. Exits as it did, or, with --detach, when it is executed.
 pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
-    enter(root, name, words).with_context(|| format!("exec in the container {name}"))
+    let done = enter(root, name, words);
+    done.with_context(|| format!("exec in the container {name}")).map_err(|error| {
+        // As with runc: the command's own statuses are others.
+        common::failure(Exit::of_code(255), common::one_line(&error))
+    })
 }
 
 fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
@@ -41,7 +45,9 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     common::close_descriptors_but(passed, &[])?;
     let container = Container::open(root, name)?;
     match container.status()? {
-        Status::Stopped | Status::Creating => bail!("cannot exec a container that has stopped"),
+        Status::Stopped | Status::Creating => {
+            bail!("cannot exec a container that has stopped")
+        }
         Status::Paused if !words.has("ignore-paused") => {
             bail!("cannot exec in a paused container; resume it first")
         }
@@ -51,9 +57,10 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     config.process = newcomer::process(given, &container, words)?;
     let config = &config;
     let process = &config.process;
-    let sets = process.capabilities.sets()?;
+    let sets = &process.capabilities;
     let filter = config.linux.seccomp.as_ref().map(filter::compile).transpose()?;
-    let (detached, console) = (words.has("detach"), words.get("console-socket").map(Path::new));
+    let (detached, console) =
+        (words.has("detach"), words.get("console-socket").map(Path::new));
     terminal::check(process, console.is_some(), !detached)?;
     let groups = container.groups()?;
     let paths = inner_groups(&groups, words)?;
@@ -71,7 +78,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         match differ.is_empty() {
             true => Ok(()),
             // One call, because after the first, this process has no capability over others.
-            false => setns(&open, differ).with_context(|| format!("enter the namespaces of {id}")),
+            false => setns(&open, differ)
+                .with_context(|| format!("enter the namespaces of {id}")),
         }
     };
     let stages = |line: &mut Line| {
@@ -83,21 +91,22 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         let home = users::home(config, &root)?;
         drop(root);
         common::wait_for_runner(Some(()))?;
-        scheduler::set_personality(config.linux.personality.as_ref())?;
+        config.linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
         users::set_umask(config);
-        capabilities::drop_bounding(&sets)?;
+        capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
+        users::give_streams(config);
         users::become_user(config)?;
         if detached {
             outlive_parent()?
         } else {
             common::end_with_parent()?
         }
-        capabilities::act_as_command(&sets)?;
+        capabilities::act_as_command(sets)?;
         let command = process.find(home)?;
-        create::become_command(&command, config, &sets, filter.as_ref())
+        create::become_command(&command, config, sets, filter.as_ref())
     };
     let alone = process.terminal || detached;
     let none = CloneFlags::empty();
@@ -108,7 +117,9 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     })?;
     child.meet(Some(()), |(), id| {
         process.set_limits(id)?;
-        words.get("pid-file").map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
+        words
+            .get("pid-file")
+            .map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
     })?;
     // The command has begun, or this is why not.
     listen(errors)?;
@@ -129,12 +140,13 @@ fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
     for word in words.all("cgroup") {
         let (controllers, inner) = word.split_once(':').unwrap_or(("", word));
         let inner = inner.trim_start_matches('/');
-        let is_inner = is_inside(Path::new(&format!("/{inner}")));
-        ensure!(is_inner, "join a control group: {inner} is not a sub cgroup path");
-        let named = controllers.split(',').filter(|it| !it.is_empty()).map(|it| {
-            groups
-                .group(it)
-                .with_context(|| format!("join a control group: unknown controller {it}"))
+        ensure!(
+            is_inside(&Path::new("/").join(inner)),
+            "{inner} is not a sub cgroup path"
+        );
+        let named = controllers.split(',').filter(|it| !it.is_empty());
+        let named = named.map(|it| {
+            groups.group(it).with_context(|| format!("unknown controller {it}"))
         });
         let named = named.collect::<Result<Vec<_>>>()?;
         for (path, whole) in paths.iter_mut().zip(&all) {
@@ -150,19 +162,19 @@ fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
 fn join_groups(groups: &Groups, paths: &[PathBuf], process: Pid) -> Result<()> {
     for path in paths {
         let file = path.join("cgroup.procs");
-        let doing =
-            || format!("join a control group: adding pid {} to {}", getpid(), file.display());
-        ensure!(file.exists(), "{}: no such file here; make the group first", doing());
+        let doing = || format!("adding pid {} to {}", getpid(), file.display());
+        ensure!(file.exists(), "{}: no such file here; make the group", doing());
         let join = |file: &Path| File::options().write(true).open(file)?.write_all(b"0");
-        match join(&file) {
-            // A group of v2 with controllers for inner groups takes no process. That of the
-            // container's process does.
-            Err(error) if error.kind() == ErrorKind::ResourceBusy && groups.is_v2() => {
-                let other = groups.of_process(process).unwrap_or_else(|| path.clone());
-                join(&other.join("cgroup.procs")).with_context(doing)?;
-            }
-            joined => joined.with_context(doing)?,
+        let mut joined = join(&file);
+        // A group of v2 with controllers for inner groups takes no process. That of the
+        // container's process does.
+        if groups.is_v2()
+            && joined.as_ref().is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
+        {
+            let other = groups.of_process(process);
+            joined = other.map_or(joined, |other| join(&other.join("cgroup.procs")));
         }
+        joined.with_context(doing)?;
     }
     Ok(())
 }

@@ -6,8 +6,10 @@ use serde_json::json;
 /// Prints what is done here.
 pub(crate) fn print() -> Exit {
     let kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
-    let hooks =
-        ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+    let hooks = [
+        "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
+        "poststop",
+    ];
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",

@@ -1,11 +1,20 @@
-//! Lesson 13: a container that cannot make every system call. Lesson 18: the calls of a list.
+//! Lesson 13: a container that cannot make every system call. Lesson 18: the calls of a
+//! list.
 
-use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
 use libc::{BPF_JEQ, SECCOMP_RET_KILL_THREAD};
 use serde::Deserialize;
 
-use crate::calls::{Architecture, OWN, X32, architecture, by_number};
-use crate::program::{ARCH, Instruction, NR, answer, condition, jump, load, ret, skip, tree};
+use crate::calls::{ARCHITECTURES, Architecture, X32, by_number};
+use crate::program::{
+    ARCH, Instruction, NR, answer, condition, jump, load, named, ret, skip, tree,
+};
+
+/// The architecture of this program.
+const OWN: &str =
+    if cfg!(target_arch = "x86_64") { "SCMP_ARCH_X86_64" } else { "SCMP_ARCH_AARCH64" };
 
 /// What the configuration says about system calls.
 #[derive(Default, Deserialize)]
@@ -44,59 +53,57 @@ pub(crate) struct Filter {
     flags: libc::c_ulong,
 }
 
+/// Flags of seccomp(2). The process of the command has one thread.
+const FLAGS: [(&str, libc::c_ulong); 3] = [
+    ("SECCOMP_FILTER_FLAG_TSYNC", 0),
+    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
+];
+
 /// Makes the program of the list. It reads `seccomp_data`, and answers; seccomp(2).
 pub(crate) fn compile(list: &Seccomp) -> Result<Filter> {
     let otherwise = answer(&list.default_action, list.default_errno_ret)?;
     let mut flags = 0;
     for name in &list.flags {
-        flags |= match &**name {
-            // The process of the command has one thread.
-            "SECCOMP_FILTER_FLAG_TSYNC" => 0,
-            "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG,
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-            other => bail!("read seccomp: the flag {other} is not done here; leave it out"),
-        };
+        flags |= named(&FLAGS, "flag", name)?;
     }
-    let named = list.architectures.iter().map(|name| architecture(name));
-    let mut named = named.collect::<Result<Vec<_>>>()?;
-    let own = architecture(OWN)?;
-    if named.iter().all(|it| it.name != own.name) {
-        named.push(own);
+    let all = ARCHITECTURES.map(|it| (it.0, it));
+    for name in &list.architectures {
+        named(&all, "architecture", name)?;
     }
-    named.sort_by_key(|it| it.audit);
-    named.dedup_by_key(|it| it.name);
+    // That of this program is always one of them.
+    let is_named = |name| name == OWN || list.architectures.iter().any(|it| it == name);
+    let all: Vec<_> = ARCHITECTURES.into_iter().filter(|it| is_named(it.0)).collect();
     // A program of an architecture that is not in the list is killed.
     let mut program = vec![ret(SECCOMP_RET_KILL_THREAD)];
-    for same in named.chunk_by(|a, b| a.audit == b.audit).rev() {
+    for same in all.chunk_by(|a, b| a.1 == b.1).rev() {
         let block = calls(list, same, otherwise)?;
-        let head = [jump(BPF_JEQ, same[0].audit, 1, 0), skip(block.len())];
+        let head = [jump(BPF_JEQ, same[0].1, 1, 0), skip(block.len())];
         program = [&head, &block[..], &program].concat();
     }
     program.insert(0, load(ARCH));
-    ensure!(
-        program.len() <= 4096,
-        "make the filter: it has {} instructions, and the kernel takes 4096; shorten the list",
-        program.len()
-    );
+    let count = program.len();
+    ensure!(count <= 4096, "it needs {count} instructions of at most 4096; shorten it");
     Ok(Filter { program, flags })
 }
 
 /// Makes the kernel run the program before each system call of this process.
 pub(crate) fn set(filter: Option<&Filter>) -> Result<()> {
-    let Some(filter) = filter else { return Ok(()) };
-    common::set_filter_with(&filter.program, filter.flags).context("set the seccomp filter")
+    let Some(Filter { program, flags }) = filter else { return Ok(()) };
+    common::set_filter_with(program, *flags).context("set the seccomp filter")
 }
 
-/// The answers for the calls of an architecture. Of several rules, the first one that holds
-/// counts. A rule without conditions counts before those with conditions, as in libseccomp.
-fn calls(list: &Seccomp, same: &[Architecture], otherwise: u32) -> Result<Vec<Instruction>> {
+/// The answers for the calls of an architecture. Of several rules, the first one that
+/// holds counts, but one without conditions before those with some, as in libseccomp.
+fn calls(list: &Seccomp, same: &[Architecture], other: u32) -> Result<Vec<Instruction>> {
+    let otherwise = vec![ret(other)];
     // From which number on which instructions answer.
-    let mut parts = vec![(0, vec![ret(otherwise)])];
+    let mut parts = BTreeMap::from([(0, otherwise.clone())]);
     for (number, mut rules) in by_number(list, same)? {
         if let Some(at) = rules.iter().position(|(_, args)| args.is_empty()) {
             rules = vec![rules.swap_remove(at)];
         }
-        let mut block = vec![ret(otherwise)];
+        let mut block = otherwise.clone();
         for (answer, args) in rules.iter().rev() {
             let mut rule = vec![ret(*answer)];
             for argument in args.iter().rev() {
@@ -104,19 +111,17 @@ fn calls(list: &Seccomp, same: &[Architecture], otherwise: u32) -> Result<Vec<In
             }
             block = [rule, block].concat();
         }
-        parts.extend([(number, block), (number + 1, vec![ret(otherwise)])]);
+        parts.insert(number, block);
+        // The next number may have its own answer.
+        parts.insert(number + 1, otherwise.clone());
     }
-    let has = |name| same.iter().any(|it| it.name == name);
+    let has = |name| same.iter().any(|it| it.0 == name);
     if has("SCMP_ARCH_X86_64") && !has("SCMP_ARCH_X32") {
-        parts.push((X32, vec![ret(SECCOMP_RET_KILL_THREAD)]));
+        parts.insert(X32, vec![ret(SECCOMP_RET_KILL_THREAD)]);
         // A tracer has skipped the call.
-        parts.push((u32::MAX, vec![ret(otherwise)]));
+        parts.insert(u32::MAX, otherwise.clone());
     }
-    // The next number may have its own answer.
-    parts.sort_by_key(|(from, _)| *from);
-    parts.reverse();
-    parts.dedup_by_key(|(from, _)| *from);
-    parts.reverse();
+    let mut parts: Vec<_> = parts.into_iter().collect();
     parts.dedup_by(|next, part| next.1 == part.1);
     Ok([vec![load(NR)], tree(&parts)].concat())
 }

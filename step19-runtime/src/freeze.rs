@@ -1,8 +1,8 @@
 //! Lesson 19: a container that stands still.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -12,22 +12,6 @@ use crate::state::{Container, Status};
 /// How long a process may need to stop, for example one that writes to a disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The file that freezes a group, the file that says whether it is frozen, and the words for
-/// both, of v1 or of v2; cgroups(7).
-fn files(groups: &Groups) -> Result<(PathBuf, PathBuf, [&'static str; 4])> {
-    let group = groups.group("freezer")?;
-    Ok(match groups.is_v2() {
-        true => {
-            let words = ["0", "1", "frozen 0", "frozen 1"];
-            (group.join("cgroup.freeze"), group.join("cgroup.events"), words)
-        }
-        false => {
-            let file = group.join("freezer.state");
-            (file.clone(), file, ["THAWED", "FROZEN", "THAWED", "FROZEN"])
-        }
-    })
-}
-
 /// The groups of a container that has its own. A group of others must not change.
 pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
     let groups = container.groups()?;
@@ -36,52 +20,50 @@ pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
     Ok(groups)
 }
 
-/// Stops all processes of the container.
-pub(crate) fn pause(container: &Container) -> Result<()> {
-    let doing = || format!("pause the container {}", container.name);
-    match container.status()? {
-        Status::Created | Status::Running => {
-            own_groups(container).and_then(|it| freeze(&it, true)).with_context(doing)
-        }
-        other => bail!("{}: container not running: it is {}", doing(), other.word()),
-    }
-}
-
-/// Lets them go on.
-pub(crate) fn resume(container: &Container) -> Result<()> {
-    let doing = || format!("resume the container {}", container.name);
-    match container.status()? {
-        Status::Paused => {
-            own_groups(container).and_then(|it| freeze(&it, false)).with_context(doing)
-        }
-        other => bail!("{}: container not paused: it is {}", doing(), other.word()),
-    }
-}
-
-fn says(file: &PathBuf, word: &str) -> bool {
-    fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line == word))
-}
-
-/// Stops all processes of the container, or lets them go on. Waits until the kernel has done
-/// it.
-pub(crate) fn freeze(groups: &Groups, wanted: bool) -> Result<()> {
-    let (file, state, words) = files(groups)?;
-    let wanted = usize::from(wanted);
-    let write = |word: &str| {
-        let written = fs::write(&file, word);
-        written.with_context(|| format!("write {word} to {}", file.display()))
+/// Stops all processes of the container, or lets them go on.
+pub(crate) fn freeze(container: &Container, wanted: bool) -> Result<()> {
+    let (verb, not) = if wanted { ("pause", "running") } else { ("resume", "paused") };
+    let doing = || format!("{verb} the container {}", container.name);
+    let status = container.status()?;
+    let fits = match status {
+        Status::Created | Status::Running => wanted,
+        Status::Paused => !wanted,
+        Status::Creating | Status::Stopped => false,
     };
+    ensure!(fits, "{}: container not {not}: it is {}", doing(), status.word());
+    own_groups(container).and_then(|groups| write(&groups, wanted)).with_context(doing)
+}
+
+/// Writes to the file that freezes the group, and waits until the kernel says that it is
+/// done; cgroups(7).
+fn write(groups: &Groups, wanted: bool) -> Result<()> {
+    let (file, state, words) = match groups.is_v2() {
+        true => {
+            ("cgroup.freeze", "cgroup.events", [("0", "frozen 0"), ("1", "frozen 1")])
+        }
+        false => (
+            "freezer.state",
+            "freezer.state",
+            [("THAWED", "THAWED"), ("FROZEN", "FROZEN")],
+        ),
+    };
+    let (word, done) = words[usize::from(wanted)];
+    let state = groups.group("freezer")?.join(state);
     let end = Instant::now() + PATIENCE;
     loop {
         // In v1, a process that begins meanwhile needs it once more.
-        write(words[wanted])?;
-        if says(&state, words[2 + wanted]) {
+        groups.write(file, word)?;
+        let now = fs::read_to_string(&state).context("look whether it stands still")?;
+        if now.lines().any(|line| line == done) {
             return Ok(());
         }
         if Instant::now() > end {
-            write(words[0])?;
+            groups.thaw();
+            bail!(
+                "{} does not become {done}; look for a process that waits",
+                state.display()
+            );
         }
-        ensure!(Instant::now() < end, "wait until {} says {}", state.display(), words[2 + wanted]);
         // The freezer of v1 has no event for this.
         sleep(Duration::from_millis(1));
     }

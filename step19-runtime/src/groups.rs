@@ -1,22 +1,19 @@
-//! Lesson 11: a control group. Lesson 18: the group of a path, in control groups v1 and v2.
+//! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
-use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use common::{Hierarchy, hierarchies, open_tree};
-use libc::{AT_RECURSIVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
-use nix::fcntl::AT_FDCWD;
+use common::{Hierarchy, hierarchies};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, symlinkat};
 
-use crate::mounts::{attach, make};
+use crate::mounts::{attach, copy, look, make};
 use crate::options;
-use crate::resources::{Limit, Resources};
+use crate::resources::Resources;
 use crate::rules;
 
 /// The group of the container in each hierarchy.
@@ -30,19 +27,19 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
     let mut groups = Groups { hierarchies: hierarchies()? };
     let wanted = if path.is_empty() { name } else { path };
     ensure!(
+        wanted.split(':').count() != 3,
+        "linux.cgroupsPath {wanted} is for systemd, which is not done here; let the engine \
+         make control groups with cgroupfs"
+    );
+    ensure!(
         common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
     for hierarchy in &mut groups.hierarchies {
-        hierarchy.group = Some(hierarchy.base(wanted).join(wanted.trim_start_matches('/')));
+        hierarchy.group =
+            Some(hierarchy.base(wanted).join(wanted.trim_start_matches('/')));
     }
     Ok(groups)
-}
-
-/// Whether this caller may not make groups here.
-fn may_not(error: &std::io::Error) -> bool {
-    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 impl Groups {
@@ -50,7 +47,8 @@ impl Groups {
     pub(crate) fn of(paths: &[PathBuf]) -> Result<Groups> {
         let mut groups = Groups { hierarchies: hierarchies()? };
         for hierarchy in &mut groups.hierarchies {
-            hierarchy.group = paths.iter().find(|it| it.starts_with(&hierarchy.mount)).cloned();
+            hierarchy.group =
+                paths.iter().find(|it| it.starts_with(&hierarchy.mount)).cloned();
         }
         Ok(groups)
     }
@@ -65,6 +63,10 @@ impl Groups {
     pub(crate) fn make(&mut self, path: &str, resources: &Resources) -> Result<()> {
         let limits = resources.limits(self.is_v2())?;
         let has_limits = !limits.is_empty() || !resources.devices.is_empty();
+        let may_not = |error: &io::Error| {
+            [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
+                .contains(&error.kind())
+        };
         for hierarchy in &self.hierarchies {
             let group = hierarchy.group();
             match hierarchy.make(hierarchy.base(path), group) {
@@ -75,11 +77,18 @@ impl Groups {
                     return Ok(());
                 }
                 made => {
-                    made.with_context(|| format!("make the control group {}", group.display()))?;
+                    made.with_context(|| {
+                        format!("make the control group {}", group.display())
+                    })?;
                 }
             }
         }
-        limits.iter().try_for_each(|limit| self.write(limit))?;
+        // Nothing in it would ever run. Engines look for these words.
+        ensure!(
+            !self.is_frozen(),
+            "container's cgroup unexpectedly frozen; thaw it first"
+        );
+        limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
         rules::apply(&resources.devices, self)
     }
 
@@ -87,7 +96,9 @@ impl Groups {
     pub(crate) fn is_frozen(&self) -> bool {
         let read = |file: &str| {
             let groups = self.hierarchies.iter().filter_map(|it| it.group.as_ref());
-            groups.map(|it| fs::read_to_string(it.join(file))).find_map(std::result::Result::ok)
+            groups
+                .map(|it| fs::read_to_string(it.join(file)))
+                .find_map(std::result::Result::ok)
         };
         read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
             || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
@@ -139,7 +150,8 @@ impl Groups {
                     break;
                 }
                 if error.kind() != ErrorKind::ResourceBusy || tries.next().is_none() {
-                    let doing = || format!("remove the control group {}", group.display());
+                    let doing =
+                        || format!("remove the control group {}", group.display());
                     return Err(error).with_context(doing);
                 }
                 thread::sleep(Duration::from_millis(10));
@@ -155,19 +167,22 @@ impl Groups {
 
     /// The group with a controller. With v2 alone, there is only one.
     pub(crate) fn group(&self, controller: &str) -> Result<&Path> {
-        let has = |it: &&Hierarchy| self.is_v2() || it.controllers.iter().any(|c| c == controller);
+        let has = |it: &&Hierarchy| {
+            self.is_v2() || it.controllers.iter().any(|c| c == controller)
+        };
         let found = self.hierarchies.iter().find(has);
         let found = found.with_context(|| {
-            format!("set a limit of {controller}: this host has no such controller; leave it out")
+            format!("use the controller {controller}: this host has none; leave it out")
         })?;
         Ok(found.group())
     }
 
-    /// Writes a limit to its file.
-    pub(crate) fn write(&self, limit: &Limit) -> Result<()> {
-        let Limit { controller, file, value } = limit;
+    /// Writes a value to a file. Its name begins with that of the controller.
+    pub(crate) fn write(&self, file: &str, value: &str) -> Result<()> {
+        let controller = file.split('.').next().unwrap_or_default();
         let file = self.group(controller)?.join(file);
-        write(&file, value).with_context(|| format!("write {value} to {}", file.display()))
+        write(&file, value)
+            .with_context(|| format!("write {value} to {}", file.display()))
     }
 
     /// Adds the child to the groups.
@@ -184,11 +199,10 @@ impl Groups {
     /// directory in memory with a place for each hierarchy.
     pub(crate) fn tree(&self) -> Result<OwnedFd> {
         match &self.hierarchies[..] {
-            [only] if self.is_v2() => tree(only),
+            [only] if self.is_v2() => Ok(copy(look(only.group())?, true)?),
             _ => {
-                let options =
-                    options::read(&["mode=755".to_owned(), "size=64k".to_owned()], false)?;
-                make("tmpfs", Path::new("cgroup"), &options)
+                let options = ["mode=755", "size=64k"].map(str::to_owned);
+                make("tmpfs", Path::new("cgroup"), &options::read(&options, false)?)
             }
         }
     }
@@ -200,7 +214,7 @@ impl Groups {
         }
         for hierarchy in &self.hierarchies {
             let Some(name) = hierarchy.mount.file_name() else { continue };
-            let tree = tree(hierarchy)?;
+            let tree = copy(look(hierarchy.group())?, true)?;
             mkdirat(directory, name, Mode::from_bits_truncate(0o755))?;
             let place = common::open::directory(directory, name)?;
             attach(&tree, &place)?;
@@ -214,17 +228,8 @@ impl Groups {
     }
 }
 
-/// The group of a hierarchy as a mount without a place.
-fn tree(hierarchy: &Hierarchy) -> Result<OwnedFd> {
-    let group = hierarchy.group();
-    let name = CString::new(group.as_os_str().as_encoded_bytes())?;
-    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE as u32;
-    let tree = open_tree(AT_FDCWD, &name, flags);
-    tree.with_context(|| format!("open {}", group.display()))
-}
-
 /// Writes a file of the kernel, which must be there.
-fn write(file: &Path, value: &str) -> std::io::Result<()> {
+fn write(file: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value.as_bytes())
 }
 

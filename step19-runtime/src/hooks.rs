@@ -38,8 +38,8 @@ pub(crate) struct Hook {
     path: PathBuf,
     #[serde(default)]
     args: Vec<String>,
-    #[serde(default)]
-    env: Vec<String>,
+    /// Without a list, the variables of this process or of the command.
+    env: Option<Vec<String>>,
     /// In seconds.
     timeout: Option<i64>,
 }
@@ -49,8 +49,10 @@ impl Hooks {
     pub(crate) fn check(&self) -> Result<()> {
         let Hooks { prestart, create_runtime, create_container, .. } = self;
         let Hooks { start_container, poststart, poststop, .. } = self;
-        let lists =
-            [prestart, create_runtime, create_container, start_container, poststart, poststop];
+        let lists = [
+            prestart, create_runtime, create_container, start_container, poststart,
+            poststop,
+        ];
         for Hook { path, timeout, .. } in lists.into_iter().flatten() {
             let shown = path.display();
             ensure!(path.is_absolute(), "the path {shown} of a hook must begin with /");
@@ -65,20 +67,37 @@ impl Hooks {
 
 /// Runs hooks, in the order of the list, until one of them fails.
 pub(crate) fn run(hooks: &[Hook], name: &str, state: &Value) -> Result<()> {
+    let own: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, value)| {
+            Some(format!("{}={}", name.to_str()?, value.to_str()?))
+        })
+        .collect();
+    run_with(hooks, name, state, &own)
+}
+
+/// As [`run`], with the variables for hooks that name none.
+pub(crate) fn run_with(
+    hooks: &[Hook],
+    name: &str,
+    state: &Value,
+    env: &[String],
+) -> Result<()> {
     let run = |hook: &Hook| {
-        hook.run(state).with_context(|| format!("run the {name} hook {}", hook.path.display()))
+        hook.run(state, env)
+            .with_context(|| format!("run the {name} hook {}", hook.path.display()))
     };
     hooks.iter().try_for_each(run)
 }
 
 impl Hook {
     /// Starts the program with the state on its standard input, and waits for it.
-    fn run(&self, state: &Value) -> Result<()> {
+    fn run(&self, state: &Value, env: &[String]) -> Result<()> {
         let words = |words: &[String]| -> Result<Vec<CString>> {
             Ok(words.iter().map(|it| CString::new(&**it)).collect::<Result<_, _>>()?)
         };
         let path = CString::new(self.path.as_os_str().as_encoded_bytes())?;
-        let (mut args, env) = (words(&self.args)?, words(&self.env)?);
+        let (mut args, env) =
+            (words(&self.args)?, words(self.env.as_deref().unwrap_or(env))?);
         if args.is_empty() {
             args.push(path.clone());
         }
@@ -95,15 +114,19 @@ impl Hook {
         let _ = ours.write_all(state.to_string().as_bytes());
         drop(ours);
         let open = pidfd_open(pid).context("open its process")?;
-        let time = self.timeout.and_then(|it| i32::try_from(it.saturating_mul(1000)).ok());
-        let time = time.map_or(PollTimeout::NONE, |it| it.try_into().unwrap_or(PollTimeout::MAX));
+        let time =
+            self.timeout.and_then(|it| i32::try_from(it.saturating_mul(1000)).ok());
+        let time = time
+            .map_or(PollTimeout::NONE, |it| it.try_into().unwrap_or(PollTimeout::MAX));
         let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
         let in_time = poll(&mut fds, time).context("wait for it")? > 0;
         if !in_time {
             let _ = pidfd_send_signal(&open, libc::SIGKILL);
         }
         match waitpid(pid, None).context("wait for it")? {
-            _ if !in_time => bail!("it takes more than {} seconds", self.timeout.unwrap_or(0)),
+            _ if !in_time => {
+                bail!("it takes more than {} seconds", self.timeout.unwrap_or(0))
+            }
             WaitStatus::Exited(_, 0) => Ok(()),
             WaitStatus::Exited(_, status) => bail!("exit status {status}"),
             WaitStatus::Signaled(_, signal, _) => bail!("{signal} has ended it"),

@@ -32,18 +32,22 @@ pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> 
     let all = Container::all(root)?;
     // Another process may remove one now.
     let states: Vec<Value> = all.iter().flat_map(describe).collect();
-    let text = |state: &Value, field: &str| state[field].as_str().unwrap_or_default().to_owned();
+    let text =
+        |state: &Value, field: &str| state[field].as_str().unwrap_or_default().to_owned();
     let lines: Vec<String> = match format {
         _ if names_only => states.iter().map(|it| text(it, "id")).collect(),
         "json" => vec![json!(states).to_string()],
         "table" => {
             let row = |[id, pid, status, bundle, created, owner]: [&str; 6]| {
-                format!("{id:<20} {pid:<8} {status:<8} {bundle:<40} {created:<30} {owner}")
+                format!(
+                    "{id:<20} {pid:<8} {status:<8} {bundle:<40} {created:<30} {owner}"
+                )
             };
             let head = row(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
             let of = |it: &Value| {
                 let [id, status, bundle, created, owner] =
-                    ["id", "status", "bundle", "created", "owner"].map(|field| text(it, field));
+                    ["id", "status", "bundle", "created", "owner"]
+                        .map(|field| text(it, field));
                 row([&id, &it["pid"].to_string(), &status, &bundle, &created, &owner])
             };
             [head].into_iter().chain(states.iter().map(of)).collect()

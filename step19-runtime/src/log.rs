@@ -29,7 +29,9 @@ impl Log {
 
     /// Writes a line to the file, and to standard error.
     pub(crate) fn tell(&self, level: &str, error: &anyhow::Error) -> Exit {
-        let exit = common::report(error);
+        let exit = common::status_of(error);
+        // Engines and tests look for the word.
+        common::note(&format!("{level}: {}", common::one_line(error)));
         let (text, time) = (common::one_line(error), utc(SystemTime::now()));
         let line = match self.is_json {
             true => json!({ "level": level, "msg": text, "time": time }).to_string(),
@@ -38,8 +40,8 @@ impl Log {
         // Not before: it would be open in a new container.
         let open = |path| File::options().append(true).create(true).open(path);
         if let Some(path) = &self.path {
-            let written =
-                open(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+            let written = open(path)
+                .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
             let written = written.with_context(|| format!("write to {}", path.display()));
             if let Err(error) = written {
                 common::report(&error);

@@ -30,7 +30,6 @@ mod root;
 mod rules;
 mod scheduler;
 mod seal;
-mod shares;
 mod spec;
 mod start;
 mod state;
@@ -59,8 +58,8 @@ use crate::words::Words;
 
 /// The options before the verb.
 const OPTIONS: [&str; 10] = [
-    "root=", "log=", "log-format=", "log-level=", "systemd-cgroup", "cgroup-manager=", "rootless=",
-    "debug", "version|v", "help|h",
+    "root=", "log=", "log-format=", "log-level=", "systemd-cgroup", "cgroup-manager=",
+    "rootless=", "debug", "version|v", "help|h",
 ];
 
 const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, update, \
@@ -82,10 +81,16 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
         return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
     }
     if global.has("help") {
-        return Ok(common::print(&format!("usage: {} [OPTIONS] VERB …", env!("CARGO_PKG_NAME"))));
+        return Ok(common::print(&format!(
+            "usage: {} [OPTIONS] VERB …",
+            env!("CARGO_PKG_NAME")
+        )));
     }
     let manager = global.get("cgroup-manager").unwrap_or("cgroupfs");
-    ensure!(manager == "cgroupfs", "--cgroup-manager {manager} is not done here; give cgroupfs");
+    ensure!(
+        manager == "cgroupfs",
+        "--cgroup-manager {manager} is not done here; give cgroupfs"
+    );
     let root = match global.get("root") {
         Some(root) => PathBuf::from(root),
         None => default_root()?,
@@ -108,7 +113,8 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         "create" => {
             let mut words = read(&create::OPTIONS)?;
             // The engine waits for the process of the container.
-            let _ = create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
+            let _ =
+                create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
         }
         "start" => {
             start::start(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?;
@@ -143,10 +149,12 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             let name = words.take("the name of a container")?;
             return ps::ps(&Container::open(root, &name)?, &words);
         }
-        "pause" => freeze::pause(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?,
-        "resume" => freeze::resume(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?,
+        "pause" | "resume" => {
+            let container = Container::open(root, &read(&[])?.only_name()?)?.lock()?;
+            freeze::freeze(&container, verb == "pause")?;
+        }
         "update" => {
-            let mut words = read(&update::options())?;
+            let mut words = read(&update::OPTIONS.map(|it| it.0))?;
             let container = Container::open(root, &words.only_name()?)?.lock()?;
             update::update(&container, &words)?;
         }
@@ -156,7 +164,11 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "list" => {
             let words = read(&["format|f=", "quiet|q"])?;
-            return list::list(root, words.get("format").unwrap_or("table"), words.has("quiet"));
+            return list::list(
+                root,
+                words.get("format").unwrap_or("table"),
+                words.has("quiet"),
+            );
         }
         "spec" => {
             let words = read(&["bundle|b=", "rootless"])?;
@@ -178,6 +190,7 @@ fn default_root() -> Result<PathBuf> {
     if geteuid().is_root() && (is_host || named.is_none()) {
         return Ok(Path::new("/run").join(name));
     }
-    let dir = named.context("find the containers: set XDG_RUNTIME_DIR, or give --root")?;
+    let dir =
+        named.context("find the containers: set XDG_RUNTIME_DIR, or give --root")?;
     Ok(PathBuf::from(dir).join(name))
 }

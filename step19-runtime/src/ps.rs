@@ -31,11 +31,13 @@ pub(crate) fn ps(container: &Container, words: &Words) -> Result<Exit> {
     let mut lines = said.lines();
     let header = lines.next().unwrap_or_default();
     let place = header.split_whitespace().position(|it| it == "PID");
-    let place = place.context("read what ps(1) says: it has no column PID; give other options")?;
+    let place = place
+        .context("read what ps(1) says: it has no column PID; give other options")?;
     let is_ours = |line: &&str| {
         let number = line.split_whitespace().nth(place);
         number.is_some_and(|number| numbers.iter().any(|it| it == number))
     };
-    let shown: Vec<&str> = Some(header).into_iter().chain(lines.filter(is_ours)).collect();
+    let shown: Vec<&str> =
+        Some(header).into_iter().chain(lines.filter(is_ours)).collect();
     Ok(common::print(&shown.join("\n")))
 }

@@ -1,130 +1,98 @@
-//! Lesson 18: limits of the configuration, as values for files of v1 and of v2.
+//! Lesson 18: limits of the configuration, and the files of a control group for them.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::rules::Rule;
 
 /// What a container may use.
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default)]
 pub(crate) struct Resources {
     pub(crate) devices: Vec<Rule>,
-    pub(crate) memory: Memory,
-    pub(crate) cpu: Cpu,
-    pub(crate) pids: Pids,
-    #[serde(rename = "blockIO")]
-    pub(crate) block_io: BlockIo,
-    pub(crate) hugepage_limits: Vec<HugePages>,
-    pub(crate) network: Network,
-    pub(crate) rdma: BTreeMap<String, Rdma>,
     pub(crate) unified: BTreeMap<String, String>,
+    /// Those of `FIELDS`.
+    #[serde(flatten)]
+    pub(crate) others: Map<String, Value>,
 }
 
-/// Bytes, or -1 for no limit.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct Memory {
-    pub(crate) limit: Option<i64>,
-    pub(crate) reservation: Option<i64>,
-    pub(crate) swap: Option<i64>,
-    #[serde(rename = "kernelTCP")]
-    pub(crate) kernel_tcp: Option<i64>,
-    pub(crate) swappiness: Option<u64>,
-    #[serde(rename = "disableOOMKiller")]
-    pub(crate) disable_oom_killer: bool,
-    pub(crate) use_hierarchy: bool,
-    /// It is for a later change. A new group uses nothing yet.
-    #[serde(rename = "checkBeforeUpdate")]
-    _check_before_update: bool,
+/// What a field is, and how it is written.
+pub(crate) enum Kind {
+    Text,
+    /// Written if it is true.
+    True,
+    /// A number up to this one.
+    UpTo(u64),
+    /// Zero lets the kernel's own value stay.
+    Time,
+    Signed,
+    /// -1 for no limit.
+    Limit,
+    /// As `Limit`, and zero lets the kernel's own value stay.
+    Quota,
+    /// No process at all makes no sense: zero is for no limit, too.
+    Processes,
+    /// From the first number to the second, in v2 from 1 to 10000. Zero is as above.
+    Share(u64, u64),
 }
 
-/// Times are in microseconds.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct Cpu {
-    pub(crate) shares: Option<u64>,
-    pub(crate) quota: Option<i64>,
-    pub(crate) burst: Option<u64>,
-    pub(crate) period: Option<u64>,
-    pub(crate) realtime_runtime: Option<i64>,
-    pub(crate) realtime_period: Option<u64>,
-    pub(crate) cpus: String,
-    pub(crate) mems: String,
-    pub(crate) idle: Option<i64>,
-}
+use Kind::{Limit, Processes, Quota, Share, Signed, Text, Time, True, UpTo};
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Pids {
-    pub(crate) limit: Option<i64>,
-}
+const U16: Kind = UpTo(0xffff);
+const U32: Kind = UpTo(0xffff_ffff);
+const U64: Kind = UpTo(u64::MAX);
+const PROCESSORS: Kind = Share(2, 262_144);
+const DISKS: Kind = Share(10, 1000);
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct BlockIo {
-    pub(crate) weight: Option<u16>,
-    pub(crate) leaf_weight: Option<u16>,
-    pub(crate) weight_device: Vec<Weight>,
-    pub(crate) throttle_read_bps_device: Vec<Rate>,
-    pub(crate) throttle_write_bps_device: Vec<Rate>,
-    #[serde(rename = "throttleReadIOPSDevice")]
-    pub(crate) throttle_read_iops_device: Vec<Rate>,
-    #[serde(rename = "throttleWriteIOPSDevice")]
-    pub(crate) throttle_write_iops_device: Vec<Rate>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct Weight {
-    pub(crate) major: u64,
-    pub(crate) minor: u64,
-    pub(crate) weight: Option<u16>,
-    pub(crate) leaf_weight: Option<u16>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Rate {
-    pub(crate) major: u64,
-    pub(crate) minor: u64,
-    pub(crate) rate: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct HugePages {
-    pub(crate) page_size: String,
-    pub(crate) limit: u64,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Network {
-    #[serde(rename = "classID")]
-    pub(crate) class_id: Option<u32>,
-    pub(crate) priorities: Vec<Priority>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Priority {
-    pub(crate) name: String,
-    pub(crate) priority: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct Rdma {
-    pub(crate) hca_handles: Option<u32>,
-    pub(crate) hca_objects: Option<u32>,
-}
-
-/// A value for a file of a group.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
-    pub(crate) controller: &'static str,
-    pub(crate) file: String,
-    pub(crate) value: String,
-}
+/// The fields by their path, in the order in which they are written: the file of each in
+/// v1, and in v2. There is none if this version does not have the field, and `-` if there
+/// is nothing to do. Then the value, if it is more than the field: `#` is the field,
+/// `{name}` a field beside it, and `{*}` the name of what has both.
+#[rustfmt::skip]
+pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
+    ("/memory/limit", Limit, "memory.limit_in_bytes", "memory.max"),
+    ("/memory/reservation", Limit, "memory.soft_limit_in_bytes", "memory.low"),
+    ("/memory/swap", Limit, "memory.memsw.limit_in_bytes", "memory.swap.max"),
+    ("/memory/kernelTCP", Limit, "memory.kmem.tcp.limit_in_bytes", ""),
+    ("/memory/swappiness", U64, "memory.swappiness", ""),
+    ("/memory/disableOOMKiller", True, "memory.oom_control", ""),
+    ("/memory/useHierarchy", True, "memory.use_hierarchy", "-"),
+    // It is for a later change. A new group uses nothing yet.
+    ("/memory/checkBeforeUpdate", True, "-", "-"),
+    ("/pids/limit", Processes, "pids.max", "pids.max"),
+    ("/cpu/cpus", Text, "cpuset.cpus", "cpuset.cpus"),
+    ("/cpu/mems", Text, "cpuset.mems", "cpuset.mems"),
+    ("/cpu/shares", PROCESSORS, "cpu.shares", "cpu.weight"),
+    ("/cpu/period", Time, "cpu.cfs_period_us", "cpu.max max #"),
+    ("/cpu/quota", Quota, "cpu.cfs_quota_us", "cpu.max"),
+    ("/cpu/burst", U64, "cpu.cfs_burst_us", "cpu.max.burst"),
+    ("/cpu/realtimePeriod", U64, "cpu.rt_period_us", ""),
+    ("/cpu/realtimeRuntime", Signed, "cpu.rt_runtime_us", ""),
+    ("/cpu/idle", Signed, "cpu.idle", "cpu.idle"),
+    ("/blockIO/weight", DISKS, "blkio.weight", "io.weight"),
+    ("/blockIO/leafWeight", U16, "blkio.leaf_weight", ""),
+    ("/blockIO/weightDevice[]/weight", DISKS,
+        "blkio.weight_device {major}:{minor} #", "io.weight {major}:{minor} #"),
+    ("/blockIO/weightDevice[]/leafWeight", U16,
+        "blkio.leaf_weight_device {major}:{minor} #", ""),
+    ("/blockIO/throttleReadBpsDevice[]/rate", U64,
+        "blkio.throttle.read_bps_device {major}:{minor} #",
+        "io.max {major}:{minor} rbps=#"),
+    ("/blockIO/throttleWriteBpsDevice[]/rate", U64,
+        "blkio.throttle.write_bps_device {major}:{minor} #",
+        "io.max {major}:{minor} wbps=#"),
+    ("/blockIO/throttleReadIOPSDevice[]/rate", U64,
+        "blkio.throttle.read_iops_device {major}:{minor} #",
+        "io.max {major}:{minor} riops=#"),
+    ("/blockIO/throttleWriteIOPSDevice[]/rate", U64,
+        "blkio.throttle.write_iops_device {major}:{minor} #",
+        "io.max {major}:{minor} wiops=#"),
+    ("/hugepageLimits[]/limit", U64,
+        "hugetlb.{pageSize}.limit_in_bytes", "hugetlb.{pageSize}.max"),
+    ("/network/classID", U32, "net_cls.classid", ""),
+    ("/network/priorities[]/priority", U32, "net_prio.ifpriomap {name} #", ""),
+    ("/rdma/*/hcaHandles", U32, "rdma.max {*} hca_handle=#", "rdma.max {*} hca_handle=#"),
+    ("/rdma/*/hcaObjects", U32, "rdma.max {*} hca_object=#", "rdma.max {*} hca_object=#"),
+];

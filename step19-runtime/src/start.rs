@@ -90,8 +90,8 @@ pub(crate) fn start(container: &Container) -> Result<()> {
     listen(stream)?;
     let ran = hooks::run(&hooks.poststart, "poststart", &state.to_json(Status::Running));
     if ran.is_err() {
-        // As the specification says.
-        end::kill(container, libc::SIGKILL)?;
+        // As the specification says. It may have ended.
+        let _ = end::kill(container, libc::SIGKILL);
     }
     ran
 }

@@ -83,7 +83,9 @@ fn open_root(root: &Path) -> Result<File> {
 fn check_name(name: &str) -> Result<()> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
     ensure!(
-        name.bytes().all(is_letter) && !["", ".", ".."].contains(&name) && name.len() < 256,
+        name.bytes().all(is_letter)
+            && !["", ".", ".."].contains(&name)
+            && name.len() < 256,
         "use the name {name:?}: give letters, digits and _ . + - alone"
     );
     Ok(())
@@ -190,7 +192,8 @@ impl Container {
         let file = bundle.join("config.json");
         let doing = || format!("read {}", file.display());
         let mut config = open::regular(&file).with_context(doing)?;
-        let mut copy = File::create(self.at("config.json")).context("keep the configuration")?;
+        let mut copy =
+            File::create(self.at("config.json")).context("keep the configuration")?;
         std::io::copy(&mut config, &mut copy).with_context(doing)?;
         copy.flush().context("keep the configuration")
     }

@@ -7,12 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use common::{Root, open_tree};
-use libc::{AT_EMPTY_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
+use common::Root;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::Deserialize;
 
-use crate::mounts::attach;
+use crate::mounts::{attach, copy};
 use crate::process::Process;
 
 /// The size of the terminal, in characters.
@@ -25,19 +24,22 @@ pub(crate) struct Size {
 
 /// Makes a pseudoterminal of the container, and perhaps the device /dev/console for it. Gives
 /// the other side to the runner. Nothing if the configuration wants none.
-pub(crate) fn open(process: &Process, root: &Root, console: bool) -> Result<Option<OwnedFd>> {
+pub(crate) fn open(
+    process: &Process,
+    root: &Root,
+    console: bool,
+) -> Result<Option<OwnedFd>> {
     if !process.terminal {
         return Ok(None);
     }
     let ptmx = root.find("/dev/pts/ptmx")?;
-    let ptmx = ptmx.context("open /dev/pts/ptmx in the root: mount a devpts on /dev/pts")?;
+    let ptmx = ptmx.context("open /dev/pts/ptmx: mount a devpts on /dev/pts")?;
     let (ours, theirs) = common::open_pseudoterminal(&ptmx)?;
     if let Some(Size { height, width }) = process.console_size {
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
     }
     if console {
-        let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH as u32;
-        let console = open_tree(&theirs, c"", flags).context("copy the mount of the terminal")?;
+        let console = copy(&theirs, false).context("copy the mount of the terminal")?;
         let place = root.place(Path::new("/dev/console"), false)?;
         attach(&console, &place).context("bind the terminal to /dev/console")?;
     }
@@ -48,8 +50,14 @@ pub(crate) fn open(process: &Process, root: &Root, console: bool) -> Result<Opti
 /// Refuses a terminal without a place for its other side, and a place without a terminal.
 pub(crate) fn check(process: &Process, has_socket: bool, relays: bool) -> Result<()> {
     let Process { terminal, .. } = process;
-    ensure!(!terminal || has_socket || relays, "process.terminal needs --console-socket; give it");
-    ensure!(*terminal || !has_socket, "--console-socket needs process.terminal; leave it out");
+    ensure!(
+        !terminal || has_socket || relays,
+        "process.terminal needs --console-socket; give it"
+    );
+    ensure!(
+        *terminal || !has_socket,
+        "--console-socket needs process.terminal; leave it out"
+    );
     Ok(())
 }
 
@@ -64,6 +72,7 @@ pub(crate) fn send(terminal: &OwnedFd, socket: &Path) -> Result<()> {
     let stream = UnixStream::connect(short).with_context(doing)?;
     let (text, numbers) = ([IoSlice::new(b"/dev/ptmx")], [terminal.as_raw_fd()]);
     let rights = [ControlMessage::ScmRights(&numbers)];
-    let sent = sendmsg::<()>(stream.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, None);
+    let sent =
+        sendmsg::<()>(stream.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, None);
     sent.map(drop).with_context(doing)
 }

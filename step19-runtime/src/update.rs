@@ -1,136 +1,118 @@
 //! Lesson 19: other limits for a container that runs.
 
-use std::fs::{self, File};
-use std::io::{Read, stdin};
+use std::fs;
 
-use anyhow::{Context, Result};
-use serde_json::{Map, Value, json};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::config::plain;
 use crate::freeze::own_groups;
 use crate::groups::Groups;
-use crate::resources::{Limit, Resources};
+use crate::newcomer::read;
+use crate::resources::Resources;
 use crate::state::Container;
 use crate::words::Words;
 
 /// The options, and the place of each value in linux.resources.
-const FLAGS: [(&str, &str, &str); 13] = [
-    ("blkio-weight=", "blockIO", "weight"),
-    ("cpu-burst=", "cpu", "burst"),
-    ("cpu-period=", "cpu", "period"),
-    ("cpu-quota=", "cpu", "quota"),
-    ("cpu-rt-period=", "cpu", "realtimePeriod"),
-    ("cpu-rt-runtime=", "cpu", "realtimeRuntime"),
-    ("cpu-share=", "cpu", "shares"),
-    ("cpuset-cpus=", "cpu", "cpus"),
-    ("cpuset-mems=", "cpu", "mems"),
-    ("memory=", "memory", "limit"),
-    ("memory-reservation=", "memory", "reservation"),
-    ("memory-swap=", "memory", "swap"),
-    ("pids-limit=", "pids", "limit"),
+#[rustfmt::skip]
+pub(crate) const OPTIONS: [(&str, &str, &str); 14] = [
+    ("resources|r=", "", ""), ("memory=", "memory", "limit"),
+    ("memory-reservation=", "memory", "reservation"), ("memory-swap=", "memory", "swap"),
+    ("pids-limit=", "pids", "limit"), ("blkio-weight=", "blockIO", "weight"),
+    ("cpu-share=", "cpu", "shares"), ("cpu-period=", "cpu", "period"),
+    ("cpu-quota=", "cpu", "quota"), ("cpu-burst=", "cpu", "burst"),
+    ("cpu-rt-period=", "cpu", "realtimePeriod"), ("cpuset-cpus=", "cpu", "cpus"),
+    ("cpu-rt-runtime=", "cpu", "realtimeRuntime"), ("cpuset-mems=", "cpu", "mems"),
 ];
 
-/// The options of `update`.
-pub(crate) fn options() -> Vec<&'static str> {
-    FLAGS.iter().map(|it| it.0).chain(["resources|r="]).collect()
-}
-
-/// The limits of a file, or of standard input for `-`, and those of the options.
-fn read(words: &Words) -> Result<Resources> {
-    let mut text = String::from("{}");
-    if let Some(name) = words.get("resources") {
-        let doing = || format!("read the resources {name}");
-        let file: Box<dyn Read> = match name {
-            "-" => Box::new(stdin()),
-            name => Box::new(File::open(name).with_context(doing)?),
-        };
-        text.clear();
-        file.take(16 << 20).read_to_string(&mut text).with_context(doing)?;
-    }
-    let mut found: Map<String, Value> =
-        serde_json::from_str(&text).context("read the resources")?;
-    for (option, part, field) in FLAGS {
+/// The limits of a file and those of the options, with what the kernel needs besides.
+fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Resources> {
+    let mut wanted = words.get("resources").map_or_else(|| Ok(json!({})), read)?;
+    for (option, part, field) in OPTIONS.into_iter().skip(1) {
         let option = option.trim_end_matches('=');
+        let is_part =
+            wanted.is_object() && (wanted[part].is_null() || wanted[part].is_object());
+        ensure!(is_part, "read the resources: there is a part that is no object");
         let Some(word) = words.get(option) else { continue };
-        let wrong = || format!("--{option} {word}: give a number");
-        found.entry(part).or_insert_with(|| json!({}))[field] = match option {
+        wanted[part][field] = match option {
             "cpuset-cpus" | "cpuset-mems" => json!(word),
-            _ => json!(number(word).with_context(wrong)?),
+            _ => json!(number(word).with_context(|| format!("--{option} {word}"))?),
         };
     }
-    let resources = serde_json::from_value(Value::Object(found));
-    let mut resources: Resources = resources.map_err(plain).context("read the resources")?;
+    let has = |file: &str| old(groups, file).is_some();
     // An engine writes zero for what does not change.
-    let Resources { memory, pids, .. } = &mut resources;
-    for limit in [&mut memory.limit, &mut memory.reservation, &mut memory.swap, &mut pids.limit] {
-        *limit = limit.filter(|it| *it != 0);
+    let fields = ["limit", "reservation", "swap"].map(|it| ("memory", it));
+    for (part, field) in fields.into_iter().chain([("pids", "limit")]) {
+        if wanted[part][field] == 0 {
+            wanted[part][field] = Value::Null;
+        }
     }
-    Ok(resources)
+    // Without a limit on memory, one on memory and swap together makes no sense.
+    let memory = &mut wanted["memory"];
+    let has_swap = has("memory.memsw.limit_in_bytes") || has("memory.swap.max");
+    if memory["limit"] == -1 && memory["swap"].is_null() && has_swap {
+        memory["swap"] = json!(-1);
+    }
+    // Both are in one file of v2.
+    if let Some(now) = old(groups, "cpu.max")
+        && !wanted["cpu"]["period"].is_null()
+        && wanted["cpu"]["quota"].is_null()
+    {
+        let quota = now.split(' ').next().and_then(|it| it.parse::<i64>().ok());
+        wanted["cpu"]["quota"] = json!(quota.unwrap_or(-1));
+    }
+    let own = read(container.at("config.json"))?["linux"]["resources"]["devices"].take();
+    ensure!(
+        wanted["devices"].is_null() || wanted["devices"] == own,
+        "new rules for devices are not done for a container that runs; leave devices out"
+    );
+    serde_json::from_value(wanted).map_err(plain).context("read the resources")
 }
 
 /// A number, perhaps with k, m or g.
-fn number(word: &str) -> Option<i64> {
-    let bits = match word.bytes().last()?.to_ascii_lowercase() {
-        b'k' => 10,
-        b'm' => 20,
-        b'g' => 30,
-        _ => return word.parse().ok(),
+fn number(word: &str) -> Result<i64> {
+    let unit = word.find(|it: char| it.is_ascii_alphabetic()).unwrap_or(word.len());
+    let bits = match word[unit..].to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => 64,
     };
-    word[..word.len() - 1].parse::<i64>().ok()?.checked_mul(1 << bits)
-}
-
-/// Adds what the change does not say, and the kernel needs.
-fn complete(resources: &mut Resources, groups: &Groups) {
-    let Resources { memory, cpu, .. } = resources;
-    let has_swap = ["memory.memsw.limit_in_bytes", "memory.swap.max"];
-    let has_swap = has_swap.iter().any(|file| old(groups, "memory", file).is_some());
-    // Without a limit on memory, one on memory and swap together makes no sense.
-    if memory.limit == Some(-1) && has_swap {
-        memory.swap = memory.swap.or(Some(-1));
-    }
-    // Both are in one file of v2.
-    if let Some(now) = old(groups, "cpu", "cpu.max")
-        && cpu.quota.is_some() != cpu.period.is_some()
-        && let Some((quota, period)) = now.split_once(' ')
-    {
-        cpu.quota = cpu.quota.or(Some(quota.parse().unwrap_or(-1)));
-        cpu.period = cpu.period.or(period.parse().ok());
-    }
+    let number: Option<i64> = word[..unit].parse().ok();
+    let number = number.and_then(|it| it.checked_mul(1i64.checked_shl(bits)?));
+    number.context("give a number, perhaps with k, m or g")
 }
 
 /// The value in a file of a group.
-fn old(groups: &Groups, controller: &str, file: &str) -> Option<String> {
-    let text = fs::read_to_string(groups.group(controller).ok()?.join(file)).ok()?;
-    Some(text.trim_end().to_owned())
+fn old(groups: &Groups, file: &str) -> Option<String> {
+    let group = groups.group(file.split('.').next()?).ok()?;
+    Some(fs::read_to_string(group.join(file)).ok()?.trim_end().to_owned())
 }
 
 /// Changes the limits, or none of them.
 pub(crate) fn update(container: &Container, words: &Words) -> Result<()> {
     let groups = &own_groups(container)?;
-    let mut resources = read(words)?;
-    complete(&mut resources, groups);
-    let limits = resources.limits(groups.is_v2())?;
+    let limits = resources(container, words, groups)?.limits(groups.is_v2())?;
     let (mut left, mut done) = (limits.iter().collect::<Vec<_>>(), Vec::new());
     while !left.is_empty() {
         let (mut refused, mut why) = (Vec::new(), None);
-        for limit in &left {
-            let before = old(groups, limit.controller, &limit.file);
-            match groups.write(limit) {
-                Ok(()) => done.push((*limit, before)),
+        for limit @ (file, value) in &left {
+            let before = old(groups, file);
+            match groups.write(file, value) {
+                Ok(()) => done.push((file, before)),
                 Err(error) => {
                     refused.push(*limit);
-                    why.get_or_insert(error);
+                    why = why.or(Some(error));
                 }
             }
         }
-        // The kernel may want another one first: in v1, the limit on memory must not be above
-        // that on memory and swap, neither before nor after.
+        // The kernel may want another one first: in v1, the limit on memory is never above
+        // that on memory and swap.
         if let Some(error) = why.filter(|_| refused.len() == left.len()) {
-            for (limit, before) in done.into_iter().rev() {
-                let Limit { controller, file, .. } = limit;
-                let value = before.unwrap_or_default();
+            for (file, before) in done.iter().rev() {
                 // It was allowed before.
-                let _ = groups.write(&Limit { controller, file: file.clone(), value });
+                let _ = groups.write(file, before.as_deref().unwrap_or_default());
             }
             return Err(error);
         }

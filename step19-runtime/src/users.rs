@@ -1,16 +1,19 @@
-//! Lesson 16: a container with more than one user. Lesson 18: the maps and the user of the
-//! configuration.
+//! Lesson 16: a container with more than one user. Lesson 18: the maps and the user of
+//! the configuration. Lesson 19: the streams belong to the user.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::Root;
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_keepcaps;
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
+use nix::sys::stat::{Mode, SFlag, fstat, umask};
+use nix::unistd::{
+    Gid, Pid, Uid, fchown, getegid, geteuid, setgroups, setresgid, setresuid,
+};
 use serde::Deserialize;
 
 use crate::config::Config;
@@ -45,9 +48,9 @@ pub(crate) fn write_maps(maps: [&[Mapping]; 2], child: Pid) -> Result<()> {
     if maps[0].is_empty() {
         return Ok(());
     }
-    let is_own = |map: &[Mapping], own: u32| matches!(map, [Mapping { host_id, size: 1, .. }] if *host_id == own);
     let (uid, gid) = (geteuid(), getegid());
-    let alone = is_own(maps[0], uid.as_raw()) && is_own(maps[1], gid.as_raw());
+    let is_own = |(map, own)| lines(map).map(|it| [it[1], it[2]]).eq([[own, 1]]);
+    let alone = maps.into_iter().zip([uid.as_raw(), gid.as_raw()]).all(is_own);
     // Root may give away every ID, and a user the own one. For others, there are tools.
     if uid.is_root() || alone {
         if !uid.is_root() {
@@ -55,9 +58,9 @@ pub(crate) fn write_maps(maps: [&[Mapping]; 2], child: Pid) -> Result<()> {
             denied.context("write setgroups")?;
         }
         for (file, map) in ["uid_map", "gid_map"].iter().zip(maps) {
-            let text =
-                lines(map).map(|[inside, outside, size]| format!("{inside} {outside} {size}\n"));
-            let written = fs::write(format!("/proc/{child}/{file}"), text.collect::<String>());
+            let line = |[to, from, size]: [u32; 3]| format!("{to} {from} {size}\n");
+            let text: String = lines(map).map(line).collect();
+            let written = fs::write(format!("/proc/{child}/{file}"), text);
             written.with_context(|| format!("write the {file}"))?;
         }
         return Ok(());
@@ -104,8 +107,8 @@ fn may_set_groups() -> bool {
     fs::read_to_string("/proc/self/setgroups").is_ok_and(|it| it.trim() == "allow")
 }
 
-/// The variable HOME of the command, if the configuration does not say it: the directory of
-/// the user in the root's own files.
+/// The variable HOME of the command, if the configuration does not say it: the directory
+/// of the user in the root's own files.
 pub(crate) fn home(config: &Config, root: &Root) -> Result<Option<String>> {
     if config.process.env.iter().any(|it| it.starts_with("HOME=")) {
         return Ok(None);
@@ -119,8 +122,22 @@ pub(crate) fn set_umask(config: &Config) {
     umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
 }
 
-/// Makes this process the user's; credentials(7). It keeps its permitted capabilities until
-/// the next stage sets them.
+/// Gives the user the terminal of the container, or the pipes of the engine: programs open
+/// them again by a name such as /dev/stdout.
+pub(crate) fn give_streams(config: &Config) {
+    let uid = Uid::from_raw(config.process.user.uid);
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let kind = fstat(stream).map_or(0, |it| it.st_mode & SFlag::S_IFMT.bits());
+        if config.process.terminal || kind == SFlag::S_IFIFO.bits() {
+            // Root of a user namespace may have no right over it.
+            let _ = fchown(stream, Some(uid), None);
+        }
+    }
+}
+
+/// Makes this process the user's; credentials(7). It keeps its permitted capabilities
+/// until the next stage sets them.
 pub(crate) fn become_user(config: &Config) -> Result<()> {
     let User { uid, gid, additional_gids, .. } = &config.process.user;
     let groups: Vec<Gid> = additional_gids.iter().copied().map(Gid::from_raw).collect();

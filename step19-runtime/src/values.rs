@@ -12,27 +12,26 @@ use crate::config::{Config, Linux};
 use crate::namespaces::{Kind, has};
 
 /// Values in /proc/sys that a namespace has for itself, by the begin of their path.
-const VALUES: [(&str, Kind); 10] = [
-    ("net/", Kind::Network),
-    ("fs/mqueue/", Kind::Ipc),
-    ("kernel/msgmax", Kind::Ipc),
-    ("kernel/msgmnb", Kind::Ipc),
-    ("kernel/msgmni", Kind::Ipc),
-    ("kernel/sem", Kind::Ipc),
-    ("kernel/shm", Kind::Ipc),
-    ("kernel/auto_msgmni", Kind::Ipc),
-    ("kernel/domainname", Kind::Uts),
-    ("kernel/hostname", Kind::Uts),
+#[rustfmt::skip]
+const VALUES: [(Kind, &[&str]); 3] = [
+    (Kind::Network, &["net/"]),
+    (Kind::Ipc, &[
+        "fs/mqueue/", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem",
+        "kernel/shm", "kernel/auto_msgmni",
+    ]),
+    (Kind::Uts, &["kernel/domainname", "kernel/hostname"]),
 ];
 
 /// Refuses values that the container does not have for itself.
 pub(crate) fn check(linux: &Linux) -> Result<()> {
     for name in linux.sysctl.keys() {
         let file = file_of(name);
-        let kind = VALUES.iter().find(|(prefix, _)| file.starts_with(prefix));
+        let is_own = |(kind, begins): &(_, &[&str])| {
+            has(linux, *kind) && begins.iter().any(|begin| file.starts_with(begin))
+        };
         ensure!(
-            kind.is_some_and(|(_, kind)| has(linux, *kind)) && !file.contains(".."),
-            "linux.sysctl: {name} would change the host; leave it out, or add its namespace"
+            VALUES.iter().any(is_own) && !file.contains(".."),
+            "linux.sysctl: {name} would change the host; leave it out, or add a namespace"
         );
     }
     Ok(())
@@ -50,42 +49,36 @@ pub(crate) fn set_names(config: &Config) -> Result<()> {
     if !config.hostname.is_empty() {
         sethostname(&config.hostname).context("set the hostname")?;
     }
-    match &*config.domainname {
-        "" => Ok(()),
-        name => common::set_domainname(name).context("set the domainname"),
+    if !config.domainname.is_empty() {
+        common::set_domainname(&config.domainname).context("set the domainname")?;
     }
+    Ok(())
 }
 
 /// Sets values of the kernel for the namespaces of the container; sysctl(8).
 pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
+    let set = |name: &str, value: &str| -> Result<()> {
+        let place = root.find(&format!("/proc/sys/{}", file_of(name)))?;
+        let place = place.context("this kernel does not have it")?;
+        let is_proc = fstatfs(&place)?.filesystem_type() == PROC_SUPER_MAGIC;
+        ensure!(is_proc, "/proc of the root is not a proc");
+        Ok(fs::write(place.name(), value)?)
+    };
     for (name, value) in &config.linux.sysctl {
-        let doing = || format!("set {name} to {value}");
-        let place = root.find(&format!("/proc/sys/{}", file_of(name))).with_context(doing)?;
-        let place = place.context("find it: this kernel does not have it").with_context(doing)?;
-        let found = fstatfs(&place).with_context(doing)?;
-        ensure!(
-            found.filesystem_type() == PROC_SUPER_MAGIC,
-            "{}: /proc of the root is not a proc",
-            doing()
-        );
-        fs::write(place.name(), value).with_context(doing)?;
+        set(name, value).with_context(|| format!("set {name} to {value}"))?;
     }
     Ok(())
 }
 
 /// The file of a value: the first of `.` and `/` in its name is what separates its parts.
 fn file_of(name: &str) -> String {
-    let other = |c| {
-        if c == '.' {
-            '/'
-        } else if c == '/' {
-            '.'
-        } else {
-            c
-        }
+    let swap = |letter| match letter {
+        '.' => '/',
+        '/' => '.',
+        other => other,
     };
-    match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
-        Some(b'.') => name.chars().map(other).collect(),
+    match name.find(['.', '/']) {
+        Some(at) if name[at..].starts_with('.') => name.chars().map(swap).collect(),
         _ => name.to_owned(),
     }
 }

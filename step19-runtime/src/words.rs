@@ -15,7 +15,9 @@ pub(crate) struct Words {
 impl Words {
     /// The words of the command line. An option that is not UTF-8 is none of ours.
     pub(crate) fn of(words: Vec<OsString>) -> Result<VecDeque<String>> {
-        let text = |word: OsString| word.into_string().ok().context("it has a word without UTF-8");
+        let text = |word: OsString| {
+            word.into_string().ok().context("it has a word without UTF-8")
+        };
         words.into_iter().map(text).collect()
     }
 
@@ -44,15 +46,17 @@ impl Words {
                 None => (&*word, None),
             };
             let name = name.strip_prefix("--").unwrap_or(&name[1..]);
-            let named = |option: &str| option.trim_end_matches('=').split('|').any(|it| it == name);
+            let named = |option: &str| {
+                option.trim_end_matches('=').split('|').any(|it| it == name)
+            };
             let option = known.iter().find(|option| named(option));
             let option = *option.with_context(|| format!("unknown option {word}"))?;
             let (long, _) = option.split_once(['|', '=']).unwrap_or((option, ""));
             let value = match (option.ends_with('='), value) {
                 (true, Some(value)) => value,
-                (true, None) => {
-                    left.pop_front().with_context(|| format!("the option {word} needs a value"))?
-                }
+                (true, None) => left
+                    .pop_front()
+                    .with_context(|| format!("the option {word} needs a value"))?,
                 (false, None) => "true".to_owned(),
                 (false, Some(value)) if value == "true" => value,
                 (false, Some(value)) if value == "false" => continue,
@@ -71,7 +75,10 @@ impl Words {
 
     /// The values of an option that may come several times.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.options.iter().filter(move |(known, _)| *known == name).map(|(_, value)| &**value)
+        self.options
+            .iter()
+            .filter(move |(known, _)| *known == name)
+            .map(|(_, value)| &**value)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -80,7 +87,8 @@ impl Words {
 
     /// The number that an option gives.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
-        let number = |word: &str| word.parse().ok().with_context(|| format!("--{name} {word}"));
+        let number =
+            |word: &str| word.parse().ok().with_context(|| format!("--{name} {word}"));
         self.get(name).map(number).transpose().context("read a number")
     }
 

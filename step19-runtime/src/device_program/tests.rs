@@ -12,8 +12,8 @@ use super::*;
 fn group() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read");
     let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    let group =
-        PathBuf::from(line.split(' ').nth(4)?).join(format!("rules-{}", std::process::id()));
+    let group = PathBuf::from(line.split(' ').nth(4)?)
+        .join(format!("rules-{}", std::process::id()));
     fs::create_dir(&group).ok()?;
     Some(group)
 }
@@ -32,8 +32,10 @@ fn the_kernel_allows_what_the_last_rule_allows() {
         { "allow": true, "type": "b", "major": 7, "minor": -1, "access": "m" },
     ]))
     .expect("rules");
-    let attached =
-        common::attach_device_program(&program(&rules), File::open(&group).expect("open"));
+    let attached = common::attach_device_program(
+        &program(&rules),
+        File::open(&group).expect("open"),
+    );
     let dir = testkit::tempdir();
     let script = format!(
         "cd {}; echo $$ >{}/cgroup.procs

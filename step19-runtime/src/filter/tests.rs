@@ -95,7 +95,9 @@ fn list(state: &mut u64) -> Value {
             "op": format!("SCMP_CMP_{op}") })
     };
     let mut rules = Vec::new();
-    for name in ["getpid", "socket", "clone", "personality", "ioctl", "execve", "mount", "futex"] {
+    for name in
+        ["getpid", "socket", "clone", "personality", "ioctl", "execve", "mount", "futex"]
+    {
         let action = format!("SCMP_ACT_{}", other(state));
         match below(state, 4) {
             0 => rules.push(json!({ "names": [name, "no_such_call"], "action": action })),
@@ -111,16 +113,22 @@ fn list(state: &mut u64) -> Value {
             }
             2 => {
                 for number in 0..1 + below(state, 4) {
-                    let args = [json!({ "index": 0, "value": number << 31, "op": "SCMP_CMP_EQ" })];
-                    rules.push(json!({ "names": [name], "action": action, "args": args }));
+                    let args = [
+                        json!({ "index": 0, "value": number << 31, "op": "SCMP_CMP_EQ" }),
+                    ];
+                    rules
+                        .push(json!({ "names": [name], "action": action, "args": args }));
                 }
             }
             _ => {}
         }
     }
     let all = ["X86", "X86_64", "X32", "AARCH64", "ARM"];
-    let named: Vec<String> =
-        all.iter().filter(|_| below(state, 2) == 0).map(|it| format!("SCMP_ARCH_{it}")).collect();
+    let named: Vec<String> = all
+        .iter()
+        .filter(|_| below(state, 2) == 0)
+        .map(|it| format!("SCMP_ARCH_{it}"))
+        .collect();
     json!({ "defaultAction": format!("SCMP_ACT_{}", actions[default]),
         "architectures": named, "syscalls": rules })
 }
@@ -138,7 +146,10 @@ fn the_answers_are_those_of_libseccomp() {
     let mut state = 18;
     let lists: Vec<Value> = (0..200).map(|_| list(&mut state)).collect();
     let Some(theirs) = of_libseccomp(&lists) else {
-        assert!(std::env::var_os("CONTAINERS_MUST_WORK").is_none(), "this needs libseccomp");
+        assert!(
+            std::env::var_os("CONTAINERS_MUST_WORK").is_none(),
+            "this needs libseccomp"
+        );
         return;
     };
     assert_eq!(theirs.len(), lists.len());
@@ -187,8 +198,7 @@ fn asked(list: Value, audit: u32, number: u32, args: &[u64]) -> u32 {
 #[test]
 fn the_first_rule_that_holds_counts() {
     let arg = |value: u64, op: &str| json!([{ "index": 0, "value": value, "op": op }]);
-    let rule =
-        |action: &str, args: Value| json!({ "names": ["dup"], "action": action, "args": args });
+    let rule = |action: &str, args: Value| json!({ "names": ["dup"], "action": action, "args": args });
     let list = |rules: Value| {
         json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
             "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rules })
@@ -236,7 +246,10 @@ fn what_a_filter_cannot_do_is_refused_by_name() {
     for (wrong, said) in [
         (json!({ "defaultAction": "SCMP_ACT_NOTIFY" }), "SCMP_ACT_NOTIFY"),
         (json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"] }), "flag X"),
-        (json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_MIPS"] }), "MIPS"),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_MIPS"] }),
+            "MIPS",
+        ),
         (json!({ "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1 }), "errnoRet"),
     ] {
         let read: Seccomp = serde_json::from_value(wrong).expect("a list");
