@@ -60,10 +60,11 @@ fn memory_copy(mut program: File) -> Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let name = c"program";
     // Before Linux 6.3, each such file can be executed.
-    let copy = match memfd_create(name, flags | MFdFlags::from_bits_retain(libc::MFD_EXEC)) {
-        Err(Errno::EINVAL) => memfd_create(name, flags)?,
-        made => made?,
-    };
+    let copy =
+        match memfd_create(name, flags | MFdFlags::from_bits_retain(libc::MFD_EXEC)) {
+            Err(Errno::EINVAL) => memfd_create(name, flags)?,
+            made => made?,
+        };
     let mut copy = File::from(copy);
     io::copy(&mut program, &mut copy)?;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;

@@ -46,15 +46,19 @@ impl Place {
         config["root"]["path"] = json!(rootfs());
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(words);
-        let place = self.dir.path().file_name().expect("a name").to_string_lossy().into_owned();
-        config["linux"]["cgroupsPath"] = json!(format!("/guard-{}-{place}", std::process::id()));
+        let place =
+            self.dir.path().file_name().expect("a name").to_string_lossy().into_owned();
+        config["linux"]["cgroupsPath"] =
+            json!(format!("/guard-{}-{place}", std::process::id()));
         edit(&mut config);
         fs::write(file, config.to_string()).expect("write");
     }
 
     fn runtime(&self, words: &[&str]) -> Command {
         let mut step = Command::new(self.program());
-        step.current_dir(self.dir.path()).arg("--root").arg(self.dir.path().join("state"));
+        step.current_dir(self.dir.path())
+            .arg("--root")
+            .arg(self.dir.path().join("state"));
         step.args(words).stdin(Stdio::null());
         step
     }
@@ -67,7 +71,8 @@ impl Place {
     fn does(&self, words: &[&str]) {
         let out = File::create(self.dir.path().join("out")).expect("make a file");
         let [out, err] = [out.try_clone().expect("copy"), out].map(Stdio::from);
-        let done = self.runtime(words).stdout(out).stderr(err).status().expect("start the step");
+        let done =
+            self.runtime(words).stdout(out).stderr(err).status().expect("start the step");
         let said = || fs::read_to_string(self.dir.path().join("out")).unwrap_or_default();
         assert!(done.success(), "{words:?}: {}", said());
     }
@@ -122,15 +127,18 @@ fn hostile_loader() -> Vec<u8> {
 /// /proc/self/exe as soon as the neighbour wants. Nothing if this test cannot do it here.
 #[cfg(target_arch = "x86_64")]
 fn hostile_root(place: &Place) -> Option<()> {
-    let Some(Program::Dynamic(loader)) = Program::of(&File::open(place.program()).ok()?) else {
+    let Some(Program::Dynamic(loader)) = Program::of(&File::open(place.program()).ok()?)
+    else {
         skip("the runtime is static");
         return None;
     };
     let root = place.root();
     let write = |path: &Path| {
-        fs::create_dir_all(path.parent().expect("a directory")).expect("make a directory");
+        fs::create_dir_all(path.parent().expect("a directory"))
+            .expect("make a directory");
         fs::write(path, hostile_loader()).expect("write");
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("set the mode");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+            .expect("set the mode");
     };
     write(&root.join(loader.strip_prefix("/").expect("a path")));
     // Another program than the runtime is not one to change.
@@ -146,7 +154,8 @@ fn hostile_root(place: &Place) -> Option<()> {
 fn swap(place: &Place) {
     let [one, two] = ["command", "link"].map(|name| place.root().join(name));
     let flags = RenameFlags::RENAME_EXCHANGE;
-    renameat2(nix::fcntl::AT_FDCWD, &one, nix::fcntl::AT_FDCWD, &two, flags).expect("swap");
+    renameat2(nix::fcntl::AT_FDCWD, &one, nix::fcntl::AT_FDCWD, &two, flags)
+        .expect("swap");
 }
 
 /// EROFS: the file is on a read-only mount.
@@ -196,7 +205,10 @@ fn a_swap_of_the_command_of_exec_does_not_reach_the_runtime() {
         });
         let mut statuses = Vec::new();
         // It is refused, or is not the runtime, or has nothing to change.
-        while statuses.len() < 400 && !statuses.contains(&Some(READ_ONLY)) && place.mode() == mode {
+        while statuses.len() < 400
+            && !statuses.contains(&Some(READ_ONLY))
+            && place.mode() == mode
+        {
             statuses.push(place.ask(&["exec", NAME, "/command"]).status.code());
         }
         enough.store(true, Ordering::Relaxed);
@@ -217,20 +229,172 @@ fn the_copy_of_the_runtime_has_what_the_caller_gave() {
     let words = "trap '' USR1; exec 3</dev/null; exec \"$@\"";
     let mut runtime = Command::new("sh");
     runtime.args(["-c", words, "sh"]).arg(place.program()).arg("--root");
-    runtime.arg(place.dir.path().join("state")).args(["run", "--preserve-fds", "1", NAME]);
+    runtime
+        .arg(place.dir.path().join("state"))
+        .args(["run", "--preserve-fds", "1", NAME]);
     let output = runtime.current_dir(place.dir.path()).output().expect("start the step");
     let said = stdout(&output);
-    let ignored =
-        said.strip_prefix("/dev/null\n\t").and_then(|it| u64::from_str_radix(it, 16).ok());
+    let ignored = said
+        .strip_prefix("/dev/null\n\t")
+        .and_then(|it| u64::from_str_radix(it, 16).ok());
     let ignored = ignored.unwrap_or_else(|| panic!("{said}{}", stderr(&output)));
-    let bits = [Signal::SIGUSR1, Signal::SIGPIPE].map(|it| ignored >> (it as u64 - 1) & 1);
+    let bits =
+        [Signal::SIGUSR1, Signal::SIGPIPE].map(|it| ignored >> (it as u64 - 1) & 1);
     assert_eq!(bits, [1, 0], "{ignored:x}");
     // The process that waits is still the same program by its name.
     place.does(&["create", NAME]);
     let pid = place.state("pid");
-    let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("read");
+    let of =
+        |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("read");
     assert_eq!(of("comm").trim(), STEP);
-    assert!(of("cmdline").starts_with(&*place.program().to_string_lossy()), "{}", of("cmdline"));
+    assert!(
+        of("cmdline").starts_with(&*place.program().to_string_lossy()),
+        "{}",
+        of("cmdline")
+    );
     let exe = fs::read_link(format!("/proc/{pid}/exe")).expect("read the link");
     assert_ne!(exe, place.program(), "it is a copy");
+}
+
+/// A mount of the configuration.
+fn mount(place: &str, kind: &str) -> Value {
+    json!({ "destination": place, "type": kind, "source": kind })
+}
+
+#[test]
+fn groups_of_the_caller_stay_outside_also_without_proc() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sleep", "1000"], |config| {
+        config["mounts"] = json!([mount("/dev", "tmpfs")]);
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let with_group = |words: &[&str]| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--groups", "4242"]).arg(place.program());
+        setpriv.arg("--root").arg(place.dir.path().join("state")).args(words);
+        setpriv.current_dir(place.dir.path()).stdin(Stdio::null());
+        setpriv
+    };
+    let out = File::create(place.dir.path().join("out")).expect("make a file");
+    let run = with_group(&["run", "--detach", NAME]).stdout(out).status();
+    assert!(run.expect("start setpriv").success());
+    let pid = place.state("pid");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("read");
+    assert!(status.contains("\nGroups:\t \n"), "{status}");
+    let output = with_group(&["exec", NAME, "id", "-G"]).output().expect("start setpriv");
+    assert_eq!(stdout(&output), "0", "{}", stderr(&output));
+    // What the runtime writes to /proc does not depend on that of the container.
+    let said = stderr(&place.ask(&["exec", "--apparmor", "no-such", NAME, "true"]));
+    assert!(said.contains("choose the AppArmor profile no-such"), "{said}");
+}
+
+#[test]
+fn a_link_of_the_root_leads_no_value_to_another_file_of_proc() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir_all(place.root().join("proc/sys/net")).expect("make a directory");
+    symlink("/p/self/comm", place.root().join("proc/sys/net/x")).expect("make a link");
+    place.configure(&["true"], |config| {
+        config["root"] = json!({ "path": "root" });
+        config["mounts"] = json!([mount("/p", "proc"), mount("/dev", "tmpfs")]);
+        config["linux"]["sysctl"] = json!({ "net.x": "1" });
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let said = stderr(&place.ask(&["run", NAME]));
+    assert!(said.contains("set net.x to 1: /proc/sys/net/x is a link"), "{said}");
+}
+
+#[test]
+fn exec_does_not_take_another_process_for_the_container() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sleep", "1000"], |_| ());
+    place.does(&["run", "--detach", NAME]);
+    let file = place.dir.path().join(format!("state/{NAME}/state.json"));
+    let before = fs::read(&file).expect("read");
+    let mut state: Value = serde_json::from_slice(&before).expect("JSON");
+    // As if this process had the number now.
+    let stat = fs::read_to_string("/proc/self/stat").expect("read");
+    let time =
+        stat.rsplit_once(") ").expect("a stat").1.split(' ').nth(19).expect("a time");
+    state["pid"] = json!(std::process::id());
+    state["startTime"] = json!(time.parse::<u64>().expect("a number"));
+    fs::write(&file, state.to_string()).expect("write");
+    let output = place.ask(&["exec", NAME, "echo", "out"]);
+    fs::write(&file, before).expect("write");
+    assert!(stderr(&output).contains("container not running"), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_link_beside_the_pid_file_is_not_followed() {
+    let place = Place::new();
+    let victim = place.dir.path().join("victim");
+    fs::write(&victim, "as it is").expect("write");
+    symlink("victim", place.dir.path().join("pid.new")).expect("make a link");
+    place.configure(&["true"], |_| ());
+    let output = place.ask(&["run", "--pid-file", "pid", NAME]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(&victim).expect("read"), "as it is");
+    let pid = fs::read_to_string(place.dir.path().join("pid")).expect("read");
+    assert!(pid.parse::<u32>().is_ok(), "{pid}");
+}
+
+#[test]
+fn a_hook_in_the_container_has_the_limits_of_the_command() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["true"], |config| {
+        let script = "grep -E '^(NoNewPrivs|Seccomp|CapEff):' /proc/self/status >&2";
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+        config["hooks"] = json!({ "startContainer": [hook] });
+        config["process"]["capabilities"] = json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"] });
+        config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW" });
+    });
+    let said = stderr(&place.ask(&["run", NAME]));
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000020"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+/// A container with its own groups to write to can freeze a part of itself.
+#[test]
+fn a_group_that_the_container_has_frozen_is_removed() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let script = "cd /sys/fs/cgroup; [ ! -d freezer ] || cd freezer; mkdir in; \
+        sh -c 'echo $$ >in/cgroup.procs; exec sleep 1000' & \
+        until grep -q . in/cgroup.procs; do :; done; \
+        if [ -e in/freezer.state ]; then echo FROZEN >in/freezer.state; \
+        else echo 1 >in/cgroup.freeze; fi; echo ready; exec sleep 1000";
+    place.configure(&["sh", "-c", script], |config| {
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .retain(|it| it["type"] != "cgroup");
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .push(mount("/sys/fs/cgroup", "cgroup"));
+    });
+    place.does(&["run", "--detach", NAME]);
+    let out = place.dir.path().join("out");
+    testkit::procs::wait_until("it is frozen", || {
+        fs::read_to_string(&out).is_ok_and(|said| said.contains("ready"))
+    });
+    let output = place.ask(&["delete", "--force", NAME]);
+    assert!(output.status.success(), "{}", stderr(&output));
 }
