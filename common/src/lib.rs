@@ -38,7 +38,9 @@ pub use calls::process::{
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
 pub use child::clone::{clone, clone_after, end_with_parent};
 pub use child::console::{console, open_to_users, use_devices};
-pub use child::exec::{become_program, exec, exec_with, find_program, fresh_environment};
+pub use child::exec::{
+    become_program, exec, exec_with, find_program, fresh_environment, start_again,
+};
 pub use child::exit::Exit;
 pub use child::inherit::{close_descriptors, close_descriptors_but, leave_keyring};
 pub use child::init::{Run, fork};

@@ -19,6 +19,7 @@ mod resources;
 mod root;
 mod rules;
 mod scheduler;
+mod seal;
 mod spec;
 mod terminal;
 mod users;
@@ -60,6 +61,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         name.bytes().all(is_letter) && ![".", ".."].contains(&name) && name.len() < 256,
         "use the name {name}: give letters, digits and _ . + - alone"
     );
+    seal::use_copy()?;
     let bundle = &bundle.canonicalize().context("open the bundle")?;
     let config = &Config::read(bundle)?;
     let linux = &config.linux;

@@ -1,6 +1,7 @@
 //! Lesson 19: the recipe of lesson 18, until the command could be executed.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,6 @@ use crate::capabilities::Sets;
 use crate::config::Config;
 use crate::filter::Filter;
 use crate::namespaces::Kind;
-use crate::process::Ready;
 use crate::start::{Line, listen};
 use crate::state::{Container, State, Status, start_time};
 use crate::words::Words;
@@ -176,10 +176,12 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let command = config.process.find(home)?;
         common::wait_for_runner(Some(()))?;
         start::wait(&socket, line)?;
+        limit_command(config, sets, filter.as_ref())?;
+        // Its file is the container's, so it may do no more than the command.
         let state = inside.to_json(Status::Created);
         let env = &config.process.env;
         hooks::run_with(&hooks.start_container, "startContainer", &state, env)?;
-        become_command(&command, config, sets, filter.as_ref())
+        command.start()
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
@@ -216,13 +218,12 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     Ok((child, relay.flatten()))
 }
 
-/// The last stages, also of a process that enters.
-pub(crate) fn become_command(
-    command: &Ready,
+/// The last stages before the command, also of a process that enters.
+pub(crate) fn limit_command(
     config: &Config,
     sets: &Sets,
     filter: Option<&Filter>,
-) -> Result<Exit> {
+) -> Result<()> {
     // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be one
     // that the filter allows.
     if !config.process.no_new_privileges {
@@ -234,15 +235,18 @@ pub(crate) fn become_command(
         set_no_new_privs().context("set no_new_privs")?;
         filter::set(filter)?;
     }
-    command.start()
+    Ok(())
 }
 
 /// Writes the number of a process to a file. A reader finds the whole number, or no file.
 pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
-    let written =
-        fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
+    // What is there may be a link of another user.
+    let _ = fs::remove_file(&new);
+    let written = File::create_new(&new)
+        .and_then(|mut file| file.write_all(process.to_string().as_bytes()))
+        .and_then(|()| fs::rename(&new, file));
     written.with_context(|| format!("make the file {}", file.display()))
 }
 

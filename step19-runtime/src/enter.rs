@@ -74,18 +74,15 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
 
     let join = || {
         join_groups(&groups, &paths, id)?;
+        // In there, /proc is the container's.
+        process.choose_profile()?;
         keep_out_of_reach()?;
-        match differ.is_empty() {
-            true => Ok(()),
-            // One call, because after the first, this process has no capability over others.
-            false => setns(&open, differ)
-                .with_context(|| format!("enter the namespaces of {id}")),
-        }
+        // One call, because after the first, this process has no capability over others.
+        setns(&open, differ).with_context(|| format!("enter the namespaces of {id}"))
     };
     let stages = |line: &mut Line| {
         common::close_descriptors_but(passed, &[line.0.as_raw_fd()])?;
         users::take_ids(differ.contains(CloneFlags::CLONE_NEWUSER))?;
-        process.choose_profile()?;
         let root = Root::open("/")?;
         let terminal = terminal::open(process, &root, false)?;
         let home = users::home(config, &root)?;
@@ -106,7 +103,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         }
         capabilities::act_as_command(sets)?;
         let command = process.find(home)?;
-        create::become_command(&command, config, sets, filter.as_ref())
+        create::limit_command(config, sets, filter.as_ref())?;
+        command.start()
     };
     let alone = process.terminal || detached;
     let none = CloneFlags::empty();
@@ -191,5 +189,7 @@ fn namespaces(process: Pid) -> Result<CloneFlags> {
             differ |= flag;
         }
     }
+    // Each container has its own mounts. Without them, it is another process by now.
+    ensure!(differ.contains(CloneFlags::CLONE_NEWNS), "container not running");
     Ok(differ)
 }

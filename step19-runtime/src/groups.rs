@@ -111,24 +111,30 @@ impl Groups {
             || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
     }
 
-    /// Lets frozen processes go on: a signal cannot end them before.
+    /// Lets frozen processes go on: a signal cannot end them before. The container may have
+    /// frozen a group of its own.
     pub(crate) fn thaw(&self) {
-        for group in self.paths() {
+        for group in self.all() {
             // A hierarchy without the file freezes nothing.
             let _ = write(&group.join("freezer.state"), "THAWED");
             let _ = write(&group.join("cgroup.freeze"), "0");
         }
     }
 
+    /// The groups, and the groups inside of them.
+    fn all(&self) -> Vec<PathBuf> {
+        let (mut found, mut left) = (Vec::new(), self.paths());
+        while let Some(group) = left.pop() {
+            left.extend(inner(&group));
+            found.push(group);
+        }
+        found
+    }
+
     /// The processes in the groups, and in groups inside of them.
     pub(crate) fn processes(&self) -> Vec<Pid> {
-        let mut found = Vec::new();
-        let mut left = self.paths();
-        while let Some(group) = left.pop() {
-            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            found.extend(text.lines().flat_map(str::parse).map(Pid::from_raw));
-            left.extend(inner(&group));
-        }
+        let processes = self.all().into_iter().flat_map(processes_in);
+        let mut found: Vec<Pid> = processes.collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -136,15 +142,7 @@ impl Groups {
 
     /// The group of a process: one of these, or one inside of them.
     pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
-        let mut left = self.paths();
-        while let Some(group) = left.pop() {
-            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            if text.lines().any(|line| line == process.to_string()) {
-                return Some(group);
-            }
-            left.extend(inner(&group));
-        }
-        None
+        self.all().into_iter().find(|it| processes_in(it).contains(&process))
     }
 
     /// Removes the groups, and groups that the container has made in them.
@@ -242,6 +240,12 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 
 /// How often the end of a process is waited for.
 const TRIES: u32 = 500;
+
+/// The processes in a group.
+fn processes_in(group: impl AsRef<Path>) -> Vec<Pid> {
+    let text = fs::read_to_string(group.as_ref().join("cgroup.procs"));
+    text.unwrap_or_default().lines().flat_map(str::parse).map(Pid::from_raw).collect()
+}
 
 /// The groups in a group.
 fn inner(group: &Path) -> Vec<PathBuf> {

@@ -29,6 +29,7 @@ mod resources;
 mod root;
 mod rules;
 mod scheduler;
+mod seal;
 mod spec;
 mod start;
 mod state;
@@ -105,6 +106,9 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
         Ok::<_, anyhow::Error>(words)
     };
+    if ["create", "run", "exec"].contains(&verb) {
+        seal::use_copy()?;
+    }
     match verb {
         "create" => {
             let mut words = read(&create::OPTIONS)?;

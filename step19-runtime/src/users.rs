@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::Root;
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_keepcaps;
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
@@ -95,16 +96,18 @@ pub(crate) fn take_ids(new_user: bool) -> Result<()> {
         return Ok(());
     }
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    if may_set_groups() {
-        setgroups(&[]).context("leave the groups of the caller")?;
-    }
+    set_groups(&[])?;
     setresgid(gid, gid, gid).context("become group 0: linux.gidMappings needs it")?;
     setresuid(uid, uid, uid).context("become user 0: linux.uidMappings needs it")
 }
 
-/// Whether the user namespace allows setgroups(2). With the map of a user it does not.
-fn may_set_groups() -> bool {
-    fs::read_to_string("/proc/self/setgroups").is_ok_and(|it| it.trim() == "allow")
+/// Sets the supplementary groups. The user namespace of a user does not allow it, and the
+/// groups stay; /proc/self/setgroups in user_namespaces(7).
+fn set_groups(groups: &[Gid]) -> Result<()> {
+    match setgroups(groups) {
+        Err(Errno::EPERM) if groups.is_empty() => Ok(()),
+        set => set.context("set the supplementary groups"),
+    }
 }
 
 /// The variable HOME of the command, if the configuration does not say it: the directory
@@ -141,9 +144,7 @@ pub(crate) fn give_streams(config: &Config) {
 pub(crate) fn become_user(config: &Config) -> Result<()> {
     let User { uid, gid, additional_gids, .. } = &config.process.user;
     let groups: Vec<Gid> = additional_gids.iter().copied().map(Gid::from_raw).collect();
-    if !groups.is_empty() || may_set_groups() {
-        setgroups(&groups).context("set the supplementary groups")?;
-    }
+    set_groups(&groups)?;
     set_keepcaps(true).context("keep the capabilities")?;
     let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
     setresgid(gid, gid, gid).with_context(|| format!("become group {gid}"))?;

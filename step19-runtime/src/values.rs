@@ -58,7 +58,10 @@ pub(crate) fn set_names(config: &Config) -> Result<()> {
 /// Sets values of the kernel for the namespaces of the container; sysctl(8).
 pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
     let set = |name: &str, value: &str| -> Result<()> {
-        let place = root.find(&format!("/proc/sys/{}", file_of(name)))?;
+        let path = format!("/proc/sys/{}", file_of(name));
+        // The root may have another directory in the place of /proc, with links to a proc.
+        ensure!(!root.has_link(Path::new(&path)), "{path} is a link");
+        let place = root.find(&path)?;
         let place = place.context("this kernel does not have it")?;
         let is_proc = fstatfs(&place)?.filesystem_type() == PROC_SUPER_MAGIC;
         ensure!(is_proc, "/proc of the root is not a proc");

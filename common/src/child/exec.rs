@@ -3,17 +3,18 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OpenHow, ResolveFlag, openat2};
 use nix::sys::prctl::get_dumpable;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, access, execv, execve};
+use nix::unistd::{AccessFlags, access, execv, execve, execveat};
 
 use crate::Exit;
 use crate::calls::seccomp;
@@ -117,6 +118,22 @@ pub fn become_program(file: &CStr, command: &[CString], environment: &[CString])
     let errno = execve(file, command, environment).err().unwrap_or(Errno::UnknownErrno);
     let path = Path::new(OsStr::from_bytes(file.to_bytes()));
     Err(Failure { exit: Exit::NOT_EXECUTABLE, message: cannot_execute(path, errno) }.into())
+}
+
+/// Starts this program again from another file, with the same words, variables, open files
+/// and signals; execveat(2). It returns only on failure.
+///
+/// # Errors
+///
+/// As in execveat(2).
+pub fn start_again(file: impl AsFd) -> Result<()> {
+    signals::reset()?;
+    let words = words(env::args_os().collect())?;
+    let variables =
+        env::vars_os().map(|(name, value)| [name, "=".into(), value].into_iter().collect());
+    let variables = self::words(variables.collect())?;
+    execveat(file, c"", &words, &variables, AtFlags::AT_EMPTY_PATH)?;
+    Ok(())
 }
 
 fn become_command(command: &[CString], environment: Option<&[CString]>) -> Result<Exit> {

@@ -1,0 +1,400 @@
+//! Lesson 19: what a hostile container, root or neighbour tries, and what it cannot do.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use common::Program;
+use nix::fcntl::{RenameFlags, renameat2};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use testkit::{Scratches, bin, is_root, rootfs, skip, stderr, stdout, tempdir};
+
+const STEP: &str = "step19-runtime";
+const NAME: &str = "guard";
+
+/// A place for one container, with a runtime of its own.
+struct Place {
+    dir: Scratches,
+}
+
+impl Place {
+    fn new() -> Place {
+        let made = Place { dir: tempdir() };
+        fs::copy(bin(STEP), made.program()).expect("copy the program");
+        made
+    }
+
+    fn program(&self) -> PathBuf {
+        self.dir.path().join(STEP)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// Writes a configuration with these words as the command.
+    fn configure(&self, words: &[&str], edit: impl FnOnce(&mut Value)) {
+        let file = self.dir.path().join("config.json");
+        let _ = fs::remove_file(&file);
+        assert!(self.ask(&["spec"]).status.success());
+        let text = fs::read_to_string(&file).expect("read");
+        let mut config: Value = serde_json::from_str(&text).expect("JSON");
+        config["root"]["path"] = json!(rootfs());
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(words);
+        let place =
+            self.dir.path().file_name().expect("a name").to_string_lossy().into_owned();
+        config["linux"]["cgroupsPath"] =
+            json!(format!("/guard-{}-{place}", std::process::id()));
+        edit(&mut config);
+        fs::write(file, config.to_string()).expect("write");
+    }
+
+    fn runtime(&self, words: &[&str]) -> Command {
+        let mut step = Command::new(self.program());
+        step.current_dir(self.dir.path())
+            .arg("--root")
+            .arg(self.dir.path().join("state"));
+        step.args(words).stdin(Stdio::null());
+        step
+    }
+
+    fn ask(&self, words: &[&str]) -> Output {
+        self.runtime(words).output().expect("start the step")
+    }
+
+    /// As `ask`, for a verb that starts a process which has the streams for a long time.
+    fn does(&self, words: &[&str]) {
+        let out = File::create(self.dir.path().join("out")).expect("make a file");
+        let [out, err] = [out.try_clone().expect("copy"), out].map(Stdio::from);
+        let done =
+            self.runtime(words).stdout(out).stderr(err).status().expect("start the step");
+        let said = || fs::read_to_string(self.dir.path().join("out")).unwrap_or_default();
+        assert!(done.success(), "{words:?}: {}", said());
+    }
+
+    fn state(&self, field: &str) -> Value {
+        let state = self.ask(&["state", NAME]);
+        serde_json::from_slice::<Value>(&state.stdout).expect("JSON")[field].clone()
+    }
+
+    fn mode(&self) -> u32 {
+        fs::metadata(self.program()).expect("look").mode() & 0o7777
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.ask(&["delete", "--force", NAME]);
+    }
+}
+
+/// A program in machine code: chmod("/proc/self/exe", 04755), and exit with the error. As a
+/// loader, it is in the process of each program that names it.
+#[cfg(target_arch = "x86_64")]
+fn hostile_loader() -> Vec<u8> {
+    const CODE: &[u8] = &[
+        0x48, 0x8d, 0x3d, 0x17, 0, 0, 0, // lea rdi, [rip + path]
+        0xbe, 0xed, 0x09, 0, 0, // mov esi, 04755
+        0xb8, 90, 0, 0, 0, // mov eax, chmod
+        0x0f, 0x05, // syscall
+        0xf7, 0xd8, // neg eax
+        0x89, 0xc7, // mov edi, eax
+        0xb8, 60, 0, 0, 0, // mov eax, exit
+        0x0f, 0x05, // syscall
+    ];
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(16, 0);
+    // ET_DYN, EM_X86_64, version 1.
+    elf.extend([3, 0, 62, 0, 1, 0, 0, 0]);
+    // The entry, the table of segments, no sections, no flags, sizes, one segment.
+    elf.extend([120_u64, 64, 0].map(u64::to_le_bytes).concat());
+    elf.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    // PT_LOAD, to read and execute, the whole file.
+    elf.extend([1_u32, 5].map(u32::to_le_bytes).concat());
+    elf.extend([0_u64, 0, 0, 200, 200, 4096].map(u64::to_le_bytes).concat());
+    elf.extend(CODE);
+    elf.extend(b"/proc/self/exe\0");
+    elf.resize(200, 0);
+    elf
+}
+
+/// A root with a loader of its own for the runtime, and a command that is a link to
+/// /proc/self/exe as soon as the neighbour wants. Nothing if this test cannot do it here.
+#[cfg(target_arch = "x86_64")]
+fn hostile_root(place: &Place) -> Option<()> {
+    let Some(Program::Dynamic(loader)) = Program::of(&File::open(place.program()).ok()?)
+    else {
+        skip("the runtime is static");
+        return None;
+    };
+    let root = place.root();
+    let write = |path: &Path| {
+        fs::create_dir_all(path.parent().expect("a directory"))
+            .expect("make a directory");
+        fs::write(path, hostile_loader()).expect("write");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+            .expect("set the mode");
+    };
+    write(&root.join(loader.strip_prefix("/").expect("a path")));
+    // Another program than the runtime is not one to change.
+    write(&root.join("command"));
+    for dir in ["proc", "dev", "sys"] {
+        fs::create_dir_all(root.join(dir)).expect("make a directory");
+    }
+    symlink("/proc/self/exe", root.join("link")).expect("make a link");
+    Some(())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn swap(place: &Place) {
+    let [one, two] = ["command", "link"].map(|name| place.root().join(name));
+    let flags = RenameFlags::RENAME_EXCHANGE;
+    renameat2(nix::fcntl::AT_FDCWD, &one, nix::fcntl::AT_FDCWD, &two, flags)
+        .expect("swap");
+}
+
+/// EROFS: the file is on a read-only mount.
+const READ_ONLY: i32 = 30;
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_swap_of_the_command_before_start_does_not_reach_the_runtime() {
+    let place = Place::new();
+    if !is_root() || hostile_root(&place).is_none() {
+        return;
+    }
+    let mode = place.mode();
+    place.configure(&["/command"], |config| {
+        config["root"] = json!({ "path": "root" });
+    });
+    for verbs in [&["create", NAME][..], &["start", NAME]] {
+        place.does(verbs);
+        if verbs[0] == "create" {
+            swap(&place);
+        }
+    }
+    testkit::procs::wait_until("it ends", || place.state("status") == "stopped");
+    assert_eq!(format!("{:o}", place.mode()), format!("{mode:o}"));
+    assert!(place.ask(&["delete", NAME]).status.success());
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_swap_of_the_command_of_exec_does_not_reach_the_runtime() {
+    let place = Place::new();
+    if !is_root() || hostile_root(&place).is_none() {
+        return;
+    }
+    let mode = place.mode();
+    // A container that waits, with the same root.
+    place.configure(&["/command"], |config| {
+        config["root"] = json!({ "path": "root" });
+    });
+    place.does(&["create", NAME]);
+    let enough = AtomicBool::new(false);
+    let statuses: Vec<Option<i32>> = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                swap(&place);
+            }
+        });
+        let mut statuses = Vec::new();
+        // It is refused, or is not the runtime, or has nothing to change.
+        while statuses.len() < 400
+            && !statuses.contains(&Some(READ_ONLY))
+            && place.mode() == mode
+        {
+            statuses.push(place.ask(&["exec", NAME, "/command"]).status.code());
+        }
+        enough.store(true, Ordering::Relaxed);
+        statuses
+    });
+    assert_eq!(format!("{:o}", place.mode()), format!("{mode:o}"), "{statuses:?}");
+}
+
+#[test]
+fn the_copy_of_the_runtime_has_what_the_caller_gave() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let script = "readlink /proc/self/fd/3; sed -n 's/^SigIgn://p' /proc/self/status";
+    place.configure(&["sh", "-c", script], |_| ());
+    // The caller ignores SIGUSR1, and not SIGPIPE as programs in Rust do.
+    let words = "trap '' USR1; exec 3</dev/null; exec \"$@\"";
+    let mut runtime = Command::new("sh");
+    runtime.args(["-c", words, "sh"]).arg(place.program()).arg("--root");
+    runtime
+        .arg(place.dir.path().join("state"))
+        .args(["run", "--preserve-fds", "1", NAME]);
+    let output = runtime.current_dir(place.dir.path()).output().expect("start the step");
+    let said = stdout(&output);
+    let ignored = said
+        .strip_prefix("/dev/null\n\t")
+        .and_then(|it| u64::from_str_radix(it, 16).ok());
+    let ignored = ignored.unwrap_or_else(|| panic!("{said}{}", stderr(&output)));
+    let bits =
+        [Signal::SIGUSR1, Signal::SIGPIPE].map(|it| ignored >> (it as u64 - 1) & 1);
+    assert_eq!(bits, [1, 0], "{ignored:x}");
+    // The process that waits is still the same program by its name.
+    place.does(&["create", NAME]);
+    let pid = place.state("pid");
+    let of =
+        |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("read");
+    assert_eq!(of("comm").trim(), STEP);
+    assert!(
+        of("cmdline").starts_with(&*place.program().to_string_lossy()),
+        "{}",
+        of("cmdline")
+    );
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).expect("read the link");
+    assert_ne!(exe, place.program(), "it is a copy");
+}
+
+/// A mount of the configuration.
+fn mount(place: &str, kind: &str) -> Value {
+    json!({ "destination": place, "type": kind, "source": kind })
+}
+
+#[test]
+fn groups_of_the_caller_stay_outside_also_without_proc() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sleep", "1000"], |config| {
+        config["mounts"] = json!([mount("/dev", "tmpfs")]);
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let with_group = |words: &[&str]| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--groups", "4242"]).arg(place.program());
+        setpriv.arg("--root").arg(place.dir.path().join("state")).args(words);
+        setpriv.current_dir(place.dir.path()).stdin(Stdio::null());
+        setpriv
+    };
+    let out = File::create(place.dir.path().join("out")).expect("make a file");
+    let run = with_group(&["run", "--detach", NAME]).stdout(out).status();
+    assert!(run.expect("start setpriv").success());
+    let pid = place.state("pid");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("read");
+    assert!(status.contains("\nGroups:\t \n"), "{status}");
+    let output = with_group(&["exec", NAME, "id", "-G"]).output().expect("start setpriv");
+    assert_eq!(stdout(&output), "0", "{}", stderr(&output));
+    // What the runtime writes to /proc does not depend on that of the container.
+    let said = stderr(&place.ask(&["exec", "--apparmor", "no-such", NAME, "true"]));
+    assert!(said.contains("choose the AppArmor profile no-such"), "{said}");
+}
+
+#[test]
+fn a_link_of_the_root_leads_no_value_to_another_file_of_proc() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir_all(place.root().join("proc/sys/net")).expect("make a directory");
+    symlink("/p/self/comm", place.root().join("proc/sys/net/x")).expect("make a link");
+    place.configure(&["true"], |config| {
+        config["root"] = json!({ "path": "root" });
+        config["mounts"] = json!([mount("/p", "proc"), mount("/dev", "tmpfs")]);
+        config["linux"]["sysctl"] = json!({ "net.x": "1" });
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    let said = stderr(&place.ask(&["run", NAME]));
+    assert!(said.contains("set net.x to 1: /proc/sys/net/x is a link"), "{said}");
+}
+
+#[test]
+fn exec_does_not_take_another_process_for_the_container() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sleep", "1000"], |_| ());
+    place.does(&["run", "--detach", NAME]);
+    let file = place.dir.path().join(format!("state/{NAME}/state.json"));
+    let before = fs::read(&file).expect("read");
+    let mut state: Value = serde_json::from_slice(&before).expect("JSON");
+    // As if this process had the number now.
+    let stat = fs::read_to_string("/proc/self/stat").expect("read");
+    let time =
+        stat.rsplit_once(") ").expect("a stat").1.split(' ').nth(19).expect("a time");
+    state["pid"] = json!(std::process::id());
+    state["startTime"] = json!(time.parse::<u64>().expect("a number"));
+    fs::write(&file, state.to_string()).expect("write");
+    let output = place.ask(&["exec", NAME, "echo", "out"]);
+    fs::write(&file, before).expect("write");
+    assert!(stderr(&output).contains("container not running"), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_link_beside_the_pid_file_is_not_followed() {
+    let place = Place::new();
+    let victim = place.dir.path().join("victim");
+    fs::write(&victim, "as it is").expect("write");
+    symlink("victim", place.dir.path().join("pid.new")).expect("make a link");
+    place.configure(&["true"], |_| ());
+    let output = place.ask(&["run", "--pid-file", "pid", NAME]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(&victim).expect("read"), "as it is");
+    let pid = fs::read_to_string(place.dir.path().join("pid")).expect("read");
+    assert!(pid.parse::<u32>().is_ok(), "{pid}");
+}
+
+#[test]
+fn a_hook_in_the_container_has_the_limits_of_the_command() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["true"], |config| {
+        let script = "grep -E '^(NoNewPrivs|Seccomp|CapEff):' /proc/self/status >&2";
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+        config["hooks"] = json!({ "startContainer": [hook] });
+        config["process"]["capabilities"] = json!({ "bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"] });
+        config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW" });
+    });
+    let said = stderr(&place.ask(&["run", NAME]));
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000020"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+/// A container with its own groups to write to can freeze a part of itself.
+#[test]
+fn a_group_that_the_container_has_frozen_is_removed() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let script = "cd /sys/fs/cgroup; [ ! -d freezer ] || cd freezer; mkdir in; \
+        sh -c 'echo $$ >in/cgroup.procs; exec sleep 1000' & \
+        until grep -q . in/cgroup.procs; do :; done; \
+        if [ -e in/freezer.state ]; then echo FROZEN >in/freezer.state; \
+        else echo 1 >in/cgroup.freeze; fi; echo ready; exec sleep 1000";
+    place.configure(&["sh", "-c", script], |config| {
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .retain(|it| it["type"] != "cgroup");
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .push(mount("/sys/fs/cgroup", "cgroup"));
+    });
+    place.does(&["run", "--detach", NAME]);
+    let out = place.dir.path().join("out");
+    testkit::procs::wait_until("it is frozen", || {
+        fs::read_to_string(&out).is_ok_and(|said| said.contains("ready"))
+    });
+    let output = place.ask(&["delete", "--force", NAME]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
