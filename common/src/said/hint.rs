@@ -127,6 +127,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("wait for the keeper", Call::Any),
     ("wait for the container ", Call::Any),
     ("begin a session", Call::Any),
+    ("lead a process group", Call::Any),
     ("read /dev/urandom", Call::Any),
     ("read the log", Call::Any),
     ("make the pipes of a log", Call::Any),
