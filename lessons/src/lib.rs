@@ -386,7 +386,7 @@ mod tests {
                     MAIN if has_parts => (125, 100),
                     MAIN => (100, 100),
                     "bridge.rs" => (170, 80),
-                    "state.rs" => (165, 90),
+                    "keep.rs" | "state.rs" => (170, 90),
                     _ => (150, 90),
                 };
                 let file = format!("{}/src/{name}", lesson.name);

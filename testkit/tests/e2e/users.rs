@@ -409,7 +409,7 @@ fn a_tool_that_fails_or_hangs_ends_the_start() {
         assert!(is_one_line(STEP, &error), "{error}");
         assert_eq!(stdout(&output), "125\nbin");
 
-        let hangs = fake("echo $$ >pid; sleep 1000");
+        let hangs = fake("echo $$ >pid; exec sleep 1000");
         let script = r#"
             for signal in TERM KILL; do
                 "$STEP" true & runner=$!
