@@ -65,7 +65,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     let bundle = &bundle.canonicalize().context("open the bundle")?;
     let config = &Config::read(bundle)?;
     let linux = &config.linux;
-    let sets = &config.process.capabilities;
+    let sets = &config.process.capabilities.given(namespaces::has(linux, Kind::User))?;
     let filter = linux.seccomp.as_ref().map(filter::compile).transpose();
     let filter = filter.context("read linux.seccomp")?;
     let mounts = config.mounts.iter();
@@ -109,6 +109,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         if let Some(terminal) = terminal {
             common::use_terminal(&terminal)?;
         }
+        users::give_streams(config);
         users::become_user(config)?;
         common::end_with_parent()?;
         capabilities::act_as_command(sets)?;

@@ -2,7 +2,8 @@
 //! the configuration.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -10,8 +11,10 @@ use common::Root;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_keepcaps;
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
+use nix::sys::stat::{Mode, SFlag, fstat, umask};
+use nix::unistd::{
+    Gid, Pid, Uid, fchown, getegid, geteuid, setgroups, setresgid, setresuid,
+};
 use serde::Deserialize;
 
 use crate::config::Config;
@@ -120,6 +123,20 @@ pub(crate) fn home(config: &Config, root: &Root) -> Result<Option<String>> {
 /// Sets the umask of the command; umask(2). A filter may refuse it later.
 pub(crate) fn set_umask(config: &Config) {
     umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
+}
+
+/// Gives the user the terminal of the container, or the pipes of its caller: programs open
+/// them again by a name such as /dev/stdout.
+pub(crate) fn give_streams(config: &Config) {
+    let uid = Uid::from_raw(config.process.user.uid);
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let kind = fstat(stream).map_or(0, |it| it.st_mode & SFlag::S_IFMT.bits());
+        if config.process.terminal || kind == SFlag::S_IFIFO.bits() {
+            // Root of a user namespace may have no right over it.
+            let _ = fchown(stream, Some(uid), None);
+        }
+    }
 }
 
 /// Makes this process the user's; credentials(7). It keeps its permitted capabilities

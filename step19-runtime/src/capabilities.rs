@@ -6,7 +6,7 @@ use common::Capabilities;
 use serde::Deserialize;
 
 /// The sets; capabilities(7).
-#[derive(Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Sets {
     bounding: Set,
@@ -29,6 +29,30 @@ impl TryFrom<Vec<String>> for Set {
         Capabilities::of(&names)
             .map(Set)
             .map_err(|error| anyhow!("no variant for {error}"))
+    }
+}
+
+impl Sets {
+    /// What this caller can give of the sets. The specification wants a warning for the rest,
+    /// and no error. A user namespace has all capabilities.
+    pub(crate) fn given(self, has_namespace: bool) -> Result<Sets> {
+        if has_namespace {
+            return Ok(self);
+        }
+        let all = common::permitted().context("get the capabilities")?;
+        let missing = Capabilities::of_bits(self.permitted.0.bits() & !all.bits());
+        if missing != Capabilities::default() {
+            let names: Vec<String> = missing.iter().map(|it| it.to_string()).collect();
+            common::note(&format!(
+                "leave out what the caller does not have: {}",
+                names.join(" ")
+            ));
+        }
+        let given = |set: Set| Set(set.0.within(all));
+        let Sets { bounding, effective, permitted, inheritable, ambient } = self;
+        let [effective, permitted] = [effective, permitted].map(given);
+        let [inheritable, ambient] = [inheritable, ambient].map(given);
+        Ok(Sets { bounding, effective, permitted, inheritable, ambient })
     }
 }
 

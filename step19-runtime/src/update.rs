@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::config::plain;
 use crate::freeze::own_groups;
@@ -25,6 +25,12 @@ pub(crate) const OPTIONS: [(&str, &str, &str); 14] = [
     ("cpu-rt-runtime=", "cpu", "realtimeRuntime"), ("cpuset-mems=", "cpu", "mems"),
 ];
 
+/// Of these, an engine writes zero if they do not change.
+#[rustfmt::skip]
+const ZERO_LEAVES: [&str; 9] = [
+    "limit", "reservation", "swap", "kernel", "kernelTCP", "weight", "shares", "quota", "period",
+];
+
 /// The limits of a file and those of the options, with what the kernel needs besides.
 fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Resources> {
     let mut wanted = words.get("resources").map_or_else(|| Ok(json!({})), read)?;
@@ -33,6 +39,9 @@ fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Re
         let is_part =
             wanted.is_object() && (wanted[part].is_null() || wanted[part].is_object());
         ensure!(is_part, "read the resources: there is a part that is no object");
+        if let Some(part) = wanted[part].as_object_mut() {
+            part.retain(|name, it| *it != 0 || !ZERO_LEAVES.contains(&&**name));
+        }
         let Some(word) = words.get(option) else { continue };
         wanted[part][field] = match option {
             "cpuset-cpus" | "cpuset-mems" => json!(word),
@@ -40,13 +49,6 @@ fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Re
         };
     }
     let has = |file: &str| old(groups, file).is_some();
-    // An engine writes zero for what does not change.
-    let fields = ["limit", "reservation", "swap"].map(|it| ("memory", it));
-    for (part, field) in fields.into_iter().chain([("pids", "limit")]) {
-        if wanted[part][field] == 0 {
-            wanted[part][field] = Value::Null;
-        }
-    }
     // Without a limit on memory, one on memory and swap together makes no sense.
     let memory = &mut wanted["memory"];
     let has_swap = has("memory.memsw.limit_in_bytes") || has("memory.swap.max");

@@ -1,5 +1,5 @@
 //! Lesson 16: a container with more than one user. Lesson 18: the maps and the user of
-//! the configuration. Lesson 19: the streams belong to the user.
+//! the configuration.
 
 use std::fs::{self, File};
 use std::io;
@@ -125,7 +125,7 @@ pub(crate) fn set_umask(config: &Config) {
     umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
 }
 
-/// Gives the user the terminal of the container, or the pipes of the engine: programs open
+/// Gives the user the terminal of the container, or the pipes of its caller: programs open
 /// them again by a name such as /dev/stdout.
 pub(crate) fn give_streams(config: &Config) {
     let uid = Uid::from_raw(config.process.user.uid);

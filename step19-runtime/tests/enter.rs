@@ -149,6 +149,12 @@ fn the_options_change_the_process_of_the_container() {
     let options =
         ["--cwd", "/etc", "--env", "B=other", "-e", "C=c", NAME, "sh", "-c", script];
     assert_eq!(container.exec(&options), "/etc\na other c");
+    // A program may take the first of two.
+    let all = container.exec(&["--env", "B=other", NAME, "env"]);
+    assert_eq!(
+        all.lines().filter(|it| it.starts_with("B=")).collect::<Vec<_>>(),
+        ["B=other"]
+    );
     let free = container
         .exec(&["--cap", "CAP_NET_RAW", NAME, "grep", "CapEff", "/proc/self/status"]);
     let bound = container.exec(&[NAME, "grep", "CapEff", "/proc/self/status"]);
@@ -157,12 +163,17 @@ fn the_options_change_the_process_of_the_container() {
         let options = ["--user", "7:8", "--additional-gids", "9", NAME, "sh", "-c"];
         let ids = container.exec(&[&options[..], &["id -u; id -g; id -G"]].concat());
         assert_eq!(ids, "7\n8\n8 9");
+        // The pipe is the user's, too.
+        let again =
+            container.exec(&["--user", "7", NAME, "sh", "-c", "echo again >/dev/stdout"]);
+        assert_eq!(again, "again");
     }
     // Another process stands alone.
     let other = json!({ "args": ["sh", "-c", script], "cwd": "/usr", "env": ["PATH=/bin", "A=x"] });
     fs::write(container.dir.path().join("process.json"), other.to_string())
         .expect("write");
-    assert_eq!(container.exec(&["--process", "process.json", NAME, "unused"]), "/usr\nx");
+    let other = container.ask(&["exec", "--process", "process.json", NAME, "unused"]);
+    assert_eq!(stdout(&other), "/usr\nx");
     let error = container.fails(255, &["exec", "--process", "out", NAME]);
     assert!(error.contains("read out"), "{error}");
 }
@@ -328,7 +339,9 @@ fn limits_change_together_or_not_at_all() {
     }
     fs::write(
         container.dir.path().join("limits"),
-        json!({ "memory": { "limit": 0 }, "pids": { "limit": 40 }, "cpu": { "shares": 300 } })
+        // As dockerd writes it.
+        json!({ "memory": { "limit": 0, "reservation": 0, "kernel": 0 }, "pids": { "limit": 40 },
+            "cpu": { "shares": 0, "cpus": "" }, "blockIO": { "weight": 0 } })
             .to_string(),
     )
     .expect("write");

@@ -1,0 +1,451 @@
+//! Lesson 19: the life of a container, as an engine asks for it.
+
+use std::fs;
+use std::io::IoSliceMut;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+use testkit::procs::wait_until;
+use testkit::{Scratches, bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
+
+const STEP: &str = "step19-runtime";
+
+/// A bundle, and a directory for its containers. They are removed in the end.
+struct Bundle(Scratches);
+
+impl Bundle {
+    fn new(script: &str, edit: impl FnOnce(&mut Value)) -> Bundle {
+        let bundle = Bundle(tempdir());
+        assert!(bundle.ask(&["spec"]).status.success());
+        let text = fs::read_to_string(bundle.at("config.json")).expect("read");
+        let mut config: Value = serde_json::from_str(&text).expect("JSON");
+        config["root"]["path"] = json!(rootfs());
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        if is_root() {
+            config["linux"]["cgroupsPath"] = json!(bundle.group());
+        }
+        edit(&mut config);
+        fs::write(bundle.at("config.json"), config.to_string()).expect("write");
+        bundle
+    }
+
+    fn at(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    /// A control group for this bundle alone. It is used only as root.
+    fn group(&self) -> String {
+        let name = self.0.path().file_name().expect("a name").display().to_string();
+        format!("/life-{}-{name}", std::process::id())
+    }
+
+    fn runtime(&self, words: &[&str]) -> Command {
+        let mut step = Command::new(bin(STEP));
+        step.current_dir(self.0.path()).stdin(Stdio::null());
+        step.arg("--root").arg(self.at("state")).args(words);
+        step
+    }
+
+    /// Output goes to files: a pipe would stay open in a container that waits.
+    fn ask(&self, words: &[&str]) -> Output {
+        let mut step = self.runtime(words);
+        let [out, err] = ["out", "err"].map(|name| {
+            let file = fs::File::options().append(true).create(true).open(self.at(name));
+            file.expect("open a file")
+        });
+        let [seen_out, seen_err] = ["out", "err"].map(|name| self.read(name).len());
+        let status = step.stdout(out).stderr(err).status().expect("start the step");
+        let [stdout, stderr] = [("out", seen_out), ("err", seen_err)]
+            .map(|(name, from)| self.read(name).as_bytes()[from..].to_vec());
+        Output { status, stdout, stderr }
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.at(file)).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn succeeds(&self, words: &[&str]) -> String {
+        let output = self.ask(words);
+        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+
+    /// The error of a call that fails.
+    #[track_caller]
+    fn fails(&self, words: &[&str]) -> String {
+        let output = self.ask(words);
+        let said = stderr(&output);
+        assert!(
+            !output.status.success() && is_one_line(STEP, &said),
+            "{words:?}: {said}"
+        );
+        said
+    }
+
+    fn state(&self, name: &str) -> Value {
+        serde_json::from_str(&self.succeeds(&["state", name])).expect("JSON")
+    }
+
+    #[track_caller]
+    fn becomes(&self, name: &str, status: &str) {
+        wait_until(status, || self.state(name)["status"] == status);
+    }
+
+    /// What is left of containers: directories, groups, and processes of the runtime.
+    fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for entry in fs::read_dir(self.at("state")).into_iter().flatten().flatten() {
+            left.push(entry.path().display().to_string());
+        }
+        let groups = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let groups = groups.map(|it| it.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
+        let groups =
+            groups.map(|it| it.join(&self.group()[1..])).filter(|it| it.exists());
+        left.extend(groups.map(|it| it.display().to_string()));
+        let state = self.at("state").display().to_string();
+        for process in fs::read_dir("/proc").expect("list").flatten() {
+            let words = fs::read_to_string(process.path().join("cmdline"));
+            let words = words.unwrap_or_default();
+            let is_over = fs::read_to_string(process.path().join("stat"))
+                .is_ok_and(|stat| stat.contains(") Z "));
+            left.extend((words.contains(&state) && !is_over).then_some(words));
+        }
+        left
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        for entry in fs::read_dir(self.at("state")).into_iter().flatten().flatten() {
+            let name = entry.file_name().display().to_string();
+            drop(self.ask(&["delete", "--force", &name]));
+        }
+    }
+}
+
+#[test]
+fn a_container_is_created_started_and_deleted() {
+    let bundle = Bundle::new("echo begun; exit 3", |_| {});
+    let missing = bundle.fails(&["state", "one"]);
+    assert!(missing.contains("does not exist"), "{missing}");
+    assert_eq!(bundle.succeeds(&["create", "--pid-file", "pid", "one"]), "");
+    let state = bundle.state("one");
+    assert_eq!(state["status"], "created");
+    assert_eq!(bundle.read("pid"), state["pid"].to_string());
+    assert_eq!(state["bundle"], json!(bundle.0.path()));
+    let taken = bundle.fails(&["create", "one"]);
+    assert!(taken.contains("already exists"), "{taken}");
+    // Not only the error: nothing happens to it.
+    let refused = bundle.fails(&["delete", "one"]);
+    assert!(refused.contains("it is created, and not stopped"), "{refused}");
+    assert_eq!(bundle.state("one"), state);
+    // What an engine changes now is for the next container.
+    fs::write(bundle.at("config.json"), "{}").expect("write");
+    bundle.succeeds(&["start", "one"]);
+    wait_until("the command", || bundle.read("out").contains("begun"));
+    let again = bundle.fails(&["start", "one"]);
+    assert!(again.contains("only a created container can be started"), "{again}");
+    bundle.becomes("one", "stopped");
+    let gone = bundle.fails(&["kill", "one"]);
+    assert!(gone.contains("container not running"), "{gone}");
+    bundle.succeeds(&["delete", "one"]);
+    assert!(bundle.fails(&["delete", "one"]).contains("does not exist"));
+    bundle.succeeds(&["delete", "--force", "one"]);
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+fn a_signal_has_a_name_or_a_number() {
+    let script = "trap 'echo usr' USR1; trap 'echo rt' 37; trap 'exit 4' TERM; \
+                  echo begun; while :; do sleep 0.1; done";
+    let bundle = Bundle::new(script, |_| {});
+    bundle.succeeds(&["create", "one"]);
+    bundle.succeeds(&["start", "one"]);
+    wait_until("the command", || bundle.read("out").contains("begun"));
+    for (signal, word) in [("USR1", "usr"), ("SIGUSR1", "usr\nusr"), ("SIGRTMIN+3", "rt")]
+    {
+        bundle.succeeds(&["kill", "one", signal]);
+        wait_until("the command", || bundle.read("out").contains(word));
+    }
+    assert!(
+        bundle.fails(&["kill", "one", "NONE"]).contains("there is none of this name")
+    );
+    bundle.succeeds(&["kill", "--all", "one"]);
+    bundle.becomes("one", "stopped");
+}
+
+#[test]
+fn a_command_that_is_missing_is_an_error_of_create() {
+    let bundle = Bundle::new("", |config| {
+        config["process"]["args"] = json!(["no-such-command"]);
+    });
+    let log = "--log=log";
+    let said = bundle.fails(&[log, "--log-format=json", "create", "one"]);
+    let words = "executable file not found in $PATH";
+    assert!(said.contains(words), "{said}");
+    let line: Value = serde_json::from_str(&bundle.read("log")).expect("one line");
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().is_some_and(|msg| msg.contains(words)), "{line}");
+    assert_eq!(bundle.left(), [""; 0]);
+    let bundle = Bundle::new("", |config| {
+        config["process"]["args"] = json!(["/etc/passwd"]);
+    });
+    let said = bundle.fails(&["create", "one"]).to_lowercase();
+    assert!(said.contains("permission denied"), "{said}");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+/// A hook that writes its name and its state to a file.
+fn hook(bundle: &Path, name: &str) -> Value {
+    let script = format!("echo {name} $A >>order; cat >state-{name}");
+    let script = format!("cd {}; {script}", bundle.display());
+    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["A=b"] }])
+}
+
+const HOOKS: [(&str, &str); 5] = [
+    ("prestart", "created"),
+    ("createRuntime", "created"),
+    ("createContainer", "created"),
+    ("poststart", "running"),
+    ("poststop", "stopped"),
+];
+
+#[test]
+fn hooks_run_in_order_with_the_state() {
+    let mut dir = PathBuf::new();
+    let bundle = Bundle::new("sleep 1000", |config| {
+        dir = PathBuf::from(config["root"]["path"].as_str().expect("a path"));
+        config["annotations"] = json!({ "a": "b" });
+    });
+    let text = bundle.read("config.json");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    for (name, _) in HOOKS {
+        config["hooks"][name] = hook(bundle.0.path(), name);
+    }
+    let inside = "read state; case $state in *'\"created\"'*) echo inside $$ $B;; esac";
+    config["process"]["env"] = json!(["PATH=/bin:/usr/bin", "B=c"]);
+    config["hooks"]["startContainer"] =
+        json!([{ "path": "/bin/sh", "args": ["sh", "-c", inside] }]);
+    fs::write(bundle.at("config.json"), config.to_string()).expect("write");
+    bundle.succeeds(&["create", "one"]);
+    let pid = bundle.state("one")["pid"].clone();
+    assert_eq!(bundle.read("order"), "prestart b\ncreateRuntime b\ncreateContainer b\n");
+    assert_eq!(bundle.read("err"), "");
+    bundle.succeeds(&["start", "one"]);
+    // In the container, and with the variables of the command.
+    let said = bundle.read("err");
+    let said: Vec<&str> = said.split_whitespace().collect();
+    assert!(matches!(said[..], ["inside", id, "c"] if id != "1"), "{said:?}");
+    bundle.succeeds(&["delete", "--force", "one"]);
+    let order: Vec<String> =
+        HOOKS.iter().map(|(name, _)| format!("{name} b\n")).collect();
+    assert_eq!(bundle.read("order"), order.concat());
+    for (name, status) in HOOKS {
+        let state = bundle.read(&format!("state-{name}"));
+        let state: Value = serde_json::from_str(&state).expect("JSON");
+        let wanted = match name {
+            // As the container sees it.
+            "createContainer" => json!(1),
+            "poststop" => Value::Null,
+            _ => pid.clone(),
+        };
+        let seen =
+            json!([state["id"], state["status"], state["pid"], state["annotations"]]);
+        assert_eq!(seen, json!(["one", status, wanted, { "a": "b" }]), "{name}");
+    }
+}
+
+#[test]
+fn a_hook_that_fails_ends_the_container() {
+    let fails = |name: &str, hook: Value| {
+        Bundle::new("sleep 1000", |config| config["hooks"] = json!({ name: [hook] }))
+    };
+    let falls = json!({ "path": "/bin/sh", "args": ["sh", "-c", "exit 7"] });
+    for name in ["prestart", "createRuntime", "createContainer"] {
+        let bundle = fails(name, falls.clone());
+        let said = bundle.fails(&["create", "one"]);
+        assert!(said.contains(&format!("{name} hook /bin/sh: exit status 7")), "{said}");
+        assert_eq!(bundle.left(), [""; 0]);
+    }
+    for name in ["startContainer", "poststart"] {
+        let bundle = fails(name, falls.clone());
+        bundle.succeeds(&["create", "one"]);
+        let said = bundle.fails(&["start", "one"]);
+        assert!(said.contains(&format!("{name} hook /bin/sh: exit status 7")), "{said}");
+        bundle.becomes("one", "stopped");
+    }
+    let bundle = fails("poststop", falls);
+    bundle.succeeds(&["create", "one"]);
+    bundle.succeeds(&["delete", "--force", "one"]);
+    let slow = json!({ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 });
+    let said = fails("createRuntime", slow).fails(&["create", "one"]);
+    assert!(said.contains("it takes more than 1 seconds"), "{said}");
+    for (name, hook, words) in [
+        ("prestart", json!({ "path": "sh" }), "must begin with /"),
+        ("prestart", json!({ "path": "/sh", "timeout": 0 }), "must be above 0"),
+        ("prestarts", json!({ "path": "/sh" }), "the field prestarts is not done here"),
+    ] {
+        let said = fails(name, hook).fails(&["create", "one"]);
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn a_terminal_goes_to_the_socket_of_the_engine() {
+    let bundle = Bundle::new("tty; stty size; readlink /proc/self/fd/0", |config| {
+        config["process"]["terminal"] = json!(true);
+        config["process"]["consoleSize"] = json!({ "height": 31, "width": 97 });
+    });
+    let said = bundle.fails(&["create", "one"]);
+    assert!(said.contains("process.terminal needs --console-socket"), "{said}");
+    // Longer than the name of a socket can be.
+    let long = bundle.at(&"long".repeat(30));
+    fs::create_dir(&long).expect("make a directory");
+    let short = bundle.at("short");
+    std::os::unix::fs::symlink(&long, &short).expect("make a link");
+    let socket = UnixListener::bind(short.join("s")).expect("a socket");
+    let path = long.join("s").display().to_string();
+    bundle.succeeds(&["create", "--console-socket", &path, "one"]);
+    let (stream, _) = socket.accept().expect("accept");
+    let terminal = receive(&stream);
+    bundle.succeeds(&["start", "one"]);
+    bundle.becomes("one", "stopped");
+    assert_eq!(terminal(), "/dev/pts/0\r\n31 97\r\n/dev/pts/0");
+}
+
+/// Receives a descriptor, and returns all that is to be read from it.
+fn receive(stream: &UnixStream) -> impl FnOnce() -> String {
+    let mut bytes = [0; 64];
+    let mut space = nix::cmsg_space!(i32);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::empty();
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags);
+    let message = message.expect("receive");
+    let number = message.cmsgs().expect("parts").find_map(|part| match part {
+        ControlMessageOwned::ScmRights(numbers) => numbers.first().copied(),
+        _ => None,
+    });
+    let number = number.expect("a descriptor");
+    move || {
+        // An error of cat says that nobody has the other side.
+        let cat =
+            Command::new("sh").args(["-c", &format!("exec cat <&{number}")]).output();
+        stdout(&cat.expect("start cat"))
+    }
+}
+
+#[test]
+fn only_files_that_the_caller_passes_on_are_open() {
+    let bundle = Bundle::new("ls /proc/$$/fd; cat <&3", |_| {});
+    fs::write(bundle.at("passed"), "passed on").expect("write");
+    let run = |words: &str| {
+        let script = format!("exec 3<passed 4<passed 5<passed; exec \"$0\" {words}");
+        let mut shell = Command::new("sh");
+        shell.current_dir(bundle.0.path()).arg("-c").arg(script).arg(bin(STEP));
+        shell.stdin(Stdio::null()).output().expect("start a shell")
+    };
+    let output = run("--root state run --preserve-fds 1 one");
+    assert_eq!(stdout(&output), "0\n1\n2\n3\npassed on", "{}", stderr(&output));
+    let output = run("--root state run one");
+    // The shell has no third one to read.
+    assert!(stdout(&output).starts_with("0\n1\n2"), "{}", stdout(&output));
+    assert!(!stdout(&output).contains('3'), "{}", stdout(&output));
+}
+
+#[test]
+fn a_bundle_without_a_process_ends_at_its_start() {
+    let bundle = Bundle::new("", |config| {
+        config.as_object_mut().map(|config| config.remove("process"));
+    });
+    bundle.succeeds(&["create", "one"]);
+    assert_eq!(bundle.state("one")["status"], "created");
+    bundle.succeeds(&["start", "one"]);
+    bundle.becomes("one", "stopped");
+    bundle.succeeds(&["delete", "one"]);
+}
+
+#[test]
+fn a_container_whose_start_was_killed_ends() {
+    let bundle = Bundle::new("echo begun", |_| {});
+    bundle.succeeds(&["create", "one"]);
+    let socket = UnixStream::connect(bundle.at("state/one/start")).expect("connect");
+    drop(socket);
+    bundle.becomes("one", "stopped");
+    assert_eq!(bundle.read("out").matches("begun").count(), 0);
+    assert!(bundle.fails(&["start", "one"]).contains("it is stopped"));
+}
+
+#[test]
+fn a_killed_create_leaves_nothing_that_stays() {
+    let bundle = Bundle::new("sleep 1000", |_| {});
+    let mut created = 0;
+    for moment in 0..40 {
+        let mut create = bundle.runtime(&["create", "one"]);
+        create.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut create = create.spawn().expect("start the step");
+        sleep(Duration::from_micros(500) * moment);
+        create.kill().and_then(|()| create.wait()).expect("kill it");
+        created += usize::from(bundle.at("state/one").exists());
+        bundle.succeeds(&["delete", "--force", "one"]);
+        assert_eq!(bundle.left(), [""; 0], "{moment}");
+    }
+    assert!(created > 10, "only {created} have begun");
+}
+
+#[test]
+fn several_containers_are_made_at_once() {
+    let bundle = Bundle::new("sleep 1000", |config| {
+        config["linux"]["cgroupsPath"] = json!("");
+    });
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let bundle = &bundle;
+            scope.spawn(move || {
+                let name = format!("many-{}-{number}", std::process::id());
+                let create = bundle.runtime(&["create", &name]).status();
+                assert!(create.expect("start the step").success());
+                let delete = bundle.runtime(&["delete", "--force", &name]).status();
+                assert!(delete.expect("start the step").success());
+            });
+        }
+    });
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+fn the_command_line_is_that_of_runtimes() {
+    let bundle = Bundle::new("exit 5", |_| {});
+    assert!(bundle.succeeds(&["--version"]).starts_with("step19-runtime version "));
+    assert_eq!(bundle.ask(&["run", "one"]).status.code(), Some(5));
+    assert_eq!(bundle.succeeds(&["list", "-q"]), "");
+    let features: Value =
+        serde_json::from_str(&bundle.succeeds(&["features"])).expect("JSON");
+    assert_eq!(features["ociVersionMin"], "1.0.0");
+    bundle.succeeds(&["create", "two"]);
+    assert_eq!(bundle.succeeds(&["list", "-q"]), "two");
+    let list = bundle.succeeds(&["list", "--format", "json"]);
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!((&list[0]["id"], &list[0]["status"]), (&json!("two"), &json!("created")));
+    for (words, said) in [
+        (&["create", "--no-pivot", "a"][..], "--no-pivot is not done here"),
+        (&["create", "--nonsense", "a"], "unknown option --nonsense"),
+        (&["create"], "give the name of a container"),
+        (&["create", "a/b"], "give letters, digits and _ . + - alone"),
+        (&["create", "a", "b"], "b is too much"),
+        (&["--log-format", "x", "list"], "there is no --log-format x"),
+        (&["--cgroup-manager", "systemd", "list"], "--cgroup-manager systemd is not"),
+        (&["nonsense"], "there is no verb nonsense"),
+        (&[], "give a verb: create, start"),
+    ] {
+        let error = bundle.fails(words);
+        assert!(error.contains(said), "{words:?}: {error}");
+    }
+}
