@@ -73,12 +73,28 @@ impl Hierarchy {
         if path.starts_with('/') { &self.mount } else { &self.own }
     }
 
-    /// Makes a group below `base`, and those above it.
+    /// Makes a group below `base`, and those above it. Returns those that were missing, in the
+    /// order in which they are made.
     ///
     /// # Errors
     ///
-    /// When this caller may not make it, or it has processes.
-    pub fn make(&self, base: &Path, group: &Path) -> io::Result<()> {
+    /// When this caller may not make it, or it has processes. Then none is left.
+    pub fn make(&self, base: &Path, group: &Path) -> io::Result<Vec<PathBuf>> {
+        let (mut made, mut tries) = (Vec::new(), 0..100);
+        loop {
+            match self.make_all(base, group, &mut made) {
+                Ok(()) => return Ok(made),
+                // Another container has just removed the group above.
+                Err(error) if error.kind() == ErrorKind::NotFound && tries.next().is_some() => {}
+                Err(error) => {
+                    made.iter().rev().for_each(|path| drop(fs::remove_dir(path)));
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn make_all(&self, base: &Path, group: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
         let left = group.strip_prefix(base).unwrap_or(Path::new(""));
         let mut path = base.to_owned();
         for part in left {
@@ -86,9 +102,11 @@ impl Hierarchy {
             let above = path.clone();
             path.push(part);
             match fs::create_dir(&path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                _ => self.copy_cpuset(&above, &path)?,
+                Ok(()) => made.push(path.clone()),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
             }
+            self.copy_cpuset(&above, &path)?;
         }
         // Another container may have this group, and each would count for both.
         match fs::read_to_string(group.join("cgroup.procs"))?.is_empty() {

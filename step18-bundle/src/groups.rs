@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -16,9 +16,11 @@ use crate::options;
 use crate::resources::Resources;
 use crate::rules;
 
-/// The group of the container in each hierarchy. It is removed when this is dropped.
+/// The group of the container in each hierarchy. It is removed when this is dropped, and
+/// those above it that were made for it.
 pub(crate) struct Groups {
     hierarchies: Vec<Hierarchy>,
+    made: Vec<PathBuf>,
 }
 
 /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
@@ -28,7 +30,7 @@ pub(crate) fn make_groups(
     resources: &Resources,
     name: &str,
 ) -> Result<Groups> {
-    let mut groups = Groups { hierarchies: hierarchies()? };
+    let mut groups = Groups { hierarchies: hierarchies()?, made: Vec::new() };
     let limits = resources.limits(groups.is_v2())?;
     let has_limits = !limits.is_empty() || !resources.devices.is_empty();
     let wanted = if path.is_empty() { name } else { path };
@@ -36,22 +38,21 @@ pub(crate) fn make_groups(
         common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
-    let may_not = |error: &io::Error| {
-        [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
-            .contains(&error.kind())
-    };
+    let refusals = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem];
+    let may_not = |error: &io::Error| refusals.contains(&error.kind());
     for hierarchy in &mut groups.hierarchies {
         let base = hierarchy.base(wanted);
         let group = base.join(wanted.trim_start_matches('/'));
         match hierarchy.make(base, &group) {
-            Ok(()) => hierarchy.group = Some(group),
             Err(error) if path.is_empty() && !has_limits && may_not(&error) => {
                 // It stays in the groups of its caller.
-                return Ok(Groups { hierarchies: hierarchies()? });
+                return Ok(Groups { hierarchies: hierarchies()?, made: Vec::new() });
             }
-            failed => failed
-                .with_context(|| format!("make the control group {}", group.display()))?,
+            made => groups.made.extend(made.with_context(|| {
+                format!("make the control group {}", group.display())
+            })?),
         }
+        hierarchy.group = Some(group);
     }
     limits.iter().try_for_each(|(file, value)| groups.write(file, value))?;
     rules::apply(&resources.devices, &groups)?;
@@ -136,13 +137,13 @@ impl Drop for Groups {
     fn drop(&mut self) {
         for group in self.hierarchies.iter().filter_map(|it| it.group.as_ref()) {
             // The last process may still be ending.
+            let is_busy = |it: io::Error| it.kind() == ErrorKind::ResourceBusy;
             let mut tries = 0..100;
-            while fs::remove_dir(group)
-                .is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
-                && tries.next().is_some()
-            {
+            while fs::remove_dir(group).is_err_and(is_busy) && tries.next().is_some() {
                 thread::sleep(Duration::from_millis(10));
             }
         }
+        // Another container may have a group in one.
+        self.made.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
     }
 }

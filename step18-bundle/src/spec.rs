@@ -40,3 +40,6 @@ fn for_user(config: &mut Value) {
         options.into_iter().for_each(|list| list.retain(|it| it != "gid=5"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -281,6 +281,42 @@ fn what_is_not_done_is_an_error_that_names_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The groups above that of the container, too, and also if it cannot start.
+#[test]
+fn no_group_is_left() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let above = |path: &str| -> Vec<_> {
+        let groups = fs::read_dir("/sys/fs/cgroup").expect("list").flatten();
+        let groups = groups
+            .map(|it| it.path().join(path))
+            .chain([Path::new("/sys/fs/cgroup").join(path)]);
+        groups.filter(|it| it.exists()).collect()
+    };
+    for (command, status) in [("true", 0), ("/no-such", 127)] {
+        let path = ("/linux/cgroupsPath", json!("/lesson18-above/between/group"));
+        let mut config = config(dir.path(), "", &[path]);
+        config["process"]["args"] = json!([command]);
+        write(dir.path(), &config);
+        let output = ours(dir.path(), "lesson18-groups");
+        assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
+        assert_eq!(above("lesson18-above"), [""; 0].map(std::path::PathBuf::from));
+    }
+    // A group of another container stays, and those above it.
+    let hierarchies = above("").into_iter().filter(|it| it.join("cgroup.procs").exists());
+    let others = hierarchies.map(|it| it.join("lesson18-above/other"));
+    let others: Vec<_> = others.filter(|it| fs::create_dir_all(it).is_ok()).collect();
+    let output = ours(dir.path(), "lesson18-groups");
+    let kept = others.iter().all(|it| it.exists());
+    for other in &others {
+        let _ = fs::remove_dir(other)
+            .and_then(|()| fs::remove_dir(other.parent().expect("a parent")));
+    }
+    assert!(kept && !others.is_empty(), "{}", stderr(&output));
+}
+
 /// Runs a bundle with a terminal of its own, with standard input from a pipe.
 #[test]
 fn a_container_has_a_terminal_of_its_own() {
