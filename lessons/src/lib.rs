@@ -45,6 +45,9 @@ pub struct Lesson {
     /// The files of earlier lessons that this lesson changes, besides `main.rs`:
     /// `package.metadata.changes`.
     pub changes: Vec<String>,
+    /// The files of the lesson before that this lesson leaves out:
+    /// `package.metadata.leaves-out`.
+    pub leaves_out: Vec<String>,
 }
 
 /// A file of a program.
@@ -83,6 +86,11 @@ impl Lesson {
     /// As [`program`].
     pub fn program(&self) -> Result<Vec<Source>> {
         program(&self.dir())
+    }
+
+    /// Whether its containers have a root of their own.
+    pub fn has_root(&self) -> bool {
+        self.has_rootfs || self.has_verbs
     }
 
     /// The lesson before this one, if there is one.
@@ -138,6 +146,7 @@ impl Lesson {
             exercise: strings(exercise.and_then(|table| table.get("goals"))),
             hints: hints.filter_map(|hints| strings(Some(hints)).try_into().ok()).collect(),
             changes: strings(metadata.and_then(|table| table.get("changes"))),
+            leaves_out: strings(metadata.and_then(|table| table.get("leaves-out"))),
         }))
     }
 }
@@ -221,6 +230,15 @@ pub fn last() -> Result<Lesson> {
     all()?.pop().context("find a lesson")
 }
 
+/// The newest lesson whose step takes a command, and not a verb with a bundle.
+///
+/// # Errors
+///
+/// As [`all`].
+pub fn last_with_command() -> Result<Lesson> {
+    all()?.into_iter().rfind(|lesson| !lesson.has_verbs).context("find a lesson with a command")
+}
+
 /// The lesson that `word` names: `8`, `08`, `step08` or `step08-overlay`.
 ///
 /// # Errors
@@ -271,10 +289,14 @@ mod tests {
         }
     }
 
-    /// Each lesson has all features of the lesson before it.
+    /// Each lesson has all features of the lesson before it. With verbs, the bundle says what
+    /// the container has.
     #[test]
     fn no_lesson_takes_anything_away() {
-        for pair in all().expect("lessons").windows(2) {
+        let lessons = all().expect("lessons");
+        let with_verbs = lessons.iter().position(|it| it.has_verbs).unwrap_or(lessons.len());
+        assert!(lessons[with_verbs..].iter().all(|it| it.has_verbs));
+        for pair in lessons[..with_verbs].windows(2) {
             let has = |lesson: &Lesson| [lesson.has_pids, lesson.has_rootfs, lesson.has_layers];
             let lost = has(&pair[0]).into_iter().zip(has(&pair[1])).any(|(had, has)| had && !has);
             assert!(!lost, "{}", pair[1].name);
@@ -282,16 +304,25 @@ mod tests {
     }
 
     /// The first file of an earlier lesson that differs in this lesson, or is missing,
-    /// although the lesson does not say so; or that does not differ, although it does.
-    fn wrong_copy(before: &[Source], after: &[Source], changes: &[&str]) -> Option<String> {
+    /// although the lesson does not say so; or that does not differ, or is there, although
+    /// it does.
+    fn wrong_copy(
+        before: &[Source],
+        after: &[Source],
+        changes: &[&str],
+        leaves_out: &[&str],
+    ) -> Option<String> {
         let earlier = |pair: &Pair| pair.name != MAIN && !pair.before.is_empty();
         let pairs: Vec<_> = pairs(before, after).into_iter().filter(earlier).collect();
         let wrong = |pair: &&Pair| {
-            pair.after.is_empty()
-                || (pair.before != pair.after) != changes.contains(&pair.name.as_str())
+            let listed = |list: &[&str]| list.contains(&pair.name.as_str());
+            let is_gone = pair.after.is_empty();
+            is_gone != listed(leaves_out)
+                || (!is_gone && pair.before != pair.after) != listed(changes)
         };
         let known = |name: &&&str| pairs.iter().any(|pair| pair.name == ***name);
-        let unknown = changes.iter().find(|name| !known(name)).map(|name| (*name).to_owned());
+        let mut named = changes.iter().chain(leaves_out);
+        let unknown = named.find(|name| !known(name)).map(|name| (*name).to_owned());
         pairs.iter().find(wrong).map(|pair| pair.name.clone()).or(unknown)
     }
 
@@ -300,11 +331,12 @@ mod tests {
     fn a_lesson_changes_only_the_files_that_it_names() {
         for pair in all().expect("lessons").windows(2) {
             let [before, after] = [&pair[0], &pair[1]];
-            let changes: Vec<_> = after.changes.iter().map(String::as_str).collect();
+            let [changes, leaves_out] = [&after.changes, &after.leaves_out]
+                .map(|list| list.iter().map(String::as_str).collect::<Vec<_>>());
             let programs = [before, after].map(|lesson| lesson.program().expect("a program"));
-            if let Some(file) = wrong_copy(&programs[0], &programs[1], &changes) {
+            if let Some(file) = wrong_copy(&programs[0], &programs[1], &changes, &leaves_out) {
                 panic!(
-                    "{}/src/{file}: copy it from {}, or list it under `changes` in Cargo.toml if and only if the lesson changes it",
+                    "{}/src/{file}: copy it from {}, or list it in Cargo.toml if and only if the lesson changes it (`changes`) or has no such file (`leaves-out`)",
                     after.name, before.name
                 );
             }
@@ -322,15 +354,18 @@ mod tests {
         };
         let before = program(&[(MAIN, "1"), ("a.rs", "a"), ("b.rs", "b")]);
         let new = ("c.rs", "c");
-        for (files, changes, wrong) in [
-            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new][..], &[][..], None),
-            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "x"), new], &["b.rs"], None),
-            (&[(MAIN, "2"), ("a.rs", "x"), ("b.rs", "x"), new], &["b.rs"], Some("a.rs")),
-            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &["b.rs"], Some("b.rs")),
-            (&[(MAIN, "2"), ("a.rs", "a"), new], &[], Some("b.rs")),
-            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &["c.rs"], Some("c.rs")),
+        for (files, changes, leaves_out, wrong) in [
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new][..], &[][..], &[][..], None),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "x"), new], &["b.rs"], &[], None),
+            (&[(MAIN, "2"), ("a.rs", "x"), ("b.rs", "x"), new], &["b.rs"], &[], Some("a.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &["b.rs"], &[], Some("b.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), new], &[], &[], Some("b.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), new], &[], &["b.rs"], None),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &[], &["b.rs"], Some("b.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &["c.rs"], &[], Some("c.rs")),
+            (&[(MAIN, "2"), ("a.rs", "a"), ("b.rs", "b"), new], &[], &["c.rs"], Some("c.rs")),
         ] {
-            let found = wrong_copy(&before, &program(files), changes);
+            let found = wrong_copy(&before, &program(files), changes, leaves_out);
             assert_eq!(found.as_deref(), wrong, "{files:?}");
         }
         let after = program(&[(MAIN, "2"), ("a.rs", "a"), new]);

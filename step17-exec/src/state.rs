@@ -44,7 +44,8 @@ impl Container {
     /// Makes a container with this name, or with a random one.
     pub(crate) fn make(name: Option<&str>, facts: &Facts) -> Result<Container> {
         // The files of an open directory have names there.
-        fs::symlink_metadata("/proc/self/fd").context("make the directory of a container")?;
+        let names = fs::symlink_metadata("/proc/self/fd");
+        names.context("make the directory of a container")?;
         loop {
             let wanted = name.map_or_else(random, |name| Ok(name.to_owned()))?;
             let mut new = Container::make_hidden()?;

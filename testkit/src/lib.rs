@@ -27,6 +27,10 @@ pub static STEPS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     LESSONS.iter().filter(|lesson| !lesson.has_verbs).map(|lesson| &*lesson.name).collect()
 });
 
+/// The names of all steps, in order.
+pub static ALL: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| LESSONS.iter().map(|lesson| &*lesson.name).collect());
+
 /// A step's manifest.
 ///
 /// # Panics
@@ -66,7 +70,7 @@ pub fn bin(name: &str) -> PathBuf {
     static PROFILE: LazyLock<PathBuf> = LazyLock::new(|| {
         let test = std::env::current_exe().expect("a test has a path");
         let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
-        let mut programs = STEPS.iter().chain(&["xtask"]);
+        let mut programs = ALL.iter().chain(&["xtask"]);
         if !programs.all(|program| profile.join(program).exists()) {
             build(profile);
         }

@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::bundle;
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
 use crate::say::{self, note, quoted};
@@ -65,7 +66,7 @@ const DISTURBED: f64 = 1.8;
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let last = lessons::last()?;
+        let last = lessons::last_with_command()?;
         let steps = self.steps(&last)?;
         let asked = Command::new("hyperfine").arg("--version").stdout(Stdio::null()).status();
         ensure!(
@@ -87,13 +88,17 @@ impl Args {
         let inside = Path::new("/program");
         fs::copy(&program, root.join("program")).context("copy a program to the root")?;
         let command = |lesson: &Lesson| {
-            let program = if lesson.has_rootfs { inside } else { &program };
+            let program = if lesson.has_root() { inside } else { &program };
             format!("{} --version", quoted(program))
         };
 
         let mut contenders = Vec::new();
         for step in steps {
-            let contender = contender(&step, &built.dir, &root, &command(&step));
+            let contender = if step.has_verbs {
+                in_bundle(&step, &built.dir, &root, place.dir())?
+            } else {
+                contender(&step, &built.dir, &root, &command(&step))
+            };
             match works(&contender.command) {
                 Ok(()) => contenders.push(contender),
                 Err(why) if step.number == last.number => bail!("start {why}"),
@@ -120,7 +125,8 @@ impl Args {
     fn steps(&self, last: &Lesson) -> Result<Vec<Lesson>> {
         let mut steps = match self.steps.as_slice() {
             [] if self.format == Format::Svg => Vec::new(),
-            [] => lessons::all()?,
+            // A bundle says how much of a container there is to make.
+            [] => lessons::all()?.into_iter().filter(|step| !step.has_verbs).collect(),
             words => words.iter().map(|word| lessons::find(word)).collect::<Result<_>>()?,
         };
         steps.push(last.clone());
@@ -205,6 +211,20 @@ fn contender(step: &Lesson, dir: &Path, root: &Path, command: &str) -> Contender
         remark: step.goal.clone(),
         command: format!("{binary} {root} -- {command}"),
     }
+}
+
+/// A step as a contender, with a bundle of its own in `place`.
+fn in_bundle(step: &Lesson, dir: &Path, root: &Path, place: &Path) -> Result<Contender> {
+    let bundle = place.join(&step.name);
+    fs::create_dir(&bundle).with_context(|| format!("make {}", bundle.display()))?;
+    let run = bundle::make(&dir.join(&step.name), &bundle, root, &["/program", "--version"], false);
+    let run = run?;
+    let words = [run.get_program()].into_iter().chain(run.get_args()).map(quoted);
+    Ok(Contender {
+        name: step.name.clone(),
+        remark: step.goal.clone(),
+        command: words.collect::<Vec<_>>().join(" "),
+    })
 }
 
 /// Runs a command once. Returns the reason if it fails.

@@ -74,6 +74,10 @@ fn render(from: Named<'_>, to: Named<'_>, context: usize, style: Style) -> Strin
             let file = if text.is_empty() { "/dev/null" } else { &format!("{program}/src/{name}") };
             out += &style.bold(&format!("{sign} {file}\n"));
         }
+        // The name says enough of a file that is gone.
+        if after.is_empty() {
+            continue;
+        }
         // The imports are last: the code is the lesson.
         let [start, imports, code] =
             [0, 1, 2].map(|part| (parts(&before)[part], parts(&after)[part]));
@@ -221,13 +225,16 @@ mod tests {
                 assert_eq!(parts.map(|(_, part)| part).concat(), text);
                 let [_, (_, imports), (_, code)] = parts;
                 assert!(imports.starts_with("use "), "{} {name}", lesson.name);
-                assert!(!code.contains("\nuse ") && code.contains("fn "), "{} {name}", lesson.name);
+                let has_code = ["fn ", "struct "].iter().any(|word| code.contains(word));
+                assert!(!code.contains("\nuse ") && has_code, "{} {name}", lesson.name);
             }
         }
     }
 
     /// From lesson 10 on, the change of the recipe is one screen. From lesson 16 on, a lesson
-    /// has several files, and the change is two.
+    /// has several files, and the change is two. Lesson 18 has a file in the place of the
+    /// options, so each stage gets other values: its recipe is a new one, and is read as such.
+    /// In lesson 19, the recipe moves to a file of its own, and the verbs take its place.
     #[test]
     fn a_lesson_changes_few_lines_of_main() {
         for pair in lessons::all().expect("lessons").windows(2) {
@@ -239,13 +246,14 @@ mod tests {
             let removed = made.lines().skip(2).filter(|line| line.starts_with('-')).count();
             let Lesson { name, number, .. } = &pair[1];
             let lines = made.lines().count();
-            let most = match number {
-                10..16 => 50,
-                ..16 => 80,
-                _ => 90,
+            let (most, gone) = match number {
+                10..16 => (50, 5),
+                18 | 19 => (300, 165),
+                ..16 => (80, 5),
+                _ => (90, 5),
             };
             assert!(lines <= most, "{name}: {lines} lines");
-            assert!(removed <= 5, "{name} removes {removed} lines of {MAIN}");
+            assert!(removed <= gone, "{name} removes {removed} lines of {MAIN}");
         }
     }
 }

@@ -98,6 +98,9 @@ impl Args {
     }
 }
 
+/// A file of a program beside its code.
+const SPEC: &str = "spec.json";
+
 /// A lesson as a separate crate, outside the workspace.
 struct Exercise {
     lesson: Lesson,
@@ -168,6 +171,13 @@ impl Exercise {
             (self.dir.join("Cargo.lock"), lock),
             (self.dir.join(CONFIG), self.config_text()?),
         ];
+        // The program includes it.
+        let spec = self.lesson.dir().join(SPEC);
+        if spec.exists() {
+            let text = fs::read_to_string(&spec);
+            let text = text.with_context(|| format!("read {}", spec.display()))?;
+            files.push((self.dir.join(SPEC), text));
+        }
         let program = with_goals(&self.lesson)?.into_iter();
         files.extend(program.map(|Source { name, text }| (self.source_file(&name), text)));
         for (file, text) in files {
@@ -291,11 +301,12 @@ impl Exercise {
         let mut names = names.map(|file| file.name);
         let first = near(&self.source_file(&names.next().unwrap_or_default()));
         let files = names.fold(first, |files, name| format!("{files}, {name}"));
+        let command = if self.lesson.has_verbs { "run --bundle DIR NAME" } else { "/bin/sh" };
         say::print(&format!(
             "Lesson {number}: {goal}\n\n\
              read   {}\n\
              edit   {files}: put your code in the place of each TODO comment\n\
-             run    cargo run --manifest-path {} -- /bin/sh\n\
+             run    cargo run --manifest-path {} -- {command}\n\
              check  cargo xtask exercise {number} --check{option}, or --watch\n\
              stuck  cargo xtask exercise {number} --hint{option}\n",
             near(&self.lesson.dir().join("README.md")),

@@ -7,16 +7,18 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::getuid;
 
+use crate::bundle;
 use crate::cargo;
 use crate::rootfs::Root;
 use crate::say;
 use crate::style::{Style, colour};
 use crate::table::{self, Format, Side, Table};
+use crate::temporary::Temporary;
 use lessons::Lesson;
 
 /// Start every step, read from the host's /proc which parts of the host its
@@ -69,7 +71,7 @@ const COLUMNS: [(&str, &str); 9] = [
     ("upper", "changes"),
 ];
 const LEGEND: &str = "own: the container's own; shared: the host's; \
-                      none: the container writes to the root itself";
+                      none: changes go to the root itself";
 const NEEDS_ROOT: &str = "needs root";
 
 /// The state of one kind of resource in a container.
@@ -173,21 +175,22 @@ fn upper_layer(theirs: &str, ours: &str) -> Cell {
 struct Container {
     name: String,
     runner: Child,
+    _bundle: Option<Temporary>,
 }
 
 impl Container {
     /// Starts a step and waits until its command runs.
     fn start(lesson: &Lesson, rootfs: &Path) -> Result<Container> {
         let binary = cargo::step(lesson)?;
-        let runner = Command::new(&binary)
-            .args(["/bin/sh", "-c", "echo ready; read x"])
-            .env("CONTAINER_ROOTFS", rootfs)
+        let shell = ["/bin/sh", "-c", "echo ready; read x"];
+        let (mut command, bundle) = bundle::command(lesson, &binary, Some(rootfs), &shell)?;
+        let runner = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
-        let mut container = Container { name: lesson.name.clone(), runner };
+        let mut container = Container { name: lesson.name.clone(), runner, _bundle: bundle };
         container.wait_until_ready()?;
         Ok(container)
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod book;
+mod bundle;
 mod calls;
 mod cargo;
 mod diff;

@@ -29,7 +29,7 @@ impl Root {
     /// The root for these lessons, if any of them needs a root. Its path is absolute
     /// and has no symbolic links, as in the kernel's files.
     pub(crate) fn for_lessons(lessons: &[Lesson], named: Option<PathBuf>) -> Result<Option<Root>> {
-        if !lessons.iter().any(|lesson| lesson.has_rootfs) {
+        if !lessons.iter().any(Lesson::has_root) {
             return Ok(None);
         }
         let mut root = Root::find(named)?;

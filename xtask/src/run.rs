@@ -1,22 +1,27 @@
 //! `cargo xtask run`: starts a container.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
 use std::iter;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use lessons::Lesson;
 
+use crate::bundle;
 use crate::cargo;
 use crate::fetch_rootfs::{Args as Fetch, fetch};
 use crate::pull;
 use crate::say::{note, quoted};
+use crate::temporary::Temporary;
 
-/// Run a step. By default, run /bin/sh in the newest step. Fetch a rootfs first
-/// if it is missing
+/// Run a step. By default, run /bin/sh in the newest step that takes a command. Fetch
+/// a rootfs first if it is missing
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The step: 8, 08, step08 or step08-overlay [default: the last]
+    /// The step: 8, 08, step08 or step08-overlay [default: the last that takes a command]
     #[arg(allow_hyphen_values = true)]
     step: Option<String>,
     /// Start this image, and pull it first if it is missing: a reference, such as
@@ -27,7 +32,8 @@ pub(crate) struct Args {
     /// Words that should be after `--`
     #[arg(hide = true, allow_hyphen_values = true)]
     misplaced: Vec<OsString>,
-    /// The step's own options and the command [default: /bin/sh]
+    /// The step's own options and the command [default: /bin/sh; from lesson 18 on, in a
+    /// new bundle]
     #[arg(last = true)]
     command: Vec<OsString>,
 }
@@ -39,7 +45,7 @@ impl Args {
                 let found = lessons::find(word);
                 found.map_err(|error| self.may_be_a_command(word, error))?
             }
-            None => lessons::last()?,
+            None => lessons::last_with_command()?,
         };
         if !self.misplaced.is_empty() {
             let step = self.step.as_deref().unwrap_or_default();
@@ -47,20 +53,26 @@ impl Args {
         }
         let mut command = self.command;
         if let Some(image) = &self.image {
+            ensure!(
+                !lesson.has_verbs,
+                "run {}: it starts a bundle, and no image; name another lesson",
+                lesson.name
+            );
             command.splice(..0, ["--image".into(), pull::layout(image)?]);
         } else {
-            if lesson.has_rootfs && !has_rootfs() {
+            let in_bundle = lesson.has_verbs && command.is_empty();
+            if (lesson.has_rootfs || in_bundle) && !has_rootfs() {
                 note(&fetch(&Fetch::or_from_host())?);
+            }
+            if in_bundle {
+                return shell_in_bundle(&lesson);
             }
             if command.is_empty() {
                 command.push("/bin/sh".into());
             }
         }
         let binary = cargo::step(&lesson)?;
-        // The step replaces this program: the terminal and every signal then
-        // reach the step itself.
-        let error = Command::new(&binary).args(command).exec();
-        Err(error).with_context(|| format!("execute {}", binary.display()))
+        become_step(Command::new(binary).args(command))
     }
 
     /// All words that should be after `--`, in order.
@@ -89,6 +101,22 @@ impl Args {
             words.join(" ")
         )
     }
+}
+
+/// Runs a shell in a new bundle, which is removed after the end of the step.
+fn shell_in_bundle(lesson: &Lesson) -> Result<ExitCode> {
+    let root = common::named_rootfs().unwrap_or_else(|| common::workspace().join("rootfs"));
+    let root = root.canonicalize().with_context(|| format!("use the root {}", root.display()))?;
+    let dir = Temporary::of_this_process()?;
+    let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let step = cargo::step(lesson)?;
+    become_step(&mut bundle::make(&step, &dir, &root, &["/bin/sh"], terminal)?)
+}
+
+/// The step replaces this program: the terminal and every signal then reach the step
+/// itself.
+fn become_step(step: &mut Command) -> Result<ExitCode> {
+    Err(step.exec()).with_context(|| format!("execute {}", Path::new(step.get_program()).display()))
 }
 
 /// Whether a root is in the workspace, or the caller names a root.

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -10,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 
 /// Make a directory that only this user can enter, write its path and a zero byte,
-/// and remove the directory when standard input ends. It removes no other
-/// directory.
+/// and remove the directory when standard input ends, or the process that it is a
+/// descriptor of. It removes no other directory.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -29,8 +33,9 @@ impl Args {
         let mut out = io::stdout();
         let told = out.write_all(&path).and_then(|()| out.flush());
         if told.is_ok() {
-            // An error ends it, too.
-            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            // An error ends it, too. No signal interrupts it: it has no handler.
+            let stdin = io::stdin();
+            let _ = poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
         }
         common::remove_tree(&dir)?;
         told.context("write the path of a temporary directory")?;
@@ -47,10 +52,23 @@ pub(crate) struct Temporary {
 impl Temporary {
     pub(crate) fn new() -> Result<Temporary> {
         // The remover sees the end of its standard input when this program ends,
-        // for any reason. Ctrl-C does not reach its process group.
+        // for any reason.
+        Temporary::with(Stdio::piped())
+    }
+
+    /// A temporary directory that stays when this process becomes another program, and is
+    /// removed when the process ends.
+    pub(crate) fn of_this_process() -> Result<PathBuf> {
+        let process = common::pidfd_open(Pid::this()).context("open this process")?;
+        // Its drop would wait for the end of this process.
+        Ok(ManuallyDrop::new(Temporary::with(process.into())?).dir.clone())
+    }
+
+    fn with(stdin: Stdio) -> Result<Temporary> {
+        // Ctrl-C does not reach its process group.
         let mut remover = Command::new("/proc/self/exe")
             .arg("temporary")
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()

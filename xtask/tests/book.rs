@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use testkit::{STEPS, Scratches, bin, stderr, tempdir, workspace};
+use testkit::{ALL, Scratches, bin, stderr, tempdir, workspace};
 
 /// Makes a book with only `tools` in `PATH`, each of them a shell script. Returns
 /// the current directory of the task, and its output.
@@ -59,7 +59,7 @@ fn a_file_of_the_book_goes_where_it_was_asked_for() {
     let (dir, output) = book(&[("pandoc", pandoc)], &["--epub", "a book.epub"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = fs::read_to_string(dir.path().join("a book.epub")).expect("a book");
-    for &step in STEPS.iter() {
+    for &step in ALL.iter() {
         assert!(text.contains(&format!("{{#{step}-program}}\n")), "{step}");
         assert!(text.contains(&format!("](#{step}-index)")), "{step}");
     }

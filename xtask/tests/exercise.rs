@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use testkit::{
-    STEPS, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, within, workspace,
+    ALL, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, within, workspace,
 };
 
 /// Whether there is a cargo to build exercises with.
@@ -38,7 +38,7 @@ fn an_exercise_fails_until_it_is_done() {
         return;
     }
     let dir = tempdir();
-    for step in STEPS.iter().copied() {
+    for step in ALL.iter().copied() {
         let _alone = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         let laid_out = exercise(dir.path(), &[step]);
         assert!(laid_out.status.success(), "{step}: {}", stderr(&laid_out));
@@ -133,7 +133,7 @@ fn the_tasks_work_in_an_exercises_own_directory() {
     for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
         copy(file, &course);
     }
-    for step in STEPS.iter() {
+    for step in ALL.iter() {
         copy(&format!("{step}/Cargo.toml"), &course);
         copy_program(step, &course);
     }
@@ -217,8 +217,11 @@ fn copy(file: &str, to: &Path) {
 }
 
 fn copy_program(step: &str, to: &Path) {
-    for file in fs::read_dir(workspace().join(step).join("src")).expect("list") {
-        copy(&format!("{step}/src/{}", file.expect("list").file_name().display()), to);
+    for file in fs::read_dir(workspace().join(step).join("src")).expect("list").flatten() {
+        // A directory has only tests.
+        if file.path().is_file() {
+            copy(&format!("{step}/src/{}", file.file_name().display()), to);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use testkit::{STEPS, bin, skip, stderr, workspace};
+use testkit::{ALL, bin, skip, stderr, workspace};
 
 const PROFILE: &str = "hosts/apparmor.d/container-course";
 
@@ -94,7 +94,7 @@ fn the_profile_is_for_the_programs_of_the_course_and_no_others() {
         parts.iter().collect::<std::path::PathBuf>().display().to_string()
     };
     let dir = testkit::tempdir();
-    for &step in STEPS.iter() {
+    for &step in ALL.iter() {
         let laid_out = Command::new(bin("xtask"))
             .args(["exercise", step, "--dir"])
             .arg(dir.path())

@@ -3,10 +3,14 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use testkit::{STEPS, bin, containers_work, is_root, rootfs, stderr, stdout, tempdir, workspace};
+use testkit::{
+    ALL, STEPS, bin, containers_work, is_root, rootfs, stderr, stdout, tempdir, workspace,
+};
 
 /// The step that an ordinary user cannot start.
 const FOR_ROOT: &str = "step02-namespaces";
+/// A user's bundle of these steps has a user namespace, and root's has none.
+const BY_CALLER: [&str; 2] = ["step18-bundle", "step19-runtime"];
 
 fn isolation() -> Command {
     let mut command = Command::new(bin("xtask"));
@@ -30,8 +34,10 @@ fn the_picture_shows_what_is_measured() {
     let mut shown = fs::read_to_string(&file).expect("read the picture");
     let mut measured = stdout(&done(isolation().args(["--format", "svg"]))) + "\n";
     if !is_root() {
-        shown = without(FOR_ROOT, &shown);
-        measured = without(FOR_ROOT, &measured);
+        for step in [&[FOR_ROOT], &BY_CALLER[..]].concat() {
+            shown = without(step, &shown);
+            measured = without(step, &measured);
+        }
     }
     assert!(
         shown == measured,
@@ -68,6 +74,22 @@ fn each_lesson_adds_what_it_teaches() {
     }
 }
 
+#[test]
+fn a_bundle_has_what_its_file_says() {
+    if !containers_work() {
+        return;
+    }
+    let table = stdout(&done(isolation().args(["--format", "markdown"])));
+    for step in BY_CALLER {
+        let start = format!("| {step} |");
+        let row = table.lines().find(|line| line.starts_with(&start)).expect(step);
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('*')).collect();
+        let user = if is_root() { "shared" } else { "own" };
+        let expected = ["own", "own", "own", "own", user, "own", "own", "own", "none"];
+        assert_eq!(cells[2..11], expected, "{row}");
+    }
+}
+
 /// The number of columns that are the container's own: the namespaces that its
 /// script demands, the root if the step takes `--rootfs`, and the changes if it
 /// takes `--scratch`.
@@ -91,7 +113,7 @@ fn a_table_in_a_file_has_no_colours() {
     let output = done(isolation().arg("--output").arg(&file));
     assert_eq!(stdout(&output), "");
     let table = fs::read_to_string(&file).expect("read the table");
-    assert!(table.lines().count() > STEPS.len() && !table.contains('\x1b'), "{table}");
+    assert!(table.lines().count() > ALL.len() && !table.contains('\x1b'), "{table}");
 }
 
 #[test]

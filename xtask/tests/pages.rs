@@ -9,7 +9,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use testkit::{STEPS, bin, containers_work, is_root, rootfs, skip, tempdir, workspace};
+use testkit::{ALL, bin, containers_work, is_root, rootfs, skip, tempdir, workspace};
 
 /// Stands for `cargo`: runs the built programs, without a build.
 const SHIM: &str = r#"#!/bin/sh
@@ -49,7 +49,7 @@ fn pages_show_what_happens() {
         cases.register_bin(name, shim);
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    for tool in ["cat", "chmod", "find", "grep", "ls", "mkdir", "sh", "stat", "tar"] {
+    for tool in ["cat", "chmod", "cp", "find", "grep", "ls", "mkdir", "sed", "sh", "stat", "tar"] {
         let found = env::split_paths(&path).map(|dir| dir.join(tool)).find(|path| path.is_file());
         let Some(found) = found else {
             skip(&format!("the pages use {tool}, which is not installed"));
@@ -79,7 +79,7 @@ fn pages_show_what_happens() {
         "ids" => ids,
         other => panic!("a block is for {other}"),
     };
-    for step in STEPS.iter().copied() {
+    for step in ALL.iter().copied() {
         let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
         // trycmd runs the blocks of a page in the directory `.in` beside it.
         let place = dir.path().join(format!("{step}.in"));
@@ -115,6 +115,11 @@ fn for_this_caller(page: &str, programs: &str, holds: impl Fn(&str) -> bool) -> 
 fn by_shell(line: &str) -> String {
     let writes = ["$ echo ", "$ printf "].iter().any(|word| line.starts_with(word));
     match line.strip_prefix("$ ") {
+        Some(command) if command.contains(" >log") => {
+            // A shell does not know the shim.
+            let command = command.replace("cargo xtask", "unset CARGO; target/debug/xtask");
+            format!("$ sh -c '{}'", command.replace('\'', r"'\''"))
+        }
         Some(command) if writes => format!("$ sh -c '{}'", command.replace('\'', r"'\''")),
         _ => line.to_owned(),
     }

@@ -73,7 +73,7 @@ fn the_table_of_options_says_what_the_steps_take() {
 /// other tests start every program.
 #[test]
 fn every_step_has_a_test() {
-    for step in testkit::STEPS.iter() {
+    for step in testkit::ALL.iter() {
         let test = workspace().join(step).join("tests/lesson.rs");
         assert!(test.is_file(), "{} is missing", test.display());
     }
@@ -83,7 +83,7 @@ fn every_step_has_a_test() {
 #[test]
 fn every_lesson_ends_with_the_way_on() {
     let answers = fs::read_to_string(workspace().join("docs/teachers.md")).expect("a page");
-    for (at, step) in testkit::STEPS.iter().copied().enumerate() {
+    for (at, step) in testkit::ALL.iter().copied().enumerate() {
         let number = at + 1;
         let page = fs::read_to_string(workspace().join(step).join("README.md")).expect("a page");
         let sections: Vec<_> = page.split("\n## ").filter_map(|it| it.split_once('\n')).collect();
@@ -95,7 +95,7 @@ fn every_lesson_ends_with_the_way_on() {
         let count = challenges.lines().filter(|line| line.starts_with("- ")).count();
         assert!((2..=3).contains(&count), "{step} has {count} challenges");
         assert!(way.contains(&format!("`cargo xtask exercise {number}`")), "{step}");
-        if let Some(next) = testkit::STEPS.get(number) {
+        if let Some(next) = testkit::ALL.get(number) {
             assert!(
                 way.contains(&format!("](../{next}/README.md)")),
                 "{step} has no link to {next}"
@@ -109,7 +109,7 @@ fn every_lesson_ends_with_the_way_on() {
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec![workspace().join("README.md")];
-    pages.extend(testkit::STEPS.iter().map(|step| workspace().join(step).join("README.md")));
+    pages.extend(testkit::ALL.iter().map(|step| workspace().join(step).join("README.md")));
     let docs = fs::read_dir(workspace().join("docs")).expect("a directory");
     let docs = docs.map(|entry| entry.expect("an entry").path());
     pages.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));

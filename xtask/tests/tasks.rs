@@ -12,8 +12,8 @@ use std::process::{Command, Output, Stdio};
 
 use testkit::pty::Terminal;
 use testkit::{
-    STEPS, Scratches, bin, cargo, containers_work, copy_program, skip, stderr, stdout, tempdir,
-    workspace,
+    ALL, STEPS, Scratches, bin, cargo, containers_work, copy_program, skip, stderr, stdout,
+    tempdir, workspace,
 };
 
 fn xtask(words: &[&str]) -> Output {
@@ -70,7 +70,7 @@ fn the_doctor_names_lessons_that_there_are() {
         numbers.map(|number| number.parse().expect("a number")).collect();
     // Lesson 15 asks for more only if the caller wants a bridge.
     assert!(numbers.contains(&3) && numbers.contains(&14), "{said}");
-    assert!(numbers.iter().all(|number| (1..=STEPS.len()).contains(number)), "{said}");
+    assert!(numbers.iter().all(|number| (1..=ALL.len()).contains(number)), "{said}");
 }
 
 /// A user without subordinate IDs gets the command for them.
@@ -100,7 +100,7 @@ impl Copy {
         let path = dir.path().canonicalize().expect("name it").join("a copy");
         let built = path.join("target/debug");
         fs::create_dir_all(&built).expect("make a directory");
-        for step in STEPS.iter().copied() {
+        for step in ALL.iter().copied() {
             fs::create_dir(path.join(step)).expect("make a directory");
             let manifest = Path::new(step).join("Cargo.toml");
             fs::copy(workspace().join(&manifest), path.join(&manifest)).expect("copy a manifest");
@@ -158,7 +158,7 @@ fn a_copied_checkout_is_the_one_that_counts() {
         skip("this user cannot enter the checkout that was built");
         return;
     }
-    let last = STEPS[STEPS.len() - 1];
+    let last = ALL[ALL.len() - 1];
     let listed = Command::new(&xtask).args(["diff", last]).current_dir("/").output();
     let said = stderr(&listed.expect("start xtask"));
     assert!(said.contains(&format!("{last} is the last lesson")), "{said}");
@@ -176,7 +176,7 @@ fn a_lesson_of_ones_own_needs_no_description() {
     };
     // As `cargo new` writes it.
     let said = listed("[package]\nname = \"step99-mine\"\n");
-    assert!(said.contains(&format!("{}, step99-mine", STEPS[STEPS.len() - 1])), "{said}");
+    assert!(said.contains(&format!("{}, step99-mine", ALL[ALL.len() - 1])), "{said}");
     let said = listed("[workspace]\n");
     assert!(said.ends_with("step99-mine/Cargo.toml: it has no [package]"), "{said}");
 }

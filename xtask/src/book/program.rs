@@ -17,12 +17,16 @@ pub(super) fn page(lesson: &Lesson, before: &[Lesson], form: Form) -> Result<Pag
     let old = before.last().map(Lesson::program).transpose()?;
     let pairs = lessons::pairs(old.as_deref().unwrap_or(&program), &program);
     let mut files = Files::default();
-    let mut others = Vec::new();
+    let (mut others, mut gone) = (Vec::new(), Vec::new());
     for Pair { name, before: old, after } in &pairs {
         if name != MAIN && old == after {
             let last = last_change(name, before)?;
             let place = format!("../{}/program.md#{}", last.name, slug(name));
             others.push(format!("`{name}` in [lesson {}]({place})", last.number));
+            continue;
+        }
+        if after.is_empty() {
+            gone.push(format!("`{name}`"));
             continue;
         }
         if pairs.len() > 1 {
@@ -39,9 +43,13 @@ pub(super) fn page(lesson: &Lesson, before: &[Lesson], form: Form) -> Result<Pag
                 let others = others.join(", ");
                 format!("The files that lesson {number} changes or adds. As before: {others}.")
             };
+            let gone = match gone.is_empty() {
+                true => String::new(),
+                false => format!(" Files of lesson {a} that it leaves out: {}.", gone.join(", ")),
+            };
             format!(
                 "# What lesson {number} adds\n\n\
-                 {whole} \
+                 {whole}{gone} \
                  Lines added to the program of lesson {a}: {}. Lines removed: {}. \
                  In a terminal: `cargo xtask diff {a} {number}`.\n\n{}",
                 files.added, files.removed, files.html

@@ -40,8 +40,17 @@ pub(super) struct Parts {
     pub(super) pieces: Vec<Piece>,
 }
 
-/// Compares the program of a lesson with the lesson before, file by file.
+/// Compares the program of a lesson with the lesson before, file by file. With verbs, a
+/// lesson is too long to be written as a whole: the learner writes some of its functions.
 pub(super) fn files(lesson: &Lesson) -> Result<Vec<Parts>> {
+    if lesson.has_verbs {
+        let program = lesson.program()?.into_iter();
+        let of = |Source { name, text }: Source| {
+            let pieces = bodies(&name, &text, &lesson.exercise)?;
+            Ok(Parts { name, head: String::new(), pieces })
+        };
+        return program.map(of).collect();
+    }
     let before = match lesson.before()? {
         None => vec![Source { name: MAIN.to_owned(), text: NOTHING.to_owned() }],
         Some(before) => before.program()?,
@@ -76,6 +85,34 @@ fn new_places(code: &str, goals: &[String]) -> Vec<Piece> {
         replaced: String::new(),
     };
     cuts.windows(2).map(place).collect()
+}
+
+/// The code of a file without the functions that a goal names first, as in "Write `join` in
+/// namespaces.rs".
+fn bodies(file: &str, code: &str, goals: &[String]) -> Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut left = code;
+    for goal in goals {
+        let named = goal.strip_prefix("Write `").and_then(|it| it.split_once("` in "));
+        let (name, place) = named.with_context(|| format!("find a function in {goal:?}"))?;
+        if place.split(".rs").next() != file.strip_suffix(".rs") {
+            continue;
+        }
+        let missing = || format!("find a function {name} without a result, next in {file}");
+        let at = left.find(&format!("fn {name}(")).with_context(missing)?;
+        let open = at + left[at..].find("{\n").with_context(missing)? + 2;
+        ensure!(left[at..open].ends_with("-> Result<()> {\n"), missing());
+        let line = left[..at].rsplit('\n').next().unwrap_or_default();
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let end = left[open..].find(&format!("\n{indent}}}\n")).with_context(missing)?;
+        let end = open + end + 1;
+        pieces.push(Piece::Kept(left[..open].to_owned()));
+        let replaced = format!("{indent}    Ok(()) // `{name}` does nothing yet\n");
+        pieces.push(Piece::Place { added: left[open..end].to_owned(), replaced });
+        left = &left[end..];
+    }
+    pieces.push(Piece::Kept(left.to_owned()));
+    Ok(pieces)
 }
 
 fn changed_pieces(before: &str, code: &str) -> Vec<Piece> {
@@ -254,6 +291,24 @@ mod tests {
         });
         let expected = ["/// B\npub(crate) fn b() {\n\n}\n\nfn c() {}\n", "\n/// D\nfn d() {}\n"];
         assert!(places.eq(expected));
+    }
+
+    #[test]
+    fn a_lesson_with_verbs_is_there_but_for_some_functions() {
+        let text = "/// A\nfn a() -> Result<()> {\n    x\n}\n\nimpl B {\n    fn b(\n        &self,\n    \
+                    ) -> Result<()> {\n        if y {\n        }\n        z\n    }\n}\n";
+        let goals = ["Write `a` in a.rs: a.", "Write `b` in a.rs: b.", "Write `c` in c.rs: c."];
+        let pieces = bodies("a.rs", text, &goals.map(str::to_owned)).expect("pieces");
+        let places = pieces.iter().filter_map(|piece| match piece {
+            Piece::Place { added, replaced } => Some((&**added, &**replaced)),
+            _ => None,
+        });
+        let b =
+            ("        if y {\n        }\n        z\n", "        Ok(()) // `b` does nothing yet\n");
+        assert!(places.eq([("    x\n", "    Ok(()) // `a` does nothing yet\n"), b]));
+        assert!(bodies("c.rs", text, &goals.map(str::to_owned)).is_err());
+        let turned = [goals[1], goals[0]].map(str::to_owned);
+        assert!(bodies("a.rs", text, &turned).is_err());
     }
 
     #[test]

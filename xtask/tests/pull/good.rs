@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use testkit::{STEPS, bin, copy_program, stderr, stdout, tempdir, workspace};
+use testkit::{ALL, STEPS, bin, copy_program, stderr, stdout, tempdir, workspace};
 
 use crate::registry::{ARCH, Answer, DOCKER, Files, OCI, Registry, digest, layer};
 use crate::{Place, refusal, sole_refusal, succeeds, wait_for};
@@ -205,7 +205,7 @@ fn run_pulls_an_image_that_is_not_there() {
     let root = checkout.path().canonicalize().expect("name it");
     let built = root.join("target/debug");
     fs::create_dir_all(&built).expect("make");
-    for step in STEPS.iter() {
+    for step in ALL.iter() {
         let manifest = format!("{step}/Cargo.toml");
         fs::create_dir(root.join(step)).expect("make");
         fs::copy(workspace().join(&manifest), root.join(&manifest)).expect("copy");

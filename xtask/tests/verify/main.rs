@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use testkit::{
-    STEPS, bin, containers_work, is_root, rootfs, skip, stderr, stdout, tempdir, workspace,
+    ALL, bin, containers_work, is_root, rootfs, skip, stderr, stdout, tempdir, workspace,
 };
 
 /// `xtask verify`, as it runs without cargo.
@@ -182,7 +182,7 @@ fn every_script_passes_on_its_own_step() {
     let output = verify().output().expect("start xtask");
     must_pass(&output);
     let said = stdout(&output);
-    for step in STEPS.iter() {
+    for step in ALL.iter() {
         assert!(said.contains(&format!("{step}: ")), "{said}");
     }
     let last = said.lines().last().unwrap_or_default().to_owned();
@@ -198,7 +198,7 @@ fn every_script_fails_on_the_step_before() {
     if !containers_work() {
         return;
     }
-    for pair in STEPS.windows(2) {
+    for pair in ALL.windows(2) {
         let [before, step] = pair else { continue };
         let script = read_script(step);
         let new: Vec<_> =
@@ -239,7 +239,7 @@ fn a_program_writes_no_escape_sequence_to_the_terminal() {
 
 #[test]
 fn every_claim_is_made_once() {
-    for step in STEPS.iter().copied() {
+    for step in ALL.iter().copied() {
         let script = read_script(step);
         let made = |line| claim(str::strip_prefix(line, "new ").unwrap_or(line));
         let mut claims: Vec<_> = script.lines().filter_map(made).collect();
@@ -252,7 +252,7 @@ fn every_claim_is_made_once() {
 
 #[test]
 fn every_check_has_a_section_of_a_page() {
-    for step in STEPS.iter().copied() {
+    for step in ALL.iter().copied() {
         let mut named = false;
         for line in read_script(step).lines().map(str::trim_start) {
             if let Some(page) = line.strip_prefix("page '") {
@@ -284,7 +284,7 @@ fn other_shells_run_the_scripts_too() {
         let dir = tempdir();
         symlink(found, dir.path().join("sh")).expect("make a link");
         let path = format!("{}:{path}", dir.path().display());
-        for step in STEPS.iter().copied() {
+        for step in ALL.iter().copied() {
             let mut command = Command::new(dir.path().join("sh"));
             command.arg(workspace().join(step).join("verify.sh")).arg(bin(step));
             command.env("PATH", &path).env("CONTAINER_ROOTFS", rootfs());
