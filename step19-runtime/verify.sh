@@ -41,6 +41,10 @@ soon() {
     wait_until is_now "$1" "$2"
     status "$1"
 }
+# What a hook has written to a file.
+of() {
+    cat "$1" 2>&1
+}
 # container NAME: a bundle for the service, and `create`.
 container() {
     bundle "$tmp/$1" /bin/sh -c "$service"
@@ -89,10 +93,10 @@ new has 'create: a command that is missing is an error' 'executable file not fou
 so is 'and no container stays'                         ''               "$(verb list --quiet)"
 with "top=\"hooks\":{\"createRuntime\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"cat >$(text_of "$tmp")/hook; echo runtime >>$(text_of "$tmp")/order\"]}],\"poststart\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"echo poststart >>$(text_of "$tmp")/order\"]}],\"poststop\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"echo poststop >>$(text_of "$tmp")/order\"]}]}"
 container hooked
-new is 'hooks: one gets the state, with the process'   "${pid:-no number}" "$(cat hook 2>&1 | value pid)"
+new is 'hooks: one gets the state, with the process'   "${pid:-no number}" "$(of hook | value pid)"
 verb start hooked
 verb delete --force hooked
-new is 'hooks: each at its time'                       'runtime poststart poststop' "$(cat order 2>&1 | joined)"
+new is 'hooks: each at its time'                       'runtime poststart poststop' "$(of order | joined)"
 
 page 'Try it'
 with
@@ -106,7 +110,7 @@ printf '{"args":["/bin/sh","-c","echo $A"],"env":["PATH=/usr/bin:/bin","A=b"],"c
 new is 'exec: a file describes the process'            b                "$(verb exec --process process.json two)"
 new is 'exec --detach: a file has its number'          'yes'            "$(verb exec --detach --pid-file "$tmp/second" two /bin/sh -c "$service"; kill -0 "$(cat second 2>&1)" 2>/dev/null && echo yes)"
 needs root
-new is 'ps: the numbers of its processes'              "${pid:-no number}"           "$(verb ps --format json two | tr '[,]' '\n' | grep -x "${pid:-none}")"
+new is 'ps: the numbers of its processes'              "${pid:-no number}"           "$(verb ps --format json two | tr -cs 0-9 '\n' | grep -x "${pid:-none}")"
 new is 'update: another limit for its group'           55               "$(verb update --pids-limit 55 two; limit_of pids pids.max)"
 new is 'pause: it stands still'                        'paused'         "$(verb pause two; status two)"
 new is 'resume: it goes on'                            'running'        "$(verb resume two; status two)"

@@ -11,7 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::hooks;
-use crate::state::{Container, Status};
+use crate::state::Container;
+use crate::status::Status;
 
 /// Sends a signal to the process of a container.
 pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {

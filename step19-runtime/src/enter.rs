@@ -14,9 +14,10 @@ use nix::unistd::{Pid, getpid};
 
 use crate::groups::Groups;
 use crate::start::{Line, listen, outlive_parent};
-use crate::state::{Container, Status};
+use crate::state::Container;
+use crate::status::Status;
 use crate::words::Words;
-use crate::{capabilities, create, filter, newcomer, scheduler, terminal, users};
+use crate::{capabilities, filter, newcomer, scheduler, start, terminal, users, wanted};
 
 /// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
 const NAMESPACES: [(&str, CloneFlags); 8] = [
@@ -103,7 +104,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         }
         capabilities::act_as_command(sets)?;
         let command = process.find(home)?;
-        create::limit_command(config, sets, filter.as_ref())?;
+        start::limit_command(config, sets, filter.as_ref())?;
         command.start()
     };
     let alone = process.terminal || detached;
@@ -117,7 +118,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         process.set_limits(id)?;
         words
             .get("pid-file")
-            .map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
+            .map_or(Ok(()), |file| wanted::write_pid(Path::new(file), id))
     })?;
     // The command has begun, or this is why not.
     listen(errors)?;
@@ -131,7 +132,7 @@ fn keep_out_of_reach() -> Result<()> {
     common::leave_keyring()
 }
 
-/// The groups of the container, or groups in them: of --cgroup [CONTROLLERS:]PATH.
+/// The groups of the container, or groups in them: of --cgroup `[CONTROLLERS:]PATH`.
 fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
     let all = groups.paths();
     let mut paths = all.clone();

@@ -1,10 +1,9 @@
 //! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use common::{Hierarchy, hierarchies};
@@ -99,72 +98,6 @@ impl Groups {
         Ok(())
     }
 
-    /// Whether the processes are frozen.
-    pub(crate) fn is_frozen(&self) -> bool {
-        let read = |file: &str| {
-            let groups = self.hierarchies.iter().filter_map(|it| it.group.as_ref());
-            groups
-                .map(|it| fs::read_to_string(it.join(file)))
-                .find_map(std::result::Result::ok)
-        };
-        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
-            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
-    }
-
-    /// Lets frozen processes go on: a signal cannot end them before. The container may have
-    /// frozen a group of its own.
-    pub(crate) fn thaw(&self) {
-        for group in self.all() {
-            // A hierarchy without the file freezes nothing.
-            let _ = write(&group.join("freezer.state"), "THAWED");
-            let _ = write(&group.join("cgroup.freeze"), "0");
-        }
-    }
-
-    /// The groups, and the groups inside of them.
-    fn all(&self) -> Vec<PathBuf> {
-        let (mut found, mut left) = (Vec::new(), self.paths());
-        while let Some(group) = left.pop() {
-            left.extend(inner(&group));
-            found.push(group);
-        }
-        found
-    }
-
-    /// The processes in the groups, and in groups inside of them.
-    pub(crate) fn processes(&self) -> Vec<Pid> {
-        let processes = self.all().into_iter().flat_map(processes_in);
-        let mut found: Vec<Pid> = processes.collect();
-        found.sort_unstable();
-        found.dedup();
-        found
-    }
-
-    /// The group of a process: one of these, or one inside of them.
-    pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
-        self.all().into_iter().find(|it| processes_in(it).contains(&process))
-    }
-
-    /// Removes the groups, and groups that the container has made in them.
-    pub(crate) fn remove(&self) -> Result<()> {
-        for group in self.paths() {
-            let mut tries = 0..TRIES;
-            // The last process may still be ending.
-            while let Err(error) = remove_all(&group) {
-                if error.kind() == ErrorKind::NotFound {
-                    break;
-                }
-                if error.kind() != ErrorKind::ResourceBusy || tries.next().is_none() {
-                    let doing =
-                        || format!("remove the control group {}", group.display());
-                    return Err(error).with_context(doing);
-                }
-                thread::sleep(Duration::from_millis(10));
-            }
-        }
-        Ok(())
-    }
-
     /// Whether this host has control groups v2 alone.
     pub(crate) fn is_v2(&self) -> bool {
         self.hierarchies.iter().all(|it| it.controllers.is_empty())
@@ -236,24 +169,4 @@ impl Groups {
 /// Writes a file of the kernel, which must be there.
 fn write(file: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value.as_bytes())
-}
-
-/// How often the end of a process is waited for.
-const TRIES: u32 = 500;
-
-/// The processes in a group.
-fn processes_in(group: impl AsRef<Path>) -> Vec<Pid> {
-    let text = fs::read_to_string(group.as_ref().join("cgroup.procs"));
-    text.unwrap_or_default().lines().flat_map(str::parse).map(Pid::from_raw).collect()
-}
-
-/// The groups in a group.
-fn inner(group: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-}
-
-fn remove_all(group: &Path) -> std::io::Result<()> {
-    inner(group).iter().try_for_each(|it| remove_all(it))?;
-    fs::remove_dir(group)
 }
