@@ -42,7 +42,7 @@ with 'top="hostname":"course","domainname":"lesson"' \
     'capabilities="bounding":["CAP_CHOWN","CAP_KILL","CAP_SETUID"],"permitted":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"],"inheritable":["CAP_CHOWN","CAP_KILL"],"ambient":["CAP_KILL"]' \
     'more={"destination":"/dev/memory","type":"tmpfs","source":"tmpfs","options":["nosuid","nodev","noexec","noatime","mode=700","size=64k"]},
         {"destination":"/dev/shown","type":"bind","source":"'"$here"'/shown","options":["rbind","ro","rprivate"]},
-        {"destination":"/dev/hidden","type":"bind","source":"'"$here"'/shown","options":["bind"]},
+        {"destination":"/dev/hidden","type":"bind","source":"'"$here"'/shown","options":["bind","private"]},
         {"destination":"/dev/shared","type":"tmpfs","source":"tmpfs","options":["shared"]}' \
     'linux="rootfsPropagation":"rshared","maskedPaths":["/etc/passwd","/dev/hidden","/no/such"],"readonlyPaths":["/proc/sys","/no/such"],"sysctl":{"net.ipv4.ip_default_ttl":"77"},"devices":[{"path":"/dev/course","type":"p","fileMode":416}]'
 start
