@@ -31,7 +31,8 @@ const NAMESPACES: [(&str, CloneFlags); 8] = [
     ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
 ];
 
-/// Runs a command in a container. Exits as it did, or, with --detach, when it is executed.
+/// Runs a command in a container. Exits as it did, or, with --detach, when it is
+/// executed.
 pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let done = enter(root, name, words);
     done.with_context(|| format!("exec in the container {name}")).map_err(|error| {
@@ -78,7 +79,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         keep_out_of_reach()?;
         match differ.is_empty() {
             true => Ok(()),
-            // One call, because after the first, this process has no capability over others.
+            // One call, because after the first, this process has no capability over
+            // others.
             false => setns(&open, differ)
                 .with_context(|| format!("enter the namespaces of {id}")),
         }

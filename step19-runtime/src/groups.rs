@@ -27,8 +27,7 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
     let wanted = if path.is_empty() { name } else { path };
     ensure!(
         wanted.split(':').count() != 3,
-        "linux.cgroupsPath {wanted} is for systemd, which is not done here; let the engine \
-         make control groups with cgroupfs"
+        "linux.cgroupsPath {wanted} is for systemd, which is not done here; use cgroupfs"
     );
     ensure!(
         common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
@@ -57,8 +56,8 @@ impl Groups {
         self.hierarchies.iter().filter_map(|it| it.group.clone()).collect()
     }
 
-    /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
-    /// the configuration does not ask for one.
+    /// Makes the groups with their limits; cgroups(7). A user who may make none has none,
+    /// if the configuration does not ask for one.
     pub(crate) fn make(&mut self, path: &str, resources: &Resources) -> Result<()> {
         let limits = resources.limits(self.is_v2())?;
         let has_limits = !limits.is_empty() || !resources.devices.is_empty();

@@ -61,8 +61,8 @@ const OPTIONS: [&str; 10] = [
     "rootless=", "debug", "version|v", "help|h",
 ];
 
-const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, update, \
-                     events, list, spec or features";
+const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, \
+                     update, events, list, spec or features";
 
 fn main() -> ExitCode {
     common::step!().run_words(|words| {

@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::groups::Groups;
 use crate::status::State;
 
-/// The directory of a container, open. `create` and the verbs that change the container lock
-/// it, flock(2).
+/// The directory of a container, open. `create` and the verbs that change the container
+/// lock it, flock(2).
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) name: String,

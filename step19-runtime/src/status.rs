@@ -99,8 +99,8 @@ impl State {
     }
 }
 
-/// When a process started, in ticks since the boot. Nothing if it has ended: a process that
-/// nobody waits for is still on the list; proc_pid_stat(5).
+/// When a process started, in ticks since the boot. Nothing if it has ended: a process
+/// that nobody waits for is still on the list; proc_pid_stat(5).
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may have blanks and parentheses.
