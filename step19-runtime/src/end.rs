@@ -13,6 +13,15 @@ use nix::unistd::Pid;
 use crate::hooks;
 use crate::state::Container;
 use crate::status::Status;
+use crate::words::Words;
+
+/// Sends the signal that the caller names, or SIGTERM.
+pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
+    let container = Container::open(root, &words.take("the name of a container")?)?;
+    let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
+    let signal = common::signal_number(&signal)?;
+    if words.has("all") { kill_all(&container, signal) } else { kill(&container, signal) }
+}
 
 /// Sends a signal to the process of a container.
 pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {

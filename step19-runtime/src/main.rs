@@ -16,6 +16,7 @@ mod hooks;
 mod limits;
 mod list;
 mod log;
+mod meetings;
 mod members;
 mod mounts;
 mod namespaces;
@@ -29,6 +30,7 @@ mod ps;
 mod resources;
 mod root;
 mod rules;
+mod run;
 mod scheduler;
 mod spec;
 mod start;
@@ -40,6 +42,7 @@ mod update;
 mod users;
 mod values;
 mod wanted;
+mod ways;
 mod words;
 
 use std::collections::VecDeque;
@@ -119,19 +122,12 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "run" => {
             let known = [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat();
-            return create::run(root, &mut read(&known)?);
+            return run::run(root, &mut read(&known)?);
         }
         "state" => return list::state(root, &read(&[])?.only_name()?),
         "kill" => {
             let mut words = read(&["all|a"])?;
-            let name = words.take("the name of a container")?;
-            let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
-            let signal = common::signal_number(&signal)?;
-            let container = Container::open(root, &name)?;
-            match words.has("all") {
-                true => end::kill_all(&container, signal)?,
-                false => end::kill(&container, signal)?,
-            }
+            end::signal(root, &mut words)?;
         }
         "delete" => {
             let mut words = read(&["force|f"])?;
