@@ -16,6 +16,7 @@ mod hooks;
 mod limits;
 mod list;
 mod log;
+mod meetings;
 mod members;
 mod mounts;
 mod namespaces;
@@ -29,6 +30,7 @@ mod ps;
 mod resources;
 mod root;
 mod rules;
+mod run;
 mod scheduler;
 mod seal;
 mod spec;
@@ -41,6 +43,7 @@ mod update;
 mod users;
 mod values;
 mod wanted;
+mod ways;
 mod words;
 
 use std::collections::VecDeque;
@@ -62,8 +65,8 @@ const OPTIONS: [&str; 10] = [
     "rootless=", "debug", "version|v", "help|h",
 ];
 
-const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, update, \
-                     events, list, spec or features";
+const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, \
+                     update, events, list, spec or features";
 
 fn main() -> ExitCode {
     common::step!().run_words(|words| {
@@ -123,19 +126,12 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "run" => {
             let known = [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat();
-            return create::run(root, &mut read(&known)?);
+            return run::run(root, &mut read(&known)?);
         }
         "state" => return list::state(root, &read(&[])?.only_name()?),
         "kill" => {
             let mut words = read(&["all|a"])?;
-            let name = words.take("the name of a container")?;
-            let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
-            let signal = common::signal_number(&signal)?;
-            let container = Container::open(root, &name)?;
-            match words.has("all") {
-                true => end::kill_all(&container, signal)?,
-                false => end::kill(&container, signal)?,
-            }
+            end::signal(root, &mut words)?;
         }
         "delete" => {
             let mut words = read(&["force|f"])?;
