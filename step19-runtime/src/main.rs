@@ -13,6 +13,7 @@ mod filter;
 mod freeze;
 mod groups;
 mod hooks;
+mod join;
 mod limits;
 mod list;
 mod log;
