@@ -123,8 +123,8 @@ pub(crate) fn set_umask(config: &Config) {
     umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
 }
 
-/// Gives the user the terminal of the container, or the pipes of its caller: programs open
-/// them again by a name such as /dev/stdout.
+/// Gives the user the terminal of the container, or the pipes of its caller: programs
+/// open them again by a name such as /dev/stdout.
 pub(crate) fn give_streams(config: &Config) {
     for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
         let is_pipe = fstat(stream).is_ok_and(|it| it.st_mode & S_IFMT == S_IFIFO);

@@ -1,67 +1,27 @@
 //! Lesson 19: the recipe of lesson 18, until the command could be executed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use common::{Child, Exit, Relay, utc};
-use nix::sys::prctl::{set_dumpable, set_no_new_privs};
-use nix::unistd::{Pid, fchdir, getpid};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{fchdir, getpid};
 
-use crate::capabilities::Sets;
 use crate::config::Config;
-use crate::filter::Filter;
 use crate::namespaces::Kind;
-use crate::process::Ready;
 use crate::start::{Line, listen};
-use crate::state::{Container, State, Status, start_time};
+use crate::state::Container;
+use crate::status::{State, Status, start_time};
+use crate::wanted::{Wanted, write_pid};
 use crate::words::Words;
 use crate::{
     capabilities, devices, end, filter, groups, hooks, mounts, namespaces, network,
 };
 use crate::{root, scheduler, start, terminal, users, values};
-
-/// The options of `create` and `run`.
-pub(crate) const OPTIONS: [&str; 6] = [
-    "bundle|b=", "pid-file=", "console-socket=", "preserve-fds=", "no-pivot",
-    "no-new-keyring",
-];
-
-/// What the caller wants of a new container.
-pub(crate) struct Wanted {
-    bundle: PathBuf,
-    pid_file: Option<PathBuf>,
-    console: Option<PathBuf>,
-    /// How many open files of the caller, from 3 on, the command gets.
-    passed: u16,
-    new_keyring: bool,
-    /// Whether the caller's streams are those of a terminal of the container.
-    relays: bool,
-}
-
-impl Wanted {
-    pub(crate) fn of(words: &Words, relays: bool) -> Result<Wanted> {
-        ensure!(
-            !words.has("no-pivot"),
-            "--no-pivot is not done here: root inside could leave the root; leave it out"
-        );
-        let bundle = Path::new(words.get("bundle").unwrap_or("."));
-        let path = |name| words.get(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-        Ok(Wanted {
-            bundle: bundle
-                .canonicalize()
-                .with_context(|| format!("open {}", bundle.display()))?,
-            pid_file: path("pid-file"),
-            console: path("console-socket"),
-            passed: words.number("preserve-fds")?.unwrap_or(0),
-            new_keyring: !words.has("no-new-keyring"),
-            relays,
-        })
-    }
-}
 
 /// Makes a container that waits for `start`. If that fails, nothing of it stays.
 pub(crate) fn create(
@@ -178,7 +138,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let state = inside.to_json(Status::Created);
         let env = &config.process.env;
         hooks::run_with(&hooks.start_container, "startContainer", &state, env)?;
-        become_command(&command, config, sets, filter.as_ref())
+        start::become_command(&command, config, sets, filter.as_ref())
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
@@ -213,36 +173,6 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         bail!("make the container: its process has ended before it was ready");
     }
     Ok((child, relay.flatten()))
-}
-
-/// The last stages, also of a process that enters.
-pub(crate) fn become_command(
-    command: &Ready,
-    config: &Config,
-    sets: &Sets,
-    filter: Option<&Filter>,
-) -> Result<Exit> {
-    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be one
-    // that the filter allows.
-    if !config.process.no_new_privileges {
-        capabilities::use_all(sets)?;
-        filter::set(filter)?;
-    }
-    capabilities::set(sets)?;
-    if config.process.no_new_privileges {
-        set_no_new_privs().context("set no_new_privs")?;
-        filter::set(filter)?;
-    }
-    command.start()
-}
-
-/// Writes the number of a process to a file. A reader finds the whole number, or no file.
-pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
-    let mut new = file.as_os_str().to_owned();
-    new.push(".new");
-    let written =
-        fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
-    written.with_context(|| format!("make the file {}", file.display()))
 }
 
 /// Makes a container, starts it, and without `--detach` waits for its end.

@@ -13,9 +13,10 @@ use nix::unistd::Pid;
 
 use crate::join::{inner_groups, join_groups};
 use crate::start::{Line, listen, outlive_parent};
-use crate::state::{Container, Status};
+use crate::state::Container;
+use crate::status::Status;
 use crate::words::Words;
-use crate::{capabilities, create, filter, newcomer, scheduler, terminal, users};
+use crate::{capabilities, filter, newcomer, scheduler, start, terminal, users, wanted};
 
 /// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
 const NAMESPACES: [(&str, CloneFlags); 8] = [
@@ -29,7 +30,8 @@ const NAMESPACES: [(&str, CloneFlags); 8] = [
     ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
 ];
 
-/// Runs a command in a container. Exits as it did, or, with --detach, when it is executed.
+/// Runs a command in a container. Exits as it did, or, with --detach, when it is
+/// executed.
 pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let done = enter(root, name, words);
     done.with_context(|| format!("exec in the container {name}")).map_err(|error| {
@@ -76,7 +78,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         keep_out_of_reach()?;
         match differ.is_empty() {
             true => Ok(()),
-            // One call, because after the first, this process has no capability over others.
+            // One call, because after the first, this process has no capability over
+            // others.
             false => setns(&open, differ)
                 .with_context(|| format!("enter the namespaces of {id}")),
         }
@@ -105,7 +108,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         }
         capabilities::act_as_command(sets)?;
         let command = process.find(home)?;
-        create::become_command(&command, config, sets, filter.as_ref())
+        start::become_command(&command, config, sets, filter.as_ref())
     };
     let alone = process.terminal || detached;
     let none = CloneFlags::empty();
@@ -118,7 +121,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         process.set_limits(id)?;
         words
             .get("pid-file")
-            .map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
+            .map_or(Ok(()), |file| wanted::write_pid(Path::new(file), id))
     })?;
     // The command has begun, or this is why not.
     listen(errors)?;

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, getpid};
 use crate::groups::Groups;
 use crate::words::Words;
 
-/// The groups of the container, or groups in them: of --cgroup [CONTROLLERS:]PATH.
+/// The groups of the container, or groups in them: of --cgroup `[CONTROLLERS:]PATH`.
 pub(crate) fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
     let all = groups.paths();
     let mut paths = all.clone();

@@ -1,0 +1,92 @@
+//! Lesson 19: the processes in control groups, and the end of groups.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result};
+use nix::unistd::Pid;
+
+use crate::groups::Groups;
+
+impl Groups {
+    /// Whether the processes are frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let read = |file: &str| {
+            self.paths().iter().find_map(|it| fs::read_to_string(it.join(file)).ok())
+        };
+        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
+            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+    }
+
+    /// Lets frozen processes go on: a signal cannot end them before.
+    pub(crate) fn thaw(&self) {
+        for group in self.paths() {
+            // A hierarchy without the file freezes nothing.
+            let _ = fs::write(group.join("freezer.state"), "THAWED");
+            let _ = fs::write(group.join("cgroup.freeze"), "0");
+        }
+    }
+
+    /// The processes in the groups, and in groups inside of them.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        let mut found = Vec::new();
+        let mut left = self.paths();
+        while let Some(group) = left.pop() {
+            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            found.extend(text.lines().flat_map(str::parse).map(Pid::from_raw));
+            left.extend(inner(&group));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The group of a process: one of these, or one inside of them.
+    pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
+        let mut left = self.paths();
+        while let Some(group) = left.pop() {
+            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            if text.lines().any(|line| line == process.to_string()) {
+                return Some(group);
+            }
+            left.extend(inner(&group));
+        }
+        None
+    }
+
+    /// Removes the groups, and groups that the container has made in them.
+    pub(crate) fn remove(&self) -> Result<()> {
+        for group in self.paths() {
+            let mut tries = 0..TRIES;
+            // The last process may still be ending.
+            while let Err(error) = remove_all(&group) {
+                if error.kind() == ErrorKind::NotFound {
+                    break;
+                }
+                if error.kind() != ErrorKind::ResourceBusy || tries.next().is_none() {
+                    let doing =
+                        || format!("remove the control group {}", group.display());
+                    return Err(error).with_context(doing);
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often the end of a process is waited for.
+const TRIES: u32 = 500;
+
+/// The groups in a group.
+fn inner(group: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+fn remove_all(group: &Path) -> std::io::Result<()> {
+    inner(group).iter().try_for_each(|it| remove_all(it))?;
+    fs::remove_dir(group)
+}
