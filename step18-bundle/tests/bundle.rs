@@ -315,6 +315,15 @@ fn no_group_is_left() {
     let others = hierarchies.map(|it| it.join("lesson18-above/other"));
     let others: Vec<_> = others.filter(|it| fs::create_dir_all(it).is_ok()).collect();
     let output = ours(dir.path(), "lesson18-groups");
+    // Nor does it take a group that has others, or that of all.
+    for path in ["/lesson18-above", "/", "/./", "."] {
+        let mut config =
+            config(dir.path(), "true", &[("/linux/cgroupsPath", json!(path))]);
+        config["process"]["args"] = json!(["true"]);
+        write(dir.path(), &config);
+        let said = stderr(&ours(dir.path(), "lesson18-groups"));
+        assert!(said.contains("make the control group"), "{path}: {said}");
+    }
     let kept = others.iter().all(|it| it.exists());
     for other in &others {
         let _ = fs::remove_dir(other)
