@@ -74,12 +74,15 @@ fn remove_all(group: &Path) -> io::Result<()> {
             signals::send(Pid::from_raw(id), libc::SIGKILL);
         }
     }
-    for inner in fs::read_dir(group)?.flatten() {
-        if inner.file_type().is_ok_and(|it| it.is_dir()) {
-            remove_all(&inner.path())?;
-        }
-    }
+    inner(group)?.try_for_each(|inner| remove_all(&inner))?;
     fs::remove_dir(group)
+}
+
+/// The groups in a group.
+fn inner(group: &Path) -> io::Result<impl Iterator<Item = PathBuf>> {
+    let all = fs::read_dir(group)?.flatten();
+    let groups = all.filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
+    Ok(groups.map(|it| it.path()))
 }
 
 impl Hierarchy {
@@ -129,8 +132,10 @@ impl Hierarchy {
             }
             self.copy_cpuset(&above, &path)?;
         }
-        // Another container may have this group, and each would count for both.
-        match fs::read_to_string(group.join("cgroup.procs"))?.is_empty() {
+        // Another container may have this group, and each would count for both. A group with
+        // groups in it may be the host's, and `remove` would remove them.
+        let is_empty = fs::read_to_string(group.join("cgroup.procs"))?.is_empty();
+        match is_empty && inner(group)?.next().is_none() && left != Path::new("") {
             true => Ok(()),
             false => Err(ErrorKind::AlreadyExists.into()),
         }

@@ -63,8 +63,7 @@ impl Process {
         words("args", &self.args).and(words("env", &self.env)).map(drop)
     }
 
-    /// Sets what the kernel keeps for the process `child`, which waits. Root of a user
-    /// namespace could not raise these.
+    /// Sets what the kernel keeps for `child`. Root of a user namespace may not raise it.
     pub(crate) fn set_limits(&self, child: Pid) -> Result<()> {
         for Rlimit { kind, soft, hard } in &self.rlimits {
             let set = common::set_limit(child, *kind as u32, *soft, *hard);

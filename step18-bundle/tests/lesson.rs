@@ -4,13 +4,18 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{sleep, spawn};
 use std::time::Duration;
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use testkit::{bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
 
@@ -309,6 +314,15 @@ fn no_group_is_left() {
     let others = hierarchies.map(|it| it.join("lesson18-above/other"));
     let others: Vec<_> = others.filter(|it| fs::create_dir_all(it).is_ok()).collect();
     let output = ours(dir.path(), "lesson18-groups");
+    // Nor does it take a group that has others, or that of all.
+    for path in ["/lesson18-above", "/", "/./", "."] {
+        let mut config =
+            config(dir.path(), "true", &[("/linux/cgroupsPath", json!(path))]);
+        config["process"]["args"] = json!(["true"]);
+        write(dir.path(), &config);
+        let said = stderr(&ours(dir.path(), "lesson18-groups"));
+        assert!(said.contains("make the control group"), "{path}: {said}");
+    }
     let kept = others.iter().all(|it| it.exists());
     for other in &others {
         let _ = fs::remove_dir(other)
@@ -431,6 +445,150 @@ fn no_link_of_a_root_leads_to_the_host() {
     fs::write(dir.path().join("dev/null"), "").expect("write");
     let said = run(&[("/mounts", dev)]);
     assert!(said.contains("open /dev/null in the root: it is another file"), "{said}");
+}
+
+/// Runs the bundle, which must end: nothing in it may let the program wait.
+fn ends(dir: &Path, config: &Value) -> Output {
+    write(dir, config);
+    let (sender, receiver) = channel();
+    let path = dir.to_owned();
+    spawn(move || sender.send(ours(&path, "lesson18-hostile")));
+    receiver.recv_timeout(Duration::from_secs(60)).expect("it ends")
+}
+
+/// A root with other files than the configuration means.
+#[test]
+fn no_file_of_a_root_lets_the_program_wait() {
+    if !is_root() {
+        return;
+    }
+    let (dir, host, _one) = (tempdir(), tempdir(), ONE.lock());
+    let root = dir.path().join("root");
+    for directory in ["etc", "run", "dev", "dir"] {
+        fs::create_dir_all(root.join(directory)).expect("make a directory");
+    }
+    for fifo in ["etc/passwd", "etc/group", "etc/fifo", "run/fifo", "dev/fuse", "dir/a"] {
+        mkfifo(&root.join(fifo), Mode::S_IRWXU).expect("make a FIFO");
+    }
+    let _socket = UnixListener::bind(root.join("run/socket")).expect("make a socket");
+    for (target, link) in
+        [("../..", "run/up"), ("loop", "run/loop"), ("/proc/self/root", "run/root")]
+    {
+        symlink(target, root.join(link)).expect("make a link");
+    }
+    symlink(host.path(), root.join("out")).expect("make a link");
+    let run = |edits: &[Edit]| {
+        let mut config = config(dir.path(), "true", edits);
+        config["root"] = json!({ "path": root, "readonly": false });
+        let output = ends(dir.path(), &config);
+        let said = stderr(&output);
+        assert!(is_one_line(STEP, &said), "{said}");
+        said
+    };
+    let said = run(&[]);
+    assert!(said.contains("read /etc/passwd in the root: it is not a file"), "{said}");
+    for file in ["etc/passwd", "etc/group"] {
+        fs::remove_file(root.join(file)).expect("remove");
+    }
+    let fuse = json!([{ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }]);
+    let masks = json!(["/run/fifo", "/run/socket", "/out", "/run/up", "/etc/passwd/a"]);
+    let proc = mount("/proc", "proc", "proc", &[]);
+    let mut wrong = Vec::new();
+    for (edits, words) in [
+        (vec![("/linux/maskedPaths", masks.clone())], "execute sh: not found"),
+        (vec![("/linux/readonlyPaths", masks)], "execute sh: not found"),
+        (
+            vec![("/linux/maskedPaths", json!(["/run/loop"]))],
+            "open /run/loop in the root",
+        ),
+        // It leads out of the root, if the kernel follows it.
+        (
+            vec![("/linux/maskedPaths", json!(["/run/root/etc"]))],
+            "open /run/root/etc in the root",
+        ),
+        (
+            vec![("/mounts/-", mount("/run/fifo", "bind", "/proc/version", &["bind"]))],
+            "not found",
+        ),
+        (
+            vec![("/mounts/-", mount("/run/socket", "tmpfs", "tmpfs", &[]))],
+            "Not a directory",
+        ),
+        (
+            vec![("/mounts/-", mount("/dir", "tmpfs", "tmpfs", &["tmpcopyup"]))],
+            "not found",
+        ),
+        (vec![("/mounts", json!([proc])), ("/linux/devices", fuse.clone())], "not found"),
+        (vec![("/mounts", json!([])), ("/linux/devices", fuse)], "not found"),
+        (
+            vec![("/mounts/-", mount("/mnt", "bind", "root/run/fifo", &["bind"]))],
+            "not found",
+        ),
+        (vec![("/process/cwd", json!("/out/a"))], "not found"),
+        (vec![("/process/cwd", json!("/run/fifo"))], "go to the working directory"),
+        (
+            vec![("/mounts", json!([])), ("/process/terminal", json!(true))],
+            "mount a devpts",
+        ),
+        (
+            vec![(
+                "/linux/namespaces/-",
+                json!({ "type": "time", "path": root.join("run/fifo") }),
+            )],
+            "join the namespace",
+        ),
+    ] {
+        let said = run(&edits);
+        if !said.contains(words) {
+            wrong.push(format!("{edits:?}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let left: Vec<_> = fs::read_dir(host.path()).expect("list").collect();
+    assert!(left.is_empty(), "{left:?}");
+    // The files of the bundle itself.
+    fs::remove_file(dir.path().join("config.json")).expect("remove");
+    mkfifo(&dir.path().join("config.json"), Mode::S_IRWXU).expect("make a FIFO");
+    let said = stderr(&ours(dir.path(), "lesson18-hostile"));
+    assert!(said.contains("it is not a file"), "{said}");
+}
+
+/// Another process replaces a directory of the root by a link while the program looks.
+#[test]
+fn no_swap_in_a_root_leads_to_the_host() {
+    if !is_root() {
+        return;
+    }
+    let (dir, host, _one) = (tempdir(), tempdir(), ONE.lock());
+    let root = dir.path().join("root");
+    fs::create_dir_all(root.join("a")).expect("make a directory");
+    symlink(host.path(), root.join("b")).expect("make a link");
+    let device = json!([{ "path": "/a/null", "type": "c", "major": 1, "minor": 3 }]);
+    let edits = [
+        ("/mounts/-", mount("/a/file", "bind", "/proc/version", &["bind"])),
+        ("/linux/devices", device),
+        ("/linux/maskedPaths", json!(["/a/file", "/a"])),
+        ("/process/cwd", json!("/a/cwd")),
+    ];
+    let mut config = config(dir.path(), "true", &edits);
+    config["root"] = json!({ "path": root, "readonly": false });
+    write(dir.path(), &config);
+    let enough = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                let (a, b) = (root.join("a"), root.join("b"));
+                renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE)
+                    .expect("swap");
+            }
+        });
+        for _ in 0..30 {
+            ours(dir.path(), "lesson18-swap");
+        }
+        enough.store(true, Ordering::Relaxed);
+    });
+    let left: Vec<_> = fs::read_dir(host.path()).expect("list").collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -237,6 +237,58 @@ fn prepare(bundle: &Path) -> Result<()> {
     }
 }
 
+/// The files and values of both versions; another host may have the other one.
+#[test]
+fn each_limit_has_its_file() {
+    let mut resources = full(Path::new("/"))["linux"]["resources"].clone();
+    resources["unified"] = json!({});
+    let limits = |resources: &Value, is_v2| {
+        let read: crate::resources::Resources =
+            serde_json::from_value(resources.clone()).expect("resources");
+        let limits = read.limits(is_v2).expect("limits").into_iter();
+        limits
+            .map(|(file, value)| format!("{file} {value}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let v1 = limits(&resources, false);
+    let only_v1 = [
+        ("memory", "kernelTCP"),
+        ("memory", "swappiness"),
+        ("cpu", "realtimeRuntime"),
+        ("cpu", "realtimePeriod"),
+        ("blockIO", "leafWeight"),
+        ("network", "classID"),
+        ("network", "priorities"),
+    ];
+    for (above, name) in only_v1 {
+        resources[above].as_object_mut().expect("an object").remove(name);
+    }
+    let v2 = limits(&resources, true);
+    assert_eq!(
+        v1,
+        "memory.limit_in_bytes 1000, memory.soft_limit_in_bytes 500, \
+            memory.memsw.limit_in_bytes 2000, memory.kmem.tcp.limit_in_bytes 1, \
+            memory.swappiness 60, pids.max 10, cpuset.cpus 0, cpuset.mems 0, \
+            cpu.shares 512, cpu.cfs_period_us 2000, cpu.cfs_quota_us 1000, \
+            cpu.cfs_burst_us 10, cpu.rt_period_us 2, cpu.rt_runtime_us 1, cpu.idle 0, \
+            blkio.weight 500, blkio.leaf_weight 500, blkio.weight_device 8:0 1000, \
+            blkio.throttle.read_bps_device 8:0 1000, \
+            blkio.throttle.write_iops_device 8:0 1000, hugetlb.2MB.limit_in_bytes 1000, \
+            net_cls.classid 1, net_prio.ifpriomap lo 1, rdma.max mlx5_1 hca_handle=1, \
+            rdma.max mlx5_1 hca_object=2"
+    );
+    assert_eq!(
+        v2,
+        "memory.max 1000, memory.low 500, memory.swap.max 1000, pids.max 10, \
+            cpuset.cpus 0, cpuset.mems 0, cpu.weight 20, cpu.max max 2000, \
+            cpu.max 1000, cpu.max.burst 10, cpu.idle 0, io.weight 4950, \
+            io.weight 8:0 10000, io.max 8:0 rbps=1000, io.max 8:0 wiops=1000, \
+            hugetlb.2MB.max 1000, rdma.max mlx5_1 hca_handle=1, \
+            rdma.max mlx5_1 hca_object=2"
+    );
+}
+
 /// `CONFIG_CASES` sets the number of configurations.
 #[test]
 fn no_mutated_configuration_does_harm() {
