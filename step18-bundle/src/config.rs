@@ -116,3 +116,6 @@ fn plain(error: serde_json::Error) -> anyhow::Error {
         None => anyhow!(text),
     }
 }
+
+#[cfg(test)]
+mod tests;

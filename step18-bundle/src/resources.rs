@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::resources::Kind::{
+    Limit, Processes, Quota, Share, Signed, Text, Time, True, UpTo,
+};
 use crate::rules::Rule;
 
 /// What a container may use.
@@ -37,8 +40,6 @@ pub(crate) enum Kind {
     /// From the first number to the second, in v2 from 1 to 10000. Zero is as above.
     Share(u64, u64),
 }
-
-use Kind::{Limit, Processes, Quota, Share, Signed, Text, Time, True, UpTo};
 
 const U16: Kind = UpTo(0xffff);
 const U32: Kind = UpTo(0xffff_ffff);

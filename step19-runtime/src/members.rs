@@ -37,8 +37,8 @@ impl Groups {
             || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
     }
 
-    /// Lets frozen processes go on: a signal cannot end them before. The container may have
-    /// frozen a group of its own.
+    /// Lets frozen processes go on: a signal cannot end them before. The container may
+    /// have frozen a group of its own.
     pub(crate) fn thaw(&self) {
         for group in self.all() {
             // A hierarchy without the file freezes nothing.

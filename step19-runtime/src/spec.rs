@@ -27,7 +27,7 @@ pub(crate) fn write(bundle: &Path) -> Result<Exit> {
 }
 
 /// A user has only one ID to give, no control group, and no group tty.
-fn for_user(config: &mut Value) {
+pub(crate) fn for_user(config: &mut Value) {
     let map = |id| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
     let linux = &mut config["linux"];
     linux["uidMappings"] = map(geteuid().as_raw());

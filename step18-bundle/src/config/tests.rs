@@ -3,11 +3,15 @@
 
 use std::env;
 
-use crate::config::Config;
+use serde_json::{Value, json};
+
 use crate::device_program::program;
 use crate::filter;
 
 use super::*;
+
+/// A container for root.
+const FOR_ROOT: &str = include_str!("../../spec.json");
 
 /// A configuration with a value in each field.
 fn full(root: &Path) -> Value {
@@ -94,7 +98,7 @@ fn full(root: &Path) -> Value {
 
 /// The same with a user namespace, which cannot have a time namespace.
 fn with_user(mut all: Value) -> Value {
-    for_user(&mut all);
+    crate::spec::for_user(&mut all);
     let is_time = |it: &Value| it["type"] == "time";
     all["linux"]["namespaces"].as_array_mut().expect("a list").retain(|it| !is_time(it));
     all["linux"]["timeOffsets"] = json!({});
