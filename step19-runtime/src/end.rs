@@ -1,6 +1,5 @@
 //! Lesson 19: signals for the container, and its end.
 
-use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -87,7 +86,7 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     let mut groups = container.groups()?;
     if container.state()?.pid.is_none() {
         // They may be those of another container, and `create` has failed for that.
-        groups.paths().iter().for_each(|group| drop(fs::remove_dir(group)));
+        groups.remove_empty();
         groups = Groups::of(&[])?;
     }
     if let Some(open) = container.pidfd()? {
