@@ -13,6 +13,7 @@ mod filter;
 mod freeze;
 mod groups;
 mod hooks;
+mod join;
 mod limits;
 mod list;
 mod log;
@@ -43,12 +44,11 @@ mod update;
 mod users;
 mod values;
 mod wanted;
-mod ways;
 mod words;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
@@ -85,22 +85,13 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
     }
     if global.has("help") {
         return Ok(common::print(&format!(
-            "usage: {} [OPTIONS] VERB …",
-            env!("CARGO_PKG_NAME")
+            "usage: [OPTIONS] VERB [OPTIONS] [NAME]: {VERBS}"
         )));
     }
     let manager = global.get("cgroup-manager").unwrap_or("cgroupfs");
-    ensure!(
-        manager == "cgroupfs",
-        "--cgroup-manager {manager} is not done here; give cgroupfs"
-    );
+    ensure!(manager == "cgroupfs", "--cgroup-manager {manager} is not done here");
     let verb = global.take(&format!("a verb: {VERBS}"))?;
-    let root = match global.get("root") {
-        Some(root) => PathBuf::from(root),
-        // They are about no container.
-        None if ["spec", "features"].contains(&&*verb) => PathBuf::new(),
-        None => list::default_root()?,
-    };
+    let root = list::root(global.get("root"), &verb)?;
     verb_of(&verb, global.rest, &root)
 }
 
@@ -114,6 +105,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     if ["create", "run", "exec"].contains(&verb) {
         seal::use_copy()?;
     }
+    let open = |mut words: Words| Container::open(root, &words.only_name()?);
     match verb {
         "create" => {
             let mut words = read(&wanted::OPTIONS)?;
@@ -121,9 +113,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             let _ =
                 create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
         }
-        "start" => {
-            start::start(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?;
-        }
+        "start" => start::start(&open(read(&[])?)?.lock()?)?,
         "run" => {
             let known = [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat();
             return run::run(root, &mut read(&known)?);
@@ -148,8 +138,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             return ps::ps(&Container::open(root, &name)?, &words);
         }
         "pause" | "resume" => {
-            let container = Container::open(root, &read(&[])?.only_name()?)?.lock()?;
-            freeze::freeze(&container, verb == "pause")?;
+            freeze::freeze(&open(read(&[])?)?.lock()?, verb == "pause")?;
         }
         "update" => {
             let mut words = read(&update::OPTIONS.map(|it| it.0))?;

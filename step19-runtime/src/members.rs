@@ -70,6 +70,11 @@ impl Groups {
         self.all().into_iter().find(|it| processes_in(it).contains(&process))
     }
 
+    /// Removes those that have no process: others may be those of another container.
+    pub(crate) fn remove_empty(&self) {
+        self.paths().iter().for_each(|group| drop(fs::remove_dir(group)));
+    }
+
     /// Removes the groups, and groups that the container has made in them.
     pub(crate) fn remove(&self) -> Result<()> {
         for group in self.paths() {
