@@ -78,8 +78,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         keep_out_of_reach()?;
         match differ.is_empty() {
             true => Ok(()),
-            // One call, because after the first, this process has no capability over
-            // others.
+            // One call: after the first, this process has no capability over others.
             false => setns(&open, differ)
                 .with_context(|| format!("enter the namespaces of {id}")),
         }
