@@ -1,5 +1,6 @@
 //! Lesson 19: signals for the container, and its end.
 
+use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -10,9 +11,19 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use crate::groups::Groups;
 use crate::hooks;
 use crate::state::Container;
 use crate::status::Status;
+use crate::words::Words;
+
+/// Sends the signal that the caller names, or SIGTERM.
+pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
+    let container = Container::open(root, &words.take("the name of a container")?)?;
+    let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
+    let signal = common::signal_number(&signal)?;
+    if words.has("all") { kill_all(&container, signal) } else { kill(&container, signal) }
+}
 
 /// Sends a signal to the process of a container.
 pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
@@ -73,7 +84,12 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
 
 /// Ends a container, and removes all that `create` has made.
 pub(crate) fn destroy(container: &Container) -> Result<()> {
-    let groups = container.groups()?;
+    let mut groups = container.groups()?;
+    if container.state()?.pid.is_none() {
+        // They may be those of another container, and `create` has failed for that.
+        groups.paths().iter().for_each(|group| drop(fs::remove_dir(group)));
+        groups = Groups::of(&[])?;
+    }
     if let Some(open) = container.pidfd()? {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&open, libc::SIGKILL);

@@ -21,25 +21,6 @@ pub(crate) struct Groups {
     hierarchies: Vec<Hierarchy>,
 }
 
-/// The groups that the configuration wants, which are not made yet.
-pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
-    let mut groups = Groups { hierarchies: hierarchies()? };
-    let wanted = if path.is_empty() { name } else { path };
-    ensure!(
-        wanted.split(':').count() != 3,
-        "linux.cgroupsPath {wanted} is for systemd, which is not done here; use cgroupfs"
-    );
-    ensure!(
-        common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
-        "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
-    );
-    for hierarchy in &mut groups.hierarchies {
-        hierarchy.group =
-            Some(hierarchy.base(wanted).join(wanted.trim_start_matches('/')));
-    }
-    Ok(groups)
-}
-
 impl Groups {
     /// The groups with these directories.
     pub(crate) fn of(paths: &[PathBuf]) -> Result<Groups> {

@@ -5,10 +5,27 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{thread, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use common::{hierarchies, is_inside};
 use nix::unistd::Pid;
 
 use crate::groups::Groups;
+
+/// The groups that the configuration wants, which are not made yet.
+pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
+    let wanted = if path.is_empty() { name } else { path };
+    ensure!(
+        wanted.split(':').count() != 3,
+        "linux.cgroupsPath {wanted} is for systemd, which is not done here; use cgroupfs"
+    );
+    let inner = wanted.trim_start_matches('/');
+    ensure!(
+        is_inside(Path::new(&format!("/{inner}"))),
+        "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
+    );
+    let all = hierarchies()?;
+    Groups::of(&all.iter().map(|it| it.base(wanted).join(inner)).collect::<Vec<_>>())
+}
 
 impl Groups {
     /// Whether the processes are frozen.
