@@ -1,67 +1,26 @@
 //! Lesson 19: the recipe of lesson 18, until the command could be executed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use common::{Child, Exit, Relay, utc};
-use nix::sys::prctl::{set_dumpable, set_no_new_privs};
-use nix::unistd::{Pid, fchdir, getpid};
+use anyhow::{Context, Result, bail};
+use common::{Child, Relay};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{fchdir, getpid};
 
-use crate::capabilities::Sets;
 use crate::config::Config;
-use crate::filter::Filter;
 use crate::namespaces::Kind;
-use crate::process::Ready;
 use crate::start::{Line, listen};
-use crate::state::{Container, State, Status, start_time};
-use crate::words::Words;
+use crate::state::Container;
+use crate::status::{State, Status};
+use crate::wanted::Wanted;
 use crate::{
-    capabilities, devices, end, filter, groups, hooks, mounts, namespaces, network,
+    capabilities, devices, end, filter, hooks, meetings, members, mounts, namespaces,
+    network,
 };
 use crate::{root, scheduler, start, terminal, users, values};
-
-/// The options of `create` and `run`.
-pub(crate) const OPTIONS: [&str; 6] = [
-    "bundle|b=", "pid-file=", "console-socket=", "preserve-fds=", "no-pivot",
-    "no-new-keyring",
-];
-
-/// What the caller wants of a new container.
-pub(crate) struct Wanted {
-    bundle: PathBuf,
-    pid_file: Option<PathBuf>,
-    console: Option<PathBuf>,
-    /// How many open files of the caller, from 3 on, the command gets.
-    passed: u16,
-    new_keyring: bool,
-    /// Whether the caller's streams are those of a terminal of the container.
-    relays: bool,
-}
-
-impl Wanted {
-    pub(crate) fn of(words: &Words, relays: bool) -> Result<Wanted> {
-        ensure!(
-            !words.has("no-pivot"),
-            "--no-pivot is not done here: root inside could leave the root; leave it out"
-        );
-        let bundle = Path::new(words.get("bundle").unwrap_or("."));
-        let path = |name| words.get(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-        Ok(Wanted {
-            bundle: bundle
-                .canonicalize()
-                .with_context(|| format!("open {}", bundle.display()))?,
-            pid_file: path("pid-file"),
-            console: path("console-socket"),
-            passed: words.number("preserve-fds")?.unwrap_or(0),
-            new_keyring: !words.has("no-new-keyring"),
-            relays,
-        })
-    }
-}
 
 /// Makes a container that waits for `start`. If that fails, nothing of it stays.
 pub(crate) fn create(
@@ -95,7 +54,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     terminal::check(&config.process, wanted.console.is_some(), wanted.relays)?;
     let plans = config.mounts.iter().map(|it| it.plan(config, bundle));
     let plans = plans.collect::<Result<Vec<_>>>()?;
-    let mut groups = groups::find_groups(&linux.cgroups_path, &container.name)?;
+    let mut groups = members::find_groups(&linux.cgroups_path, &container.name)?;
     groups.check_free()?;
     let mut state = State {
         oci_version: config.oci_version.clone(),
@@ -116,7 +75,6 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     let line = Line(File::from(OwnedFd::from(theirs)));
     let mut inside = state.clone();
     let hooks = &config.hooks;
-    let early = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
 
     let join = || namespaces::join(linux);
     let stages = |line: &mut Line| {
@@ -145,7 +103,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let home = users::home(config, &root)?;
         root::protect_host(linux, &root)?;
         // Hooks may still change what is in the namespaces.
-        common::wait_for_runner(early.then_some(()))?;
+        common::wait_for_runner(hooks.are_early())?;
         inside.pid = Some(getpid().as_raw());
         if !hooks.create_container.is_empty() {
             fchdir(&tree).context("go to the root")?;
@@ -179,85 +137,16 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let state = inside.to_json(Status::Created);
         let env = &config.process.env;
         hooks::run_with(&hooks.start_container, "startContainer", &state, env)?;
-        become_command(&command, config, sets, filter.as_ref())
+        start::become_command(&command, config, sets, filter.as_ref())
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
     let mut child = common::clone_after(alone, join, new, move || line.telling(stages))?;
-    child.meet(Some(()), |(), id| {
-        state.pid = Some(id.as_raw());
-        state.start_time =
-            start_time(id.as_raw()).context("find the process of the container")?;
-        container.write(&state)?;
-        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
-        groups.add(id)
-    })?;
-    let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted
-        .console
-    {
-        Some(path) => terminal::send(&terminal, path).map(|()| None),
-        None => Relay::start(terminal).map(Some),
-    })?;
-    child.meet(early.then_some(()), |(), _| {
-        let state = state.to_json(Status::Created);
-        hooks::run(&hooks.prestart, "prestart", &state)?;
-        hooks::run(&hooks.create_runtime, "createRuntime", &state)
-    })?;
-    child.meet(Some(()), |(), id| config.process.set_limits(id))?;
-    let ready = child.meet(Some(()), |(), id| {
-        wanted.pid_file.as_ref().map_or(Ok(()), |file| write_pid(file, id))?;
-        state.created = Some(utc(SystemTime::now()));
-        container.write(&state)
-    })?;
-    if ready.is_none() {
+    let relay =
+        meetings::hold(&mut child, config, wanted, (container, &mut state), &groups)?;
+    if state.created.is_none() {
         listen(errors)?;
         bail!("make the container: its process has ended before it was ready");
     }
-    Ok((child, relay.flatten()))
-}
-
-/// The last stages, also of a process that enters.
-pub(crate) fn become_command(
-    command: &Ready,
-    config: &Config,
-    sets: &Sets,
-    filter: Option<&Filter>,
-) -> Result<Exit> {
-    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be one
-    // that the filter allows.
-    if !config.process.no_new_privileges {
-        capabilities::use_all(sets)?;
-        filter::set(filter)?;
-    }
-    capabilities::set(sets)?;
-    if config.process.no_new_privileges {
-        set_no_new_privs().context("set no_new_privs")?;
-        filter::set(filter)?;
-    }
-    command.start()
-}
-
-/// Writes the number of a process to a file. A reader finds the whole number, or no file.
-pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
-    let mut new = file.as_os_str().to_owned();
-    new.push(".new");
-    let written =
-        fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
-    written.with_context(|| format!("make the file {}", file.display()))
-}
-
-/// Makes a container, starts it, and without `--detach` waits for its end.
-pub(crate) fn run(root: &Path, words: &mut Words) -> Result<Exit> {
-    let (name, detached) = (words.only_name()?, words.has("detach"));
-    let (container, child, relay) = create(root, &name, &Wanted::of(words, !detached)?)?;
-    let started = start::start(&container);
-    if detached && started.is_ok() {
-        return Ok(Exit::SUCCESS);
-    }
-    let exit = started.and_then(|()| child.wait());
-    drop(relay);
-    if !words.has("keep") || exit.is_err() {
-        end::delete(root, &name, true)?;
-    }
-    exit
+    Ok((child, relay))
 }

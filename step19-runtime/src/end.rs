@@ -11,7 +11,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::hooks;
-use crate::state::{Container, Status};
+use crate::state::Container;
+use crate::status::Status;
+use crate::words::Words;
+
+/// Sends the signal that the caller names, or SIGTERM.
+pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
+    let container = Container::open(root, &words.take("the name of a container")?)?;
+    let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
+    let signal = common::signal_number(&signal)?;
+    if words.has("all") { kill_all(&container, signal) } else { kill(&container, signal) }
+}
 
 /// Sends a signal to the process of a container.
 pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
@@ -37,8 +47,8 @@ pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
     Ok(())
 }
 
-/// Sends a signal to a process of the groups. It may end meanwhile, and its number be used
-/// for another process.
+/// Sends a signal to a process of the groups. It may end meanwhile, and its number be
+/// used for another process.
 fn kill_in(container: &Container, process: Pid, signal: c_int) {
     if let Ok(open) = pidfd_open(process)
         && process != Pid::this()
@@ -64,7 +74,7 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
     }
     ensure!(
         force || status == Status::Stopped,
-        "delete the container {name}: it is {}, and not stopped; kill it first, or use --force",
+        "delete the container {name}: it is {}, and not stopped; kill it, or use --force",
         status.word()
     );
     destroy(&container)

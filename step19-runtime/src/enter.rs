@@ -1,36 +1,25 @@
 //! Lesson 17: a second way into a container. Lesson 19: as engines use it.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use common::{Exit, Relay, Root, is_inside};
+use anyhow::{Context, Result, bail};
+use common::{Exit, Relay, Root};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
-use crate::groups::Groups;
 use crate::start::{Line, listen, outlive_parent};
-use crate::state::{Container, Status};
+use crate::state::Container;
+use crate::status::Status;
+use crate::ways::{inner_groups, join_groups, namespaces};
 use crate::words::Words;
-use crate::{capabilities, create, filter, newcomer, scheduler, terminal, users};
+use crate::{capabilities, filter, newcomer, scheduler, start, terminal, users, wanted};
 
-/// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
-const NAMESPACES: [(&str, CloneFlags); 8] = [
-    ("user", CloneFlags::CLONE_NEWUSER),
-    ("mnt", CloneFlags::CLONE_NEWNS),
-    ("pid", CloneFlags::CLONE_NEWPID),
-    ("uts", CloneFlags::CLONE_NEWUTS),
-    ("ipc", CloneFlags::CLONE_NEWIPC),
-    ("net", CloneFlags::CLONE_NEWNET),
-    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
-    ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
-];
-
-/// Runs a command in a container. Exits as it did, or, with --detach, when it is executed.
+/// Runs a command in a container. Exits as it did, or, with --detach, when it is
+/// executed.
 pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let done = enter(root, name, words);
     done.with_context(|| format!("exec in the container {name}")).map_err(|error| {
@@ -77,7 +66,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         keep_out_of_reach()?;
         match differ.is_empty() {
             true => Ok(()),
-            // One call, because after the first, this process has no capability over others.
+            // One call, because after the first, this process has no capability over
+            // others.
             false => setns(&open, differ)
                 .with_context(|| format!("enter the namespaces of {id}")),
         }
@@ -106,7 +96,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         }
         capabilities::act_as_command(sets)?;
         let command = process.find(home)?;
-        create::become_command(&command, config, sets, filter.as_ref())
+        start::become_command(&command, config, sets, filter.as_ref())
     };
     let alone = process.terminal || detached;
     let none = CloneFlags::empty();
@@ -119,7 +109,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         process.set_limits(id)?;
         words
             .get("pid-file")
-            .map_or(Ok(()), |file| create::write_pid(Path::new(file), id))
+            .map_or(Ok(()), |file| wanted::write_pid(Path::new(file), id))
     })?;
     // The command has begun, or this is why not.
     listen(errors)?;
@@ -131,65 +121,4 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
 fn keep_out_of_reach() -> Result<()> {
     set_dumpable(false).context("keep the container from tracing this process")?;
     common::leave_keyring()
-}
-
-/// The groups of the container, or groups in them: of --cgroup [CONTROLLERS:]PATH.
-fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
-    let all = groups.paths();
-    let mut paths = all.clone();
-    for word in words.all("cgroup") {
-        let (controllers, inner) = word.split_once(':').unwrap_or(("", word));
-        let inner = inner.trim_start_matches('/');
-        ensure!(
-            is_inside(&Path::new("/").join(inner)),
-            "{inner} is not a sub cgroup path"
-        );
-        let named = controllers.split(',').filter(|it| !it.is_empty());
-        let named = named.map(|it| {
-            groups.group(it).with_context(|| format!("unknown controller {it}"))
-        });
-        let named = named.collect::<Result<Vec<_>>>()?;
-        for (path, whole) in paths.iter_mut().zip(&all) {
-            if controllers.is_empty() || named.contains(&&**whole) {
-                *path = whole.join(inner);
-            }
-        }
-    }
-    Ok(paths)
-}
-
-/// Joins control groups: inside, there is no way to them.
-fn join_groups(groups: &Groups, paths: &[PathBuf], process: Pid) -> Result<()> {
-    for path in paths {
-        let file = path.join("cgroup.procs");
-        let doing = || format!("adding pid {} to {}", getpid(), file.display());
-        ensure!(file.exists(), "{}: no such file here; make the group", doing());
-        let join = |file: &Path| File::options().write(true).open(file)?.write_all(b"0");
-        let mut joined = join(&file);
-        // A group of v2 with controllers for inner groups takes no process. That of the
-        // container's process does.
-        if groups.is_v2()
-            && joined.as_ref().is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
-        {
-            let other = groups.of_process(process);
-            joined = other.map_or(joined, |other| join(&other.join("cgroup.procs")));
-        }
-        joined.with_context(doing)?;
-    }
-    Ok(())
-}
-
-/// The namespaces of the container that this process is not in.
-fn namespaces(process: Pid) -> Result<CloneFlags> {
-    let mut differ = CloneFlags::empty();
-    for (kind, flag) in NAMESPACES {
-        let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}"));
-        // An older kernel does not have all kinds.
-        let Ok(own) = of("self") else { continue };
-        let theirs = of(&process.to_string());
-        if theirs.with_context(|| format!("find the namespaces of {process}"))? != own {
-            differ |= flag;
-        }
-    }
-    Ok(differ)
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::groups::Groups;
-use crate::state::{Container, Status};
+use crate::state::Container;
+use crate::status::Status;
 
 /// How long a process may need to stop, for example one that writes to a disk.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,12 +1,11 @@
 //! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::{thread, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use common::{Hierarchy, hierarchies};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, symlinkat};
@@ -20,26 +19,6 @@ use crate::rules;
 #[derive(Debug)]
 pub(crate) struct Groups {
     hierarchies: Vec<Hierarchy>,
-}
-
-/// The groups that the configuration wants, which are not made yet.
-pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
-    let mut groups = Groups { hierarchies: hierarchies()? };
-    let wanted = if path.is_empty() { name } else { path };
-    ensure!(
-        wanted.split(':').count() != 3,
-        "linux.cgroupsPath {wanted} is for systemd, which is not done here; let the engine \
-         make control groups with cgroupfs"
-    );
-    ensure!(
-        common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
-        "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
-    );
-    for hierarchy in &mut groups.hierarchies {
-        hierarchy.group =
-            Some(hierarchy.base(wanted).join(wanted.trim_start_matches('/')));
-    }
-    Ok(groups)
 }
 
 impl Groups {
@@ -58,8 +37,8 @@ impl Groups {
         self.hierarchies.iter().filter_map(|it| it.group.clone()).collect()
     }
 
-    /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
-    /// the configuration does not ask for one.
+    /// Makes the groups with their limits; cgroups(7). A user who may make none has none,
+    /// if the configuration does not ask for one.
     pub(crate) fn make(&mut self, path: &str, resources: &Resources) -> Result<()> {
         let limits = resources.limits(self.is_v2())?;
         let has_limits = !limits.is_empty() || !resources.devices.is_empty();
@@ -85,86 +64,6 @@ impl Groups {
         }
         limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
         rules::apply(&resources.devices, self)
-    }
-
-    /// Refuses groups that others use: the end of this container would be theirs, too.
-    pub(crate) fn check_free(&self) -> Result<()> {
-        // Engines look for these words.
-        ensure!(
-            !self.is_frozen(),
-            "container's cgroup unexpectedly frozen; thaw it first"
-        );
-        let is_empty = self.processes().is_empty();
-        ensure!(is_empty, "container's cgroup is not empty; give another cgroupsPath");
-        Ok(())
-    }
-
-    /// Whether the processes are frozen.
-    pub(crate) fn is_frozen(&self) -> bool {
-        let read = |file: &str| {
-            let groups = self.hierarchies.iter().filter_map(|it| it.group.as_ref());
-            groups
-                .map(|it| fs::read_to_string(it.join(file)))
-                .find_map(std::result::Result::ok)
-        };
-        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
-            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
-    }
-
-    /// Lets frozen processes go on: a signal cannot end them before.
-    pub(crate) fn thaw(&self) {
-        for group in self.paths() {
-            // A hierarchy without the file freezes nothing.
-            let _ = write(&group.join("freezer.state"), "THAWED");
-            let _ = write(&group.join("cgroup.freeze"), "0");
-        }
-    }
-
-    /// The processes in the groups, and in groups inside of them.
-    pub(crate) fn processes(&self) -> Vec<Pid> {
-        let mut found = Vec::new();
-        let mut left = self.paths();
-        while let Some(group) = left.pop() {
-            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            found.extend(text.lines().flat_map(str::parse).map(Pid::from_raw));
-            left.extend(inner(&group));
-        }
-        found.sort_unstable();
-        found.dedup();
-        found
-    }
-
-    /// The group of a process: one of these, or one inside of them.
-    pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
-        let mut left = self.paths();
-        while let Some(group) = left.pop() {
-            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            if text.lines().any(|line| line == process.to_string()) {
-                return Some(group);
-            }
-            left.extend(inner(&group));
-        }
-        None
-    }
-
-    /// Removes the groups, and groups that the container has made in them.
-    pub(crate) fn remove(&self) -> Result<()> {
-        for group in self.paths() {
-            let mut tries = 0..TRIES;
-            // The last process may still be ending.
-            while let Err(error) = remove_all(&group) {
-                if error.kind() == ErrorKind::NotFound {
-                    break;
-                }
-                if error.kind() != ErrorKind::ResourceBusy || tries.next().is_none() {
-                    let doing =
-                        || format!("remove the control group {}", group.display());
-                    return Err(error).with_context(doing);
-                }
-                thread::sleep(Duration::from_millis(10));
-            }
-        }
-        Ok(())
     }
 
     /// Whether this host has control groups v2 alone.
@@ -238,18 +137,4 @@ impl Groups {
 /// Writes a file of the kernel, which must be there.
 fn write(file: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value.as_bytes())
-}
-
-/// How often the end of a process is waited for.
-const TRIES: u32 = 500;
-
-/// The groups in a group.
-fn inner(group: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-}
-
-fn remove_all(group: &Path) -> std::io::Result<()> {
-    inner(group).iter().try_for_each(|it| remove_all(it))?;
-    fs::remove_dir(group)
 }

@@ -1,9 +1,11 @@
 //! Lesson 19: what callers can ask about containers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use common::Exit;
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use crate::state::Container;
@@ -58,4 +60,19 @@ pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> 
         [] => Ok(Exit::SUCCESS),
         lines => Ok(common::print(&lines.join("\n"))),
     }
+}
+
+/// The directory of all containers: engines set one variable, if any. Root of a user
+/// namespace is a user of the host.
+pub(crate) fn default_root() -> Result<PathBuf> {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let is_host = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let name = env!("CARGO_PKG_NAME");
+    let named = env::var_os("XDG_RUNTIME_DIR").filter(|it| !it.is_empty());
+    if geteuid().is_root() && (is_host || named.is_none()) {
+        return Ok(Path::new("/run").join(name));
+    }
+    let dir =
+        named.context("find the containers: set XDG_RUNTIME_DIR, or give --root")?;
+    Ok(PathBuf::from(dir).join(name))
 }

@@ -16,6 +16,8 @@ mod hooks;
 mod limits;
 mod list;
 mod log;
+mod meetings;
+mod members;
 mod mounts;
 mod namespaces;
 mod network;
@@ -28,31 +30,32 @@ mod ps;
 mod resources;
 mod root;
 mod rules;
+mod run;
 mod scheduler;
 mod spec;
 mod start;
 mod state;
 mod stats;
+mod status;
 mod terminal;
 mod update;
 mod users;
 mod values;
+mod wanted;
+mod ways;
 mod words;
 
 use std::collections::VecDeque;
-use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use common::Exit;
-use nix::unistd::geteuid;
 
-use crate::create::Wanted;
 use crate::log::Log;
 use crate::state::Container;
+use crate::wanted::Wanted;
 use crate::words::Words;
 
 /// The options before the verb.
@@ -61,8 +64,8 @@ const OPTIONS: [&str; 10] = [
     "rootless=", "debug", "version|v", "help|h",
 ];
 
-const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, update, \
-                     events, list, spec or features";
+const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, \
+                     update, events, list, spec or features";
 
 fn main() -> ExitCode {
     common::step!().run_words(|words| {
@@ -90,11 +93,13 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
         manager == "cgroupfs",
         "--cgroup-manager {manager} is not done here; give cgroupfs"
     );
+    let verb = global.take(&format!("a verb: {VERBS}"))?;
     let root = match global.get("root") {
         Some(root) => PathBuf::from(root),
-        None => default_root()?,
+        // They are about no container.
+        None if ["spec", "features"].contains(&&*verb) => PathBuf::new(),
+        None => list::default_root()?,
     };
-    let verb = global.take(&format!("a verb: {VERBS}"))?;
     verb_of(&verb, global.rest, &root)
 }
 
@@ -107,7 +112,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     };
     match verb {
         "create" => {
-            let mut words = read(&create::OPTIONS)?;
+            let mut words = read(&wanted::OPTIONS)?;
             // The engine waits for the process of the container.
             let _ =
                 create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
@@ -116,20 +121,13 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             start::start(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?;
         }
         "run" => {
-            let known = [&create::OPTIONS[..], &["detach|d", "keep"]].concat();
-            return create::run(root, &mut read(&known)?);
+            let known = [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat();
+            return run::run(root, &mut read(&known)?);
         }
         "state" => return list::state(root, &read(&[])?.only_name()?),
         "kill" => {
             let mut words = read(&["all|a"])?;
-            let name = words.take("the name of a container")?;
-            let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
-            let signal = common::signal_number(&signal)?;
-            let container = Container::open(root, &name)?;
-            match words.has("all") {
-                true => end::kill_all(&container, signal)?,
-                false => end::kill(&container, signal)?,
-            }
+            end::signal(root, &mut words)?;
         }
         "delete" => {
             let mut words = read(&["force|f"])?;
@@ -174,19 +172,4 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         other => bail!("there is no verb {other}; give {VERBS}"),
     }
     Ok(Exit::SUCCESS)
-}
-
-/// The directory of all containers: engines set one variable, if any. Root of a user
-/// namespace is a user of the host.
-fn default_root() -> Result<PathBuf> {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let is_host = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    let name = env!("CARGO_PKG_NAME");
-    let named = env::var_os("XDG_RUNTIME_DIR").filter(|it| !it.is_empty());
-    if geteuid().is_root() && (is_host || named.is_none()) {
-        return Ok(Path::new("/run").join(name));
-    }
-    let dir =
-        named.context("find the containers: set XDG_RUNTIME_DIR, or give --root")?;
-    Ok(PathBuf::from(dir).join(name))
 }

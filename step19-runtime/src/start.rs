@@ -7,14 +7,18 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::Exit;
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 
-use crate::end;
-use crate::hooks;
-use crate::state::{Container, SOCKET, Status};
+use crate::capabilities::{self, Sets};
+use crate::config::Config;
+use crate::filter::{self, Filter};
+use crate::process::Ready;
+use crate::state::{Container, SOCKET};
+use crate::status::Status;
+use crate::{end, hooks};
 
-/// A line on which a child tells why it ends: to `create`, and later to `start`. The kernel
-/// closes it when the child becomes the command.
+/// A line on which a child tells why it ends: to `create`, and later to `start`. The
+/// kernel closes it when the child becomes the command.
 pub(crate) struct Line(pub(crate) File);
 
 impl Line {
@@ -94,4 +98,25 @@ pub(crate) fn start(container: &Container) -> Result<()> {
         let _ = end::kill(container, libc::SIGKILL);
     }
     ran
+}
+
+/// The last stages, also of a process that enters.
+pub(crate) fn become_command(
+    command: &Ready,
+    config: &Config,
+    sets: &Sets,
+    filter: Option<&Filter>,
+) -> Result<Exit> {
+    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
+    // one that the filter allows.
+    if !config.process.no_new_privileges {
+        capabilities::use_all(sets)?;
+        filter::set(filter)?;
+    }
+    capabilities::set(sets)?;
+    if config.process.no_new_privileges {
+        set_no_new_privs().context("set no_new_privs")?;
+        filter::set(filter)?;
+    }
+    command.start()
 }

@@ -1,72 +1,27 @@
 //! Lesson 19: the directory of a container, with what the next verbs need.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{Purpose, open, pidfd_open, private_directory};
+use common::{Purpose, open, private_directory};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Pid, Uid, UnlinkatFlags, User, unlinkat};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use nix::unistd::{Uid, UnlinkatFlags, User, unlinkat};
 
-use crate::config::Config;
-use crate::groups::Groups;
+use crate::status::State;
 
-/// The directory of a container, open. `create` and the verbs that change the container lock
-/// it, flock(2).
+/// The directory of a container, open. `create` and the verbs that change the container
+/// lock it, flock(2).
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) name: String,
     root: PathBuf,
     dir: File,
     is_locked: bool,
-}
-
-/// What is in state.json.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct State {
-    pub(crate) oci_version: String,
-    pub(crate) id: String,
-    /// The process of the container, and when it started: the number is used again.
-    pub(crate) pid: Option<i32>,
-    pub(crate) start_time: u64,
-    pub(crate) bundle: PathBuf,
-    pub(crate) rootfs: PathBuf,
-    /// When the container waited for `start`.
-    pub(crate) created: Option<String>,
-    pub(crate) annotations: BTreeMap<String, String>,
-    /// The groups that belong to the container.
-    pub(crate) groups: Vec<PathBuf>,
-}
-
-/// The life of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Creating,
-    Created,
-    Running,
-    Paused,
-    Stopped,
-}
-
-impl Status {
-    /// The word of the specification.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Status::Creating => "creating",
-            Status::Created => "created",
-            Status::Running => "running",
-            Status::Paused => "paused",
-            Status::Stopped => "stopped",
-        }
-    }
 }
 
 /// The socket on which the container waits for `start`. It is gone before the command.
@@ -149,7 +104,7 @@ impl Container {
     }
 
     /// Whether `create` still makes it. If `create` was killed, it has no lock.
-    fn is_being_made(&self) -> bool {
+    pub(crate) fn is_being_made(&self) -> bool {
         let other = || open::directory(&self.dir, ".");
         !self.is_locked && other().is_ok_and(|dir| dir.try_lock_shared().is_err())
     }
@@ -186,57 +141,6 @@ impl Container {
         fs::rename(self.at("new"), self.at("state.json")).with_context(doing)
     }
 
-    /// Keeps the configuration of the bundle: later changes of that file are not for this
-    /// container.
-    pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
-        let file = bundle.join("config.json");
-        let doing = || format!("read {}", file.display());
-        let mut config = open::regular(&file).with_context(doing)?;
-        let mut copy =
-            File::create(self.at("config.json")).context("keep the configuration")?;
-        std::io::copy(&mut config, &mut copy).with_context(doing)?;
-        copy.flush().context("keep the configuration")
-    }
-
-    /// The configuration as it was at `create`.
-    pub(crate) fn config(&self) -> Result<Config> {
-        let bundle = self.state()?.bundle;
-        Config::read(&self.at("config.json"), &bundle)
-    }
-
-    /// The groups that `create` has made.
-    pub(crate) fn groups(&self) -> Result<Groups> {
-        Groups::of(&self.state()?.groups)
-    }
-
-    /// The process of the container. Nothing if it has ended. The descriptor means this
-    /// process, also if the number is used again.
-    pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
-        let state = self.state()?;
-        let Some(pid) = state.pid else { return Ok(None) };
-        match pidfd_open(Pid::from_raw(pid)) {
-            Err(Errno::ESRCH) => Ok(None),
-            open => {
-                let open = open.with_context(|| format!("open the process {pid}"))?;
-                Ok((start_time(pid) == Some(state.start_time)).then_some(open))
-            }
-        }
-    }
-
-    /// The life of the container now.
-    pub(crate) fn status(&self) -> Result<Status> {
-        let state = self.state()?;
-        let is_alive = self.pidfd()?.is_some();
-        Ok(match state.created {
-            None if self.is_being_made() => Status::Creating,
-            None => Status::Stopped,
-            Some(_) if !is_alive => Status::Stopped,
-            Some(_) if self.groups()?.is_frozen() => Status::Paused,
-            Some(_) if self.at(SOCKET).exists() => Status::Created,
-            Some(_) => Status::Running,
-        })
-    }
-
     /// Removes the directory.
     pub(crate) fn remove(&self) -> Result<()> {
         let doing = || format!("remove the container {}", self.name);
@@ -246,28 +150,4 @@ impl Container {
         let all = open_root(&self.root)?;
         unlinkat(&all, &*self.name, UnlinkatFlags::RemoveDir).with_context(doing)
     }
-}
-
-impl State {
-    /// The state that hooks and callers get.
-    pub(crate) fn to_json(&self, status: Status) -> Value {
-        let mut json = json!({
-            "ociVersion": self.oci_version, "id": self.id, "status": status.word(),
-            "bundle": self.bundle, "annotations": self.annotations,
-        });
-        if let Some(pid) = self.pid.filter(|_| status != Status::Stopped) {
-            json["pid"] = pid.into();
-        }
-        json
-    }
-}
-
-/// When a process started, in ticks since the boot. Nothing if it has ended: a process that
-/// nobody waits for is still on the list; proc_pid_stat(5).
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may have blanks and parentheses.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let is_over = matches!(fields.next()?, "Z" | "X");
-    fields.nth(18).filter(|_| !is_over)?.parse().ok()
 }

@@ -122,8 +122,8 @@ pub(crate) fn set_umask(config: &Config) {
     umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
 }
 
-/// Gives the user the terminal of the container, or the pipes of its caller: programs open
-/// them again by a name such as /dev/stdout.
+/// Gives the user the terminal of the container, or the pipes of its caller: programs
+/// open them again by a name such as /dev/stdout.
 pub(crate) fn give_streams(config: &Config) {
     let uid = Uid::from_raw(config.process.user.uid);
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());

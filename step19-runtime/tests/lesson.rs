@@ -270,10 +270,7 @@ fn hooks_run_in_order_with_the_state() {
 #[test]
 fn a_hook_that_fails_ends_the_container() {
     let fails = |name: &str, hook: Value| {
-        let bundle = Bundle::new("sleep 1000", |config| {
-            config["hooks"] = json!({ name: [hook] });
-        });
-        bundle
+        Bundle::new("sleep 1000", |config| config["hooks"] = json!({ name: [hook] }))
     };
     let falls = json!({ "path": "/bin/sh", "args": ["sh", "-c", "exit 7"] });
     for name in ["prestart", "createRuntime", "createContainer"] {

@@ -1,0 +1,121 @@
+//! Lesson 19: the processes in control groups, and the end of groups.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use common::{hierarchies, is_inside};
+use nix::unistd::Pid;
+
+use crate::groups::Groups;
+
+/// The groups that the configuration wants, which are not made yet.
+pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
+    let wanted = if path.is_empty() { name } else { path };
+    ensure!(
+        wanted.split(':').count() != 3,
+        "linux.cgroupsPath {wanted} is for systemd, which is not done here; use cgroupfs"
+    );
+    let inner = wanted.trim_start_matches('/');
+    ensure!(
+        is_inside(Path::new(&format!("/{inner}"))),
+        "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
+    );
+    let all = hierarchies()?;
+    Groups::of(&all.iter().map(|it| it.base(wanted).join(inner)).collect::<Vec<_>>())
+}
+
+impl Groups {
+    /// Refuses groups that others use: the end of this container would be theirs, too.
+    pub(crate) fn check_free(&self) -> Result<()> {
+        // Engines look for these words.
+        ensure!(
+            !self.is_frozen(),
+            "container's cgroup unexpectedly frozen; thaw it first"
+        );
+        let is_empty = self.processes().is_empty();
+        ensure!(is_empty, "container's cgroup is not empty; give another cgroupsPath");
+        Ok(())
+    }
+
+    /// Whether the processes are frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let read = |file: &str| {
+            self.paths().iter().find_map(|it| fs::read_to_string(it.join(file)).ok())
+        };
+        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
+            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+    }
+
+    /// Lets frozen processes go on: a signal cannot end them before.
+    pub(crate) fn thaw(&self) {
+        for group in self.paths() {
+            // A hierarchy without the file freezes nothing.
+            let _ = fs::write(group.join("freezer.state"), "THAWED");
+            let _ = fs::write(group.join("cgroup.freeze"), "0");
+        }
+    }
+
+    /// The processes in the groups, and in groups inside of them.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        let mut found = Vec::new();
+        let mut left = self.paths();
+        while let Some(group) = left.pop() {
+            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            found.extend(text.lines().flat_map(str::parse).map(Pid::from_raw));
+            left.extend(inner(&group));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// The group of a process: one of these, or one inside of them.
+    pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
+        let mut left = self.paths();
+        while let Some(group) = left.pop() {
+            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            if text.lines().any(|line| line == process.to_string()) {
+                return Some(group);
+            }
+            left.extend(inner(&group));
+        }
+        None
+    }
+
+    /// Removes the groups, and groups that the container has made in them.
+    pub(crate) fn remove(&self) -> Result<()> {
+        for group in self.paths() {
+            let mut tries = 0..TRIES;
+            // The last process may still be ending.
+            while let Err(error) = remove_all(&group) {
+                if error.kind() == ErrorKind::NotFound {
+                    break;
+                }
+                if error.kind() != ErrorKind::ResourceBusy || tries.next().is_none() {
+                    let doing =
+                        || format!("remove the control group {}", group.display());
+                    return Err(error).with_context(doing);
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often the end of a process is waited for.
+const TRIES: u32 = 500;
+
+/// The groups in a group.
+fn inner(group: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+fn remove_all(group: &Path) -> std::io::Result<()> {
+    inner(group).iter().try_for_each(|it| remove_all(it))?;
+    fs::remove_dir(group)
+}

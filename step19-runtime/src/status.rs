@@ -1,0 +1,136 @@
+//! Lesson 19: what is known about a container, and whether it lives.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use common::{open, pidfd_open};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::groups::Groups;
+use crate::state::{Container, SOCKET};
+
+/// What is in state.json.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct State {
+    pub(crate) oci_version: String,
+    pub(crate) id: String,
+    /// The process of the container, and when it started: the number is used again.
+    pub(crate) pid: Option<i32>,
+    pub(crate) start_time: u64,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// When the container waited for `start`.
+    pub(crate) created: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The groups that belong to the container.
+    pub(crate) groups: Vec<PathBuf>,
+}
+
+/// The life of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    /// The word of the specification.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+impl Container {
+    /// Keeps the configuration of the bundle: later changes of that file are not for this
+    /// container.
+    pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
+        let file = bundle.join("config.json");
+        let doing = || format!("read {}", file.display());
+        let mut config = open::regular(&file).with_context(doing)?;
+        let mut copy =
+            File::create(self.at("config.json")).context("keep the configuration")?;
+        std::io::copy(&mut config, &mut copy).with_context(doing)?;
+        copy.flush().context("keep the configuration")
+    }
+
+    /// The configuration as it was at `create`.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let bundle = self.state()?.bundle;
+        Config::read(&self.at("config.json"), &bundle)
+    }
+
+    /// The groups that `create` has made.
+    pub(crate) fn groups(&self) -> Result<Groups> {
+        Groups::of(&self.state()?.groups)
+    }
+
+    /// The process of the container. Nothing if it has ended. The descriptor means this
+    /// process, also if the number is used again.
+    pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
+        let state = self.state()?;
+        let Some(pid) = state.pid else { return Ok(None) };
+        match pidfd_open(Pid::from_raw(pid)) {
+            Err(Errno::ESRCH) => Ok(None),
+            open => {
+                let open = open.with_context(|| format!("open the process {pid}"))?;
+                Ok((start_time(pid) == Some(state.start_time)).then_some(open))
+            }
+        }
+    }
+
+    /// The life of the container now.
+    pub(crate) fn status(&self) -> Result<Status> {
+        let state = self.state()?;
+        let is_alive = self.pidfd()?.is_some();
+        Ok(match state.created {
+            None if self.is_being_made() => Status::Creating,
+            None => Status::Stopped,
+            Some(_) if !is_alive => Status::Stopped,
+            Some(_) if self.groups()?.is_frozen() => Status::Paused,
+            Some(_) if self.at(SOCKET).exists() => Status::Created,
+            Some(_) => Status::Running,
+        })
+    }
+}
+
+impl State {
+    /// The state that hooks and callers get.
+    pub(crate) fn to_json(&self, status: Status) -> Value {
+        let mut json = json!({
+            "ociVersion": self.oci_version, "id": self.id, "status": status.word(),
+            "bundle": self.bundle, "annotations": self.annotations,
+        });
+        if let Some(pid) = self.pid.filter(|_| status != Status::Stopped) {
+            json["pid"] = pid.into();
+        }
+        json
+    }
+}
+
+/// When a process started, in ticks since the boot. Nothing if it has ended: a process
+/// that nobody waits for is still on the list; proc_pid_stat(5).
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may have blanks and parentheses.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let is_over = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18).filter(|_| !is_over)?.parse().ok()
+}

@@ -1,0 +1,57 @@
+//! Lesson 19: what the caller wants of a new container.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::Pid;
+
+use crate::words::Words;
+
+/// The options of `create` and `run`.
+pub(crate) const OPTIONS: [&str; 6] = [
+    "bundle|b=", "pid-file=", "console-socket=", "preserve-fds=", "no-pivot",
+    "no-new-keyring",
+];
+
+/// What the caller wants of a new container.
+pub(crate) struct Wanted {
+    pub(crate) bundle: PathBuf,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) console: Option<PathBuf>,
+    /// How many open files of the caller, from 3 on, the command gets.
+    pub(crate) passed: u16,
+    pub(crate) new_keyring: bool,
+    /// Whether the caller's streams are those of a terminal of the container.
+    pub(crate) relays: bool,
+}
+
+impl Wanted {
+    pub(crate) fn of(words: &Words, relays: bool) -> Result<Wanted> {
+        ensure!(
+            !words.has("no-pivot"),
+            "--no-pivot is not done here: root inside could leave the root; leave it out"
+        );
+        let bundle = Path::new(words.get("bundle").unwrap_or("."));
+        let path = |name| words.get(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+        Ok(Wanted {
+            bundle: bundle
+                .canonicalize()
+                .with_context(|| format!("open {}", bundle.display()))?,
+            pid_file: path("pid-file"),
+            console: path("console-socket"),
+            passed: words.number("preserve-fds")?.unwrap_or(0),
+            new_keyring: !words.has("no-new-keyring"),
+            relays,
+        })
+    }
+}
+
+/// Writes the number of a process to a file. A reader finds the whole number, or no file.
+pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let written =
+        fs::write(&new, process.to_string()).and_then(|()| fs::rename(&new, file));
+    written.with_context(|| format!("make the file {}", file.display()))
+}
