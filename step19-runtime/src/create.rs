@@ -16,11 +16,8 @@ use crate::start::{Line, listen};
 use crate::state::Container;
 use crate::status::{State, Status};
 use crate::wanted::Wanted;
-use crate::{
-    capabilities, devices, end, filter, hooks, meetings, members, mounts, namespaces,
-    network,
-};
-use crate::{root, scheduler, start, terminal, users, values};
+use crate::{capabilities, devices, end, filter, hooks, meetings, members, mounts};
+use crate::{namespaces, network, root, scheduler, start, terminal, users, values};
 
 /// Makes a container that waits for `start`. If that fails, nothing of it stays.
 pub(crate) fn create(

@@ -47,7 +47,7 @@ mod words;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
@@ -84,22 +84,13 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
     }
     if global.has("help") {
         return Ok(common::print(&format!(
-            "usage: {} [OPTIONS] VERB …",
-            env!("CARGO_PKG_NAME")
+            "usage: [OPTIONS] VERB [OPTIONS] [NAME]: {VERBS}"
         )));
     }
     let manager = global.get("cgroup-manager").unwrap_or("cgroupfs");
-    ensure!(
-        manager == "cgroupfs",
-        "--cgroup-manager {manager} is not done here; give cgroupfs"
-    );
+    ensure!(manager == "cgroupfs", "--cgroup-manager {manager} is not done here");
     let verb = global.take(&format!("a verb: {VERBS}"))?;
-    let root = match global.get("root") {
-        Some(root) => PathBuf::from(root),
-        // They are about no container.
-        None if ["spec", "features"].contains(&&*verb) => PathBuf::new(),
-        None => list::default_root()?,
-    };
+    let root = list::root(global.get("root"), &verb)?;
     verb_of(&verb, global.rest, &root)
 }
 
@@ -110,6 +101,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
         Ok::<_, anyhow::Error>(words)
     };
+    let open = |mut words: Words| Container::open(root, &words.only_name()?);
     match verb {
         "create" => {
             let mut words = read(&wanted::OPTIONS)?;
@@ -117,9 +109,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             let _ =
                 create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
         }
-        "start" => {
-            start::start(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?;
-        }
+        "start" => start::start(&open(read(&[])?)?.lock()?)?,
         "run" => {
             let known = [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat();
             return run::run(root, &mut read(&known)?);
@@ -144,8 +134,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             return ps::ps(&Container::open(root, &name)?, &words);
         }
         "pause" | "resume" => {
-            let container = Container::open(root, &read(&[])?.only_name()?)?.lock()?;
-            freeze::freeze(&container, verb == "pause")?;
+            freeze::freeze(&open(read(&[])?)?.lock()?, verb == "pause")?;
         }
         "update" => {
             let mut words = read(&update::OPTIONS.map(|it| it.0))?;
