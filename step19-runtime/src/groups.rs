@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use common::{Hierarchy, hierarchies};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, symlinkat};
@@ -64,18 +64,6 @@ impl Groups {
         }
         limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
         rules::apply(&resources.devices, self)
-    }
-
-    /// Refuses groups that others use: the end of this container would be theirs, too.
-    pub(crate) fn check_free(&self) -> Result<()> {
-        // Engines look for these words.
-        ensure!(
-            !self.is_frozen(),
-            "container's cgroup unexpectedly frozen; thaw it first"
-        );
-        let is_empty = self.processes().is_empty();
-        ensure!(is_empty, "container's cgroup is not empty; give another cgroupsPath");
-        Ok(())
     }
 
     /// Whether this host has control groups v2 alone.
