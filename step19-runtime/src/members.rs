@@ -42,7 +42,8 @@ impl Groups {
 
     /// The processes in the groups, and in groups inside of them.
     pub(crate) fn processes(&self) -> Vec<Pid> {
-        let mut found: Vec<Pid> = self.all().iter().flat_map(processes_in).collect();
+        let mut found: Vec<Pid> =
+            self.all().iter().flat_map(|it| processes_in(it)).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -78,7 +79,7 @@ impl Groups {
 const TRIES: u32 = 500;
 
 /// The processes in a group.
-fn processes_in(group: &PathBuf) -> Vec<Pid> {
+fn processes_in(group: &Path) -> Vec<Pid> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     text.lines().flat_map(str::parse).map(Pid::from_raw).collect()
 }
