@@ -1,12 +1,15 @@
 //! Lesson 19: the processes in control groups, and the end of groups.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result};
-use nix::unistd::Pid;
+use common::open;
+use nix::fcntl::AT_FDCWD;
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::groups::Groups;
 
@@ -90,7 +93,22 @@ fn inner(group: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-fn remove_all(group: &Path) -> std::io::Result<()> {
-    inner(group).iter().try_for_each(|it| remove_all(it))?;
-    fs::remove_dir(group)
+/// Removes a group and the groups in it, by descriptors: a container can make more groups in
+/// each other than a path can name.
+fn remove_all(group: &Path) -> io::Result<()> {
+    let (mut here, mut names) = (open::directory(&AT_FDCWD, group)?, Vec::new());
+    loop {
+        if let Some(next) =
+            inner(&Path::new("/proc/self/fd").join(here.as_raw_fd().to_string())).pop()
+        {
+            let name = next.file_name().unwrap_or_default().to_owned();
+            here = open::directory(&here, &*name)?;
+            names.push(name);
+        } else if let Some(name) = names.pop() {
+            here = open::directory(&here, "..")?;
+            unlinkat(&here, &*name, UnlinkatFlags::RemoveDir)?;
+        } else {
+            return fs::remove_dir(group);
+        }
+    }
 }
