@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use common::{Exit, Relay, Root};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;

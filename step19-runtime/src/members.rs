@@ -1,13 +1,15 @@
 //! Lesson 19: the processes in control groups, and the end of groups.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use common::{hierarchies, is_inside};
-use nix::unistd::Pid;
+use common::{hierarchies, is_inside, open};
+use nix::fcntl::AT_FDCWD;
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::groups::Groups;
 
@@ -71,7 +73,8 @@ impl Groups {
 
     /// The processes in the groups, and in groups inside of them.
     pub(crate) fn processes(&self) -> Vec<Pid> {
-        let mut found: Vec<Pid> = self.all().iter().flat_map(processes_in).collect();
+        let mut found: Vec<Pid> =
+            self.all().iter().flat_map(|it| processes_in(it)).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -112,7 +115,7 @@ impl Groups {
 const TRIES: u32 = 500;
 
 /// The processes in a group.
-fn processes_in(group: &PathBuf) -> Vec<Pid> {
+fn processes_in(group: &Path) -> Vec<Pid> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     text.lines().flat_map(str::parse).map(Pid::from_raw).collect()
 }
@@ -123,7 +126,22 @@ fn inner(group: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-fn remove_all(group: &Path) -> std::io::Result<()> {
-    inner(group).iter().try_for_each(|it| remove_all(it))?;
-    fs::remove_dir(group)
+/// Removes a group and the groups in it, by descriptors: a container can make more groups in
+/// each other than a path can name.
+fn remove_all(group: &Path) -> io::Result<()> {
+    let (mut here, mut names) = (open::directory(&AT_FDCWD, group)?, Vec::new());
+    loop {
+        if let Some(next) =
+            inner(&Path::new("/proc/self/fd").join(here.as_raw_fd().to_string())).pop()
+        {
+            let name = next.file_name().unwrap_or_default().to_owned();
+            here = open::directory(&here, &*name)?;
+            names.push(name);
+        } else if let Some(name) = names.pop() {
+            here = open::directory(&here, "..")?;
+            unlinkat(&here, &*name, UnlinkatFlags::RemoveDir)?;
+        } else {
+            return fs::remove_dir(group);
+        }
+    }
 }

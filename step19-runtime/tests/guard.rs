@@ -11,7 +11,9 @@ use common::Program;
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use testkit::{Scratches, bin, is_root, rootfs, skip, stderr, stdout, tempdir};
+use testkit::{
+    Scratches, bin, copy_program, is_root, rootfs, skip, stderr, stdout, tempdir,
+};
 
 const STEP: &str = "step19-runtime";
 const NAME: &str = "guard";
@@ -24,7 +26,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let made = Place { dir: tempdir() };
-        fs::copy(bin(STEP), made.program()).expect("copy the program");
+        copy_program(&bin(STEP), &made.program());
         made
     }
 
@@ -393,6 +395,34 @@ fn a_group_that_the_container_has_frozen_is_removed() {
     place.does(&["run", "--detach", NAME]);
     let out = place.dir.path().join("out");
     testkit::procs::wait_until("it is frozen", || {
+        fs::read_to_string(&out).is_ok_and(|said| said.contains("ready"))
+    });
+    let output = place.ask(&["delete", "--force", NAME]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// More groups in each other than a path can name.
+#[test]
+fn groups_that_no_path_can_name_are_removed() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let script = "cd /sys/fs/cgroup; [ ! -d pids ] || cd pids; name=$(printf %0100d 0); \
+        for i in $(seq 50); do mkdir $name && cd -P $name || exit 1; done; echo ready; exec sleep 1000";
+    place.configure(&["sh", "-c", script], |config| {
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .retain(|it| it["type"] != "cgroup");
+        config["mounts"]
+            .as_array_mut()
+            .expect("a list")
+            .push(mount("/sys/fs/cgroup", "cgroup"));
+    });
+    place.does(&["run", "--detach", NAME]);
+    let out = place.dir.path().join("out");
+    testkit::procs::wait_until("it is deep", || {
         fs::read_to_string(&out).is_ok_and(|said| said.contains("ready"))
     });
     let output = place.ask(&["delete", "--force", NAME]);
