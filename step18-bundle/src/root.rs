@@ -1,5 +1,4 @@
-//! Lesson 9: a root that nobody can leave. Lesson 18: the root of the configuration, and
-//! what is protected in it.
+//! Lesson 18: the root of the configuration, and what is protected in it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;

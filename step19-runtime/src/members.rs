@@ -126,8 +126,8 @@ fn inner(group: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// Removes a group and the groups in it, by descriptors: a container can make more groups in
-/// each other than a path can name.
+/// Removes a group and the groups in it, by descriptors: a container can make more groups
+/// in each other than a path can name.
 fn remove_all(group: &Path) -> io::Result<()> {
     let (mut here, mut names) = (open::directory(&AT_FDCWD, group)?, Vec::new());
     loop {
