@@ -23,8 +23,8 @@ impl Groups {
             || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
     }
 
-    /// Lets frozen processes go on: a signal cannot end them before. The container may have
-    /// frozen a group of its own.
+    /// Lets frozen processes go on: a signal cannot end them before. The container may
+    /// have frozen a group of its own.
     pub(crate) fn thaw(&self) {
         for group in self.all() {
             // A hierarchy without the file freezes nothing.
@@ -93,8 +93,8 @@ fn inner(group: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// Removes a group and the groups in it, by descriptors: a container can make more groups in
-/// each other than a path can name.
+/// Removes a group and the groups in it, by descriptors: a container can make more groups
+/// in each other than a path can name.
 fn remove_all(group: &Path) -> io::Result<()> {
     let (mut here, mut names) = (open::directory(&AT_FDCWD, group)?, Vec::new());
     loop {

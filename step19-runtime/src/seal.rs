@@ -1,10 +1,11 @@
 //! Lesson 18: the program of this step, where no container can write to it.
 //!
-//! A container can lead the name of its command to /proc/self/exe between the look at a
-//! file and execve(2). Then the program of this step runs in there, perhaps with a loader
-//! of the container, and root inside can open its file by /proc/PID/exe; CVE-2019-5736. So
-//! what enters a container is a copy: a mount that is read-only, and has no place where it
-//! could be changed again. A caller who may not mount gets a copy in memory.
+//! A container can lead the name of its command to /proc/self/exe between the look at
+//! a file and execve(2). Then the program of this step runs in there, perhaps with a
+//! loader of the container, and root inside can open its file by /proc/PID/exe;
+//! CVE-2019-5736. So what enters a container is a copy: a mount that is read-only, and
+//! has no place where it could be changed again. A caller who may not mount gets a copy
+//! in memory.
 
 use std::env;
 use std::ffi::CString;
@@ -46,8 +47,8 @@ fn set_name() -> Result<()> {
     prctl::set_name(&name).context("name this process")
 }
 
-/// Makes a read-only mount of the file. It has no place, and when its descriptor is closed,
-/// it is in no namespace: nobody can change it; mount_setattr(2).
+/// Makes a read-only mount of the file. It has no place, and when its descriptor is
+/// closed, it is in no namespace: nobody can change it; mount_setattr(2).
 fn mount_copy(program: &File) -> nix::Result<OwnedFd> {
     let empty = AT_EMPTY_PATH as u32;
     let copy = open_tree(program, c"", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | empty)?;
