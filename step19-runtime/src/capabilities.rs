@@ -33,8 +33,8 @@ impl TryFrom<Vec<String>> for Set {
 }
 
 impl Sets {
-    /// What this caller can give of the sets. The specification wants a warning for the rest,
-    /// and no error. A user namespace has all capabilities.
+    /// What this caller can give of the sets. The specification wants a warning for the
+    /// rest, and no error. A user namespace has all capabilities.
     pub(crate) fn given(self, has_namespace: bool) -> Result<Sets> {
         if has_namespace {
             return Ok(self);

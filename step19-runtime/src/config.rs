@@ -1,5 +1,5 @@
-//! Lesson 18: the description of a container, config.json of an OCI bundle. Lesson 19: its
-//! hooks, and a copy of the file.
+//! Lesson 18: the description of a container, config.json of an OCI bundle. Lesson 19:
+//! its hooks, and a copy of the file.
 //!
 //! Each field that a type here does not have is an error. So nothing is ignored, unless
 //! it is named here and its comment says so.

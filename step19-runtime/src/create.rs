@@ -4,10 +4,9 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use common::{Child, Exit, Relay, utc};
+use common::{Child, Relay};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{fchdir, getpid};
 
@@ -15,13 +14,10 @@ use crate::config::Config;
 use crate::namespaces::Kind;
 use crate::start::{Line, listen};
 use crate::state::Container;
-use crate::status::{State, Status, start_time};
-use crate::wanted::{Wanted, write_pid};
-use crate::words::Words;
-use crate::{
-    capabilities, devices, end, filter, groups, hooks, mounts, namespaces, network,
-};
-use crate::{root, scheduler, start, terminal, users, values};
+use crate::status::{State, Status};
+use crate::wanted::Wanted;
+use crate::{capabilities, devices, end, filter, hooks, meetings, members, mounts};
+use crate::{namespaces, network, root, scheduler, start, terminal, users, values};
 
 /// Makes a container that waits for `start`. If that fails, nothing of it stays.
 pub(crate) fn create(
@@ -55,7 +51,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     terminal::check(&config.process, wanted.console.is_some(), wanted.relays)?;
     let plans = config.mounts.iter().map(|it| it.plan(config, bundle));
     let plans = plans.collect::<Result<Vec<_>>>()?;
-    let mut groups = groups::find_groups(&linux.cgroups_path, &container.name)?;
+    let mut groups = members::find_groups(&linux.cgroups_path, &container.name)?;
     let mut state = State {
         oci_version: config.oci_version.clone(),
         id: container.name.clone(),
@@ -75,7 +71,6 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     let line = Line(File::from(OwnedFd::from(theirs)));
     let mut inside = state.clone();
     let hooks = &config.hooks;
-    let early = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
 
     let join = || namespaces::join(linux);
     let stages = |line: &mut Line| {
@@ -104,7 +99,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         let home = users::home(config, &root)?;
         root::protect_host(linux, &root)?;
         // Hooks may still change what is in the namespaces.
-        common::wait_for_runner(early.then_some(()))?;
+        common::wait_for_runner(hooks.are_early())?;
         inside.pid = Some(getpid().as_raw());
         if !hooks.create_container.is_empty() {
             fchdir(&tree).context("go to the root")?;
@@ -145,50 +140,11 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
     let mut child = common::clone_after(alone, join, new, move || line.telling(stages))?;
-    child.meet(Some(()), |(), id| {
-        state.pid = Some(id.as_raw());
-        state.start_time =
-            start_time(id.as_raw()).context("find the process of the container")?;
-        container.write(&state)?;
-        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
-        groups.add(id)
-    })?;
-    let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted
-        .console
-    {
-        Some(path) => terminal::send(&terminal, path).map(|()| None),
-        None => Relay::start(terminal).map(Some),
-    })?;
-    child.meet(early.then_some(()), |(), _| {
-        let state = state.to_json(Status::Created);
-        hooks::run(&hooks.prestart, "prestart", &state)?;
-        hooks::run(&hooks.create_runtime, "createRuntime", &state)
-    })?;
-    child.meet(Some(()), |(), id| config.process.set_limits(id))?;
-    let ready = child.meet(Some(()), |(), id| {
-        wanted.pid_file.as_ref().map_or(Ok(()), |file| write_pid(file, id))?;
-        state.created = Some(utc(SystemTime::now()));
-        container.write(&state)
-    })?;
-    if ready.is_none() {
+    let relay =
+        meetings::hold(&mut child, config, wanted, (container, &mut state), &groups)?;
+    if state.created.is_none() {
         listen(errors)?;
         bail!("make the container: its process has ended before it was ready");
     }
-    Ok((child, relay.flatten()))
-}
-
-/// Makes a container, starts it, and without `--detach` waits for its end.
-pub(crate) fn run(root: &Path, words: &mut Words) -> Result<Exit> {
-    let (name, detached) = (words.only_name()?, words.has("detach"));
-    let (container, child, relay) = create(root, &name, &Wanted::of(words, !detached)?)?;
-    let started = start::start(&container);
-    if detached && started.is_ok() {
-        return Ok(Exit::SUCCESS);
-    }
-    let exit = started.and_then(|()| child.wait());
-    drop(relay);
-    if !words.has("keep") || exit.is_err() {
-        end::delete(root, &name, true)?;
-    }
-    exit
+    Ok((child, relay))
 }

@@ -10,9 +10,19 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use crate::groups::Groups;
 use crate::hooks;
 use crate::state::Container;
 use crate::status::Status;
+use crate::words::Words;
+
+/// Sends the signal that the caller names, or SIGTERM.
+pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
+    let container = Container::open(root, &words.take("the name of a container")?)?;
+    let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
+    let signal = common::signal_number(&signal)?;
+    if words.has("all") { kill_all(&container, signal) } else { kill(&container, signal) }
+}
 
 /// Sends a signal to the process of a container.
 pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
@@ -38,8 +48,8 @@ pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
     Ok(())
 }
 
-/// Sends a signal to a process of the groups. It may end meanwhile, and its number be used
-/// for another process.
+/// Sends a signal to a process of the groups. It may end meanwhile, and its number be
+/// used for another process.
 fn kill_in(container: &Container, process: Pid, signal: c_int) {
     if let Ok(open) = pidfd_open(process)
         && process != Pid::this()
@@ -65,7 +75,7 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
     }
     ensure!(
         force || status == Status::Stopped,
-        "delete the container {name}: it is {}, and not stopped; kill it first, or use --force",
+        "delete the container {name}: it is {}, and not stopped; kill it, or use --force",
         status.word()
     );
     destroy(&container)
@@ -73,7 +83,12 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
 
 /// Ends a container, and removes all that `create` has made.
 pub(crate) fn destroy(container: &Container) -> Result<()> {
-    let groups = container.groups()?;
+    let mut groups = container.groups()?;
+    if container.state()?.pid.is_none() {
+        // They may be those of another container, and `create` has failed for that.
+        groups.remove_empty();
+        groups = Groups::of(&[])?;
+    }
     if let Some(open) = container.pidfd()? {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&open, libc::SIGKILL);

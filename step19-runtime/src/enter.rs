@@ -1,18 +1,17 @@
 //! Lesson 17: a second way into a container. Lesson 19: as engines use it.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{Exit, Relay, Root, is_inside};
+use common::{Exit, Relay, Root};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
-use crate::groups::Groups;
+use crate::join::{inner_groups, join_groups};
 use crate::start::{Line, listen, outlive_parent};
 use crate::state::Container;
 use crate::status::Status;
@@ -31,7 +30,8 @@ const NAMESPACES: [(&str, CloneFlags); 8] = [
     ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
 ];
 
-/// Runs a command in a container. Exits as it did, or, with --detach, when it is executed.
+/// Runs a command in a container. Exits as it did, or, with --detach, when it is
+/// executed.
 pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let done = enter(root, name, words);
     done.with_context(|| format!("exec in the container {name}")).map_err(|error| {
@@ -78,7 +78,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         // In there, /proc is the container's.
         process.choose_profile()?;
         keep_out_of_reach()?;
-        // One call, because after the first, this process has no capability over others.
+        // One call, because after the first, this process has no capability over
+        // others.
         setns(&open, differ).with_context(|| format!("enter the namespaces of {id}"))
     };
     let stages = |line: &mut Line| {
@@ -130,52 +131,6 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
 fn keep_out_of_reach() -> Result<()> {
     set_dumpable(false).context("keep the container from tracing this process")?;
     common::leave_keyring()
-}
-
-/// The groups of the container, or groups in them: of --cgroup `[CONTROLLERS:]PATH`.
-fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
-    let all = groups.paths();
-    let mut paths = all.clone();
-    for word in words.all("cgroup") {
-        let (controllers, inner) = word.split_once(':').unwrap_or(("", word));
-        let inner = inner.trim_start_matches('/');
-        ensure!(
-            is_inside(&Path::new("/").join(inner)),
-            "{inner} is not a sub cgroup path"
-        );
-        let named = controllers.split(',').filter(|it| !it.is_empty());
-        let named = named.map(|it| {
-            groups.group(it).with_context(|| format!("unknown controller {it}"))
-        });
-        let named = named.collect::<Result<Vec<_>>>()?;
-        for (path, whole) in paths.iter_mut().zip(&all) {
-            if controllers.is_empty() || named.contains(&&**whole) {
-                *path = whole.join(inner);
-            }
-        }
-    }
-    Ok(paths)
-}
-
-/// Joins control groups: inside, there is no way to them.
-fn join_groups(groups: &Groups, paths: &[PathBuf], process: Pid) -> Result<()> {
-    for path in paths {
-        let file = path.join("cgroup.procs");
-        let doing = || format!("adding pid {} to {}", getpid(), file.display());
-        ensure!(file.exists(), "{}: no such file here; make the group", doing());
-        let join = |file: &Path| File::options().write(true).open(file)?.write_all(b"0");
-        let mut joined = join(&file);
-        // A group of v2 with controllers for inner groups takes no process. That of the
-        // container's process does.
-        if groups.is_v2()
-            && joined.as_ref().is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
-        {
-            let other = groups.of_process(process);
-            joined = other.map_or(joined, |other| join(&other.join("cgroup.procs")));
-        }
-        joined.with_context(doing)?;
-    }
-    Ok(())
 }
 
 /// The namespaces of the container that this process is not in.

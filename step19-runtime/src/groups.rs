@@ -21,26 +21,6 @@ pub(crate) struct Groups {
     hierarchies: Vec<Hierarchy>,
 }
 
-/// The groups that the configuration wants, which are not made yet.
-pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
-    let mut groups = Groups { hierarchies: hierarchies()? };
-    let wanted = if path.is_empty() { name } else { path };
-    ensure!(
-        wanted.split(':').count() != 3,
-        "linux.cgroupsPath {wanted} is for systemd, which is not done here; let the engine \
-         make control groups with cgroupfs"
-    );
-    ensure!(
-        common::is_inside(Path::new(&format!("/{}", wanted.trim_start_matches('/')))),
-        "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
-    );
-    for hierarchy in &mut groups.hierarchies {
-        hierarchy.group =
-            Some(hierarchy.base(wanted).join(wanted.trim_start_matches('/')));
-    }
-    Ok(groups)
-}
-
 impl Groups {
     /// The groups with these directories.
     pub(crate) fn of(paths: &[PathBuf]) -> Result<Groups> {
@@ -57,8 +37,8 @@ impl Groups {
         self.hierarchies.iter().filter_map(|it| it.group.clone()).collect()
     }
 
-    /// Makes the groups with their limits; cgroups(7). A user who may make none has none, if
-    /// the configuration does not ask for one.
+    /// Makes the groups with their limits; cgroups(7). A user who may make none has none,
+    /// if the configuration does not ask for one.
     pub(crate) fn make(&mut self, path: &str, resources: &Resources) -> Result<()> {
         let limits = resources.limits(self.is_v2())?;
         let has_limits = !limits.is_empty() || !resources.devices.is_empty();
@@ -71,7 +51,7 @@ impl Groups {
             match hierarchy.make(hierarchy.base(path), group) {
                 Err(error) if path.is_empty() && !has_limits && may_not(&error) => {
                     // It stays in the groups of its caller.
-                    self.remove()?;
+                    self.remove_empty();
                     self.hierarchies = hierarchies()?;
                     return Ok(());
                 }

@@ -45,6 +45,11 @@ pub(crate) struct Hook {
 }
 
 impl Hooks {
+    /// Something if there are hooks that this process runs in `create`.
+    pub(crate) fn are_early(&self) -> Option<()> {
+        (!self.prestart.is_empty() || !self.create_runtime.is_empty()).then_some(())
+    }
+
     /// Refuses what makes no sense.
     pub(crate) fn check(&self) -> Result<()> {
         let Hooks { prestart, create_runtime, create_container, .. } = self;

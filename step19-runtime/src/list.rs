@@ -62,9 +62,18 @@ pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> 
     }
 }
 
-/// The directory of all containers: engines set one variable, if any. Root of a user
-/// namespace is a user of the host.
-pub(crate) fn default_root() -> Result<PathBuf> {
+/// The directory of all containers: that of --root, or the usual one.
+pub(crate) fn root(named: Option<&str>, verb: &str) -> Result<PathBuf> {
+    match named {
+        Some(root) => Ok(PathBuf::from(root)),
+        // They are about no container.
+        None if ["spec", "features"].contains(&verb) => Ok(PathBuf::new()),
+        None => default_root(),
+    }
+}
+
+/// Engines set one variable, if any. Root of a user namespace is a user of the host.
+fn default_root() -> Result<PathBuf> {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let is_host = map.split_whitespace().eq(["0", "0", "4294967295"]);
     let name = env!("CARGO_PKG_NAME");

@@ -13,9 +13,11 @@ mod filter;
 mod freeze;
 mod groups;
 mod hooks;
+mod join;
 mod limits;
 mod list;
 mod log;
+mod meetings;
 mod members;
 mod mounts;
 mod namespaces;
@@ -29,6 +31,7 @@ mod ps;
 mod resources;
 mod root;
 mod rules;
+mod run;
 mod scheduler;
 mod seal;
 mod spec;
@@ -45,7 +48,7 @@ mod words;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
@@ -62,8 +65,8 @@ const OPTIONS: [&str; 10] = [
     "rootless=", "debug", "version|v", "help|h",
 ];
 
-const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, update, \
-                     events, list, spec or features";
+const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, \
+                     update, events, list, spec or features";
 
 fn main() -> ExitCode {
     common::step!().run_words(|words| {
@@ -82,22 +85,13 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
     }
     if global.has("help") {
         return Ok(common::print(&format!(
-            "usage: {} [OPTIONS] VERB …",
-            env!("CARGO_PKG_NAME")
+            "usage: [OPTIONS] VERB [OPTIONS] [NAME]: {VERBS}"
         )));
     }
     let manager = global.get("cgroup-manager").unwrap_or("cgroupfs");
-    ensure!(
-        manager == "cgroupfs",
-        "--cgroup-manager {manager} is not done here; give cgroupfs"
-    );
+    ensure!(manager == "cgroupfs", "--cgroup-manager {manager} is not done here");
     let verb = global.take(&format!("a verb: {VERBS}"))?;
-    let root = match global.get("root") {
-        Some(root) => PathBuf::from(root),
-        // They are about no container.
-        None if ["spec", "features"].contains(&&*verb) => PathBuf::new(),
-        None => list::default_root()?,
-    };
+    let root = list::root(global.get("root"), &verb)?;
     verb_of(&verb, global.rest, &root)
 }
 
@@ -111,6 +105,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     if ["create", "run", "exec"].contains(&verb) {
         seal::use_copy()?;
     }
+    let open = |mut words: Words| Container::open(root, &words.only_name()?);
     match verb {
         "create" => {
             let mut words = read(&wanted::OPTIONS)?;
@@ -118,24 +113,15 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             let _ =
                 create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
         }
-        "start" => {
-            start::start(&Container::open(root, &read(&[])?.only_name()?)?.lock()?)?;
-        }
+        "start" => start::start(&open(read(&[])?)?.lock()?)?,
         "run" => {
             let known = [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat();
-            return create::run(root, &mut read(&known)?);
+            return run::run(root, &mut read(&known)?);
         }
         "state" => return list::state(root, &read(&[])?.only_name()?),
         "kill" => {
             let mut words = read(&["all|a"])?;
-            let name = words.take("the name of a container")?;
-            let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
-            let signal = common::signal_number(&signal)?;
-            let container = Container::open(root, &name)?;
-            match words.has("all") {
-                true => end::kill_all(&container, signal)?,
-                false => end::kill(&container, signal)?,
-            }
+            end::signal(root, &mut words)?;
         }
         "delete" => {
             let mut words = read(&["force|f"])?;
@@ -152,8 +138,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             return ps::ps(&Container::open(root, &name)?, &words);
         }
         "pause" | "resume" => {
-            let container = Container::open(root, &read(&[])?.only_name()?)?.lock()?;
-            freeze::freeze(&container, verb == "pause")?;
+            freeze::freeze(&open(read(&[])?)?.lock()?, verb == "pause")?;
         }
         "update" => {
             let mut words = read(&update::OPTIONS.map(|it| it.0))?;

@@ -6,12 +6,28 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::{thread, time::Duration};
 
-use anyhow::{Context, Result};
-use common::open;
+use anyhow::{Context, Result, ensure};
+use common::{hierarchies, is_inside, open};
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::groups::Groups;
+
+/// The groups that the configuration wants, which are not made yet.
+pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
+    let wanted = if path.is_empty() { name } else { path };
+    ensure!(
+        wanted.split(':').count() != 3,
+        "linux.cgroupsPath {wanted} is for systemd, which is not done here; use cgroupfs"
+    );
+    let inner = wanted.trim_start_matches('/');
+    ensure!(
+        is_inside(Path::new(&format!("/{inner}"))),
+        "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
+    );
+    let all = hierarchies()?;
+    Groups::of(&all.iter().map(|it| it.base(wanted).join(inner)).collect::<Vec<_>>())
+}
 
 impl Groups {
     /// Whether the processes are frozen.
@@ -55,6 +71,11 @@ impl Groups {
     /// The group of a process: one of these, or one inside of them.
     pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
         self.all().into_iter().find(|it| processes_in(it).contains(&process))
+    }
+
+    /// Removes those that have no process: others may be those of another container.
+    pub(crate) fn remove_empty(&self) {
+        self.paths().iter().for_each(|group| drop(fs::remove_dir(group)));
     }
 
     /// Removes the groups, and groups that the container has made in them.

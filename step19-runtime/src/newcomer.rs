@@ -17,7 +17,8 @@ use crate::words::Words;
 #[rustfmt::skip]
 pub(crate) const OPTIONS: [&str; 15] = [
     "process|p=", "detach|d", "pid-file=", "console-socket=", "preserve-fds=",
-    "ignore-paused", "cgroup=", "tty|t", "user|u=", "additional-gids|g=", "cwd=", "env|e=",
+    "ignore-paused", "cgroup=", "tty|t", "user|u=", "additional-gids|g=", "cwd=",
+    "env|e=",
     "cap|c=", "no-new-privs", "apparmor=",
 ];
 

@@ -48,7 +48,7 @@ impl Change {
 /// The attributes that an option sets, and those that it clears. With an `r` before the
 /// name, they hold for all mounts below it, too.
 #[rustfmt::skip]
-const ATTRIBUTES: [(&str, [u64; 2]); 19] = [
+pub(crate) const ATTRIBUTES: [(&str, [u64; 2]); 19] = [
     ("ro", [MOUNT_ATTR_RDONLY, 0]), ("rw", [0, MOUNT_ATTR_RDONLY]),
     ("nosuid", [MOUNT_ATTR_NOSUID, 0]), ("suid", [0, MOUNT_ATTR_NOSUID]),
     ("nodev", [MOUNT_ATTR_NODEV, 0]), ("dev", [0, MOUNT_ATTR_NODEV]),
@@ -66,7 +66,7 @@ const ATTRIBUTES: [(&str, [u64; 2]); 19] = [
 
 /// How mounts spread; mount_namespaces(7). With an `r` before the name, as above.
 #[rustfmt::skip]
-const PROPAGATION: [(&str, u64); 4] = [
+pub(crate) const PROPAGATION: [(&str, u64); 4] = [
     ("private", MS_PRIVATE), ("shared", MS_SHARED), ("slave", MS_SLAVE),
     ("unbindable", MS_UNBINDABLE),
 ];

@@ -1,5 +1,5 @@
-//! Lesson 16: the process of the command. Lesson 18: as the configuration wants it. Lesson
-//! 19: perhaps there is none.
+//! Lesson 16: the process of the command. Lesson 18: as the configuration wants it.
+//! Lesson 19: perhaps there is none.
 
 use std::ffi::CString;
 use std::fs;
@@ -159,8 +159,8 @@ fn in_words_of_engines(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Whether the working directory is in the root: a descriptor of the host leads to another
-/// one, as `/proc/self/fd/N`; CVE-2024-21626.
+/// Whether the working directory is in the root: a descriptor of the host leads to
+/// another one, as `/proc/self/fd/N`; CVE-2024-21626.
 fn leads_inside() -> Result<()> {
     match getcwd() {
         Ok(dir) if dir.is_absolute() => Ok(()),

@@ -16,8 +16,8 @@ use crate::state::{Container, SOCKET};
 use crate::status::Status;
 use crate::{end, hooks};
 
-/// A line on which a child tells why it ends: to `create`, and later to `start`. The kernel
-/// closes it when the child becomes the command.
+/// A line on which a child tells why it ends: to `create`, and later to `start`. The
+/// kernel closes it when the child becomes the command.
 pub(crate) struct Line(pub(crate) File);
 
 impl Line {
@@ -105,8 +105,8 @@ pub(crate) fn limit_command(
     sets: &Sets,
     filter: Option<&Filter>,
 ) -> Result<()> {
-    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be one
-    // that the filter allows.
+    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
+    // one that the filter allows.
     if !config.process.no_new_privileges {
         capabilities::use_all(sets)?;
         filter::set(filter)?;

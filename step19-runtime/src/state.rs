@@ -1,7 +1,7 @@
 //! Lesson 19: the directory of a container, with what the next verbs need.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,10 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Uid, UnlinkatFlags, User, unlinkat};
 
-use crate::config::Config;
-use crate::groups::Groups;
 use crate::status::State;
 
-/// The directory of a container, open. `create` and the verbs that change the container lock
-/// it, flock(2).
+/// The directory of a container, open. `create` and the verbs that change the container
+/// lock it, flock(2).
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) name: String,
@@ -141,29 +139,6 @@ impl Container {
         let text = serde_json::to_vec(state)?;
         fs::write(self.at("new"), text).with_context(doing)?;
         fs::rename(self.at("new"), self.at("state.json")).with_context(doing)
-    }
-
-    /// Keeps the configuration of the bundle: later changes of that file are not for this
-    /// container.
-    pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
-        let file = bundle.join("config.json");
-        let doing = || format!("read {}", file.display());
-        let mut config = open::regular(&file).with_context(doing)?;
-        let mut copy =
-            File::create(self.at("config.json")).context("keep the configuration")?;
-        std::io::copy(&mut config, &mut copy).with_context(doing)?;
-        copy.flush().context("keep the configuration")
-    }
-
-    /// The configuration as it was at `create`.
-    pub(crate) fn config(&self) -> Result<Config> {
-        let bundle = self.state()?.bundle;
-        Config::read(&self.at("config.json"), &bundle)
-    }
-
-    /// The groups that `create` has made.
-    pub(crate) fn groups(&self) -> Result<Groups> {
-        Groups::of(&self.state()?.groups)
     }
 
     /// Removes the directory.

@@ -13,17 +13,22 @@ use crate::groups::Groups;
 use crate::state::Container;
 use crate::words::Words;
 
-/// A number of a group: its place in the answer, its controller, and its file in v1 and in
-/// v2. Some files have lines of names and numbers, and the name follows the file. The last
-/// word is the unit in nanoseconds, of times; cgroups(7). The places are those of runc.
+/// A number of a group: its place in the answer, its controller, and its file in v1 and
+/// in v2. Some files have lines of names and numbers, and the name follows the file. The
+/// last word is the unit in nanoseconds, of times; cgroups(7). The places are those of
+/// runc.
 #[rustfmt::skip]
 const NUMBERS: [(&str, &str, &str, &str); 16] = [
     ("cpu/usage/total", "cpuacct", "cpuacct.usage", "cpu.stat usage_usec 1000"),
-    ("cpu/usage/user", "cpuacct", "cpuacct.stat user 10000000", "cpu.stat user_usec 1000"),
-    ("cpu/usage/kernel", "cpuacct", "cpuacct.stat system 10000000", "cpu.stat system_usec 1000"),
+    ("cpu/usage/user", "cpuacct", "cpuacct.stat user 10000000",
+        "cpu.stat user_usec 1000"),
+    ("cpu/usage/kernel", "cpuacct", "cpuacct.stat system 10000000",
+        "cpu.stat system_usec 1000"),
     ("cpu/throttling/periods", "cpu", "cpu.stat nr_periods", "cpu.stat nr_periods"),
-    ("cpu/throttling/throttledPeriods", "cpu", "cpu.stat nr_throttled", "cpu.stat nr_throttled"),
-    ("cpu/throttling/throttledTime", "cpu", "cpu.stat throttled_time", "cpu.stat throttled_usec 1000"),
+    ("cpu/throttling/throttledPeriods", "cpu", "cpu.stat nr_throttled",
+        "cpu.stat nr_throttled"),
+    ("cpu/throttling/throttledTime", "cpu", "cpu.stat throttled_time",
+        "cpu.stat throttled_usec 1000"),
     ("memory/cache", "memory", "memory.stat cache", "memory.stat file"),
     ("memory/usage/limit", "memory", "memory.limit_in_bytes", "memory.max"),
     ("memory/usage/usage", "memory", "memory.usage_in_bytes", "memory.current"),
@@ -64,8 +69,8 @@ fn data(groups: &Groups) -> Value {
     data
 }
 
-/// Prints what the container uses: once with --stats, else again and again until it ends, with
-/// a line whenever it wants more memory than it may use.
+/// Prints what the container uses: once with --stats, else again and again until it ends,
+/// with a line whenever it wants more memory than it may use.
 pub(crate) fn events(container: &Container, words: &Words) -> Result<Exit> {
     let groups = own_groups(container)?;
     let time = words.get("interval").map_or(Ok(5000), milliseconds)?;

@@ -1,17 +1,20 @@
 //! Lesson 19: what is known about a container, and whether it lives.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use common::pidfd_open;
+use common::{open, pidfd_open};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::config::Config;
+use crate::groups::Groups;
 use crate::state::{Container, SOCKET};
 
 /// What is in state.json.
@@ -56,6 +59,29 @@ impl Status {
 }
 
 impl Container {
+    /// Keeps the configuration of the bundle: later changes of that file are not for this
+    /// container.
+    pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
+        let file = bundle.join("config.json");
+        let doing = || format!("read {}", file.display());
+        let mut config = open::regular(&file).with_context(doing)?;
+        let mut copy =
+            File::create(self.at("config.json")).context("keep the configuration")?;
+        std::io::copy(&mut config, &mut copy).with_context(doing)?;
+        copy.flush().context("keep the configuration")
+    }
+
+    /// The configuration as it was at `create`.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let bundle = self.state()?.bundle;
+        Config::read(&self.at("config.json"), &bundle)
+    }
+
+    /// The groups that `create` has made.
+    pub(crate) fn groups(&self) -> Result<Groups> {
+        Groups::of(&self.state()?.groups)
+    }
+
     /// The process of the container. Nothing if it has ended. The descriptor means this
     /// process, also if the number is used again.
     pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
@@ -99,8 +125,8 @@ impl State {
     }
 }
 
-/// When a process started, in ticks since the boot. Nothing if it has ended: a process that
-/// nobody waits for is still on the list; proc_pid_stat(5).
+/// When a process started, in ticks since the boot. Nothing if it has ended: a process
+/// that nobody waits for is still on the list; proc_pid_stat(5).
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may have blanks and parentheses.

@@ -1,4 +1,5 @@
-//! Lesson 18: a terminal of the container's own. Lesson 19: its other side is the engine's.
+//! Lesson 18: a terminal of the container's own. Lesson 19: its other side is the
+//! engine's.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -22,8 +23,8 @@ pub(crate) struct Size {
     width: u16,
 }
 
-/// Makes a pseudoterminal of the container, and perhaps the device /dev/console for it. Gives
-/// the other side to the runner. Nothing if the configuration wants none.
+/// Makes a pseudoterminal of the container, and perhaps the device /dev/console for it.
+/// Gives the other side to the runner. Nothing if the configuration wants none.
 pub(crate) fn open(
     process: &Process,
     root: &Root,

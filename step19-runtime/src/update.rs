@@ -28,7 +28,8 @@ pub(crate) const OPTIONS: [(&str, &str, &str); 14] = [
 /// Of these, an engine writes zero if they do not change.
 #[rustfmt::skip]
 const ZERO_LEAVES: [&str; 9] = [
-    "limit", "reservation", "swap", "kernel", "kernelTCP", "weight", "shares", "quota", "period",
+    "limit", "reservation", "swap", "kernel", "kernelTCP", "weight", "shares",
+    "quota", "period",
 ];
 
 /// The limits of a file and those of the options, with what the kernel needs besides.
@@ -109,8 +110,8 @@ pub(crate) fn update(container: &Container, words: &Words) -> Result<()> {
                 }
             }
         }
-        // The kernel may want another one first: in v1, the limit on memory is never above
-        // that on memory and swap.
+        // The kernel may want another one first: in v1, the limit on memory is never
+        // above that on memory and swap.
         if let Some(error) = why.filter(|_| refused.len() == left.len()) {
             for (file, before) in done.iter().rev() {
                 // It was allowed before.

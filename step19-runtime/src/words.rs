@@ -21,9 +21,9 @@ impl Words {
         words.into_iter().map(text).collect()
     }
 
-    /// Reads options: `known` has their names, with `|` between a long and a short one, and
-    /// `=` at the end if there is a value. Goes on behind as many other words as `among`
-    /// says: after more of them, all words are left as they are.
+    /// Reads options: `known` has their names, with `|` between a long and a short one,
+    /// and `=` at the end if there is a value. Goes on behind as many other words as
+    /// `among` says: after more of them, all words are left as they are.
     pub(crate) fn read(
         mut left: VecDeque<String>,
         known: &[&'static str],

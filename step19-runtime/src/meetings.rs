@@ -1,0 +1,52 @@
+//! Lesson 19: what `create` does while the process of the container waits.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use common::{Child, Relay, utc};
+
+use crate::config::Config;
+use crate::groups::Groups;
+use crate::hooks;
+use crate::state::Container;
+use crate::status::{State, Status, start_time};
+use crate::wanted::{Wanted, write_pid};
+use crate::{terminal, users};
+
+/// Meets the child as often as it waits. If it has ended, the state says no time in the
+/// end.
+pub(crate) fn hold(
+    child: &mut Child,
+    config: &Config,
+    wanted: &Wanted,
+    (container, state): (&Container, &mut State),
+    groups: &Groups,
+) -> Result<Option<Relay>> {
+    let (linux, hooks) = (&config.linux, &config.hooks);
+    child.meet(Some(()), |(), id| {
+        state.pid = Some(id.as_raw());
+        state.start_time =
+            start_time(id.as_raw()).context("find the process of the container")?;
+        container.write(state)?;
+        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        groups.add(id)
+    })?;
+    let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted
+        .console
+    {
+        Some(path) => terminal::send(&terminal, path).map(|()| None),
+        None => Relay::start(terminal).map(Some),
+    })?;
+    child.meet(hooks.are_early(), |(), _| {
+        let state = state.to_json(Status::Created);
+        hooks::run(&hooks.prestart, "prestart", &state)?;
+        hooks::run(&hooks.create_runtime, "createRuntime", &state)
+    })?;
+    child.meet(Some(()), |(), id| config.process.set_limits(id))?;
+    child.meet(Some(()), |(), id| {
+        wanted.pid_file.as_ref().map_or(Ok(()), |file| write_pid(file, id))?;
+        state.created = Some(utc(SystemTime::now()));
+        container.write(state)
+    })?;
+    Ok(relay.flatten())
+}

@@ -1,0 +1,27 @@
+//! Lesson 19: create and start in one verb.
+
+use std::path::Path;
+
+use anyhow::Result;
+use common::Exit;
+
+use crate::create::create;
+use crate::wanted::Wanted;
+use crate::words::Words;
+use crate::{end, start};
+
+/// Makes a container, starts it, and without `--detach` waits for its end.
+pub(crate) fn run(root: &Path, words: &mut Words) -> Result<Exit> {
+    let (name, detached) = (words.only_name()?, words.has("detach"));
+    let (container, child, relay) = create(root, &name, &Wanted::of(words, !detached)?)?;
+    let started = start::start(&container);
+    if detached && started.is_ok() {
+        return Ok(Exit::SUCCESS);
+    }
+    let exit = started.and_then(|()| child.wait());
+    drop(relay);
+    if !words.has("keep") || exit.is_err() {
+        end::delete(root, &name, true)?;
+    }
+    exit
+}
