@@ -59,8 +59,7 @@ pub(crate) fn set_names(config: &Config) -> Result<()> {
 pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
     let set = |name: &str, value: &str| -> Result<()> {
         let path = format!("/proc/sys/{}", file_of(name));
-        // The root may have another directory in the place of /proc, with links to a
-        // proc.
+        // The root may have a directory in the place of /proc, with links to a proc.
         ensure!(!root.has_link(Path::new(&path)), "{path} is a link");
         let place = root.find(&path)?;
         let place = place.context("this kernel does not have it")?;

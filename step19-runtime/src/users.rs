@@ -102,8 +102,8 @@ pub(crate) fn take_ids(new_user: bool) -> Result<()> {
     setresuid(uid, uid, uid).context("become user 0: linux.uidMappings needs it")
 }
 
-/// Sets the supplementary groups. The user namespace of a user does not allow it, and the
-/// groups stay; /proc/self/setgroups in user_namespaces(7).
+/// Sets the supplementary groups. The user namespace of a user does not allow it, and
+/// the groups stay; /proc/self/setgroups in user_namespaces(7).
 fn set_groups(groups: &[Gid]) -> Result<()> {
     match setgroups(groups) {
         Err(Errno::EPERM) if groups.is_empty() => Ok(()),
