@@ -45,7 +45,7 @@ const AFTER: [(&str, &[&str]); 2] = [
         "A closer look",
         &[
             "docs/isolation.md", "docs/trust.md", "docs/common.md", "docs/time.md",
-            "docs/hosts.md", "docs/glossary.md",
+            "docs/engines.md", "docs/hosts.md", "docs/glossary.md",
         ],
     ),
     ("Teaching it, adding to it", &["docs/teachers.md", "docs/contributors.md"]),
