@@ -78,12 +78,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         // In there, /proc is the container's.
         process.choose_profile()?;
         keep_out_of_reach()?;
-<<<<<<< HEAD
         // One call: after the first, this process has no capability over others.
-=======
-        // One call, because after the first, this process has no capability over
-        // others.
->>>>>>> guard19
         setns(&open, differ).with_context(|| format!("enter the namespaces of {id}"))
     };
     let stages = |line: &mut Line| {

@@ -1,12 +1,7 @@
 //! Lesson 18: the program of this step, where no container can write to it.
 //!
-<<<<<<< HEAD
 //! A container can lead the name of its command to /proc/self/exe between the look at a
 //! file and execve(2). Then the program of this step runs in there, perhaps with a
-=======
-//! A container can lead the name of its command to /proc/self/exe between the look at
-//! a file and execve(2). Then the program of this step runs in there, perhaps with a
->>>>>>> guard19
 //! loader of the container, and root inside can open its file by /proc/PID/exe;
 //! CVE-2019-5736. So what enters a container is a copy: a mount that is read-only, and
 //! has no place where it could be changed again. A caller who may not mount gets a copy
