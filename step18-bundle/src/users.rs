@@ -8,9 +8,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::Root;
+use libc::{S_IFIFO, S_IFMT};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_keepcaps;
-use nix::sys::stat::{Mode, SFlag, fstat, umask};
+use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{
     Gid, Pid, Uid, fchown, getegid, geteuid, setgroups, setresgid, setresuid,
 };
@@ -125,13 +126,11 @@ pub(crate) fn set_umask(config: &Config) {
 /// Gives the user the terminal of the container, or the pipes of its caller: programs
 /// open them again by a name such as /dev/stdout.
 pub(crate) fn give_streams(config: &Config) {
-    let uid = Uid::from_raw(config.process.user.uid);
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-        let kind = fstat(stream).map_or(0, |it| it.st_mode & SFlag::S_IFMT.bits());
-        if config.process.terminal || kind == SFlag::S_IFIFO.bits() {
+    for stream in [io::stdin().as_fd(), io::stdout().as_fd(), io::stderr().as_fd()] {
+        let is_pipe = fstat(stream).is_ok_and(|it| it.st_mode & S_IFMT == S_IFIFO);
+        if config.process.terminal || is_pipe {
             // Root of a user namespace may have no right over it.
-            let _ = fchown(stream, Some(uid), None);
+            let _ = fchown(stream, Some(Uid::from_raw(config.process.user.uid)), None);
         }
     }
 }

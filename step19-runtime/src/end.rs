@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use crate::groups::Groups;
 use crate::hooks;
 use crate::state::Container;
 use crate::status::Status;
@@ -82,7 +83,12 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
 
 /// Ends a container, and removes all that `create` has made.
 pub(crate) fn destroy(container: &Container) -> Result<()> {
-    let groups = container.groups()?;
+    let mut groups = container.groups()?;
+    if container.state()?.pid.is_none() {
+        // They may be those of another container, and `create` has failed for that.
+        groups.remove_empty();
+        groups = Groups::of(&[])?;
+    }
     if let Some(open) = container.pidfd()? {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&open, libc::SIGKILL);

@@ -1,6 +1,6 @@
 //! Lesson 17: a second way into a container. Lesson 19: as engines use it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,12 +11,24 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::Pid;
 
+use crate::join::{inner_groups, join_groups};
 use crate::start::{Line, listen, outlive_parent};
 use crate::state::Container;
 use crate::status::Status;
-use crate::ways::{inner_groups, join_groups, namespaces};
 use crate::words::Words;
 use crate::{capabilities, filter, newcomer, scheduler, start, terminal, users, wanted};
+
+/// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
+const NAMESPACES: [(&str, CloneFlags); 8] = [
+    ("user", CloneFlags::CLONE_NEWUSER),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+    ("pid", CloneFlags::CLONE_NEWPID),
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
+];
 
 /// Runs a command in a container. Exits as it did, or, with --detach, when it is
 /// executed.
@@ -121,4 +133,19 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
 fn keep_out_of_reach() -> Result<()> {
     set_dumpable(false).context("keep the container from tracing this process")?;
     common::leave_keyring()
+}
+
+/// The namespaces of the container that this process is not in.
+fn namespaces(process: Pid) -> Result<CloneFlags> {
+    let mut differ = CloneFlags::empty();
+    for (kind, flag) in NAMESPACES {
+        let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}"));
+        // An older kernel does not have all kinds.
+        let Ok(own) = of("self") else { continue };
+        let theirs = of(&process.to_string());
+        if theirs.with_context(|| format!("find the namespaces of {process}"))? != own {
+            differ |= flag;
+        }
+    }
+    Ok(differ)
 }

@@ -51,7 +51,7 @@ impl Groups {
             match hierarchy.make(hierarchy.base(path), group) {
                 Err(error) if path.is_empty() && !has_limits && may_not(&error) => {
                     // It stays in the groups of its caller.
-                    self.remove()?;
+                    self.remove_empty();
                     self.hierarchies = hierarchies()?;
                     return Ok(());
                 }

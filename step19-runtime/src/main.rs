@@ -13,6 +13,7 @@ mod filter;
 mod freeze;
 mod groups;
 mod hooks;
+mod join;
 mod limits;
 mod list;
 mod log;
@@ -42,7 +43,6 @@ mod update;
 mod users;
 mod values;
 mod wanted;
-mod ways;
 mod words;
 
 use std::collections::VecDeque;

@@ -13,7 +13,8 @@ use crate::status::{State, Status, start_time};
 use crate::wanted::{Wanted, write_pid};
 use crate::{terminal, users};
 
-/// Meets the child as often as it waits. If it has ended, the state says no time in the end.
+/// Meets the child as often as it waits. If it has ended, the state says no time in the
+/// end.
 pub(crate) fn hold(
     child: &mut Child,
     config: &Config,

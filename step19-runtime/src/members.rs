@@ -85,6 +85,11 @@ impl Groups {
         None
     }
 
+    /// Removes those that have no process: others may be those of another container.
+    pub(crate) fn remove_empty(&self) {
+        self.paths().iter().for_each(|group| drop(fs::remove_dir(group)));
+    }
+
     /// Removes the groups, and groups that the container has made in them.
     pub(crate) fn remove(&self) -> Result<()> {
         for group in self.paths() {

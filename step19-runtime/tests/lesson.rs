@@ -405,6 +405,22 @@ fn a_killed_create_leaves_nothing_that_stays() {
 }
 
 #[test]
+fn a_group_of_another_container_is_not_touched() {
+    if !is_root() {
+        return;
+    }
+    let bundle = Bundle::new("sleep 1000", |_| {});
+    bundle.succeeds(&["create", "one"]);
+    bundle.succeeds(&["start", "one"]);
+    // The bundle has one path for the groups of all.
+    let said = bundle.fails(&["create", "two"]);
+    assert!(said.contains("make the control group"), "{said}");
+    assert_eq!(bundle.state("one")["status"], "running");
+    bundle.succeeds(&["delete", "--force", "one"]);
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
 fn several_containers_are_made_at_once() {
     let bundle = Bundle::new("sleep 1000", |config| {
         config["linux"]["cgroupsPath"] = json!("");
