@@ -52,7 +52,6 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     let plans = config.mounts.iter().map(|it| it.plan(config, bundle));
     let plans = plans.collect::<Result<Vec<_>>>()?;
     let mut groups = members::find_groups(&linux.cgroups_path, &container.name)?;
-    groups.check_free()?;
     let mut state = State {
         oci_version: config.oci_version.clone(),
         id: container.name.clone(),

@@ -30,18 +30,6 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
 }
 
 impl Groups {
-    /// Refuses groups that others use: the end of this container would be theirs, too.
-    pub(crate) fn check_free(&self) -> Result<()> {
-        // Engines look for these words.
-        ensure!(
-            !self.is_frozen(),
-            "container's cgroup unexpectedly frozen; thaw it first"
-        );
-        let is_empty = self.processes().is_empty();
-        ensure!(is_empty, "container's cgroup is not empty; give another cgroupsPath");
-        Ok(())
-    }
-
     /// Whether the processes are frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         let read = |file: &str| {
