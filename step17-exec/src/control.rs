@@ -8,7 +8,7 @@ use libc::c_int;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::facts::{Facts, Running, status_in};
+use crate::facts::{self, Facts, Running};
 use crate::state::Container;
 use crate::{enter, list, logs};
 
@@ -97,7 +97,7 @@ fn remove(container: Container) -> Result<Exit> {
 fn wait(container: &Container) -> Result<Exit> {
     let end = container.open_end()?;
     container.wait()?;
-    let status = status_in(&end).with_context(|| {
+    let status = facts::status_in(&end).with_context(|| {
         format!(
             "wait for the container {}: its keeper was killed, and the status is lost",
             container.name

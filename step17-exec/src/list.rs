@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use common::Exit;
 use serde::Serialize;
 
-use crate::facts::status_in;
+use crate::facts;
 use crate::state::Container;
 
 /// A line of the list.
@@ -25,13 +25,44 @@ struct Row {
     ports: Vec<String>,
 }
 
+/// Lists the containers of this user: as a table, or as JSON.
+pub(crate) fn list(json: bool) -> Result<Exit> {
+    let mut rows = Vec::new();
+    for container in Container::all()? {
+        match Row::of(&container) {
+            Ok(row) => rows.push(row),
+            Err(error) if container.has_name() => common::note(&common::one_line(&error)),
+            // It has just been removed.
+            Err(_) => {}
+        }
+    }
+    if json {
+        let text = serde_json::to_string_pretty(&rows).context("write the list")?;
+        return Ok(common::print(&text));
+    }
+    let head = ["NAME", "PROCESS", "STATE", "AGE", "ROOT", "PORTS"].map(str::to_owned);
+    let mut table = vec![head];
+    table.extend(rows.iter().map(Row::cells));
+    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max();
+    let mut lines = Vec::new();
+    for row in &table {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column).unwrap_or_default();
+            line += &format!("{cell:<width$}  ");
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    Ok(common::print(&lines.join("\n")))
+}
+
 impl Row {
     fn of(container: &Container) -> Result<Row> {
         // In this order: the end is written before the keeper ends.
         let has_keeper = container.has_keeper()?;
         let facts = container.facts()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let status = status_in(&container.open_end()?);
+        let status = facts::status_in(&container.open_end()?);
         let state = match (has_keeper, status, facts.init) {
             (true, _, Some(_)) => "running",
             (true, _, None) => "starting",
@@ -64,37 +95,6 @@ impl Row {
         let root = common::printable(&self.root);
         [self.name.clone(), process, state, age, root, self.ports.join(", ")]
     }
-}
-
-/// Lists the containers of this user: as a table, or as JSON.
-pub(crate) fn list(json: bool) -> Result<Exit> {
-    let mut rows = Vec::new();
-    for container in Container::all()? {
-        match Row::of(&container) {
-            Ok(row) => rows.push(row),
-            Err(error) if container.has_name() => common::note(&common::one_line(&error)),
-            // It has just been removed.
-            Err(_) => {}
-        }
-    }
-    if json {
-        let text = serde_json::to_string_pretty(&rows).context("write the list")?;
-        return Ok(common::print(&text));
-    }
-    let head = ["NAME", "PROCESS", "STATE", "AGE", "ROOT", "PORTS"].map(str::to_owned);
-    let mut table = vec![head];
-    table.extend(rows.iter().map(Row::cells));
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max();
-    let mut lines = Vec::new();
-    for row in &table {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = width(column).unwrap_or_default();
-            line += &format!("{cell:<width$}  ");
-        }
-        lines.push(line.trim_end().to_owned());
-    }
-    Ok(common::print(&lines.join("\n")))
 }
 
 /// Lets a container run that cannot be on the list, for example because the disk is full,

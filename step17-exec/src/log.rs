@@ -35,6 +35,11 @@ pub(crate) struct Log {
     lost: usize,
 }
 
+/// A file of the log. The numbers grow.
+pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("log.{number}"))
+}
+
 impl Log {
     /// Puts pipes in the place of standard output and error, and /dev/null in the place
     /// of standard input.
@@ -133,9 +138,4 @@ impl Log {
         }
         written
     }
-}
-
-/// A file of the log. The numbers grow.
-pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("log.{number}"))
 }

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::control;
 use crate::facts::Facts;
-use crate::log::path;
+use crate::log;
 use crate::state::Container;
 
 /// The time between two looks at a log, in milliseconds.
@@ -65,7 +65,7 @@ impl Reader {
             if self.number.is_some_and(|number| number + 1 < next) {
                 common::note("some lines are missing here: the log has a limit");
             }
-            match File::open(path(&self.dir, next)) {
+            match File::open(log::path(&self.dir, next)) {
                 Ok(file) => {
                     self.file = Some(BufReader::new(file));
                     self.number = Some(next);
