@@ -1,6 +1,6 @@
 //! Where the control groups are, v1 and v2; cgroups(7).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -134,7 +134,10 @@ impl Hierarchy {
         }
         // Another container may have this group, and each would count for both. A group with
         // groups in it may be the host's, and `remove` would remove them.
-        let is_empty = fs::read_to_string(group.join("cgroup.procs"))?.is_empty();
+        let processes = group.join("cgroup.procs");
+        let is_empty = fs::read_to_string(&processes)?.is_empty();
+        // A user can find a group, and may not join it.
+        File::options().write(true).open(&processes)?;
         match is_empty && inner(group)?.next().is_none() && left != Path::new("") {
             true => Ok(()),
             false => Err(ErrorKind::AlreadyExists.into()),

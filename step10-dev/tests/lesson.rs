@@ -139,7 +139,10 @@ fn root_is_told_whose_files_a_bind_shows() {
     chown(dir.path(), Some(1234), None).expect("give it to a user");
     let output = bound(top.path(), dir.path(), "/place", "stat -c %u /place");
     assert_eq!(stdout(&output), "65534");
-    let told = format!("{} belongs to user 1234 and group 0, but", dir.path().display());
+    let told = format!(
+        "{} belongs to user 1234, whom the container does not have: ",
+        dir.path().display()
+    );
     assert!(stderr(&output).contains(&told), "{}", stderr(&output));
     assert!(is_one_line(STEP, &stderr(&output)), "{}", stderr(&output));
 }

@@ -74,7 +74,7 @@ fn data(groups: &Groups) -> Value {
 pub(crate) fn events(container: &Container, words: &Words) -> Result<Exit> {
     let groups = own_groups(container)?;
     let time = words.get("interval").map_or(Ok(5000), milliseconds)?;
-    let time = PollTimeout::try_from(time).context("use --interval: it is too long")?;
+    let time = PollTimeout::try_from(time).context("read --interval: it is too long")?;
     let process =
         container.pidfd()?.context("find what it uses: container not running")?;
     // How often the kernel has ended a process for want of memory.
@@ -108,5 +108,7 @@ fn milliseconds(word: &str) -> Result<i32> {
     };
     let time = word[..unit].parse::<i32>().ok().and_then(|it| it.checked_mul(factor));
     let time = time.filter(|time| *time > 0);
-    time.with_context(|| format!("--interval {word}: give a time such as 5s or 100ms"))
+    time.with_context(|| {
+        format!("read --interval {word}: give a time such as 5s or 100ms")
+    })
 }

@@ -46,7 +46,7 @@ fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Re
         let Some(word) = words.get(option) else { continue };
         wanted[part][field] = match option {
             "cpuset-cpus" | "cpuset-mems" => json!(word),
-            _ => json!(number(word).with_context(|| format!("--{option} {word}"))?),
+            _ => json!(number(word).with_context(|| format!("read --{option} {word}"))?),
         };
     }
     let has = |file: &str| old(groups, file).is_some();

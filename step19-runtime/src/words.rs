@@ -87,8 +87,9 @@ impl Words {
 
     /// The number that an option gives.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
-        let number =
-            |word: &str| word.parse().ok().with_context(|| format!("--{name} {word}"));
+        let number = |word: &str| {
+            word.parse().ok().with_context(|| format!("read --{name} {word}"))
+        };
         self.get(name).map(number).transpose().context("read a number")
     }
 

@@ -50,8 +50,10 @@ impl Place {
         config["process"]["args"] = json!(words);
         let place =
             self.dir.path().file_name().expect("a name").to_string_lossy().into_owned();
-        config["linux"]["cgroupsPath"] =
-            json!(format!("/guard-{}-{place}", std::process::id()));
+        if is_root() {
+            config["linux"]["cgroupsPath"] =
+                json!(format!("/guard-{}-{place}", std::process::id()));
+        }
         edit(&mut config);
         fs::write(file, config.to_string()).expect("write");
     }

@@ -185,7 +185,8 @@ fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
     if !containers_work() {
         return;
     }
-    let scratch = tempdir();
+    // What lesson 17 knows of the last container stays until its next start.
+    let (scratch, states) = (tempdir(), tempdir());
     for name in steps() {
         let several = r#"exec 3<&0; : | cat - "$0" <&3 & : | cat - "$0" <&3 & exec cat - "$0""#;
         for delay in 0..60 {
@@ -197,7 +198,7 @@ fn whoever_kills_the_runner_at_any_moment_kills_the_container() {
                 command.args(["cat", "-", &token]);
             }
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-            command.env("TMPDIR", scratch.path()).env("XDG_RUNTIME_DIR", scratch.path());
+            command.env("TMPDIR", scratch.path()).env("XDG_RUNTIME_DIR", states.path());
             let mut child = command.spawn().expect("start a step");
             let until = Instant::now() + Duration::from_micros(delay * 150);
             while Instant::now() < until {}
