@@ -28,14 +28,19 @@ mkdir -p "$bundle"
 } >"$bundle/config.json"
 END_OF_PROGRAM
     {
-        printf '#!/bin/sh\nstep=%s\n' "$(quoted "$step")"
+        printf '#!/bin/sh\nstep=%s name=verify-%s\n' "$(quoted "$step")" "$$"
         cat <<'END_OF_PROGRAM'
 bundle=${0%/*}/bundle.$$
-"${0%/*}/make-bundle" "$bundle" "$@" && exec "$step" run --bundle "$bundle" "verify-$$"
+"${0%/*}/make-bundle" "$bundle" "$@" && exec "$step" run --bundle "$bundle" "$name-$$"
 END_OF_PROGRAM
     } >in-bundle
     chmod +x make-bundle in-bundle
     with
+}
+
+# forget_groups: removes the control groups that killed programs have left.
+forget_groups() {
+    rmdir /sys/fs/cgroup/verify-$$-* /sys/fs/cgroup/*/verify-$$-* 2>/dev/null || :
 }
 
 # bundle DIR COMMAND...: a bundle for this command.
