@@ -38,7 +38,7 @@ use crate::namespaces::Kind;
 
 fn main() -> ExitCode {
     let step = common::step!();
-    step.run(verb)
+    step.takes_words("run [--bundle DIR] NAME | spec [--bundle DIR]").run(verb)
 }
 
 /// Does what the first word says.

@@ -79,14 +79,15 @@ fn main() -> ExitCode {
 fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
     let mut global = Words::read(Words::of(words)?, &OPTIONS, 0)?;
     *log = Log::new(global.get("log"), global.get("log-format"))?;
+    let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
-        let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
     }
     if global.has("help") {
-        return Ok(common::print(&format!(
-            "usage: [OPTIONS] VERB [OPTIONS] [NAME]: {VERBS}"
-        )));
+        let options = OPTIONS.map(|it| format!("--{}", it.replace('|', ", -"))).join(" ");
+        let usage = format!("usage: {name} [OPTIONS] VERB [OPTIONS] [NAME]");
+        let text = format!("{usage}\n\nverbs: {VERBS}\noptions: {options}");
+        return Ok(common::print(&text));
     }
     let manager = global.get("cgroup-manager").unwrap_or("cgroupfs");
     ensure!(manager == "cgroupfs", "--cgroup-manager {manager} is not done here");

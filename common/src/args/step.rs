@@ -51,6 +51,8 @@ pub struct Step {
     pub goal: &'static str,
     #[doc(hidden)]
     pub options: Vec<&'static Opt>,
+    #[doc(hidden)]
+    pub words: Option<&'static str>,
 }
 
 /// The step of the calling crate. Its `Cargo.toml` has the name and the goal.
@@ -62,6 +64,7 @@ macro_rules! step {
             version: env!("CARGO_PKG_VERSION"),
             goal: env!("CARGO_PKG_DESCRIPTION"),
             options: Vec::new(),
+            words: None,
         }
     };
 }
@@ -204,6 +207,11 @@ impl Step {
         exit.end()
     }
 
+    /// Takes these words in the place of a command, and shows them in the usage.
+    pub fn takes_words(self, words: &'static str) -> Step {
+        Step { words: Some(words), ..self }
+    }
+
     /// Runs a step with a command line of its own. `program` gets its words, and reports errors.
     pub fn run_words(self, program: impl FnOnce(Vec<OsString>) -> Exit) -> ExitCode {
         speak_as(self.name);
@@ -232,8 +240,9 @@ impl Step {
     }
 
     fn usage(&self) -> String {
-        let command = if self.takes(&IMAGE) { "[COMMAND [ARG...]]" } else { "COMMAND [ARG...]" };
-        let mut usage = format!("usage: {} [OPTIONS] [--] {command}\n\noptions:\n", self.name);
+        let usual = if self.takes(&IMAGE) { "[COMMAND [ARG...]]" } else { "COMMAND [ARG...]" };
+        let words = self.words.map_or_else(|| format!("[--] {usual}"), str::to_owned);
+        let mut usage = format!("usage: {} [OPTIONS] {words}\n\noptions:\n", self.name);
         let words = |it: &Opt| format!("{} {}", it.name, it.value).trim_end().to_owned();
         let width = self.options.iter().map(|it| words(it).len()).max();
         let width = width.unwrap_or_default().max("-V, --version".len());
