@@ -99,7 +99,9 @@ verb delete --force hooked
 new is 'hooks: each at its time'                       'runtime poststart poststop' "$(of order | joined)"
 
 page 'Try it'
+# In v2, a group that has processes gives no controllers to the groups in it.
 with
+[ "$uid" != 0 ] || with 'linux="cgroupsPath":"/verify-'$$'"'
 container two
 verb start two
 new is 'exec: its exit status is that of the command'  42               "$(ends exec two /bin/sh -c 'exit 42')"

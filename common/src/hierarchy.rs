@@ -158,7 +158,13 @@ impl Hierarchy {
 
     /// Gives the controllers of a group to the groups in it; v2 alone needs this.
     fn give_controllers(&self, group: &Path) -> io::Result<()> {
-        if !self.controllers.is_empty() {
+        // With processes in it, only some controllers can be given, and then no process may
+        // join the inner groups. The root of all groups is an exception; it has no type.
+        let is_busy = || -> io::Result<bool> {
+            let processes = fs::read_to_string(group.join("cgroup.procs"))?;
+            Ok(!processes.is_empty() && group.join("cgroup.type").exists())
+        };
+        if !self.controllers.is_empty() || is_busy()? {
             return Ok(());
         }
         let all = fs::read_to_string(group.join("cgroup.controllers"))?;
