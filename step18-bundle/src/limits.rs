@@ -96,7 +96,7 @@ fn fill(template: &str, field: &str, (key, above): Named) -> Result<String> {
         _ => above[part].as_str().map(str::to_owned),
     };
     let parts: Option<_> = template.split(['{', '}']).enumerate().map(part).collect();
-    parts.with_context(|| format!("{above} needs more fields: {template}"))
+    parts.with_context(|| format!("read {above}: it needs more fields: {template}"))
 }
 
 impl Kind {

@@ -23,7 +23,7 @@ pub(crate) const ARCH: u32 = offset_of!(seccomp_data, arch) as u32;
 pub(crate) fn named<T: Copy>(table: &[(&str, T)], what: &str, name: &str) -> Result<T> {
     let found = table.iter().find(|it| it.0 == name).map(|it| it.1);
     let names = || table.iter().map(|it| it.0).collect::<Vec<_>>().join(" ");
-    found.with_context(|| format!("{what} {name} is not one of {}", names()))
+    found.with_context(|| format!("read {what} {name}: it is not one of {}", names()))
 }
 
 /// What the kernel does with a call; seccomp(2).

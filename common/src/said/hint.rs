@@ -96,35 +96,6 @@ const LESSONS: &[(&str, Call)] = &[
     ("set ping_group_range", Call::AllowPing),
     ("set the seccomp filter", Call::SetFilter),
     ("use the image", Call::Any),
-    ("find what it uses", Call::Any),
-    ("", Call::Any),
-    ("give ", Call::Any),
-    ("the option ", Call::Any),
-    ("unknown option ", Call::Any),
-    ("it has a word without UTF-8", Call::Any),
-    ("use the controller ", Call::Any),
-    ("find the containers: set XDG_RUNTIME_DIR, or give --root", Call::Any),
-    ("wait for it", Call::Any),
-    ("give it an output", Call::Any),
-    ("give it the state", Call::Any),
-    ("run the ", Call::Any),
-    ("enter the namespaces of ", Call::Any),
-    ("exec in the container ", Call::Any),
-    ("find the process of the container", Call::Any),
-    ("live on without the runtime", Call::Any),
-    ("wait for `start`", Call::Any),
-    ("hear of the container", Call::Any),
-    ("executable file not found in $PATH", Call::Any),
-    ("look at it", Call::Any),
-    ("unlock the container", Call::Any),
-    ("lock the container ", Call::Any),
-    ("find the root", Call::Any),
-    ("use the ID ", Call::Any),
-    ("wait for a process", Call::Any),
-    ("container not running", Call::Any),
-    ("set ", Call::Any),
-    ("this kernel does not have it", Call::Any),
-    ("unknown controller ", Call::Any),
     ("set the hostname", Call::Any),
     ("go to the working directory ", Call::EnterDirectory),
     ("enter the namespaces of the process ", Call::EnterNamespaces),
@@ -168,7 +139,7 @@ const LESSONS: &[(&str, Call)] = &[
     ("attach the rules for devices", Call::Any),
     ("choose the AppArmor profile ", Call::Any),
     ("copy the mount of the terminal", Call::Any),
-    ("find the root ", Call::Any),
+    ("find the root", Call::Any),
     ("find the working directory", Call::Any),
     ("go to the old root", Call::Any),
     ("go to the root", Call::Any),
@@ -183,6 +154,37 @@ const LESSONS: &[(&str, Call)] = &[
     ("process.rlimits has ", Call::Any),
     ("find it", Call::Any),
     ("write ", Call::Any),
+    ("wait for it", Call::Any),
+    ("wait for a process", Call::Any),
+    ("wait for `start`", Call::Any),
+    ("use the controller ", Call::Any),
+    ("use the ID ", Call::Any),
+    ("unlock the container", Call::Any),
+    ("unknown option ", Call::Any),
+    ("unknown controller ", Call::Any),
+    ("this kernel does not have it", Call::Any),
+    ("the option ", Call::Any),
+    ("set ", Call::Any),
+    ("run the ", Call::Any),
+    ("name this process", Call::Any),
+    ("memory.swap needs memory.limit; give both", Call::Any),
+    ("look whether it stands still", Call::Any),
+    ("look at it", Call::Any),
+    ("lock the container ", Call::Any),
+    ("live on without the runtime", Call::Any),
+    ("keep the configuration", Call::Any),
+    ("it has a word without UTF-8", Call::Any),
+    ("hear of the container", Call::Any),
+    ("give it the state", Call::Any),
+    ("give it an output", Call::Any),
+    ("give ", Call::Any),
+    ("find what it uses", Call::Any),
+    ("find the process of the container", Call::Any),
+    ("find the containers: set XDG_RUNTIME_DIR, or give --root", Call::Any),
+    ("executable file not found in $PATH", Call::Any),
+    ("exec in the container ", Call::Any),
+    ("enter the namespaces of ", Call::Any),
+    ("container not running", Call::Any),
 ];
 
 /// A failed call, with all that the error says about it.
@@ -353,6 +355,15 @@ mod tests {
             let write = Doing::WriteGroup { file: Path::new("/x").join(file), value: "0".into() };
             let error = Error::from(Errno::ENOENT).context(write);
             assert!(hint(&error).is_some_and(|said| said.contains(remedy)), "{file}");
+        }
+    }
+
+    /// The first row counts: a row with fewer words must come later.
+    #[test]
+    fn no_row_hides_a_later_one() {
+        for (at, (first, _)) in LESSONS.iter().enumerate() {
+            let hidden = LESSONS[at + 1..].iter().find(|(later, _)| later.starts_with(first));
+            assert!(hidden.is_none(), "{first:?} hides {hidden:?}");
         }
     }
 
