@@ -340,9 +340,10 @@ describe("the search", () => {
     }
 });
 
-/// The files of a step's program by their names.
+/// The files of a step's program by their names, without the directories of its tests.
 async function program(step) {
-    const names = step ? await readdir(join(workspace, step, "src")) : [];
+    const all = step ? await readdir(join(workspace, step, "src")) : [];
+    const names = all.filter((name) => name.endsWith(".rs"));
     const read = async (name) => [name, await readFile(join(workspace, step, "src", name), "utf8")];
     return new Map(await Promise.all(names.sort().map(read)));
 }
