@@ -1,16 +1,15 @@
 //! The runner: the process that the caller starts. It waits for the child, passes
 //! signals to it, and lends it the terminal.
 
-use std::io::{IoSliceMut, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -18,7 +17,7 @@ use crate::Exit;
 use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
-use crate::child::wait::{ANY, Ended, Waited, has_something, poll_for, wait_for};
+use crate::child::wait::{ANY, Ended, Waited, has_input, has_something, poll_for, wait_for};
 
 /// The time after a SIGHUP until the runner first continues the command again.
 const AFTER_A_HANGUP: Duration = Duration::from_secs(1);
@@ -128,17 +127,41 @@ impl Child {
         work: impl FnOnce(T, Pid) -> Result<D>,
     ) -> Result<Option<D>> {
         let Some(reason) = reason else { return Ok(None) };
+        self.meet_at_line(|_, pid| work(reason, pid))
+    }
+
+    /// Takes the terminal that the child gives with [`give_terminal`], and does `work` with it,
+    /// if it is `wanted`. Like [`Child::meet`].
+    ///
+    /// [`give_terminal`]: crate::give_terminal
+    pub fn take_terminal<D>(
+        &mut self,
+        wanted: bool,
+        work: impl FnOnce(OwnedFd) -> Result<D>,
+    ) -> Result<Option<D>> {
+        let work = |given: Option<OwnedFd>, _| {
+            work(given.context("the child gave no terminal: call `give_terminal` in it")?)
+        };
+        if wanted { self.meet_at_line(work) } else { Ok(None) }
+    }
+
+    fn meet_at_line<D>(
+        &mut self,
+        work: impl FnOnce(Option<OwnedFd>, Pid) -> Result<D>,
+    ) -> Result<Option<D>> {
         let runner = &mut self.runner;
         // The child of these lessons stays, and without this end the runner sees its end.
         runner.their_line = None;
         let mut byte = [READY];
-        if runner.line.read(&mut byte).context("wait for the child")? == 0 {
+        let (count, (_, given)) =
+            line::receive(&runner.line, &mut byte).context("wait for the child")?;
+        if count == 0 {
             return Ok(None);
         }
         ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
         // Until the command runs, Ctrl-C is for the runner.
         runner.terminal.as_mut().map(Terminal::take_back);
-        let worked = work(reason, runner.pid);
+        let worked = work(given, runner.pid);
         if worked.is_err() {
             signals::send(runner.pid, libc::SIGKILL);
             let _ = runner.wait(&mut self.signals, &mut ());
@@ -148,49 +171,6 @@ impl Child {
             let _ = send(runner.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
         }
         worked.map(Some)
-    }
-
-    /// Takes the terminal that the child gives with [`give_terminal`], and does `work` with it.
-    /// Like [`Child::meet`].
-    ///
-    /// [`give_terminal`]: crate::give_terminal
-    ///
-    /// # Errors
-    ///
-    /// When `work` fails.
-    pub fn take_terminal<D>(
-        &mut self,
-        wanted: bool,
-        work: impl FnOnce(OwnedFd) -> Result<D>,
-    ) -> Result<Option<D>> {
-        let line = self.runner.line.as_raw_fd();
-        let mut buffer = nix::cmsg_space!(RawFd);
-        let doing = "wait for the terminal of the child";
-        let mut take = || -> Result<Option<OwnedFd>> {
-            let mut bytes = [0];
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_PEEK;
-            let message = recvmsg::<()>(line, &mut parts, Some(&mut buffer), flags);
-            let message = message.context(doing)?;
-            for part in message.cmsgs().context(doing)? {
-                if let ControlMessageOwned::ScmRights(numbers) = part
-                    && let Some(number) = numbers.first()
-                {
-                    #[allow(unsafe_code, reason = "nix gives only the number")]
-                    // SAFETY: the kernel has just made this descriptor, for nothing else.
-                    return Ok(Some(unsafe { OwnedFd::from_raw_fd(*number) }));
-                }
-            }
-            Ok(None)
-        };
-        if !wanted {
-            return Ok(None);
-        }
-        // The child's end of a child that has ended does not wake this process.
-        self.runner.their_line = None;
-        let Some(terminal) = take()? else { return Ok(None) };
-        // The message is still there, and its byte is that of a meeting.
-        self.meet(Some(terminal), |terminal, _| work(terminal))
     }
 
     /// Waits in the runner until the child ends, and returns its status.
@@ -274,7 +254,7 @@ impl Runner {
         let mut fds = vec![on(signals.as_fd())];
         fds.extend(keep.outputs().into_iter().map(on));
         let outputs = 1..fds.len();
-        fds.extend(self.start.iter().map(|start| on(start.pipe().as_fd())));
+        fds.extend(self.start.iter().map(|start| on(start.pipe.as_fd())));
         // A closed line would never let this process sleep.
         fds.extend(Some(on(self.line.as_fd())).filter(|_| !self.line_closed));
         let time = self.hung_up.map_or(PollTimeout::NONE, |time| {
@@ -291,7 +271,7 @@ impl Runner {
             self.resume();
         }
         // Before the output: it is the command's then.
-        if self.start.as_ref().map(Start::is_over).transpose()? == Some(true) {
+        if self.start.as_ref().map(|start| has_input(&start.pipe)).transpose()? == Some(true) {
             self.tell_start(keep)?;
         }
         for (number, _) in ready[outputs].iter().enumerate().filter(|(_, ready)| **ready) {
@@ -312,9 +292,9 @@ impl Runner {
     /// that stopped the command.
     fn hear(&mut self) -> Result<(usize, Option<Signal>)> {
         let mut told = [0; 64];
-        let (count, start) = line::receive(&self.line, &mut told).context("hear of process 1")?;
+        let (count, extra) = line::receive(&self.line, &mut told).context("hear of process 1")?;
         self.line_closed = count == 0;
-        self.start = self.start.take().or(start);
+        self.start = self.start.take().or(Start::of(extra));
         let mut stopped = None;
         for &byte in &told[..count] {
             ensure!(byte != READY, "the child waits for the runner: call `meet` before `wait`");
@@ -332,17 +312,10 @@ impl Runner {
         Ok((count, stopped))
     }
 
-    /// Whether the child has reported something.
-    fn has_news(&self) -> Result<bool> {
-        let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).context("hear of process 1")?;
-        Ok(has_something(&fds[0]))
-    }
-
     /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
     /// only when it exits. Remembers the signals to the runner since then.
     fn add_signal(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
-        while self.has_news()? && self.hear()?.0 > 0 {}
+        while has_input(&self.line)? && self.hear()?.0 > 0 {}
         ended.signal = ended.signal.or(self.told_end);
         if ended.signal.is_some() {
             while let Some(signal) = signals.next()? {
