@@ -5,11 +5,10 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
-use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
@@ -25,9 +24,10 @@ use crate::child::runner::Child;
 use crate::child::signals;
 use crate::child::signals::Signals;
 use crate::child::terminal::Terminal;
+use crate::child::within;
 use crate::said::doing::Doing;
 use crate::said::host;
-use crate::{Exit, one_line};
+use crate::Exit;
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
@@ -68,7 +68,7 @@ pub fn clone_after(
 ) -> Result<Child> {
     let terminal = Terminal::of_streams().filter(|_| !session);
     start(terminal, namespaces, work, || {
-        let (mut reader, mut writer) = UnixStream::pair().context("open a line to a child")?;
+        let (reader, writer) = UnixStream::pair().context("open a line to a child")?;
         let between = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
         if between.as_raw() == 0 {
             drop(reader);
@@ -76,32 +76,17 @@ pub fn clone_after(
             if cloned.as_ref().is_ok_and(|pid| pid.as_raw() == 0) {
                 return cloned;
             }
-            work_and_exit(|| {
-                let answer = match cloned {
-                    Ok(pid) => [&[DONE][..], &pid.as_raw().to_ne_bytes()].concat(),
-                    Err(error) => one_line(&error).into_bytes(),
-                };
-                writer.write_all(&answer).context("answer the runner")?;
-                Ok(Exit::SUCCESS)
-            });
+            let number = cloned.map(|pid| pid.as_raw().to_ne_bytes().to_vec());
+            work_and_exit(|| within::answer(writer, number));
         }
         drop(writer);
-        let mut answer = Vec::new();
-        // An error means that the process has ended.
-        let _ = reader.read_to_end(&mut answer);
+        let number = within::hear(&reader);
         // An error means that the caller ignores the end of children.
         let _ = waitpid(between, None);
-        ensure!(!answer.is_empty(), "clone a child: the process before it has ended");
-        let number = answer.strip_prefix(&[DONE]).and_then(|number| number.try_into().ok());
-        match number.map(libc::pid_t::from_ne_bytes) {
-            Some(number) => Ok(Pid::from_raw(number)),
-            None => bail!("{}", String::from_utf8_lossy(&answer)),
-        }
+        let number = number?.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
+        Ok(Pid::from_raw(libc::pid_t::from_ne_bytes(number)))
     })
 }
-
-/// The first byte of the answer with the number of the child. An error is text.
-const DONE: u8 = 0;
 
 fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
     raw_clone(namespaces).map_err(|errno| {
@@ -168,6 +153,5 @@ fn die_with_runner(line: &UnixStream) -> Result<bool> {
     // it returns 0 for a parent outside of the PID namespace, dead or alive.
     let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
-    let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-    Ok(!gone)
+    Ok(!fds[0].any().unwrap_or(false))
 }

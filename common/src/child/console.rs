@@ -32,6 +32,9 @@ const DEVICES: [(&str, u64); 6] = [
 /// The device /dev/tty.
 pub(crate) const TTY: u64 = makedev(5, 0);
 
+/// The device /dev/ptmx.
+pub(crate) const PTMX: u64 = makedev(5, 2);
+
 /// Whether each container of lesson 10 has the device with this number.
 pub(crate) fn is_usual(number: u64) -> bool {
     DEVICES.iter().any(|(_, known)| *known == number)

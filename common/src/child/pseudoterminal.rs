@@ -10,22 +10,18 @@ use libc::{c_int, winsize};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags};
-use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, fstat, makedev};
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::console::PTMX;
+use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::poll_on;
-use crate::said::doing::Doing;
 use crate::{Exit, Place};
-
-/// The device /dev/ptmx.
-const PTMX: u64 = makedev(5, 2);
 
 /// Opens a new pseudoterminal by its ptmx. Returns the side of the runner, and that of the
 /// command.
@@ -102,14 +98,11 @@ impl Relay {
         let modes = tcgetattr(io::stdin()).ok();
         let mut terminal = File::from(terminal);
         copy_size(&terminal);
-        let output = beside(|| {
-            give_output(&terminal)?;
-            Ok(Exit::SUCCESS)
-        })?;
+        let output = beside(|| give_output(&terminal))?;
         let input = beside(|| {
             // Its end does not end the command.
             let _ = io::copy(&mut io::stdin().lock(), &mut terminal);
-            Ok(Exit::SUCCESS)
+            Ok(())
         })?;
         if let Some(mut raw) = modes.clone() {
             cfmakeraw(&mut raw);
@@ -133,15 +126,11 @@ impl Drop for Relay {
 }
 
 /// Starts a process that dies with this one.
-fn beside(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
-    let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
-    if pid.as_raw() == 0 {
-        work_and_exit(|| {
-            set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
-            work()
-        });
-    }
-    Ok(pid)
+fn beside(work: impl FnOnce() -> Result<()>) -> Result<Pid> {
+    spawn(|| {
+        set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
+        work().map(|()| Exit::SUCCESS)
+    })
 }
 
 /// Copies output, and each new size of the caller's terminal, until nobody has the other

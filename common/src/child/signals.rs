@@ -116,7 +116,11 @@ static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
 /// Blocks the signals that [`Signals`] reads, until [`restore_signals`].
 pub(crate) fn block() -> Result<()> {
     let mut before = SigSet::empty();
-    mask(SigmaskHow::SIG_SETMASK, &taken(), Some(&mut before)).context("block signals")?;
+    // The methods of nix's `SigSet` miss errors: they look for -1, but pthread_sigmask(3) returns
+    // an error number.
+    let taken = taken();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), Some(&mut before))
+        .context("block signals")?;
     // Only the first call sees the caller's mask.
     let _ = CALLERS_MASK.set(before);
     Ok(())
@@ -138,24 +142,13 @@ pub fn restore_signals() -> Result<()> {
         act(Signal::SIGXFSZ, SigHandler::SigDfl).context("reset the action of SIGXFSZ")?;
     }
     let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
-    mask(SigmaskHow::SIG_SETMASK, &callers, None).context("unblock signals")
-}
-
-/// Changes the blocked signals of this process, which has one thread;
-/// sigprocmask(2).
-///
-/// The methods of nix's `SigSet` miss errors: they look for -1, but
-/// pthread_sigmask(3) returns an error number.
-fn mask(how: SigmaskHow, set: &SigSet, before: Option<&mut SigSet>) -> nix::Result<()> {
-    sigprocmask(how, Some(set), before)
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&callers), None).context("unblock signals")
 }
 
 /// The signals that [`Signals`] reads.
 fn taken() -> SigSet {
     let mut taken = SigSet::all();
-    for fault in FAULTS {
-        taken.remove(fault);
-    }
+    FAULTS.into_iter().for_each(|fault| taken.remove(fault));
     taken
 }
 
@@ -254,10 +247,10 @@ pub(crate) fn send(to: Pid, number: c_int) -> bool {
 
 /// Lets a signal act on this process only, as if it were not blocked.
 pub(crate) fn suffer(signal: Signal) -> Result<()> {
-    let mut only = SigSet::empty();
-    only.add(signal);
-    let done = raise(signal).and_then(|()| mask(SigmaskHow::SIG_UNBLOCK, &only, None));
-    let done = done.and_then(|()| mask(SigmaskHow::SIG_BLOCK, &only, None));
+    let only = SigSet::from_iter([signal]);
+    let done = raise(signal)
+        .and_then(|()| sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None))
+        .and_then(|()| sigprocmask(SigmaskHow::SIG_BLOCK, Some(&only), None));
     done.with_context(|| format!("take {signal}"))
 }
 

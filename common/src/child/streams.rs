@@ -15,21 +15,18 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::stat::{SFlag, fstat};
 use nix::sys::wait::waitpid;
 use nix::unistd::{isatty, pipe2, setsid};
 
 use crate::Exit;
-use crate::child::console::{TTY, is_usual, put};
+use crate::child::console::{PTMX, TTY, is_usual, put};
 use crate::child::process::{raw_clone, spawn, work_and_exit};
 use crate::child::signals::{self, Patience};
 use crate::child::terminal::Terminal;
 use crate::child::wait::{poll_for, poll_on};
 use crate::said::doing::Doing;
 use crate::said::error::report;
-
-/// The device /dev/ptmx.
-const PTMX: u64 = makedev(5, 2);
 
 const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
