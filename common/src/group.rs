@@ -114,7 +114,9 @@ impl Drop for Group {
         // A process can join from outside.
         if let Err(error) = hierarchy::end(&self.path) {
             let shown = self.path.display();
-            note(&format!("remove the control group {shown}: {error}; the next start with a limit tries again"));
+            note(&format!(
+                "remove the control group {shown}: {error}; the next start with a limit tries again"
+            ));
         }
     }
 }

@@ -25,10 +25,6 @@ pub struct Hierarchy {
 }
 
 /// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
-///
-/// # Errors
-///
-/// When this host has none.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
     let read = |file| fs::read_to_string(file).with_context(|| format!("read {file}"));
     let (groups, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);

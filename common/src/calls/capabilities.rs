@@ -202,10 +202,6 @@ pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
 }
 
 /// The capabilities that this process may make effective; capget(2).
-///
-/// # Errors
-///
-/// As in capget(2).
 pub fn permitted() -> nix::Result<Capabilities> {
     const THIS_PROCESS: u32 = 0;
     let mut header = [VERSION, THIS_PROCESS];

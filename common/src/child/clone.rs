@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 
+use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
 use crate::child::process::{raw_clone, work_and_exit};
@@ -27,7 +28,6 @@ use crate::child::terminal::Terminal;
 use crate::child::within;
 use crate::said::doing::Doing;
 use crate::said::host;
-use crate::Exit;
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
@@ -44,10 +44,6 @@ use crate::Exit;
 /// Call it only in a process with one thread, as the runner is. The child has
 /// none of the other threads. If another thread held a lock of the allocator, the
 /// child would wait for ever. A program with threads can start a step.
-///
-/// # Errors
-///
-/// When the kernel refuses the process or a namespace; clone(2), namespaces(7).
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces))
 }
@@ -56,10 +52,6 @@ pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Res
 /// join namespaces. The new namespaces are made from there. The child is the runner's: see
 /// CLONE_PARENT in clone(2). With `session`, it always leads a new session, and can have a
 /// terminal of its own.
-///
-/// # Errors
-///
-/// As [`clone()`], and when `join` fails.
 pub fn clone_after(
     session: bool,
     join: impl FnOnce() -> Result<()>,
@@ -134,10 +126,6 @@ fn start(
 /// is in another PID namespace. Ends it if the runner has already ended; prctl(2).
 ///
 /// Call it after the last change of the user: the kernel forgets the request then.
-///
-/// # Errors
-///
-/// When the kernel refuses it.
 pub fn end_with_parent() -> Result<()> {
     match line::childs_end() {
         Some(line) if !die_with_runner(line)? => work_and_exit(|| Ok(Exit::SETUP)),

@@ -67,10 +67,6 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
 
 /// As [`exec`], with `environment` as the variables of the command. They are not variables of
 /// this process, not even for a moment: some of them would change what it does.
-///
-/// # Errors
-///
-/// As [`exec`].
 pub fn exec_with(command: &[CString], environment: &[CString]) -> Result<Exit> {
     become_command(command, Some(environment))
 }
@@ -96,10 +92,6 @@ pub fn find_program(name: &CStr, environment: &[CString]) -> Result<CString> {
 }
 
 /// Becomes the program of a file; execve(2). It returns only on failure.
-///
-/// # Errors
-///
-/// With [`Exit::NOT_EXECUTABLE`] and the reason.
 pub fn become_program(file: &CStr, command: &[CString], environment: &[CString]) -> Result<Exit> {
     let errno = execve(file, command, environment).err().unwrap_or(Errno::UnknownErrno);
     let path = Path::new(OsStr::from_bytes(file.to_bytes()));
@@ -108,10 +100,6 @@ pub fn become_program(file: &CStr, command: &[CString], environment: &[CString])
 
 /// Starts this program again from another file, with the same words, variables, open files
 /// and signals; execveat(2). It returns only on failure.
-///
-/// # Errors
-///
-/// As in execveat(2).
 pub fn start_again(file: impl AsFd) -> Result<()> {
     signals::reset()?;
     let words = words(env::args_os().collect())?;

@@ -43,20 +43,12 @@ fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
 }
 
 /// Closes every descriptor from 3 on, except the socket to the runner.
-///
-/// # Errors
-///
-/// When the kernel refuses it; close_range(2).
 pub fn close_descriptors() -> Result<()> {
     close_descriptors_but(0, &[])
 }
 
 /// As [`close_descriptors`], but keeps the first descriptors from 3 on, as many as the caller
 /// wants to pass on, and those of `keep`.
-///
-/// # Errors
-///
-/// When the kernel refuses it; close_range(2).
 pub fn close_descriptors_but(passed: u16, keep: &[RawFd]) -> Result<()> {
     let line = line::childs_end().map(AsRawFd::as_raw_fd);
     let keep: Vec<RawFd> = keep.iter().copied().chain(line).collect();

@@ -48,10 +48,6 @@ pub fn open_pseudoterminal(ptmx: &Place) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Sets the size of a terminal, in characters.
-///
-/// # Errors
-///
-/// As in ioctl_tty(2).
 pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
     let size = winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let number = terminal.as_fd().as_raw_fd();
@@ -62,10 +58,6 @@ pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
 }
 
 /// Makes a terminal the controlling one of this session, and its standard streams.
-///
-/// # Errors
-///
-/// When this process leads no session, or a descriptor cannot be replaced.
 pub fn use_terminal(terminal: &OwnedFd) -> Result<()> {
     let doing = "use the terminal";
     const NOT_BY_FORCE: c_int = 0;
@@ -90,10 +82,6 @@ pub struct Relay {
 impl Relay {
     /// Starts to copy. The caller's terminal, if it has one, no longer makes signals of keys:
     /// that of the container does.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses a process.
     pub fn start(terminal: OwnedFd) -> Result<Relay> {
         let modes = tcgetattr(io::stdin()).ok();
         let mut terminal = File::from(terminal);

@@ -30,7 +30,8 @@ pub struct Child {
     signals: Signals,
 }
 
-/// The work of a runner while its child lives, besides passing signals on.
+/// The work of a runner while its child lives, besides passing signals on. If it fails, the
+/// runner ends the child.
 pub trait Keep {
     /// Descriptors to read. The numbers of [`Keep::read`] count them.
     fn outputs(&self) -> Vec<BorrowedFd<'_>> {
@@ -38,20 +39,12 @@ pub trait Keep {
     }
 
     /// Reads from an output that has something to read.
-    ///
-    /// # Errors
-    ///
-    /// When the container must end.
     fn read(&mut self, _number: usize) -> Result<()> {
         Ok(())
     }
 
     /// Hears that the process `command`, a child of `init`, has executed the command: after
     /// [`tell_start`]. It may have ended since.
-    ///
-    /// # Errors
-    ///
-    /// When the container must end.
     ///
     /// [`tell_start`]: crate::tell_start
     fn executed(&mut self, _init: Pid, _command: Pid) -> Result<()> {
@@ -117,10 +110,6 @@ impl Child {
     /// There can be several meetings, in the same order in the child.
     ///
     /// [`wait_for_runner`]: crate::wait_for_runner
-    ///
-    /// # Errors
-    ///
-    /// When `work` fails.
     pub fn meet<T, D>(
         &mut self,
         reason: Option<T>,
@@ -180,19 +169,11 @@ impl Child {
     /// runner stops too, so that the caller's shell sees it. If the shell continues
     /// the runner, the runner continues the command. The runner also reaps every
     /// other child of its process.
-    ///
-    /// # Errors
-    ///
-    /// When wait(2) fails.
     pub fn wait(self) -> Result<Exit> {
         self.wait_and(&mut ())
     }
 
     /// As [`Child::wait`], and does the work of `keep` meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// When wait(2) fails, or the work of `keep`. The child has ended then.
     pub fn wait_and(self, keep: &mut dyn Keep) -> Result<Exit> {
         let Child { mut runner, mut signals } = self;
         line::expect_start(&runner.line)?;

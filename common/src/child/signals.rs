@@ -133,10 +133,6 @@ pub(crate) fn ignore_long_file() {
 
 /// Restores the caller's mask for the command, and the caller's action of SIGXFSZ: the runner
 /// and its children block signals.
-///
-/// # Errors
-///
-/// When the kernel refuses it; sigprocmask(2), sigaction(2).
 pub fn restore_signals() -> Result<()> {
     if !LONG_FILE_IGNORED.load(Ordering::Relaxed) {
         act(Signal::SIGXFSZ, SigHandler::SigDfl).context("reset the action of SIGXFSZ")?;

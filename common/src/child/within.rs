@@ -43,10 +43,6 @@ pub(crate) fn hear(mut line: &UnixStream) -> Result<Vec<u8>> {
 /// Does `work` in a child in new namespaces, as a part of this process: it has the same
 /// terminal, process group and blocked signals, and dies with this process. First the runner
 /// calls `prepare` with the child's ID, for example to write the maps of a user namespace.
-///
-/// # Errors
-///
-/// When the kernel refuses the child; clone(2). When `prepare` or `work` fails.
 pub fn in_child(
     namespaces: CloneFlags,
     prepare: impl FnOnce(Pid) -> Result<()>,

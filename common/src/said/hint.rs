@@ -2,9 +2,7 @@
 
 mod clone;
 mod groups;
-mod ids;
 mod mounts;
-mod names;
 mod order;
 mod places;
 mod tools;
@@ -162,16 +160,8 @@ pub fn hint(error: &Error) -> Option<&'static str> {
     let failed = Failed::of(error);
     type Table = fn(&Failed, Errno) -> Option<&'static str>;
     // An earlier stage explains more than the host does.
-    let tables: [Table; 8] = [
-        order::remedy,
-        clone::remedy,
-        groups::remedy,
-        ids::remedy,
-        mounts::remedy,
-        names::remedy,
-        places::remedy,
-        remedy,
-    ];
+    let tables: [Table; 6] =
+        [order::remedy, clone::remedy, groups::remedy, mounts::remedy, places::remedy, remedy];
     tables.into_iter().find_map(|remedy| remedy(&failed, errno))
 }
 

@@ -1,9 +1,9 @@
-//! Cloning into namespaces.
+//! Cloning into namespaces, and mapping the IDs.
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
-use super::{Call, Failed, PROFILE, SELINUX};
+use super::{APPARMOR, Call, Failed, PROFILE, SELINUX};
 use crate::said::host;
 
 pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
@@ -33,6 +33,24 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::Fork, Errno::EAGAIN) => {
             "the container or this user has reached a limit on processes; raise --pids, ulimit -u, or pids.max of the control group"
         }
+        (Call::MapIds | Call::WriteMaps, Errno::ENOENT) => NO_PROC,
+        (Call::WriteMaps, Errno::EPERM) => {
+            "root of this host may not give these IDs away, likely because it is root of a container; use --ids one"
+        }
+        (Call::BecomeUser, Errno::EPERM) => {
+            "this needs CAP_SETUID and CAP_SETGID; become the user before you give up capabilities"
+        }
+        (Call::BecomeUser, Errno::EINVAL) => {
+            "the container does not have this ID; write the maps first, or name another user"
+        }
+        (Call::MapIds, Errno::EPERM | Errno::EACCES) if host::has_apparmor_restriction() => {
+            APPARMOR
+        }
+        (Call::MapIds, Errno::EACCES) if host::is_confined() => PROFILE,
+        (Call::MapIds, Errno::EACCES) => SELINUX,
+        (Call::MapIds, Errno::EPERM) => {
+            "write each map only once, map only your own ID, and write deny to setgroups before gid_map"
+        }
         _ => return None,
     })
 }
@@ -42,6 +60,7 @@ const LIMIT: &str = "this host has reached a limit on namespaces; as root: sysct
 pub(super) const SECCOMP: &str = "a seccomp filter, as in a Docker container, likely refuses this; start that container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
 const PROCESSES: &str =
     "this user has reached a limit on processes; raise ulimit -u, or pids.max of the control group";
+pub(super) const NO_PROC: &str = "there is no /proc on this host; mount proc on /proc";
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
 
 /// Whether the call asked for a user namespace.

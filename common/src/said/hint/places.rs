@@ -1,8 +1,8 @@
-//! The root, and the directories around it.
+//! The root, the directories around it, and containers that have a name.
 
 use nix::errno::Errno;
 
-use super::clone::SECCOMP;
+use super::clone::{NO_PROC, SECCOMP};
 use super::{Call, Failed, TAKEN};
 use crate::said::host;
 
@@ -30,6 +30,12 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::MakeScratch, Errno::EEXIST) => TAKEN,
         (Call::MakeScratch, Errno::ENOTDIR) => SCRATCH,
         (Call::MakeState, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EROFS) => RUNTIME,
+        (Call::EnterNamespaces, Errno::EPERM | Errno::EACCES) => OWNER,
+        (Call::EnterNamespaces, Errno::EINVAL) => {
+            "this process likely has more than one thread; enter before you start others"
+        }
+        (Call::KeepState, Errno::ENOENT) => NO_PROC,
+        (Call::KeepState, Errno::ENOSPC | Errno::EDQUOT) => FULL_RUNTIME,
         _ => return None,
     })
 }
@@ -39,6 +45,9 @@ const DIRECTORY: &str = "name a directory";
 const WAY: &str = "let this user enter it and each directory above it (chmod +x)";
 const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
 const RUNTIME: &str = "set XDG_RUNTIME_DIR to a directory of this user";
+const OWNER: &str = "only the user that started the container can enter it: enter all of its namespaces in a single call, by a process in it that this user may trace";
+const FULL_RUNTIME: &str =
+    "the file system is full; free some space, or name another place with XDG_RUNTIME_DIR";
 const GONE: &str = "the current directory no longer exists; cd to an existing directory";
 
 /// Whether a relative path failed because the current directory no longer exists.
