@@ -119,18 +119,8 @@ impl Step {
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
-            Ok(Parsed::Start(mut args)) => {
-                signals::ignore_long_file();
-                args.binds.iter_mut().for_each(Bind::follow_links_of_root);
-                args.binds.iter().for_each(Bind::warn_of_owner);
-                let run = inherit::close_all_but(None).and_then(|()| {
-                    // Without a root of its own, the container has the host's files anyway.
-                    let copies = self.takes("--rootfs") && args.names.lends_streams();
-                    let copier = copies.then(Copier::start).transpose()?.flatten();
-                    let exit = container(&args).unwrap_or_else(|error| self.report(&error));
-                    Ok(copier.map_or(exit, |copier| copier.finish(exit)))
-                });
-                run.unwrap_or_else(|error| report(&error))
+            Ok(Parsed::Start(args)) => {
+                self.start(*args, container).unwrap_or_else(|error| report(&error))
             }
             Ok(Parsed::Help) => {
                 print(&format!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage()))
@@ -139,6 +129,18 @@ impl Step {
             Err(error) => self.report(&error.context(WrongUse)),
         };
         exit.end()
+    }
+
+    fn start(&self, mut args: Args, container: impl FnOnce(&Args) -> Result<Exit>) -> Result<Exit> {
+        signals::block_long_file()?;
+        args.binds.iter_mut().for_each(Bind::follow_links_of_root);
+        args.binds.iter().for_each(Bind::warn_of_owner);
+        inherit::close_from(3, &[])?;
+        // Without a root of its own, the container has the host's files anyway.
+        let copies = self.takes("--rootfs") && args.names.lends_streams();
+        let copier = if copies { Copier::start()? } else { None };
+        let exit = container(&args).unwrap_or_else(|error| self.report(&error));
+        Ok(copier.map_or(exit, |copier| copier.finish(exit)))
     }
 
     /// Takes these words in the place of a command, and shows them in the usage.

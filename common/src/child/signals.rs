@@ -45,9 +45,8 @@ pub(crate) fn reset() -> Result<()> {
     Ok(())
 }
 
-/// Whether the caller ignores SIGPIPE, and SIGXFSZ.
+/// Whether the caller ignores SIGPIPE.
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
-static LONG_FILE_IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does
 /// not remember the caller's action. The C library calls the functions in the
@@ -59,7 +58,6 @@ static LONG_FILE_IGNORED: AtomicBool = AtomicBool::new(false);
 static BEFORE_RUST: extern "C" fn() = {
     extern "C" fn look() {
         PIPE_IGNORED.store(is_ignored(Signal::SIGPIPE), Ordering::Relaxed);
-        LONG_FILE_IGNORED.store(is_ignored(Signal::SIGXFSZ), Ordering::Relaxed);
     }
     look
 };
@@ -115,28 +113,27 @@ static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
 
 /// Blocks the signals that [`Signals`] reads, until [`restore_signals`].
 pub(crate) fn block() -> Result<()> {
+    block_set(SigmaskHow::SIG_SETMASK, &taken())
+}
+
+/// Blocks SIGXFSZ until [`restore_signals`]: a write that makes a file too long fails, and says
+/// why.
+pub(crate) fn block_long_file() -> Result<()> {
+    block_set(SigmaskHow::SIG_BLOCK, &SigSet::from_iter([Signal::SIGXFSZ]))
+}
+
+fn block_set(how: SigmaskHow, signals: &SigSet) -> Result<()> {
     let mut before = SigSet::empty();
     // The methods of nix's `SigSet` miss errors: they look for -1, but pthread_sigmask(3) returns
     // an error number.
-    let taken = taken();
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&taken), Some(&mut before))
-        .context("block signals")?;
+    sigprocmask(how, Some(signals), Some(&mut before)).context("block signals")?;
     // Only the first call sees the caller's mask.
     let _ = CALLERS_MASK.set(before);
     Ok(())
 }
 
-/// Ignores SIGXFSZ until [`restore_signals`]: a write that makes a file too long fails, and says why.
-pub(crate) fn ignore_long_file() {
-    ignore([Signal::SIGXFSZ]);
-}
-
-/// Restores the caller's mask for the command, and the caller's action of SIGXFSZ: the runner
-/// and its children block signals.
+/// Restores the caller's mask for the command: the runner and its children block signals.
 pub fn restore_signals() -> Result<()> {
-    if !LONG_FILE_IGNORED.load(Ordering::Relaxed) {
-        act(Signal::SIGXFSZ, SigHandler::SigDfl).context("reset the action of SIGXFSZ")?;
-    }
     let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&callers), None).context("unblock signals")
 }
@@ -173,8 +170,7 @@ impl Signals {
         let info = loop {
             match self.fd.read_signal().context("read a signal")? {
                 None => return Ok(None),
-                // SIGXFSZ of a write of this process: the kernel keeps a blocked signal even if
-                // it is ignored.
+                // SIGXFSZ of a write of this process.
                 Some(info) if info.ssi_pid == process::id() => {}
                 Some(info) => break info,
             }

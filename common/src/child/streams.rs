@@ -174,17 +174,28 @@ struct Input {
 }
 
 impl Input {
-    /// Moves as much of the file to the pipe as fits. Closes the pipe at the end of the file.
+    /// Moves as much of the file to the pipe as it takes at once. Closes the pipe at the end of
+    /// the file, and after an error, which this reports.
     fn feed(&mut self, buffer: &mut [u8]) -> Result<()> {
         let Some(pipe) = &mut self.writer else { return Ok(()) };
         // Without room, the position in the file stays: other programs may share it.
         let mut room = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
         poll_for(&mut room, PollTimeout::ZERO)?;
-        if room[0].any().unwrap_or(false) {
-            match feed(&mut self.file, pipe, buffer) {
-                Ok(Some(count)) => self.sent += count,
-                _ => self.writer = None,
-            }
+        if !room[0].any().unwrap_or(false) {
+            return Ok(());
+        }
+        let mut moved = || {
+            let count = self.file.read(buffer).context("read standard input")?;
+            let sent = match pipe.write(&buffer[..count]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                sent => sent.context("write standard input to a pipe")?,
+            };
+            go_back(&mut self.file, count - sent)?;
+            self.sent += sent;
+            Ok(count > 0)
+        };
+        if !moved().unwrap_or_else(|error: anyhow::Error| report(&error) == Exit::SUCCESS) {
+            self.writer = None;
         }
         Ok(())
     }
@@ -197,10 +208,13 @@ impl Input {
             unread += count;
         }
         // The container can also write to its pipe.
-        let back = i64::try_from(unread.min(self.sent)).context("count what is left")?;
-        self.file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
-        Ok(())
+        go_back(&mut self.file, unread.min(self.sent))
     }
+}
+
+fn go_back(file: &mut File, count: usize) -> Result<()> {
+    let back = i64::try_from(count).context("count what is left")?;
+    file.seek(SeekFrom::Current(-back)).context("go back in standard input").map(drop)
 }
 
 /// A file that the container writes through a pipe.
@@ -282,24 +296,6 @@ fn drain(pipe: &mut File, file: &mut File, buffer: &mut [u8]) -> Result<Option<u
         Err(error) => Err(error).context("read a pipe"),
     };
     moved.inspect_err(|error| {
-        report(error);
-    })
-}
-
-/// Moves to the pipe as much of the file as it takes at once. Returns and reports as
-/// [`drain`].
-fn feed(file: &mut File, pipe: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
-    let mut moved = || {
-        let count = file.read(buffer).context("read standard input")?;
-        let sent = match pipe.write(&buffer[..count]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            sent => sent.context("write standard input to a pipe")?,
-        };
-        let back = i64::try_from(count - sent).context("count what is left")?;
-        file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
-        Ok((count > 0).then_some(sent))
-    };
-    moved().inspect_err(|error| {
         report(error);
     })
 }

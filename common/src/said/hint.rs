@@ -99,7 +99,6 @@ const LESSONS: &[(&str, Call)] = &[
     ("become group ", Call::BecomeUser),
     ("become user ", Call::BecomeUser),
     ("write setgroups", Call::WriteMaps),
-    ("write the ", Call::WriteMaps),
     ("join the namespace ", Call::EnterNamespaces),
 ];
 

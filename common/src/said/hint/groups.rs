@@ -21,20 +21,11 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::EnableController, Errno::ENOENT) => {
             "the group above does not pass this controller on; as root: systemctl edit user@.service, with the lines [Service] and Delegate=cpu memory pids; then log in again"
         }
-        (Call::EnableController, Errno::EBUSY) => {
-            "a group that passes controllers on cannot have processes, and another process has just joined it; try again"
-        }
         (Call::LimitSwap, Errno::ENOENT) => {
             "this kernel does not limit swap; start the host with swapaccount=1 on its kernel command line"
         }
         (Call::WriteGroup, Errno::EINVAL) => {
             "the kernel does not take this limit; name a smaller number"
-        }
-        (Call::MakeGroup, Errno::EAGAIN) => {
-            "the group above allows no more groups; wait until other containers end, or raise its cgroup.max.descendants"
-        }
-        (Call::MakeCgroupNamespace, Errno::EINVAL) => {
-            "this kernel has no control groups; use another kernel"
         }
         (Call::MakeCgroupNamespace, Errno::ENOSPC) => {
             "this host has reached the limit on cgroup namespaces; as root: sysctl user.max_cgroup_namespaces=10000"

@@ -31,9 +31,6 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::MakeScratch, Errno::ENOTDIR) => SCRATCH,
         (Call::MakeState, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EROFS) => RUNTIME,
         (Call::EnterNamespaces, Errno::EPERM | Errno::EACCES) => OWNER,
-        (Call::EnterNamespaces, Errno::EINVAL) => {
-            "this process likely has more than one thread; enter before you start others"
-        }
         (Call::KeepState, Errno::ENOENT) => NO_PROC,
         (Call::KeepState, Errno::ENOSPC | Errno::EDQUOT) => FULL_RUNTIME,
         _ => return None,
