@@ -22,14 +22,6 @@ use crate::child::wait::{ANY, Ended, Waited, has_input, has_something, poll_for,
 /// The time after a SIGHUP until the runner first continues the command again.
 const AFTER_A_HANGUP: Duration = Duration::from_secs(1);
 
-/// The child of the runner, which must be waited for.
-#[must_use = "a child without a wait stays as a zombie"]
-pub struct Child {
-    runner: Runner,
-    /// Open before there is a child, so that an error is the only one.
-    signals: Signals,
-}
-
 /// The work of a runner while its child lives, besides passing signals on. If it fails, the
 /// runner ends the child.
 pub trait Keep {
@@ -55,9 +47,12 @@ pub trait Keep {
 /// A runner that only waits.
 impl Keep for () {}
 
-/// What the runner keeps while its child lives.
-struct Runner {
+/// The child of the runner, which must be waited for.
+#[must_use = "a child without a wait stays as a zombie"]
+pub struct Child {
     pid: Pid,
+    /// Open before there is a child, so that an error is the only one.
+    signals: Signals,
     terminal: Option<Terminal>,
     /// Process 1 writes a byte for each event: the signal that stopped the command, or,
     /// with the bit [`ENDED`], the signal that ended it. When the runner ends, the child
@@ -88,8 +83,9 @@ impl Child {
         their_line: UnixStream,
         signals: Signals,
     ) -> Child {
-        let runner = Runner {
+        Child {
             pid,
+            signals,
             terminal,
             line,
             their_line: Some(their_line),
@@ -98,8 +94,7 @@ impl Child {
             start: None,
             told_end: None,
             interrupt: None,
-        };
-        Child { runner, signals }
+        }
     }
 
     /// Waits for the child at [`wait_for_runner`], does `work` with the reason and the child's
@@ -138,26 +133,25 @@ impl Child {
         &mut self,
         work: impl FnOnce(Option<OwnedFd>, Pid) -> Result<D>,
     ) -> Result<Option<D>> {
-        let runner = &mut self.runner;
         // The child of these lessons stays, and without this end the runner sees its end.
-        runner.their_line = None;
+        self.their_line = None;
         let mut byte = [READY];
         let (count, (_, given)) =
-            line::receive(&runner.line, &mut byte).context("wait for the child")?;
+            line::receive(&self.line, &mut byte).context("wait for the child")?;
         if count == 0 {
             return Ok(None);
         }
         ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
         // Until the command runs, Ctrl-C is for the runner.
-        runner.terminal.as_mut().map(Terminal::take_back);
-        let worked = work(given, runner.pid);
+        self.terminal.as_mut().map(Terminal::take_back);
+        let worked = work(given, self.pid);
         if worked.is_err() {
-            signals::send(runner.pid, libc::SIGKILL);
-            let _ = runner.wait(&mut self.signals, &mut ());
+            signals::send(self.pid, libc::SIGKILL);
+            let _ = self.wait_with(&mut ());
         } else {
-            runner.terminal.as_mut().map(|terminal| terminal.lend(runner.pid));
+            self.terminal.as_mut().map(|terminal| terminal.lend(self.pid));
             // An error means that a signal has ended the child.
-            let _ = send(runner.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
+            let _ = send(self.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
         }
         worked.map(Some)
     }
@@ -174,17 +168,13 @@ impl Child {
     }
 
     /// As [`Child::wait`], and does the work of `keep` meanwhile.
-    pub fn wait_and(self, keep: &mut dyn Keep) -> Result<Exit> {
-        let Child { mut runner, mut signals } = self;
-        line::expect_start(&runner.line)?;
-        runner.wait(&mut signals, keep)
+    pub fn wait_and(mut self, keep: &mut dyn Keep) -> Result<Exit> {
+        line::expect_start(&self.line)?;
+        self.wait_with(keep)
     }
-}
 
-impl Runner {
-    /// As [`Child::wait`].
-    fn wait(&mut self, signals: &mut Signals, keep: &mut dyn Keep) -> Result<Exit> {
-        let ended = self.watch(signals, keep);
+    fn wait_with(&mut self, keep: &mut dyn Keep) -> Result<Exit> {
+        let ended = self.watch(keep);
         // If the runner cannot wait for the child, it kills the child: the directories
         // of the container are removed next.
         if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
@@ -205,24 +195,24 @@ impl Runner {
     }
 
     /// Sleeps and passes signals until the child ends, and returns the end.
-    fn watch(&mut self, signals: &mut Signals, keep: &mut dyn Keep) -> Result<Ended> {
+    fn watch(&mut self, keep: &mut dyn Keep) -> Result<Ended> {
         loop {
             match wait_for(ANY)? {
                 Waited::Ended(pid, ended) if pid == self.pid => {
-                    let ended = self.add_signal(ended, signals)?;
+                    let ended = self.add_signal(ended)?;
                     self.tell_start(keep)?;
                     return Ok(ended);
                 }
                 Waited::Stopped(pid, signal) if pid == self.pid => {
-                    self.suspend(signal, signals)?;
+                    self.suspend(signal)?;
                 }
                 // The runner may be process 1 of a container itself.
                 Waited::Ended(..) | Waited::Stopped(..) => {}
                 Waited::Nothing => {
-                    if let Some(signal) = self.idle(signals, keep)? {
-                        self.suspend(signal, signals)?;
+                    if let Some(signal) = self.idle(keep)? {
+                        self.suspend(signal)?;
                     }
-                    self.hand_on(signals)?;
+                    self.hand_on()?;
                 }
             }
         }
@@ -230,9 +220,9 @@ impl Runner {
 
     /// Sleeps until a signal arrives, or the child reports a signal that stopped the
     /// command, or there is something to keep.
-    fn idle(&mut self, signals: &Signals, keep: &mut dyn Keep) -> Result<Option<Signal>> {
+    fn idle(&mut self, keep: &mut dyn Keep) -> Result<Option<Signal>> {
         let on = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![on(signals.as_fd())];
+        let mut fds = vec![on(self.signals.as_fd())];
         fds.extend(keep.outputs().into_iter().map(on));
         let outputs = 1..fds.len();
         fds.extend(self.start.iter().map(|start| on(start.pipe.as_fd())));
@@ -295,11 +285,11 @@ impl Runner {
 
     /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
     /// only when it exits. Remembers the signals to the runner since then.
-    fn add_signal(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
+    fn add_signal(&mut self, mut ended: Ended) -> Result<Ended> {
         while has_input(&self.line)? && self.hear()?.0 > 0 {}
         ended.signal = ended.signal.or(self.told_end);
         if ended.signal.is_some() {
-            while let Some(signal) = signals.next()? {
+            while let Some(signal) = self.signals.next()? {
                 self.remember(&signal);
             }
         }
@@ -337,9 +327,9 @@ impl Runner {
 
     /// Passes on the signals that have arrived. Returns whether SIGCONT, which
     /// continues the command, was among them.
-    fn hand_on(&mut self, signals: &mut Signals) -> Result<bool> {
+    fn hand_on(&mut self) -> Result<bool> {
         let mut continued = false;
-        while let Some(signal) = signals.next()? {
+        while let Some(signal) = self.signals.next()? {
             continued |= signal.number == libc::SIGCONT;
             self.remember(&signal);
             match (signal.number, signal.stop()) {
@@ -365,7 +355,7 @@ impl Runner {
 
     /// Stops the runner after the command has stopped. Continues when another process,
     /// such as the caller's shell with `fg` or `bg`, continues the runner.
-    fn suspend(&mut self, signal: Signal, queue: &mut Signals) -> Result<()> {
+    fn suspend(&mut self, signal: Signal) -> Result<()> {
         let Some(terminal) = &mut self.terminal else {
             return Ok(());
         };
@@ -386,7 +376,7 @@ impl Runner {
         let stop = if reads_or_writes { signal } else { Signal::SIGTSTP };
         kill(Pid::from_raw(0), stop).context("stop with the command")?;
         signals::suffer(stop)?;
-        if self.hand_on(queue)? {
+        if self.hand_on()? {
             self.hung_up = None;
             return Ok(());
         }

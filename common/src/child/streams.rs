@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
@@ -42,8 +42,13 @@ struct Pipe {
     is_output: bool,
     /// The descriptors of the file.
     numbers: Vec<usize>,
-    reader: OwnedFd,
-    writer: OwnedFd,
+    file: File,
+    /// For an input, it shows at the end what the container has left.
+    reader: File,
+    /// Nothing after the end of an input: then the container finds the end.
+    writer: Option<File>,
+    /// How many bytes of an input are written to the pipe.
+    sent: usize,
 }
 
 impl Copier {
@@ -65,7 +70,10 @@ impl Copier {
                 Some(pipe) => pipe.numbers.push(number),
                 None => {
                     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
-                    pipes.push(Pipe { id, is_output, numbers: vec![number], reader, writer });
+                    let file = stream.try_clone_to_owned().context("keep a file")?.into();
+                    let (reader, writer) = (reader.into(), Some(writer.into()));
+                    let numbers = vec![number];
+                    pipes.push(Pipe { id, is_output, numbers, file, reader, writer, sent: 0 });
                 }
             }
         }
@@ -78,14 +86,14 @@ impl Copier {
             drop(line);
             work_and_exit(|| {
                 // The only child of the runner is the container's.
-                spawn(|| copy(theirs, pipes, streams))?;
+                spawn(|| copy(theirs, pipes))?;
                 Ok(Exit::SUCCESS)
             });
         }
         // An error means that the caller ignores the end of children.
         let _ = waitpid(pid, None);
         for Pipe { is_output, numbers, reader, writer, .. } in &pipes {
-            let end = if *is_output { writer } else { reader };
+            let end = writer.as_ref().filter(|_| *is_output).unwrap_or(reader);
             for number in numbers {
                 put(end, *number).context("replace a file with a pipe")?;
             }
@@ -162,18 +170,31 @@ fn look(stream: BorrowedFd<'_>, number: usize) -> Result<Option<((u64, u64), boo
     )
 }
 
-/// A file that the container reads through a pipe.
-struct Input {
-    file: File,
-    /// Shows at the end what the container has left.
-    reader: File,
-    /// Nothing after the end of the file.
-    writer: Option<File>,
-    /// How many bytes are written to the pipe.
-    sent: usize,
-}
+impl Pipe {
+    /// Keeps only this side of the pipe, without waiting at it: the container can open it too,
+    /// and fill or empty the pipe before a call here.
+    fn take_side(&mut self) -> Result<()> {
+        self.writer.take_if(|_| self.is_output);
+        let ours = self.writer.as_ref().unwrap_or(&self.reader);
+        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe").map(drop)
+    }
 
-impl Input {
+    /// Moves to the file what is in the pipe. Returns the number of bytes, or nothing at the
+    /// end. Reports an error.
+    fn drain(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        let moved = match self.reader.read(buffer) {
+            Ok(0) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
+            Ok(count) => {
+                self.file.write_all(&buffer[..count]).context(Doing::Print).map(|()| count)
+            }
+            Err(error) => Err(error).context("read a pipe"),
+        };
+        moved.map(Some).inspect_err(|error| {
+            report(error);
+        })
+    }
+
     /// Moves as much of the file to the pipe as it takes at once. Closes the pipe at the end of
     /// the file, and after an error, which this reports.
     fn feed(&mut self, buffer: &mut [u8]) -> Result<()> {
@@ -217,56 +238,29 @@ fn go_back(file: &mut File, count: usize) -> Result<()> {
     file.seek(SeekFrom::Current(-back)).context("go back in standard input").map(drop)
 }
 
-/// A file that the container writes through a pipe.
-struct Output {
-    file: File,
-    reader: File,
-}
-
-/// Takes the ends of the pipes, and the files at the other ends.
-fn ends(pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<(Vec<Input>, Vec<Output>)> {
-    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-    for Pipe { is_output, numbers, reader, writer, .. } in pipes {
-        let file = streams[numbers[0]].try_clone_to_owned().context("keep a file")?;
-        let (file, reader, writer) = (File::from(file), File::from(reader), File::from(writer));
-        // The other end is the container's. It can open this one too, and fill or empty the
-        // pipe before a call here.
-        let ours = if is_output { &reader } else { &writer };
-        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe")?;
-        if is_output {
-            outputs.push(Output { file, reader });
-        } else {
-            inputs.push(Input { file, reader, writer: Some(writer), sent: 0 });
-        }
-    }
-    Ok((inputs, outputs))
-}
-
 /// Copies until the runner has finished or ended, and then what is left in the pipes.
-fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<Exit> {
+fn copy(mut line: UnixStream, mut pipes: Vec<Pipe>) -> Result<Exit> {
     // The keys of the terminal are for the container, which may write until its end.
     setsid().context("begin a session")?;
     // The error of write(2) says the same.
     signals::ignore([Signal::SIGPIPE]);
-    let (mut inputs, mut outputs) = ends(pipes, streams)?;
+    pipes.iter_mut().try_for_each(Pipe::take_side)?;
     let (mut buffer, mut failed) = (vec![0; 1 << 16], false);
     loop {
-        let over = sleep(&line, &inputs, &outputs)?;
-        let (before, mut copied) = (outputs.len(), false);
-        outputs.retain_mut(|Output { file, reader }| {
-            let moved = drain(reader, file, &mut buffer);
+        let over = sleep(&line, &pipes)?;
+        let (before, mut copied) = (pipes.len(), false);
+        pipes.retain_mut(|pipe| {
+            let moved = if pipe.is_output { pipe.drain(&mut buffer) } else { Ok(Some(0)) };
             copied |= matches!(moved, Ok(Some(1..)));
             failed |= moved.is_err();
             matches!(moved, Ok(Some(_)))
         });
-        if over && !copied && before == outputs.len() {
+        if over && !copied && before == pipes.len() {
             break;
         }
-        for input in &mut inputs {
-            input.feed(&mut buffer)?;
-        }
+        pipes.iter_mut().try_for_each(|pipe| pipe.feed(&mut buffer))?;
     }
-    for input in inputs {
+    for input in pipes.into_iter().filter(|pipe| !pipe.is_output) {
         input.give_back(&mut buffer)?;
     }
     if !failed {
@@ -277,25 +271,13 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
 }
 
 /// Sleeps until there is something to copy. Returns whether the runner has finished or ended.
-fn sleep(line: &UnixStream, inputs: &[Input], outputs: &[Output]) -> Result<bool> {
+fn sleep(line: &UnixStream, pipes: &[Pipe]) -> Result<bool> {
     let mut fds = vec![PollFd::new(line.as_fd(), PollFlags::POLLIN)];
-    fds.extend(outputs.iter().map(|it| PollFd::new(it.reader.as_fd(), PollFlags::POLLIN)));
-    let writers = inputs.iter().filter_map(|input| input.writer.as_ref());
-    fds.extend(writers.map(|it| PollFd::new(it.as_fd(), PollFlags::POLLOUT)));
+    fds.extend(pipes.iter().filter_map(|pipe| match &pipe.writer {
+        _ if pipe.is_output => Some(PollFd::new(pipe.reader.as_fd(), PollFlags::POLLIN)),
+        Some(writer) => Some(PollFd::new(writer.as_fd(), PollFlags::POLLOUT)),
+        None => None,
+    }));
     poll_on(&mut fds)?;
     Ok(fds[0].any().unwrap_or(false))
-}
-
-/// Moves to the file what is in the pipe. Returns the number of bytes, or nothing at the end.
-/// Reports an error.
-fn drain(pipe: &mut File, file: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
-    let moved = match pipe.read(buffer) {
-        Ok(0) => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
-        Ok(count) => file.write_all(&buffer[..count]).context(Doing::Print).map(|()| Some(count)),
-        Err(error) => Err(error).context("read a pipe"),
-    };
-    moved.inspect_err(|error| {
-        report(error);
-    })
 }
