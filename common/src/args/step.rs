@@ -38,29 +38,22 @@ pub fn named_rootfs() -> Option<PathBuf> {
 #[derive(Debug)]
 #[must_use = "it reads the command line only when it runs"]
 pub struct Step {
-    #[doc(hidden)]
-    pub name: &'static str,
-    #[doc(hidden)]
-    pub version: &'static str,
-    #[doc(hidden)]
-    pub goal: &'static str,
-    #[doc(hidden)]
-    pub options: Vec<&'static Opt>,
-    #[doc(hidden)]
-    pub words: Option<&'static str>,
+    name: &'static str,
+    version: &'static str,
+    goal: &'static str,
+    options: Vec<&'static Opt>,
+    words: Option<&'static str>,
 }
 
 /// The step of the calling crate. Its `Cargo.toml` has the name and the goal.
 #[macro_export]
 macro_rules! step {
     () => {
-        $crate::Step {
-            name: env!("CARGO_PKG_NAME"),
-            version: env!("CARGO_PKG_VERSION"),
-            goal: env!("CARGO_PKG_DESCRIPTION"),
-            options: Vec::new(),
-            words: None,
-        }
+        $crate::Step::new([
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_DESCRIPTION"),
+        ])
     };
 }
 
@@ -107,6 +100,11 @@ pub struct Args {
 }
 
 impl Step {
+    #[doc(hidden)]
+    pub fn new([name, version, goal]: [&'static str; 3]) -> Step {
+        Step { name, version, goal, options: Vec::new(), words: None }
+    }
+
     /// Adds options. One that has the name of an earlier one replaces it.
     fn with(mut self, options: &'static [Opt]) -> Step {
         self.options.retain(|old| options.iter().all(|new| new.name() != old.name()));

@@ -22,15 +22,10 @@ use crate::said::error::Failure;
 
 /// Signals of a fault in the process itself. The kernel ends a process that blocks
 /// them.
-const FAULTS: [Signal; 7] = [
-    Signal::SIGABRT,
-    Signal::SIGBUS,
-    Signal::SIGFPE,
-    Signal::SIGILL,
-    Signal::SIGSEGV,
-    Signal::SIGSYS,
-    Signal::SIGTRAP,
-];
+const FAULTS: [Signal; 7] = {
+    use Signal::*;
+    [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP]
+};
 
 /// Gives two signals their default action: SIGPIPE, which Rust ignores, and
 /// SIGCHLD, because wait(2) does not work if the caller ignored it.

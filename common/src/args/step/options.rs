@@ -12,7 +12,7 @@ use crate::{Bind, Network, Port, Subnet, Tmpfs, Verb};
 
 /// An option.
 #[derive(Debug)]
-pub struct Opt {
+pub(super) struct Opt {
     /// Its name and, after a blank, its value if it has one, as the help shows them.
     pub(super) words: &'static str,
     pub(super) help: &'static str,

@@ -43,11 +43,8 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::BecomeUser, Errno::EINVAL) => {
             "the container does not have this ID; write the maps first, or name another user"
         }
-        (Call::MapIds, Errno::EPERM | Errno::EACCES) if host::has_apparmor_restriction() => {
-            APPARMOR
-        }
-        (Call::MapIds, Errno::EACCES) if host::is_confined() => PROFILE,
-        (Call::MapIds, Errno::EACCES) => SELINUX,
+        (Call::MapIds, Errno::EPERM) if host::has_apparmor_restriction() => APPARMOR,
+        (Call::MapIds, Errno::EACCES) => module(),
         (Call::MapIds, Errno::EPERM) => {
             "write each map only once, map only your own ID, and write deny to setgroups before gid_map"
         }
@@ -62,6 +59,15 @@ const PROCESSES: &str =
     "this user has reached a limit on processes; raise ulimit -u, or pids.max of the control group";
 pub(super) const NO_PROC: &str = "there is no /proc on this host; mount proc on /proc";
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
+
+/// The security module that refuses a call with EACCES.
+pub(super) fn module() -> &'static str {
+    match () {
+        () if host::has_apparmor_restriction() => APPARMOR,
+        () if host::is_confined() => PROFILE,
+        () => SELINUX,
+    }
+}
 
 /// Whether the call asked for a user namespace.
 fn user(failed: &Failed) -> bool {

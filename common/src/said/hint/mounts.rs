@@ -5,15 +5,13 @@ use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, Statfs, TMPFS_MAGIC, statfs,
 };
 
-use super::clone::SECCOMP;
-use super::{APPARMOR, Call, FULL, Failed, NO_ROOT, PROFILE, SELINUX, TAKEN};
+use super::clone::{SECCOMP, module};
+use super::{APPARMOR, Call, FULL, Failed, NO_ROOT, TAKEN};
 use crate::said::host;
 
 pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
     Some(match (failed.call, errno) {
-        (Call::KeepMountsPrivate, Errno::EACCES) if host::has_apparmor_restriction() => APPARMOR,
-        (Call::KeepMountsPrivate, Errno::EACCES) if host::is_confined() => PROFILE,
-        (Call::KeepMountsPrivate, Errno::EACCES) => SELINUX,
+        (Call::KeepMountsPrivate, Errno::EACCES) => module(),
         (Call::KeepMountsPrivate, Errno::EINVAL) => {
             "the root of this process is not a mount point, so the process is in a chroot; start it outside of the chroot, and make the mounts private before you enter a root"
         }
