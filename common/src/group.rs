@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, access, getuid};
 use crate::args::limits::number;
 use crate::places::open::text;
 use crate::said::doing::Doing;
-use crate::{errno_of, hierarchy, note};
+use crate::{errno_of, hierarchy, note, one_line};
 
 /// Where the groups are, hier(7).
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -113,10 +113,9 @@ impl Drop for Group {
         self.tell_kills();
         // A process can join from outside.
         if let Err(error) = hierarchy::end(&self.path) {
-            let shown = self.path.display();
-            note(&format!(
-                "remove the control group {shown}: {error}; the next start with a limit tries again"
-            ));
+            let doing = format!("remove the control group {}", self.path.display());
+            let said = one_line(&anyhow::Error::from(error).context(doing));
+            note(&format!("{said}; the next start with a limit tries again"));
         }
     }
 }
