@@ -1,5 +1,29 @@
 //! Remedies for system calls that fail.
 
+/// Makes a table of remedies: a function that finds the first row with the call and the error
+/// of what has failed, and whose condition is true. The call `_` is any call.
+macro_rules! remedies {
+    (|$failed:ident|
+        $($($call:tt)|+: $($errno:ident)|+ $(if $condition:expr)? => $remedy:expr;)+
+    ) => {
+        pub(in crate::said::hint) fn remedy($failed: &Failed, errno: Errno) -> Option<&'static str> {
+            Some(match ($failed.call, errno) {
+                $(($(call!($call))|+, $(Errno::$errno)|+) $(if $condition)? => $remedy,)+
+                _ => return None,
+            })
+        }
+    };
+}
+
+macro_rules! call {
+    (_) => {
+        _
+    };
+    ($call:ident) => {
+        Call::$call
+    };
+}
+
 mod clone;
 mod groups;
 mod mounts;
@@ -164,47 +188,32 @@ pub fn hint(error: &Error) -> Option<&'static str> {
     tables.into_iter().find_map(|remedy| remedy(&failed, errno))
 }
 
-fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
-    Some(match (failed.call, errno) {
-        (Call::DropCapabilities, Errno::EPERM) if host::is_confined() => PROFILE,
-        (Call::DropCapabilities, Errno::EPERM) => {
-            "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities"
-        }
-        (Call::SetFilter, Errno::EPERM) => clone::SECCOMP,
-        (Call::SetFilter, Errno::ENOSYS) if host::is_filtered() => clone::SECCOMP,
-        (Call::SetFilter, Errno::ENOSYS | Errno::EINVAL) => NO_FILTERS,
-        (Call::ConnectNetwork, Errno::EPERM) => {
-            "this needs CAP_NET_ADMIN in the new network; bring lo up before you give up capabilities"
-        }
-        (Call::ConnectNetwork, Errno::EROFS) => {
-            "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta"
-        }
-        (Call::AllowPing, Errno::EROFS) => {
-            "/proc/sys is read-only; set this before the lesson makes it so"
-        }
-        (Call::EnterDirectory, Errno::EACCES) => {
-            "the user of the command cannot enter it; name another directory with --workdir, or another user with --user"
-        }
-        (Call::Publish, Errno::EACCES) => {
-            "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl"
-        }
-        (Call::Print, Errno::ENOSPC) => {
-            "the file system of standard output is full; free some space"
-        }
-        (_, Errno::ENOSPC) => FULL,
-        (_, Errno::EMFILE) => {
-            "this process has reached the limit on open files; raise it with ulimit -n"
-        }
-        (_, Errno::ELOOP) => "a symbolic link in the path leads back to itself",
-        (_, Errno::ENAMETOOLONG) => "use a name of at most 255 bytes and a path of at most 4095",
-        _ => return None,
-    })
+remedies! { |failed|
+    DropCapabilities: EPERM if host::is_confined() => PROFILE;
+    DropCapabilities: EPERM =>
+        "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities";
+    SetFilter: EPERM => clone::SECCOMP;
+    SetFilter: ENOSYS if host::is_filtered() => clone::SECCOMP;
+    SetFilter: ENOSYS | EINVAL =>
+        "this kernel likely has no seccomp filters; start a kernel with CONFIG_SECCOMP_FILTER";
+    ConnectNetwork: EPERM =>
+        "this needs CAP_NET_ADMIN in the new network; bring lo up before you give up capabilities";
+    ConnectNetwork: EROFS =>
+        "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta";
+    AllowPing: EROFS => "/proc/sys is read-only; set this before the lesson makes it so";
+    EnterDirectory: EACCES =>
+        "the user of the command cannot enter it; name another directory with --workdir, or another user with --user";
+    Publish: EACCES =>
+        "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl";
+    Print: ENOSPC => "the file system of standard output is full; free some space";
+    _: ENOSPC => FULL;
+    _: EMFILE => "this process has reached the limit on open files; raise it with ulimit -n";
+    _: ELOOP => "a symbolic link in the path leads back to itself";
+    _: ENAMETOOLONG => "use a name of at most 255 bytes and a path of at most 4095";
 }
 
 const APPARMOR: &str = "this host's AppArmor gives no capabilities in a new user namespace; use the profile of docs/hosts.md, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
 const PROFILE: &str = "an AppArmor profile confines this program, and likely refuses this; start it outside of the profile that /proc/self/attr/current names, or in Docker with --security-opt apparmor=unconfined";
-const NO_FILTERS: &str =
-    "this kernel likely has no seccomp filters; start a kernel with CONFIG_SECCOMP_FILTER";
 const SELINUX: &str =
     "a security module, likely SELinux, refuses this; log in as an unconfined user";
 pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely not a root; fetch a root with `cargo xtask fetch-rootfs --force`, or name another directory";
