@@ -60,7 +60,7 @@ impl Group {
                     attempt += 1;
                     continue;
                 }
-                Err(error) => return Err(error).with_context(|| Doing::MakeGroup(path)),
+                Err(error) => return Err(error).with_context(|| making(&path)),
             }
             // If not, another runner has just swept it.
             if let Some(lock) = lock(&path) {
@@ -151,6 +151,10 @@ fn place_for_groups() -> Result<PathBuf> {
 
 const NO_V2: &str = "make a control group: /sys/fs/cgroup has no control groups v2 alone, and the limits need them; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
 
+fn making(group: &Path) -> String {
+    format!("make the control group {}", group.display())
+}
+
 /// Moves the processes of a group to the group `caller` in it. The root of all groups
 /// can keep its processes; only that group has no cgroup.events.
 fn move_processes_out(group: &Path) -> Result<()> {
@@ -167,7 +171,7 @@ fn move_processes_out(group: &Path) -> Result<()> {
         if let Err(error) = fs::create_dir(&caller)
             && error.kind() != ErrorKind::AlreadyExists
         {
-            return Err(error).context(Doing::MakeGroup(caller));
+            return Err(error).context(making(&caller));
         }
         for process in processes.lines() {
             match write(&caller.join("cgroup.procs"), process) {

@@ -15,9 +15,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use nix::unistd::Pid;
 
-use crate::child::console::PTMX;
+use crate::child::console::{PTMX, put};
 use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::poll_on;
@@ -65,9 +65,7 @@ pub fn use_terminal(terminal: &OwnedFd) -> Result<()> {
     // SAFETY: the call takes a number.
     let set = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY as _, NOT_BY_FORCE) };
     Errno::result(set).context(doing)?;
-    dup2_stdin(terminal).context(doing)?;
-    dup2_stdout(terminal).context(doing)?;
-    dup2_stderr(terminal).context(doing)
+    (0..3).try_for_each(|number| put(terminal, number)).context(doing)
 }
 
 /// Copies between a pseudoterminal and the caller's standard streams, in two processes of
@@ -142,8 +140,8 @@ fn give_output(mut terminal: &File) -> Result<()> {
             // EIO: the last process has closed its side.
             let Ok(count @ 1..) = terminal.read(&mut bytes) else { return Ok(()) };
             let mut stdout = io::stdout().lock();
-            stdout.write_all(&bytes[..count]).context("write the output")?;
-            stdout.flush().context("write the output")?;
+            let written = stdout.write_all(&bytes[..count]).and_then(|()| stdout.flush());
+            written.context("write the output")?;
         }
     }
 }

@@ -326,11 +326,8 @@ impl Patience {
     }
 
     /// Sleeps until `fd` has something to read or is closed, or for `time`, or until a signal
-    /// arrives. Returns whether to read from `fd`.
-    ///
-    /// # Errors
-    ///
-    /// A while after a signal that asks the runner to end, with the exit status for it.
+    /// arrives. Returns whether to read from `fd`. Fails a while after a signal that asks the
+    /// runner to end, with the exit status for it.
     pub(crate) fn sleep(&mut self, fd: Option<BorrowedFd<'_>>, time: PollTimeout) -> Result<bool> {
         let time = match self.end {
             None => time,

@@ -53,12 +53,8 @@ struct Pipe {
 
 impl Copier {
     /// Replaces each file on descriptors 0, 1 and 2 of this process with a pipe, and starts
-    /// the process that copies. Does nothing if none of them is a file.
-    ///
-    /// # Errors
-    ///
-    /// When a descriptor is neither a file nor a pipe, a socket, a terminal or a usual
-    /// device. When the kernel refuses pipe(2), dup2(2) or a process.
+    /// the process that copies. Does nothing if none of them is a file. Refuses a descriptor
+    /// that is neither a file nor a pipe, a socket, a terminal or a usual device.
     pub(crate) fn start() -> Result<Option<Copier>> {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let streams = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
