@@ -1,4 +1,5 @@
-//! System calls that nix does not have, by their names.
+//! System calls that nix does not have, by their names. A failure is the
+//! error number of the call; its manual page says when.
 
 pub(crate) mod bpf;
 pub(crate) mod capabilities;

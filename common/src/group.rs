@@ -1,22 +1,20 @@
 //! Control groups: the place for a new group, and the end of a group. cgroups(7).
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, getuid};
 
 use crate::args::limits::number;
 use crate::places::open::text;
 use crate::said::doing::Doing;
-use crate::{errno_of, note};
+use crate::{errno_of, hierarchy, note, one_line};
 
 /// Where the groups are, hier(7).
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -62,7 +60,7 @@ impl Group {
                     attempt += 1;
                     continue;
                 }
-                Err(error) => return Err(error).with_context(|| Doing::MakeGroup(path)),
+                Err(error) => return Err(error).with_context(|| making(&path)),
             }
             // If not, another runner has just swept it.
             if let Some(lock) = lock(&path) {
@@ -108,30 +106,16 @@ impl Group {
         };
         note(&format!("the kernel killed {killed} of the container's processes: {why}"));
     }
-
-    /// Kills the processes that are left, and removes the group.
-    fn remove(&self) -> Result<()> {
-        // A process can join from outside. Before Linux 5.14 there is no such file.
-        let _ = self.write("cgroup.kill", "1");
-        let mut events = File::open(self.path.join("cgroup.events"))?;
-        while is_populated(&mut events)? {
-            let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-            let changed = poll(&mut fds, PollTimeout::from(KILL_TIMEOUT_MS))?;
-            ensure!(changed > 0, "it still has processes; the next start with a limit tries again");
-        }
-        Ok(remove_all(&self.path)?)
-    }
 }
-
-/// How long a killed process may take to end. It may be in a call that no signal ends.
-const KILL_TIMEOUT_MS: u16 = 10_000;
 
 impl Drop for Group {
     fn drop(&mut self) {
         self.tell_kills();
-        if let Err(error) = self.remove() {
+        // A process can join from outside.
+        if let Err(error) = hierarchy::end(&self.path) {
             let doing = format!("remove the control group {}", self.path.display());
-            note(&crate::one_line(&error.context(doing)));
+            let said = one_line(&anyhow::Error::from(error).context(doing));
+            note(&format!("{said}; the next start with a limit tries again"));
         }
     }
 }
@@ -167,6 +151,10 @@ fn place_for_groups() -> Result<PathBuf> {
 
 const NO_V2: &str = "make a control group: /sys/fs/cgroup has no control groups v2 alone, and the limits need them; start the host with systemd.unified_cgroup_hierarchy=1 on its kernel command line, or leave the limits out";
 
+fn making(group: &Path) -> String {
+    format!("make the control group {}", group.display())
+}
+
 /// Moves the processes of a group to the group `caller` in it. The root of all groups
 /// can keep its processes; only that group has no cgroup.events.
 fn move_processes_out(group: &Path) -> Result<()> {
@@ -183,7 +171,7 @@ fn move_processes_out(group: &Path) -> Result<()> {
         if let Err(error) = fs::create_dir(&caller)
             && error.kind() != ErrorKind::AlreadyExists
         {
-            return Err(error).context(Doing::MakeGroup(caller));
+            return Err(error).context(making(&caller));
         }
         for process in processes.lines() {
             match write(&caller.join("cgroup.procs"), process) {
@@ -208,11 +196,9 @@ fn sweep(place: &Path) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_ours)
             && let Some(_lock) = lock(&entry.path())
-            && let Ok(mut events) = File::open(entry.path().join("cgroup.events"))
-            && is_populated(&mut events).is_ok_and(|populated| !populated)
         {
-            // What cannot be removed stays for the next run.
-            let _ = remove_all(&entry.path());
+            // What cannot be removed, or has processes, stays for the next run.
+            let _ = hierarchy::remove_empty(&entry.path());
         }
     }
 }
@@ -221,25 +207,6 @@ fn sweep(place: &Path) {
 fn is_ours(name: &str) -> bool {
     let numbers = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
     numbers.is_some_and(|(process, attempt)| number(process).and(number(attempt)).is_some())
-}
-
-/// Whether a group has processes, by its cgroup.events.
-fn is_populated(events: &mut File) -> io::Result<bool> {
-    let mut text = String::new();
-    events.rewind()?;
-    events.read_to_string(&mut text)?;
-    Ok(text.contains("populated 1"))
-}
-
-/// Removes a group and the groups in it, which root inside can make. They have no
-/// processes.
-fn remove_all(group: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(group)?.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove_all(&entry.path())?;
-        }
-    }
-    fs::remove_dir(group)
 }
 
 #[cfg(test)]

@@ -25,10 +25,6 @@ pub struct Hierarchy {
 }
 
 /// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
-///
-/// # Errors
-///
-/// When this host has none.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
     let read = |file| fs::read_to_string(file).with_context(|| format!("read {file}"));
     let (groups, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
@@ -66,16 +62,41 @@ fn mount_of(line: &str, controllers: &[String]) -> Option<(String, PathBuf)> {
     (fits && !place.contains('\\')).then(|| (root.to_owned(), PathBuf::from(place)))
 }
 
-/// Removes a group, and those in it, which the container may have made.
-fn remove_all(group: &Path) -> io::Result<()> {
+/// Removes a group and those in it, which the container may have made. Fails if one of them has
+/// processes.
+pub(crate) fn remove_empty(group: &Path) -> io::Result<()> {
+    inner(group)?.try_for_each(|inner| remove_empty(&inner))?;
+    fs::remove_dir(group)
+}
+
+/// Kills the processes in a group and in those in it, and removes all of them. A killed process
+/// may be in a call that no signal ends: this waits for at most ten seconds.
+pub(crate) fn end(group: &Path) -> io::Result<()> {
+    let mut tries = 0..1000;
+    loop {
+        match remove_empty(group) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && tries.next().is_some() => {
+                kill_all(group)?;
+                thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Kills the processes in a group and in those in it.
+fn kill_all(group: &Path) -> io::Result<()> {
+    // The file is in v2 since Linux 5.14.
+    if fs::write(group.join("cgroup.kill"), "1").is_ok() {
+        return Ok(());
+    }
     for id in fs::read_to_string(group.join("cgroup.procs"))?.lines() {
         // 0 is a process that this PID namespace does not have.
         if let Ok(id @ 1..) = id.parse() {
             signals::send(Pid::from_raw(id), libc::SIGKILL);
         }
     }
-    inner(group)?.try_for_each(|inner| remove_all(&inner))?;
-    fs::remove_dir(group)
+    inner(group)?.try_for_each(|inner| kill_all(&inner))
 }
 
 /// The groups in a group.
@@ -147,13 +168,8 @@ impl Hierarchy {
     /// Ends the processes in the group of the container, which outlive the first one if there is
     /// no PID namespace, and removes the group. Does nothing if the container has none.
     pub fn remove(&self) {
-        let Some(group) = &self.group else { return };
-        // The last process may still be ending.
-        let is_busy = |it: io::Error| it.kind() == ErrorKind::ResourceBusy;
-        let mut tries = 0..100;
-        while remove_all(group).is_err_and(is_busy) && tries.next().is_some() {
-            thread::sleep(Duration::from_millis(10));
-        }
+        // What is left is in the way of no other container.
+        let _ = self.group.as_deref().map(end);
     }
 
     /// Gives the controllers of a group to the groups in it; v2 alone needs this.

@@ -12,7 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::calls::capabilities::{Capabilities, Changes};
 use crate::child::exec::words;
@@ -24,12 +24,7 @@ use crate::{
     Bind, Exit, Ids, InMap, Limits, Names, Network, Port, Scratch, Subnet, Tmpfs, workspace,
 };
 
-use self::options::{
-    BIND, CAP_ADD, CAP_DROP, CPUS, DETACH, ENTRYPOINT, ENV, EXEC, FOLLOW, FORMAT, HOSTNAME, IDS,
-    IMAGE, KILL, LIST, LOGS, LOWER, MEMORY, NAME, NETWORK, NETWORK_OR_BRIDGE, Opt, PIDS, PUBLISH,
-    READ_ONLY, REMOVE, REMOVES, ROOTFS, SCRATCH, STOP, STORE, SUBNET, TIME, TIMESTAMPS, TMPFS,
-    USER, WAIT, WORKDIR,
-};
+use self::options::Opt;
 
 /// The directory in `$CONTAINER_ROOTFS`. An empty variable counts as not set.
 pub fn named_rootfs() -> Option<PathBuf> {
@@ -43,29 +38,22 @@ pub fn named_rootfs() -> Option<PathBuf> {
 #[derive(Debug)]
 #[must_use = "it reads the command line only when it runs"]
 pub struct Step {
-    #[doc(hidden)]
-    pub name: &'static str,
-    #[doc(hidden)]
-    pub version: &'static str,
-    #[doc(hidden)]
-    pub goal: &'static str,
-    #[doc(hidden)]
-    pub options: Vec<&'static Opt>,
-    #[doc(hidden)]
-    pub words: Option<&'static str>,
+    name: &'static str,
+    version: &'static str,
+    goal: &'static str,
+    options: Vec<&'static Opt>,
+    words: Option<&'static str>,
 }
 
 /// The step of the calling crate. Its `Cargo.toml` has the name and the goal.
 #[macro_export]
 macro_rules! step {
     () => {
-        $crate::Step {
-            name: env!("CARGO_PKG_NAME"),
-            version: env!("CARGO_PKG_VERSION"),
-            goal: env!("CARGO_PKG_DESCRIPTION"),
-            options: Vec::new(),
-            words: None,
-        }
+        $crate::Step::new([
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_DESCRIPTION"),
+        ])
     };
 }
 
@@ -112,72 +100,16 @@ pub struct Args {
 }
 
 impl Step {
-    fn with(mut self, options: &[&'static Opt]) -> Step {
+    #[doc(hidden)]
+    pub fn new([name, version, goal]: [&'static str; 3]) -> Step {
+        Step { name, version, goal, options: Vec::new(), words: None }
+    }
+
+    /// Adds options. One that has the name of an earlier one replaces it.
+    fn with(mut self, options: &'static [Opt]) -> Step {
+        self.options.retain(|old| options.iter().all(|new| new.name() != old.name()));
         self.options.extend(options);
         self
-    }
-
-    /// Lets the step take `--rootfs DIR`.
-    pub fn takes_rootfs(self) -> Step {
-        self.with(&[&ROOTFS])
-    }
-
-    /// Lets the step take `--lower DIR`, several times, and `--scratch DIR`.
-    pub fn takes_layers(self) -> Step {
-        self.with(&[&LOWER, &SCRATCH])
-    }
-
-    /// Lets the step take `--bind HOST:INSIDE[:ro]`, several times.
-    pub fn takes_binds(self) -> Step {
-        self.with(&[&BIND])
-    }
-
-    /// Lets the step take `--memory SIZE`, `--pids N` and `--cpus N`.
-    pub fn takes_limits(self) -> Step {
-        self.with(&[&MEMORY, &PIDS, &CPUS])
-    }
-
-    /// Lets the step take `--cap-add NAME` and `--cap-drop NAME`, several times.
-    pub fn takes_capabilities(self) -> Step {
-        self.with(&[&CAP_ADD, &CAP_DROP])
-    }
-
-    /// Lets the step take `--network KIND`, without a bridge, and several times
-    /// `--publish [ADDRESS:]HOST:CONTAINER[/udp]`.
-    pub fn takes_network(self) -> Step {
-        self.with(&[&NETWORK, &PUBLISH])
-    }
-
-    /// Lets the step take `--network bridge`, too, and `--subnet ADDRESS/BITS`.
-    pub fn takes_bridge(mut self) -> Step {
-        self.options.retain(|option| option.name != NETWORK.name);
-        self.with(&[&NETWORK_OR_BRIDGE, &SUBNET])
-    }
-
-    /// Lets the step take `--name NAME`, `--detach` and `--rm`, and what can be asked of a
-    /// container with a name: see [`Verb`].
-    ///
-    /// [`Verb`]: crate::Verb
-    pub fn takes_names(self) -> Step {
-        self.with(&[&NAME, &DETACH, &REMOVES, &EXEC, &LIST, &FORMAT, &LOGS, &FOLLOW])
-            .with(&[&TIMESTAMPS, &STOP, &TIME, &KILL, &REMOVE, &WAIT])
-    }
-
-    /// Lets the step take `--image LAYOUT[:TAG]` and `--store DIR`. A command is not needed
-    /// then.
-    pub fn takes_image(self) -> Step {
-        self.with(&[&IMAGE, &STORE])
-    }
-
-    /// Lets the step take what changes the process of the command and what it sees:
-    /// `--entrypoint`, `--env`, `--workdir`, `--hostname`, `--read-only` and `--tmpfs`.
-    pub fn takes_process(self) -> Step {
-        self.with(&[&ENTRYPOINT, &ENV, &WORKDIR, &HOSTNAME, &READ_ONLY, &TMPFS])
-    }
-
-    /// Lets the step take `--user USER[:GROUP]` and `--ids WHOSE`.
-    pub fn takes_users(self) -> Step {
-        self.with(&[&USER, &IDS])
     }
 
     /// Reads the command line, runs `container` and returns its exit status. Reports an
@@ -185,18 +117,8 @@ impl Step {
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
         speak_as(self.name);
         let exit = match self.parse(env::args_os().skip(1)) {
-            Ok(Parsed::Start(mut args)) => {
-                signals::ignore_long_file();
-                args.binds.iter_mut().for_each(Bind::follow_links_of_root);
-                args.binds.iter().for_each(Bind::warn_of_owner);
-                let run = inherit::close_all_but(None).and_then(|()| {
-                    // Without a root of its own, the container has the host's files anyway.
-                    let copies = self.has_root() && args.names.lends_streams();
-                    let copier = copies.then(Copier::start).transpose()?.flatten();
-                    let exit = container(&args).unwrap_or_else(|error| self.report(&error));
-                    Ok(copier.map_or(exit, |copier| copier.finish(exit)))
-                });
-                run.unwrap_or_else(|error| report(&error))
+            Ok(Parsed::Start(args)) => {
+                self.start(*args, container).unwrap_or_else(|error| report(&error))
             }
             Ok(Parsed::Help) => {
                 print(&format!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage()))
@@ -205,6 +127,18 @@ impl Step {
             Err(error) => self.report(&error.context(WrongUse)),
         };
         exit.end()
+    }
+
+    fn start(&self, mut args: Args, container: impl FnOnce(&Args) -> Result<Exit>) -> Result<Exit> {
+        signals::block_long_file()?;
+        args.binds.iter_mut().for_each(Bind::follow_links_of_root);
+        args.binds.iter().for_each(Bind::warn_of_owner);
+        inherit::close_from(3, &[])?;
+        // Without a root of its own, the container has the host's files anyway.
+        let copies = self.takes("--rootfs") && args.names.lends_streams();
+        let copier = if copies { Copier::start()? } else { None };
+        let exit = container(&args).unwrap_or_else(|error| self.report(&error));
+        Ok(copier.map_or(exit, |copier| copier.finish(exit)))
     }
 
     /// Takes these words in the place of a command, and shows them in the usage.
@@ -230,24 +164,18 @@ impl Step {
         Exit::USAGE
     }
 
-    /// Whether the container has a root of its own.
-    fn has_root(&self) -> bool {
-        self.takes(&ROOTFS)
-    }
-
-    fn takes(&self, wanted: &Opt) -> bool {
-        self.options.iter().any(|option| option.name == wanted.name)
+    fn takes(&self, name: &str) -> bool {
+        self.options.iter().any(|option| option.name() == name)
     }
 
     fn usage(&self) -> String {
-        let usual = if self.takes(&IMAGE) { "[COMMAND [ARG...]]" } else { "COMMAND [ARG...]" };
+        let usual = if self.takes("--image") { "[COMMAND [ARG...]]" } else { "COMMAND [ARG...]" };
         let words = self.words.map_or_else(|| format!("[--] {usual}"), str::to_owned);
         let mut usage = format!("usage: {} [OPTIONS] {words}\n\noptions:\n", self.name);
-        let words = |it: &Opt| format!("{} {}", it.name, it.value).trim_end().to_owned();
-        let width = self.options.iter().map(|it| words(it).len()).max();
+        let width = self.options.iter().map(|it| it.words.len()).max();
         let width = width.unwrap_or_default().max("-V, --version".len());
-        for option in &self.options {
-            usage += &format!("  {:<width$}  {}\n", words(option), option.help);
+        for Opt { words, help, .. } in &self.options {
+            usage += &format!("  {words:<width$}  {help}\n");
         }
         usage += &format!("  {:<width$}  print this\n", "-h, --help");
         usage + &format!("  {:<width$}  print the version", "-V, --version")
@@ -275,44 +203,45 @@ impl Step {
                 (b"-V" | b"--version", None) => return Ok(Parsed::Version),
                 _ => {}
             }
-            let known = self.options.iter().find(|option| option.name.as_bytes() == name);
+            let known = self.options.iter().find(|option| option.name().as_bytes() == name);
             let Some(option) = known else {
-                anyhow::bail!("unknown option {}", word.display());
+                bail!("unknown option {}", word.display());
             };
             let value = value.map(|value| OsString::from_vec(value.to_vec()));
-            seen.push(option.name);
-            let value = if option.value.is_empty() {
-                anyhow::ensure!(value.is_none(), "{} takes no value", option.name);
-                OsString::new()
-            } else {
+            let name = option.name();
+            seen.push(name);
+            let value = if let Some(wanted) = option.value() {
                 let value = value.or_else(|| left.next());
-                let value = value.filter(|value| !value.is_empty() || option.may_be_empty());
-                value.with_context(|| format!("{} needs {}", option.name, option.value))?
+                let value = value.filter(|value| !value.is_empty() || name == "--entrypoint");
+                value.with_context(|| format!("{name} needs {wanted}"))?
+            } else {
+                ensure!(value.is_none(), "{name} takes no value");
+                OsString::new()
             };
             (option.read)(&mut args, value)?;
         };
-        anyhow::ensure!(
+        ensure!(
             args.rootfs.is_none() || args.lower.is_empty(),
             "--lower replaces --rootfs: name the root as the last --lower"
         );
-        anyhow::ensure!(
+        ensure!(
             args.subnet.is_none() || args.network == Some(Network::Bridge),
             "--subnet needs --network bridge"
         );
-        anyhow::ensure!(
+        ensure!(
             args.ports.is_empty() || args.network.is_some(),
             "--publish needs a network, such as --network pasta"
         );
-        anyhow::ensure!(
+        ensure!(
             args.image.is_none() || (args.rootfs.is_none() && args.lower.is_empty()),
             "--image brings the root: leave out --rootfs and --lower"
         );
-        anyhow::ensure!(args.store.is_none() || args.image.is_some(), "--store needs --image");
+        ensure!(args.store.is_none() || args.image.is_some(), "--store needs --image");
         let has_own = args.image.is_some() || args.entrypoint.is_some();
         args.command = words(command.into_iter().chain(left).collect())?;
         args.names.check(&seen, &args.command)?;
         let needed = !has_own && args.names.runs_command();
-        anyhow::ensure!(!needed || !args.command.is_empty(), NO_COMMAND);
+        ensure!(!needed || !args.command.is_empty(), NO_COMMAND);
         Ok(Parsed::Start(Box::new(args)))
     }
 }
@@ -376,7 +305,7 @@ impl Args {
     /// The error for a command line without a command, if the image has none, either.
     pub fn no_command(&self) -> anyhow::Error {
         let image = if self.image.is_some() { ", and the image has none" } else { "" };
-        anyhow::anyhow!("{NO_COMMAND}{image}").context(WrongUse)
+        anyhow!("{NO_COMMAND}{image}").context(WrongUse)
     }
 
     /// The addresses of containers on the bridge: `--subnet`, or a default.

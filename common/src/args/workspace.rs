@@ -28,14 +28,9 @@ pub fn workspace() -> &'static Path {
         let mut refused = None;
         let mut find = |start: PathBuf| {
             let mut courses = start.ancestors().filter(|dir| dir.join(LESSON).is_file());
-            let found = courses.find(|dir| match why_not(dir) {
-                Some(why) => {
-                    refused.get_or_insert(why);
-                    false
-                }
-                None => true,
-            });
-            found.map(Path::to_owned)
+            let is_good =
+                |dir: &&Path| why_not(dir).map(|why| refused.get_or_insert(why)).is_none();
+            courses.find(is_good).map(Path::to_owned)
         };
         let found = ways.into_iter().flatten().find_map(&mut find);
         if let Some(why) = refused {

@@ -35,11 +35,6 @@ impl Capability {
         u8::try_from(number).ok().map(Capability)
     }
 
-    /// Whether this kernel has it.
-    fn exists(self) -> bool {
-        self.in_bounding_set() >= 0
-    }
-
     /// 1 if this process has it in its bounding set, 0 if not, and a negative number if this
     /// kernel does not have it; PR_CAPBSET_READ in prctl(2).
     fn in_bounding_set(self) -> c_int {
@@ -111,8 +106,9 @@ impl Capabilities {
 
     /// The capabilities of this kernel that are not in this set.
     pub fn others(self) -> impl Iterator<Item = Capability> {
-        let newer = (NAMES.len() as u8..63).map(Capability).take_while(|newer| newer.exists());
-        let all = (0..NAMES.len() as u8).map(Capability).chain(newer);
+        let is_known =
+            |it: &Capability| usize::from(it.0) < NAMES.len() || it.in_bounding_set() >= 0;
+        let all = (0..63).map(Capability).take_while(is_known);
         all.filter(move |it| self.0 & 1 << it.0 == 0)
     }
 }
@@ -202,12 +198,7 @@ pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
 }
 
 /// The capabilities that this process may make effective; capget(2).
-///
-/// # Errors
-///
-/// As in capget(2).
 pub fn permitted() -> nix::Result<Capabilities> {
-    const THIS_PROCESS: u32 = 0;
     let mut header = [VERSION, THIS_PROCESS];
     // Effective, permitted and inheritable ones: the low half of each, and the high half.
     let mut sets = [[0_u32; 3]; 2];
@@ -222,6 +213,9 @@ pub fn permitted() -> nix::Result<Capabilities> {
 /// _LINUX_CAPABILITY_VERSION_3, which libc does not have.
 const VERSION: u32 = 0x2008_0522;
 
+/// The ID that means the caller; capget(2).
+const THIS_PROCESS: u32 = 0;
+
 /// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that
 /// it does not have.
 ///
@@ -233,7 +227,6 @@ pub fn set_capabilities(
     permitted: Capabilities,
     inheritable: Capabilities,
 ) -> nix::Result<()> {
-    const THIS_PROCESS: u32 = 0;
     let mut header = [VERSION, THIS_PROCESS];
     let half = |shift| [effective, permitted, inheritable].map(|set| (set.0 >> shift) as u32);
     let sets = [half(0), half(32)];

@@ -11,10 +11,6 @@ const SET_FLAGS: libc::Ioctl = libc::SIOCSIFFLAGS as libc::Ioctl;
 
 /// Reads the flags of a network device: SIOCGIFFLAGS in netdevice(7). `socket` is any
 /// socket in its network namespace.
-///
-/// # Errors
-///
-/// When there is no device of that name.
 pub fn device_flags(socket: &impl AsFd, name: &str) -> nix::Result<InterfaceFlags> {
     let mut request = request(name)?;
     #[allow(unsafe_code, reason = "nix has no SIOCGIFFLAGS")]
@@ -28,10 +24,6 @@ pub fn device_flags(socket: &impl AsFd, name: &str) -> nix::Result<InterfaceFlag
 }
 
 /// Sets the flags of a network device: SIOCSIFFLAGS in netdevice(7).
-///
-/// # Errors
-///
-/// As [`device_flags`], and without CAP_NET_ADMIN.
 pub fn set_device_flags(socket: &impl AsFd, name: &str, flags: InterfaceFlags) -> nix::Result<()> {
     let mut request = request(name)?;
     // The kernel takes the low 16 bits.

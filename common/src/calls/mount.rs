@@ -8,10 +8,6 @@ use nix::errno::Errno;
 
 /// Opens a file or directory, or copies its mount; open_tree(2), since Linux 5.2. A copy
 /// has no place yet, and is gone when the descriptor is closed.
-///
-/// # Errors
-///
-/// As in open_tree(2).
 pub fn open_tree(at: impl AsFd, path: &CStr, flags: c_uint) -> nix::Result<OwnedFd> {
     let at = at.as_fd().as_raw_fd();
     #[allow(unsafe_code, reason = "nix has no open_tree(2)")]
@@ -25,20 +21,12 @@ pub fn open_tree(at: impl AsFd, path: &CStr, flags: c_uint) -> nix::Result<Owned
 
 /// Sets attributes of a mount, `MOUNT_ATTR_…`, and changes no other; mount_setattr(2), since
 /// Linux 5.12.
-///
-/// # Errors
-///
-/// As in mount_setattr(2).
 pub fn mount_setattr(at: impl AsFd, path: &CStr, flags: c_int, attr_set: u64) -> nix::Result<()> {
     let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     change_mount(at, path, flags, &attributes)
 }
 
 /// Changes a mount as `attributes` say; mount_setattr(2), since Linux 5.12.
-///
-/// # Errors
-///
-/// As in mount_setattr(2).
 pub fn change_mount(
     at: impl AsFd,
     path: &CStr,
@@ -58,10 +46,6 @@ pub fn change_mount(
 }
 
 /// Opens a file system of the type `kind`, to configure it; fsopen(2), since Linux 5.2.
-///
-/// # Errors
-///
-/// As in fsopen(2): ENODEV when the kernel does not have this type.
 pub fn fsopen(kind: &CStr) -> nix::Result<OwnedFd> {
     /// FSOPEN_CLOEXEC in linux/mount.h.
     const CLOEXEC: c_uint = 1;
@@ -75,10 +59,6 @@ pub fn fsopen(kind: &CStr) -> nix::Result<OwnedFd> {
 }
 
 /// Sets an option of a file system: a flag, if there is no value; fsconfig(2).
-///
-/// # Errors
-///
-/// As in fsconfig(2).
 pub fn fsconfig(fs: impl AsFd, key: &CStr, value: Option<&CStr>) -> nix::Result<()> {
     /// FSCONFIG_SET_FLAG and FSCONFIG_SET_STRING in linux/mount.h.
     const FLAG: c_uint = 0;
@@ -89,10 +69,6 @@ pub fn fsconfig(fs: impl AsFd, key: &CStr, value: Option<&CStr>) -> nix::Result<
 
 /// Makes a mount of a file system that is configured; fsconfig(2), fsmount(2). It has no
 /// place yet. `attributes` are `MOUNT_ATTR_…`.
-///
-/// # Errors
-///
-/// As in fsconfig(2) with FSCONFIG_CMD_CREATE, and in fsmount(2).
 pub fn fsmount(fs: impl AsFd, attributes: c_uint) -> nix::Result<OwnedFd> {
     /// FSCONFIG_CMD_CREATE and FSMOUNT_CLOEXEC in linux/mount.h.
     const CREATE: c_uint = 6;
@@ -124,10 +100,6 @@ fn configure(
 }
 
 /// Attaches the mount `from` at the place `to`; move_mount(2), since Linux 5.2.
-///
-/// # Errors
-///
-/// As in move_mount(2).
 pub fn move_mount(
     from: impl AsFd,
     from_path: &CStr,

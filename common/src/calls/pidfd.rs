@@ -9,10 +9,6 @@ use nix::unistd::Pid;
 /// Opens a process; pidfd_open(2), since Linux 5.3. After its end, the kernel may give its ID
 /// to another process, but the descriptor never means another process. poll(2) finds it
 /// readable when the process has ended.
-///
-/// # Errors
-///
-/// As in pidfd_open(2).
 pub fn pidfd_open(process: Pid) -> nix::Result<OwnedFd> {
     const NO_FLAGS: c_long = 0;
     #[allow(unsafe_code, reason = "nix has no pidfd_open(2)")]
@@ -26,10 +22,6 @@ pub fn pidfd_open(process: Pid) -> nix::Result<OwnedFd> {
 
 /// Sends the signal with this number to an open process; pidfd_send_signal(2), since Linux
 /// 5.1.
-///
-/// # Errors
-///
-/// As in pidfd_send_signal(2).
 pub fn pidfd_send_signal(process: impl AsFd, number: c_int) -> nix::Result<()> {
     const NO_FLAGS: c_long = 0;
     const NO_DETAILS: *const libc::siginfo_t = std::ptr::null();

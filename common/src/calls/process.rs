@@ -20,10 +20,6 @@ pub fn set_limit(process: Pid, resource: u32, soft: u64, hard: u64) -> nix::Resu
 }
 
 /// Sets the priority of a process on disks; ioprio_set(2).
-///
-/// # Errors
-///
-/// As in ioprio_set(2).
 pub fn set_io_priority(process: Pid, class: i32, level: i32) -> nix::Result<()> {
     /// In linux/ioprio.h.
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
@@ -36,10 +32,6 @@ pub fn set_io_priority(process: Pid, class: i32, level: i32) -> nix::Result<()> 
 }
 
 /// Sets how the kernel gives processor time to a process; sched_setattr(2).
-///
-/// # Errors
-///
-/// As in sched_setattr(2).
 pub fn set_scheduler(process: Pid, attributes: &libc::sched_attr) -> nix::Result<()> {
     const NO_FLAGS: libc::c_uint = 0;
     let (number, attributes) = (process.as_raw(), &raw const *attributes);
@@ -62,10 +54,6 @@ pub fn set_domainname(name: &str) -> nix::Result<()> {
 }
 
 /// Makes this process and its programs see another kernel; personality(2).
-///
-/// # Errors
-///
-/// As in personality(2).
 pub fn set_personality(persona: libc::c_ulong) -> nix::Result<()> {
     #[allow(unsafe_code, reason = "nix has personality(2) only with glibc")]
     // SAFETY: the call takes a number and touches no memory.

@@ -39,10 +39,6 @@ pub fn set_filter(filter: &[sock_filter]) -> nix::Result<()> {
 }
 
 /// As [`set_filter`], with flags: `SECCOMP_FILTER_FLAG_…`.
-///
-/// # Errors
-///
-/// As [`set_filter`].
 pub fn set_filter_with(filter: &[sock_filter], flags: libc::c_ulong) -> nix::Result<()> {
     // A filter that is too long for the structure is too long for the kernel.
     let len = u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;

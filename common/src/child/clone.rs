@@ -5,11 +5,10 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
-use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
@@ -18,6 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
 
+use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
 use crate::child::process::{raw_clone, work_and_exit};
@@ -25,9 +25,9 @@ use crate::child::runner::Child;
 use crate::child::signals;
 use crate::child::signals::Signals;
 use crate::child::terminal::Terminal;
+use crate::child::within;
 use crate::said::doing::Doing;
 use crate::said::host;
-use crate::{Exit, one_line};
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
@@ -44,10 +44,6 @@ use crate::{Exit, one_line};
 /// Call it only in a process with one thread, as the runner is. The child has
 /// none of the other threads. If another thread held a lock of the allocator, the
 /// child would wait for ever. A program with threads can start a step.
-///
-/// # Errors
-///
-/// When the kernel refuses the process or a namespace; clone(2), namespaces(7).
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
     start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces))
 }
@@ -56,10 +52,6 @@ pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Res
 /// join namespaces. The new namespaces are made from there. The child is the runner's: see
 /// CLONE_PARENT in clone(2). With `session`, it always leads a new session, and can have a
 /// terminal of its own.
-///
-/// # Errors
-///
-/// As [`clone()`], and when `join` fails.
 pub fn clone_after(
     session: bool,
     join: impl FnOnce() -> Result<()>,
@@ -68,7 +60,7 @@ pub fn clone_after(
 ) -> Result<Child> {
     let terminal = Terminal::of_streams().filter(|_| !session);
     start(terminal, namespaces, work, || {
-        let (mut reader, mut writer) = UnixStream::pair().context("open a line to a child")?;
+        let (reader, writer) = UnixStream::pair().context("open a line to a child")?;
         let between = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
         if between.as_raw() == 0 {
             drop(reader);
@@ -76,32 +68,17 @@ pub fn clone_after(
             if cloned.as_ref().is_ok_and(|pid| pid.as_raw() == 0) {
                 return cloned;
             }
-            work_and_exit(|| {
-                let answer = match cloned {
-                    Ok(pid) => [&[DONE][..], &pid.as_raw().to_ne_bytes()].concat(),
-                    Err(error) => one_line(&error).into_bytes(),
-                };
-                writer.write_all(&answer).context("answer the runner")?;
-                Ok(Exit::SUCCESS)
-            });
+            let number = cloned.map(|pid| pid.as_raw().to_ne_bytes().to_vec());
+            work_and_exit(|| within::answer(writer, number));
         }
         drop(writer);
-        let mut answer = Vec::new();
-        // An error means that the process has ended.
-        let _ = reader.read_to_end(&mut answer);
+        let number = within::hear(&reader);
         // An error means that the caller ignores the end of children.
         let _ = waitpid(between, None);
-        ensure!(!answer.is_empty(), "clone a child: the process before it has ended");
-        let number = answer.strip_prefix(&[DONE]).and_then(|number| number.try_into().ok());
-        match number.map(libc::pid_t::from_ne_bytes) {
-            Some(number) => Ok(Pid::from_raw(number)),
-            None => bail!("{}", String::from_utf8_lossy(&answer)),
-        }
+        let number = number?.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
+        Ok(Pid::from_raw(libc::pid_t::from_ne_bytes(number)))
     })
 }
-
-/// The first byte of the answer with the number of the child. An error is text.
-const DONE: u8 = 0;
 
 fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
     raw_clone(namespaces).map_err(|errno| {
@@ -149,10 +126,6 @@ fn start(
 /// is in another PID namespace. Ends it if the runner has already ended; prctl(2).
 ///
 /// Call it after the last change of the user: the kernel forgets the request then.
-///
-/// # Errors
-///
-/// When the kernel refuses it.
 pub fn end_with_parent() -> Result<()> {
     match line::childs_end() {
         Some(line) if !die_with_runner(line)? => work_and_exit(|| Ok(Exit::SETUP)),
@@ -168,6 +141,5 @@ fn die_with_runner(line: &UnixStream) -> Result<bool> {
     // it returns 0 for a parent outside of the PID namespace, dead or alive.
     let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
     poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
-    let gone = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
-    Ok(!gone)
+    Ok(!fds[0].any().unwrap_or(false))
 }

@@ -32,6 +32,9 @@ const DEVICES: [(&str, u64); 6] = [
 /// The device /dev/tty.
 pub(crate) const TTY: u64 = makedev(5, 0);
 
+/// The device /dev/ptmx.
+pub(crate) const PTMX: u64 = makedev(5, 2);
+
 /// Whether each container of lesson 10 has the device with this number.
 pub(crate) fn is_usual(number: u64) -> bool {
     DEVICES.iter().any(|(_, known)| *known == number)
@@ -57,10 +60,6 @@ pub fn console() -> Vec<Bind> {
 /// container: ttyname(3) then finds the terminal, and the mount of the host, where root could
 /// change the mode of the device, is out of reach. A device of another user, which this user
 /// cannot open, stays.
-///
-/// # Errors
-///
-/// When a descriptor cannot be replaced; dup2(2).
 pub fn use_devices() -> Result<()> {
     replace(|stream| in_container(&stream)).context("use a device of the container")
 }
@@ -89,10 +88,6 @@ pub(crate) fn put(file: impl AsFd, number: usize) -> nix::Result<()> {
 ///
 /// A pipe gets the mode for it: only a process that has the pipe can name it. The host's mode of
 /// a terminal stays. In its place is /dev/tty, which everybody can open.
-///
-/// # Errors
-///
-/// When a descriptor cannot be replaced; dup2(2).
 pub fn open_to_users() -> Result<()> {
     open_pipe(&io::stdin(), Mode::S_IRGRP | Mode::S_IROTH);
     open_pipe(&io::stdout(), Mode::S_IWGRP | Mode::S_IWOTH);

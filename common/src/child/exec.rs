@@ -23,7 +23,7 @@ use crate::child::program::{Machine, Program};
 use crate::child::signals;
 use crate::child::terminal::Terminal;
 use crate::places::open;
-use crate::said::error::{Failure, note};
+use crate::said::error::{failure, note};
 use crate::said::hint::NO_ROOT;
 use crate::said::host::is_no_root;
 
@@ -67,10 +67,6 @@ pub fn exec(command: &[CString]) -> Result<Exit> {
 
 /// As [`exec`], with `environment` as the variables of the command. They are not variables of
 /// this process, not even for a moment: some of them would change what it does.
-///
-/// # Errors
-///
-/// As [`exec`].
 pub fn exec_with(command: &[CString], environment: &[CString]) -> Result<Exit> {
     become_command(command, Some(environment))
 }
@@ -83,49 +79,27 @@ pub fn exec_with(command: &[CString], environment: &[CString]) -> Result<Exit> {
 ///
 /// With [`Exit::NOT_FOUND`] if there is no such file, else with [`Exit::NOT_EXECUTABLE`].
 pub fn find_program(name: &CStr, environment: &[CString]) -> Result<CString> {
-    let search = path_in(environment);
-    let search = search.as_deref();
-    let mut refused = None;
-    for path in candidates(name, search) {
-        let found = fs::metadata(&path);
-        if found.as_ref().is_ok_and(|found| found.is_file()) && is_executable(&path) {
-            if let Some(why) = way_out(&path, &mut false) {
-                let message = format!("execute {}: {why}", path.display());
-                return Err(Failure { exit: Exit::NOT_EXECUTABLE, message }.into());
-            }
-            return CString::new(path.into_os_string().into_vec()).context("read the command");
+    try_each(name, path_in(environment).as_deref(), |file, path| {
+        if let Err(errno) = access(path, AccessFlags::X_OK) {
+            return Ok(Err(errno));
         }
-        match found {
-            Ok(_) => refused = Some(path),
-            // The file may be there.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => refused = Some(path),
-            Err(_) => {}
+        if !path.is_file() {
+            return Ok(Err(Errno::EACCES));
         }
-    }
-    let (exit, message) = match refused {
-        Some(path) => (Exit::NOT_EXECUTABLE, cannot_execute(&path, Errno::EACCES)),
-        None => (Exit::NOT_FOUND, not_found(name, search)),
-    };
-    Err(Failure { exit, message }.into())
+        refuse_way_out(path, &mut false)?;
+        Ok(Ok(file.to_owned()))
+    })
 }
 
 /// Becomes the program of a file; execve(2). It returns only on failure.
-///
-/// # Errors
-///
-/// With [`Exit::NOT_EXECUTABLE`] and the reason.
 pub fn become_program(file: &CStr, command: &[CString], environment: &[CString]) -> Result<Exit> {
     let errno = execve(file, command, environment).err().unwrap_or(Errno::UnknownErrno);
     let path = Path::new(OsStr::from_bytes(file.to_bytes()));
-    Err(Failure { exit: Exit::NOT_EXECUTABLE, message: cannot_execute(path, errno) }.into())
+    Err(failure(Exit::NOT_EXECUTABLE, cannot_execute(path, errno)))
 }
 
 /// Starts this program again from another file, with the same words, variables, open files
 /// and signals; execveat(2). It returns only on failure.
-///
-/// # Errors
-///
-/// As in execveat(2).
 pub fn start_again(file: impl AsFd) -> Result<()> {
     signals::reset()?;
     let words = words(env::args_os().collect())?;
@@ -146,43 +120,51 @@ fn become_command(command: &[CString], environment: Option<&[CString]>) -> Resul
     let has_own_root = get_dumpable() == Ok(false);
     // With a filter on mounts, Landlock takes nothing away that a container still has.
     let mut confined = has_own_root && seccomp::is_set() && execute_only_in_root().is_ok();
-    let searched = !name.to_bytes().contains(&b'/');
     let search = match environment {
         None => env::var_os("PATH"),
         Some(environment) => path_in(environment),
     };
-    let search = search.as_deref();
-    let mut failure = None;
-    for path in candidates(name, search) {
-        let Ok(file) = CString::new(path.as_os_str().as_bytes()) else {
-            continue;
-        };
-        if has_own_root && let Some(why) = way_out(&path, &mut confined) {
-            let message = format!("execute {}: {why}", path.display());
-            return Err(Failure { exit: Exit::NOT_EXECUTABLE, message }.into());
+    try_each(name, search.as_deref(), |file, path| {
+        if has_own_root {
+            refuse_way_out(path, &mut confined)?;
         }
         // Both return only on failure.
         let failed = match environment {
-            None => execv(&file, command),
-            Some(environment) => execve(&file, command, environment),
+            None => execv(file, command).map(|never| match never {}),
+            Some(environment) => execve(file, command, environment).map(|never| match never {}),
         };
-        let errno = failed.err().unwrap_or(Errno::UnknownErrno);
-        match errno {
-            Errno::ENOENT | Errno::ENOTDIR if fs::metadata(&path).is_err() => {}
-            Errno::EACCES if searched && fs::metadata(&path).is_err() => {}
-            // A later directory of PATH may have an executable file of that name.
-            Errno::EACCES => failure = Some((path, errno)),
-            _ => {
-                failure = Some((path, errno));
-                break;
+        Ok(failed)
+    })
+}
+
+/// Tries the files that `name` can mean, in order, until one is good. Without one, returns the
+/// reason, with [`Exit::NOT_EXECUTABLE`] or [`Exit::NOT_FOUND`].
+fn try_each<T>(
+    name: &CStr,
+    search: Option<&OsStr>,
+    mut attempt: impl FnMut(&CStr, &Path) -> Result<nix::Result<T>>,
+) -> Result<T> {
+    let searched = !name.to_bytes().contains(&b'/');
+    let mut refused = None;
+    for path in candidates(name, search) {
+        let Ok(file) = CString::new(path.as_os_str().as_bytes()) else { continue };
+        match attempt(&file, &path)? {
+            Ok(good) => return Ok(good),
+            Err(Errno::ENOENT | Errno::ENOTDIR) if fs::metadata(&path).is_err() => {}
+            Err(Errno::EACCES) if searched && fs::metadata(&path).is_err() => {}
+            Err(errno) => {
+                refused = Some((path, errno));
+                // A later directory of PATH may have an executable file of that name.
+                if errno != Errno::EACCES {
+                    break;
+                }
             }
         }
     }
-    let (exit, message) = match failure {
-        Some((path, errno)) => (Exit::NOT_EXECUTABLE, cannot_execute(&path, errno)),
-        None => (Exit::NOT_FOUND, not_found(name, search)),
-    };
-    Err(Failure { exit, message }.into())
+    Err(match refused {
+        Some((path, errno)) => failure(Exit::NOT_EXECUTABLE, cannot_execute(&path, errno)),
+        None => failure(Exit::NOT_FOUND, not_found(name, search)),
+    })
 }
 
 /// The value of PATH among variables. Of two, the first counts; getenv(3).
@@ -260,6 +242,17 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
         _ => errno.desc().to_owned(),
     };
     format!("execute {shown}: {why}")
+}
+
+/// Refuses a file that leads out of the root; see [`way_out`].
+fn refuse_way_out(path: &Path, confined: &mut bool) -> Result<()> {
+    match way_out(path, confined) {
+        None => Ok(()),
+        Some(why) => {
+            let message = format!("execute {}: {why}", path.display());
+            Err(failure(Exit::NOT_EXECUTABLE, message))
+        }
+    }
 }
 
 /// Looks at a file before it is executed in a root of its own. Returns the reason not to

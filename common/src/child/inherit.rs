@@ -11,13 +11,9 @@ use nix::unistd::close;
 
 use crate::child::line;
 
-/// Closes every descriptor from 3 on, except `keep`. It calls close_range(2), or
+/// Closes every descriptor from `first` on, except those in `keep`. It calls close_range(2), or
 /// close(2) for each descriptor before Linux 5.9.
-pub(crate) fn close_all_but(keep: Option<RawFd>) -> Result<()> {
-    close_from(3, keep.as_slice())
-}
-
-fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
+pub(crate) fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
     let close = |first: RawFd, last: libc::c_uint| {
         #[allow(unsafe_code, reason = "nix has no close_range(2)")]
         // SAFETY: the callers do not use a descriptor in the range again: the
@@ -43,20 +39,12 @@ fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
 }
 
 /// Closes every descriptor from 3 on, except the socket to the runner.
-///
-/// # Errors
-///
-/// When the kernel refuses it; close_range(2).
 pub fn close_descriptors() -> Result<()> {
     close_descriptors_but(0, &[])
 }
 
 /// As [`close_descriptors`], but keeps the first descriptors from 3 on, as many as the caller
 /// wants to pass on, and those of `keep`.
-///
-/// # Errors
-///
-/// When the kernel refuses it; close_range(2).
 pub fn close_descriptors_but(passed: u16, keep: &[RawFd]) -> Result<()> {
     let line = line::childs_end().map(AsRawFd::as_raw_fd);
     let keep: Vec<RawFd> = keep.iter().copied().chain(line).collect();

@@ -72,10 +72,6 @@ impl Run {
     ///
     /// A process outside of the PID namespace can call this too, after setns(2): no process
     /// inside can send it a signal.
-    ///
-    /// # Errors
-    ///
-    /// When wait(2) fails.
     pub fn reap(self) -> Result<Exit> {
         let line = line::childs_end();
         if let Some(line) = line {

@@ -33,26 +33,18 @@ pub(crate) fn execute_only_in_root() -> nix::Result<()> {
         parent: libc::c_int,
     }
     let rule = PathBeneath { allowed: handled, parent: root.as_raw_fd() };
-    let size = size_of_val(&handled);
     #[allow(unsafe_code, reason = "nix has no Landlock")]
-    // SAFETY: the kernel only reads `handled`, whose size it gets. The descriptor is new, and
+    // SAFETY: the kernel only reads `handled`, whose size it gets, and `rule`, which has the
+    // layout of its structure. Both live longer than the calls. The descriptor is new, and
     // nothing else has it.
-    let rules = unsafe {
-        let create = libc::SYS_landlock_create_ruleset;
+    unsafe {
+        let (create, size) = (libc::SYS_landlock_create_ruleset, size_of_val(&handled));
         let made = libc::syscall(create, &raw const handled, size, NO_FLAGS);
-        OwnedFd::from_raw_fd(Errno::result(made)? as libc::c_int)
-    };
-    let number = rules.as_raw_fd();
-    #[allow(unsafe_code, reason = "nix has no Landlock")]
-    // SAFETY: the kernel only reads `rule`, which has the layout of its structure and lives
-    // longer than the call.
-    let added = unsafe {
-        let add = libc::SYS_landlock_add_rule;
-        libc::syscall(add, number, PATH_BENEATH, &raw const rule, NO_FLAGS)
-    };
-    Errno::result(added)?;
-    #[allow(unsafe_code, reason = "nix has no Landlock")]
-    // SAFETY: the call takes two numbers and touches no memory.
-    let set = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, number, NO_FLAGS) };
-    Errno::result(set).map(drop)
+        let rules = OwnedFd::from_raw_fd(Errno::result(made)? as libc::c_int);
+        let (add, number) = (libc::SYS_landlock_add_rule, rules.as_raw_fd());
+        let added = libc::syscall(add, number, PATH_BENEATH, &raw const rule, NO_FLAGS);
+        Errno::result(added)?;
+        let set = libc::syscall(libc::SYS_landlock_restrict_self, number, NO_FLAGS);
+        Errno::result(set).map(drop)
+    }
 }

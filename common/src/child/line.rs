@@ -1,6 +1,6 @@
 //! The line between the runner and the child: a pair of sockets.
 
-use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result};
 use nix::cmsg_space;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, sendmsg, setsockopt,
@@ -42,38 +41,32 @@ pub(crate) const START: u8 = 127;
 /// see [`Child::meet`]. Without a reason, there is no meeting.
 ///
 /// [`Child::meet`]: crate::Child::meet
-///
-/// # Errors
-///
-/// When the socket to the runner fails.
 pub fn wait_for_runner<T>(reason: Option<T>) -> Result<()> {
-    let Some(mut line) = LINE.get().filter(|_| reason.is_some()) else { return Ok(()) };
-    let doing = "wait for the runner";
-    line.write_all(&[READY]).context(doing)?;
-    // Without a byte, the runner is being killed, and this process with it.
-    if line.read(&mut [0]).context(doing)? == 0 {
-        work_and_exit(|| Ok(Exit::SETUP));
-    }
-    Ok(())
+    reason.map_or(Ok(()), |_| meet(&[]).context("wait for the runner"))
 }
 
 /// Gives the runner a terminal, and waits until it has it: see [`Child::take_terminal`].
 ///
 /// [`Child::take_terminal`]: crate::Child::take_terminal
-///
-/// # Errors
-///
-/// When the socket to the runner fails.
 pub fn give_terminal(terminal: impl AsFd) -> Result<()> {
-    let Some(mut line) = LINE.get() else { return Ok(()) };
-    let doing = "give the terminal to the runner";
     let numbers = [terminal.as_fd().as_raw_fd()];
-    let (byte, rights) = ([IoSlice::new(&[READY])], [ControlMessage::ScmRights(&numbers)]);
-    sendmsg::<()>(line.as_raw_fd(), &byte, &rights, MsgFlags::MSG_NOSIGNAL, None).context(doing)?;
-    if line.read(&mut [0]).context(doing)? == 0 {
+    meet(&[ControlMessage::ScmRights(&numbers)]).context("give the terminal to the runner")
+}
+
+/// Says that the child waits, and waits for the answer.
+fn meet(extra: &[ControlMessage<'_>]) -> Result<()> {
+    let Some(mut line) = LINE.get() else { return Ok(()) };
+    send(line, READY, extra)?;
+    // Without a byte, the runner is being killed, and this process with it.
+    if line.read(&mut [0])? == 0 {
         work_and_exit(|| Ok(Exit::SETUP));
     }
     Ok(())
+}
+
+fn send(line: &UnixStream, byte: u8, extra: &[ControlMessage<'_>]) -> nix::Result<usize> {
+    let line = line.as_raw_fd();
+    sendmsg::<()>(line, &[IoSlice::new(&[byte])], extra, MsgFlags::MSG_NOSIGNAL, None)
 }
 
 /// The child's end; nothing in a process that no runner has cloned.
@@ -97,10 +90,6 @@ impl Drop for Told {
 /// has the other end of a pipe, and the ID of this process. The kernel turns the ID into the
 /// ID that the runner sees; unix(7).
 ///
-/// # Errors
-///
-/// When the runner is gone, or the kernel refuses a pipe.
-///
 /// [`Keep::executed`]: crate::Keep::executed
 pub fn tell_start() -> Result<Told> {
     let doing = "tell the runner which process is the command";
@@ -108,9 +97,7 @@ pub fn tell_start() -> Result<Told> {
     if let Some(line) = LINE.get() {
         let (id, ends) = (UnixCredentials::new(), [theirs.as_raw_fd()]);
         let extra = [ControlMessage::ScmCredentials(&id), ControlMessage::ScmRights(&ends)];
-        let (line, flags) = (line.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
-        let sent = sendmsg::<()>(line, &[IoSlice::new(&[START])], &extra, flags, None);
-        sent.context(doing)?;
+        send(line, START, &extra).context(doing)?;
     }
     Ok(Told(ours))
 }
@@ -119,7 +106,8 @@ pub fn tell_start() -> Result<Told> {
 pub(crate) struct Start {
     /// The process that becomes the command.
     pub(crate) command: Pid,
-    pipe: OwnedFd,
+    /// Has something to read when the command is executed or has failed.
+    pub(crate) pipe: OwnedFd,
 }
 
 /// Lets the runner's end receive the ID of a process; SO_PASSCRED in unix(7).
@@ -127,42 +115,36 @@ pub(crate) fn expect_start(line: &UnixStream) -> Result<()> {
     setsockopt(line, PassCred, &true).context("use the line to the child")
 }
 
-/// Reads from the runner's end, as read(2). The start of a command comes with its byte.
-pub(crate) fn receive(line: &UnixStream, bytes: &mut [u8]) -> nix::Result<(usize, Option<Start>)> {
+/// What came with the bytes of a message: the ID of a process, and a descriptor.
+pub(crate) type Extra = (Option<Pid>, Option<OwnedFd>);
+
+/// Reads from the runner's end, as read(2), and what comes with the bytes.
+pub(crate) fn receive(line: &UnixStream, bytes: &mut [u8]) -> nix::Result<(usize, Extra)> {
     let mut space = cmsg_space!(UnixCredentials, RawFd);
     let mut into = [IoSliceMut::new(bytes)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(line.as_raw_fd(), &mut into, Some(&mut space), flags)?;
-    let (mut command, mut pipe) = (None, None);
+    let (mut process, mut file) = (None, None);
     for extra in message.cmsgs()? {
         match extra {
-            ControlMessageOwned::ScmCredentials(id) => command = Some(Pid::from_raw(id.pid())),
+            ControlMessageOwned::ScmCredentials(id) => process = Some(Pid::from_raw(id.pid())),
             ControlMessageOwned::ScmRights(numbers) => {
                 for number in numbers {
                     #[allow(unsafe_code, reason = "nix returns received descriptors as numbers")]
                     // SAFETY: the kernel has just made the descriptor, and nothing else has it.
                     let received = unsafe { OwnedFd::from_raw_fd(number) };
-                    pipe = Some(received);
+                    file = Some(received);
                 }
             }
             _ => {}
         }
     }
-    let start = command.zip(pipe).map(|(command, pipe)| Start { command, pipe });
-    Ok((message.bytes, start))
+    Ok((message.bytes, (process, file)))
 }
 
 impl Start {
-    /// The descriptor that says when the command is executed.
-    pub(crate) fn pipe(&self) -> &OwnedFd {
-        &self.pipe
-    }
-
-    /// Whether the command is executed or has failed.
-    pub(crate) fn is_over(&self) -> Result<bool> {
-        let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).context("hear of the command")?;
-        Ok(fds[0].any().unwrap_or(false))
+    pub(crate) fn of((process, pipe): Extra) -> Option<Start> {
+        Some(Start { command: process?, pipe: pipe? })
     }
 
     /// Whether the command is executed. Waits until it is, or has failed.

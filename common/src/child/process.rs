@@ -13,10 +13,6 @@ use crate::said::error::report;
 
 /// Starts a process that calls `work`, and exits with the status that `work` returns; fork(2).
 /// If `work` fails, the process prints the error, and exits with the status of the error.
-///
-/// # Errors
-///
-/// When the kernel refuses the process.
 pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
     let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
     if pid.as_raw() == 0 {

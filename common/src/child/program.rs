@@ -50,14 +50,15 @@ impl Program {
             (read(&mut bytes, at)? == bytes.len()).then_some(bytes)
         };
         let elf = Elf::of(head)?;
-        let Layout { table, entry_size, entries, entry_len, kind, offset, length, .. } = elf.layout;
-        let in_header = |field| elf.number(head, field);
-        let (table, entry_size) = (in_header(table)?, in_header(entry_size)?);
-        for entry in 0..in_header(entries)? {
-            let segment = exact(*entry_len, table.checked_add(entry * entry_size)?)?;
+        let (table, entry_size) = (elf.number(head, &TABLE)?, elf.number(head, &ENTRY_SIZE)?);
+        // The part of an entry that the kernel knows.
+        let entry_len = [size_of::<libc::Elf32_Phdr>(), size_of::<libc::Elf64_Phdr>()];
+        for entry in 0..elf.number(head, &ENTRIES)? {
+            let at = table.checked_add(entry * entry_size)?;
+            let segment = exact(entry_len[usize::from(elf.is_wide)] as u64, at)?;
             let in_segment = |field| elf.number(&segment, field);
-            if in_segment(kind)? == u64::from(libc::PT_INTERP) {
-                let name = exact(in_segment(length)?, in_segment(offset)?)?;
+            if in_segment(&KIND)? == u64::from(libc::PT_INTERP) {
+                let name = exact(in_segment(&LENGTH)?, in_segment(&OFFSET)?)?;
                 return Some(Program::Dynamic(path(name.split(|&b| b == 0).next()?)));
             }
         }
@@ -65,53 +66,32 @@ impl Program {
     }
 }
 
-/// A number in a program's file.
-struct Field {
-    at: usize,
-    len: usize,
+/// The place and the length of a number, in a program of 32 bits and in one of 64; elf(5).
+type Field = [(usize, usize); 2];
+
+macro_rules! field {
+    ($narrow:ident, $wide:ident, $member:ident: $of_narrow:ty, $of_wide:ty) => {
+        [
+            (offset_of!(libc::$narrow, $member), size_of::<$of_narrow>()),
+            (offset_of!(libc::$wide, $member), size_of::<$of_wide>()),
+        ]
+    };
 }
 
-/// The fields of a program's header, and of an entry in its table of segments; elf(5).
-struct Layout {
-    machine: Field,
-    /// The place of the table, the size of an entry, and the number of the entries.
-    table: Field,
-    entry_size: Field,
-    entries: Field,
-    /// The part of an entry that the kernel knows, in bytes.
-    entry_len: u64,
-    kind: Field,
-    /// The place of the segment in the file, and its length there, in bytes.
-    offset: Field,
-    length: Field,
-}
-
-macro_rules! layout {
-    ($header:ty, $segment:ty, $word:ty) => {{
-        const fn field<T>(at: usize) -> Field {
-            Field { at, len: size_of::<T>() }
-        }
-        Layout {
-            machine: field::<u16>(offset_of!($header, e_machine)),
-            table: field::<$word>(offset_of!($header, e_phoff)),
-            entry_size: field::<u16>(offset_of!($header, e_phentsize)),
-            entries: field::<u16>(offset_of!($header, e_phnum)),
-            entry_len: size_of::<$segment>() as u64,
-            kind: field::<u32>(offset_of!($segment, p_type)),
-            offset: field::<$word>(offset_of!($segment, p_offset)),
-            length: field::<$word>(offset_of!($segment, p_filesz)),
-        }
-    }};
-}
-
-const NARROW: Layout = layout!(libc::Elf32_Ehdr, libc::Elf32_Phdr, u32);
-const WIDE: Layout = layout!(libc::Elf64_Ehdr, libc::Elf64_Phdr, u64);
+/// The machine, the table of segments, the size of its entries, and their number.
+const MACHINE: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_machine: u16, u16);
+const TABLE: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_phoff: u32, u64);
+const ENTRY_SIZE: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_phentsize: u16, u16);
+const ENTRIES: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_phnum: u16, u16);
+/// Of a segment: its kind, its place in the file and its length there, in bytes.
+const KIND: Field = field!(Elf32_Phdr, Elf64_Phdr, p_type: u32, u32);
+const OFFSET: Field = field!(Elf32_Phdr, Elf64_Phdr, p_offset: u32, u64);
+const LENGTH: Field = field!(Elf32_Phdr, Elf64_Phdr, p_filesz: u32, u64);
 
 /// What the first bytes of a program say about the rest of it.
 struct Elf {
     is_wide: bool,
     is_little: bool,
-    layout: &'static Layout,
 }
 
 impl Elf {
@@ -122,12 +102,12 @@ impl Elf {
             b"\x7fELF\x02" => true,
             _ => return None,
         };
-        let layout = if is_wide { &WIDE } else { &NARROW };
-        Some(Elf { is_wide, is_little: head.get(5)? == &1, layout })
+        Some(Elf { is_wide, is_little: head.get(5)? == &1 })
     }
 
     fn number(&self, bytes: &[u8], field: &Field) -> Option<u64> {
-        let bytes = bytes.get(field.at..field.at + field.len)?.iter();
+        let (at, len) = field[usize::from(self.is_wide)];
+        let bytes = bytes.get(at..at + len)?.iter();
         let add = |number, byte: &u8| number << 8 | u64::from(*byte);
         Some(if self.is_little { bytes.rev().fold(0, add) } else { bytes.fold(0, add) })
     }
@@ -157,7 +137,7 @@ impl Machine {
         };
         let Some(elf) = Elf::of(head) else { return Machine::Other };
         let has_own_order = elf.is_little == cfg!(target_endian = "little");
-        match elf.number(head, &elf.layout.machine).filter(|_| has_own_order) {
+        match elf.number(head, &MACHINE).filter(|_| has_own_order) {
             Some(machine) if elf.is_wide && machine == own.into() => Machine::Own,
             Some(machine) if !elf.is_wide && machine == narrow.into() => Machine::Narrow,
             _ => Machine::Other,

@@ -10,22 +10,18 @@ use libc::{c_int, winsize};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags};
-use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, fstat, makedev};
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use nix::unistd::Pid;
 
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::console::{PTMX, put};
+use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::poll_on;
-use crate::said::doing::Doing;
 use crate::{Exit, Place};
-
-/// The device /dev/ptmx.
-const PTMX: u64 = makedev(5, 2);
 
 /// Opens a new pseudoterminal by its ptmx. Returns the side of the runner, and that of the
 /// command.
@@ -52,10 +48,6 @@ pub fn open_pseudoterminal(ptmx: &Place) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Sets the size of a terminal, in characters.
-///
-/// # Errors
-///
-/// As in ioctl_tty(2).
 pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
     let size = winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let number = terminal.as_fd().as_raw_fd();
@@ -66,10 +58,6 @@ pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> nix::Result<()> {
 }
 
 /// Makes a terminal the controlling one of this session, and its standard streams.
-///
-/// # Errors
-///
-/// When this process leads no session, or a descriptor cannot be replaced.
 pub fn use_terminal(terminal: &OwnedFd) -> Result<()> {
     let doing = "use the terminal";
     const NOT_BY_FORCE: c_int = 0;
@@ -77,9 +65,7 @@ pub fn use_terminal(terminal: &OwnedFd) -> Result<()> {
     // SAFETY: the call takes a number.
     let set = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY as _, NOT_BY_FORCE) };
     Errno::result(set).context(doing)?;
-    dup2_stdin(terminal).context(doing)?;
-    dup2_stdout(terminal).context(doing)?;
-    dup2_stderr(terminal).context(doing)
+    (0..3).try_for_each(|number| put(terminal, number)).context(doing)
 }
 
 /// Copies between a pseudoterminal and the caller's standard streams, in two processes of
@@ -94,22 +80,15 @@ pub struct Relay {
 impl Relay {
     /// Starts to copy. The caller's terminal, if it has one, no longer makes signals of keys:
     /// that of the container does.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses a process.
     pub fn start(terminal: OwnedFd) -> Result<Relay> {
         let modes = tcgetattr(io::stdin()).ok();
         let mut terminal = File::from(terminal);
         copy_size(&terminal);
-        let output = beside(|| {
-            give_output(&terminal)?;
-            Ok(Exit::SUCCESS)
-        })?;
+        let output = beside(|| give_output(&terminal))?;
         let input = beside(|| {
             // Its end does not end the command.
             let _ = io::copy(&mut io::stdin().lock(), &mut terminal);
-            Ok(Exit::SUCCESS)
+            Ok(())
         })?;
         if let Some(mut raw) = modes.clone() {
             cfmakeraw(&mut raw);
@@ -133,15 +112,11 @@ impl Drop for Relay {
 }
 
 /// Starts a process that dies with this one.
-fn beside(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
-    let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
-    if pid.as_raw() == 0 {
-        work_and_exit(|| {
-            set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
-            work()
-        });
-    }
-    Ok(pid)
+fn beside(work: impl FnOnce() -> Result<()>) -> Result<Pid> {
+    spawn(|| {
+        set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
+        work().map(|()| Exit::SUCCESS)
+    })
 }
 
 /// Copies output, and each new size of the caller's terminal, until nobody has the other
@@ -165,8 +140,8 @@ fn give_output(mut terminal: &File) -> Result<()> {
             // EIO: the last process has closed its side.
             let Ok(count @ 1..) = terminal.read(&mut bytes) else { return Ok(()) };
             let mut stdout = io::stdout().lock();
-            stdout.write_all(&bytes[..count]).context("write the output")?;
-            stdout.flush().context("write the output")?;
+            let written = stdout.write_all(&bytes[..count]).and_then(|()| stdout.flush());
+            written.context("write the output")?;
         }
     }
 }

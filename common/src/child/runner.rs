@@ -1,16 +1,15 @@
 //! The runner: the process that the caller starts. It waits for the child, passes
 //! signals to it, and lends it the terminal.
 
-use std::io::{IoSliceMut, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
@@ -18,20 +17,13 @@ use crate::Exit;
 use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
-use crate::child::wait::{ANY, Ended, Waited, has_something, poll_for, wait_for};
+use crate::child::wait::{ANY, Ended, Waited, has_input, has_something, poll_for, wait_for};
 
 /// The time after a SIGHUP until the runner first continues the command again.
 const AFTER_A_HANGUP: Duration = Duration::from_secs(1);
 
-/// The child of the runner, which must be waited for.
-#[must_use = "a child without a wait stays as a zombie"]
-pub struct Child {
-    runner: Runner,
-    /// Open before there is a child, so that an error is the only one.
-    signals: Signals,
-}
-
-/// The work of a runner while its child lives, besides passing signals on.
+/// The work of a runner while its child lives, besides passing signals on. If it fails, the
+/// runner ends the child.
 pub trait Keep {
     /// Descriptors to read. The numbers of [`Keep::read`] count them.
     fn outputs(&self) -> Vec<BorrowedFd<'_>> {
@@ -39,20 +31,12 @@ pub trait Keep {
     }
 
     /// Reads from an output that has something to read.
-    ///
-    /// # Errors
-    ///
-    /// When the container must end.
     fn read(&mut self, _number: usize) -> Result<()> {
         Ok(())
     }
 
     /// Hears that the process `command`, a child of `init`, has executed the command: after
     /// [`tell_start`]. It may have ended since.
-    ///
-    /// # Errors
-    ///
-    /// When the container must end.
     ///
     /// [`tell_start`]: crate::tell_start
     fn executed(&mut self, _init: Pid, _command: Pid) -> Result<()> {
@@ -63,9 +47,12 @@ pub trait Keep {
 /// A runner that only waits.
 impl Keep for () {}
 
-/// What the runner keeps while its child lives.
-struct Runner {
+/// The child of the runner, which must be waited for.
+#[must_use = "a child without a wait stays as a zombie"]
+pub struct Child {
     pid: Pid,
+    /// Open before there is a child, so that an error is the only one.
+    signals: Signals,
     terminal: Option<Terminal>,
     /// Process 1 writes a byte for each event: the signal that stopped the command, or,
     /// with the bit [`ENDED`], the signal that ended it. When the runner ends, the child
@@ -96,8 +83,9 @@ impl Child {
         their_line: UnixStream,
         signals: Signals,
     ) -> Child {
-        let runner = Runner {
+        Child {
             pid,
+            signals,
             terminal,
             line,
             their_line: Some(their_line),
@@ -106,8 +94,7 @@ impl Child {
             start: None,
             told_end: None,
             interrupt: None,
-        };
-        Child { runner, signals }
+        }
     }
 
     /// Waits for the child at [`wait_for_runner`], does `work` with the reason and the child's
@@ -118,79 +105,55 @@ impl Child {
     /// There can be several meetings, in the same order in the child.
     ///
     /// [`wait_for_runner`]: crate::wait_for_runner
-    ///
-    /// # Errors
-    ///
-    /// When `work` fails.
     pub fn meet<T, D>(
         &mut self,
         reason: Option<T>,
         work: impl FnOnce(T, Pid) -> Result<D>,
     ) -> Result<Option<D>> {
         let Some(reason) = reason else { return Ok(None) };
-        let runner = &mut self.runner;
-        // The child of these lessons stays, and without this end the runner sees its end.
-        runner.their_line = None;
-        let mut byte = [READY];
-        if runner.line.read(&mut byte).context("wait for the child")? == 0 {
-            return Ok(None);
-        }
-        ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
-        // Until the command runs, Ctrl-C is for the runner.
-        runner.terminal.as_mut().map(Terminal::take_back);
-        let worked = work(reason, runner.pid);
-        if worked.is_err() {
-            signals::send(runner.pid, libc::SIGKILL);
-            let _ = runner.wait(&mut self.signals, &mut ());
-        } else {
-            runner.terminal.as_mut().map(|terminal| terminal.lend(runner.pid));
-            // An error means that a signal has ended the child.
-            let _ = send(runner.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
-        }
-        worked.map(Some)
+        self.meet_at_line(|_, pid| work(reason, pid))
     }
 
-    /// Takes the terminal that the child gives with [`give_terminal`], and does `work` with it.
-    /// Like [`Child::meet`].
+    /// Takes the terminal that the child gives with [`give_terminal`], and does `work` with it,
+    /// if it is `wanted`. Like [`Child::meet`].
     ///
     /// [`give_terminal`]: crate::give_terminal
-    ///
-    /// # Errors
-    ///
-    /// When `work` fails.
     pub fn take_terminal<D>(
         &mut self,
         wanted: bool,
         work: impl FnOnce(OwnedFd) -> Result<D>,
     ) -> Result<Option<D>> {
-        let line = self.runner.line.as_raw_fd();
-        let mut buffer = nix::cmsg_space!(RawFd);
-        let doing = "wait for the terminal of the child";
-        let mut take = || -> Result<Option<OwnedFd>> {
-            let mut bytes = [0];
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_PEEK;
-            let message = recvmsg::<()>(line, &mut parts, Some(&mut buffer), flags);
-            let message = message.context(doing)?;
-            for part in message.cmsgs().context(doing)? {
-                if let ControlMessageOwned::ScmRights(numbers) = part
-                    && let Some(number) = numbers.first()
-                {
-                    #[allow(unsafe_code, reason = "nix gives only the number")]
-                    // SAFETY: the kernel has just made this descriptor, for nothing else.
-                    return Ok(Some(unsafe { OwnedFd::from_raw_fd(*number) }));
-                }
-            }
-            Ok(None)
+        let work = |given: Option<OwnedFd>, _| {
+            work(given.context("the child gave no terminal: call `give_terminal` in it")?)
         };
-        if !wanted {
+        if wanted { self.meet_at_line(work) } else { Ok(None) }
+    }
+
+    fn meet_at_line<D>(
+        &mut self,
+        work: impl FnOnce(Option<OwnedFd>, Pid) -> Result<D>,
+    ) -> Result<Option<D>> {
+        // The child of these lessons stays, and without this end the runner sees its end.
+        self.their_line = None;
+        let mut byte = [READY];
+        let (count, (_, given)) =
+            line::receive(&self.line, &mut byte).context("wait for the child")?;
+        if count == 0 {
             return Ok(None);
         }
-        // The child's end of a child that has ended does not wake this process.
-        self.runner.their_line = None;
-        let Some(terminal) = take()? else { return Ok(None) };
-        // The message is still there, and its byte is that of a meeting.
-        self.meet(Some(terminal), |terminal, _| work(terminal))
+        ensure!(byte == [READY], "the child did not wait: call `wait_for_runner` in it");
+        // Until the command runs, Ctrl-C is for the runner.
+        self.terminal.as_mut().map(Terminal::take_back);
+        let worked = work(given, self.pid);
+        if worked.is_err() {
+            signals::send(self.pid, libc::SIGKILL);
+            let _ = self.wait_with(&mut ());
+        } else {
+            self.terminal.as_mut().map(|terminal| terminal.lend(self.pid));
+            // An error means that a signal has ended the child.
+            let _ = send(self.line.as_raw_fd(), &[READY], MsgFlags::MSG_NOSIGNAL);
+        }
+        worked.map(Some)
     }
 
     /// Waits in the runner until the child ends, and returns its status.
@@ -200,30 +163,18 @@ impl Child {
     /// runner stops too, so that the caller's shell sees it. If the shell continues
     /// the runner, the runner continues the command. The runner also reaps every
     /// other child of its process.
-    ///
-    /// # Errors
-    ///
-    /// When wait(2) fails.
     pub fn wait(self) -> Result<Exit> {
         self.wait_and(&mut ())
     }
 
     /// As [`Child::wait`], and does the work of `keep` meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// When wait(2) fails, or the work of `keep`. The child has ended then.
-    pub fn wait_and(self, keep: &mut dyn Keep) -> Result<Exit> {
-        let Child { mut runner, mut signals } = self;
-        line::expect_start(&runner.line)?;
-        runner.wait(&mut signals, keep)
+    pub fn wait_and(mut self, keep: &mut dyn Keep) -> Result<Exit> {
+        line::expect_start(&self.line)?;
+        self.wait_with(keep)
     }
-}
 
-impl Runner {
-    /// As [`Child::wait`].
-    fn wait(&mut self, signals: &mut Signals, keep: &mut dyn Keep) -> Result<Exit> {
-        let ended = self.watch(signals, keep);
+    fn wait_with(&mut self, keep: &mut dyn Keep) -> Result<Exit> {
+        let ended = self.watch(keep);
         // If the runner cannot wait for the child, it kills the child: the directories
         // of the container are removed next.
         if ended.is_err() && matches!(wait_for(self.pid), Ok(Waited::Nothing | Waited::Stopped(..)))
@@ -244,24 +195,24 @@ impl Runner {
     }
 
     /// Sleeps and passes signals until the child ends, and returns the end.
-    fn watch(&mut self, signals: &mut Signals, keep: &mut dyn Keep) -> Result<Ended> {
+    fn watch(&mut self, keep: &mut dyn Keep) -> Result<Ended> {
         loop {
             match wait_for(ANY)? {
                 Waited::Ended(pid, ended) if pid == self.pid => {
-                    let ended = self.add_signal(ended, signals)?;
+                    let ended = self.add_signal(ended)?;
                     self.tell_start(keep)?;
                     return Ok(ended);
                 }
                 Waited::Stopped(pid, signal) if pid == self.pid => {
-                    self.suspend(signal, signals)?;
+                    self.suspend(signal)?;
                 }
                 // The runner may be process 1 of a container itself.
                 Waited::Ended(..) | Waited::Stopped(..) => {}
                 Waited::Nothing => {
-                    if let Some(signal) = self.idle(signals, keep)? {
-                        self.suspend(signal, signals)?;
+                    if let Some(signal) = self.idle(keep)? {
+                        self.suspend(signal)?;
                     }
-                    self.hand_on(signals)?;
+                    self.hand_on()?;
                 }
             }
         }
@@ -269,12 +220,12 @@ impl Runner {
 
     /// Sleeps until a signal arrives, or the child reports a signal that stopped the
     /// command, or there is something to keep.
-    fn idle(&mut self, signals: &Signals, keep: &mut dyn Keep) -> Result<Option<Signal>> {
+    fn idle(&mut self, keep: &mut dyn Keep) -> Result<Option<Signal>> {
         let on = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![on(signals.as_fd())];
+        let mut fds = vec![on(self.signals.as_fd())];
         fds.extend(keep.outputs().into_iter().map(on));
         let outputs = 1..fds.len();
-        fds.extend(self.start.iter().map(|start| on(start.pipe().as_fd())));
+        fds.extend(self.start.iter().map(|start| on(start.pipe.as_fd())));
         // A closed line would never let this process sleep.
         fds.extend(Some(on(self.line.as_fd())).filter(|_| !self.line_closed));
         let time = self.hung_up.map_or(PollTimeout::NONE, |time| {
@@ -291,7 +242,7 @@ impl Runner {
             self.resume();
         }
         // Before the output: it is the command's then.
-        if self.start.as_ref().map(Start::is_over).transpose()? == Some(true) {
+        if self.start.as_ref().map(|start| has_input(&start.pipe)).transpose()? == Some(true) {
             self.tell_start(keep)?;
         }
         for (number, _) in ready[outputs].iter().enumerate().filter(|(_, ready)| **ready) {
@@ -312,9 +263,9 @@ impl Runner {
     /// that stopped the command.
     fn hear(&mut self) -> Result<(usize, Option<Signal>)> {
         let mut told = [0; 64];
-        let (count, start) = line::receive(&self.line, &mut told).context("hear of process 1")?;
+        let (count, extra) = line::receive(&self.line, &mut told).context("hear of process 1")?;
         self.line_closed = count == 0;
-        self.start = self.start.take().or(start);
+        self.start = self.start.take().or(Start::of(extra));
         let mut stopped = None;
         for &byte in &told[..count] {
             ensure!(byte != READY, "the child waits for the runner: call `meet` before `wait`");
@@ -332,20 +283,13 @@ impl Runner {
         Ok((count, stopped))
     }
 
-    /// Whether the child has reported something.
-    fn has_news(&self) -> Result<bool> {
-        let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).context("hear of process 1")?;
-        Ok(has_something(&fds[0]))
-    }
-
     /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
     /// only when it exits. Remembers the signals to the runner since then.
-    fn add_signal(&mut self, mut ended: Ended, signals: &mut Signals) -> Result<Ended> {
-        while self.has_news()? && self.hear()?.0 > 0 {}
+    fn add_signal(&mut self, mut ended: Ended) -> Result<Ended> {
+        while has_input(&self.line)? && self.hear()?.0 > 0 {}
         ended.signal = ended.signal.or(self.told_end);
         if ended.signal.is_some() {
-            while let Some(signal) = signals.next()? {
+            while let Some(signal) = self.signals.next()? {
                 self.remember(&signal);
             }
         }
@@ -383,9 +327,9 @@ impl Runner {
 
     /// Passes on the signals that have arrived. Returns whether SIGCONT, which
     /// continues the command, was among them.
-    fn hand_on(&mut self, signals: &mut Signals) -> Result<bool> {
+    fn hand_on(&mut self) -> Result<bool> {
         let mut continued = false;
-        while let Some(signal) = signals.next()? {
+        while let Some(signal) = self.signals.next()? {
             continued |= signal.number == libc::SIGCONT;
             self.remember(&signal);
             match (signal.number, signal.stop()) {
@@ -411,7 +355,7 @@ impl Runner {
 
     /// Stops the runner after the command has stopped. Continues when another process,
     /// such as the caller's shell with `fg` or `bg`, continues the runner.
-    fn suspend(&mut self, signal: Signal, queue: &mut Signals) -> Result<()> {
+    fn suspend(&mut self, signal: Signal) -> Result<()> {
         let Some(terminal) = &mut self.terminal else {
             return Ok(());
         };
@@ -432,7 +376,7 @@ impl Runner {
         let stop = if reads_or_writes { signal } else { Signal::SIGTSTP };
         kill(Pid::from_raw(0), stop).context("stop with the command")?;
         signals::suffer(stop)?;
-        if self.hand_on(queue)? {
+        if self.hand_on()? {
             self.hung_up = None;
             return Ok(());
         }

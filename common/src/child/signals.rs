@@ -22,15 +22,10 @@ use crate::said::error::Failure;
 
 /// Signals of a fault in the process itself. The kernel ends a process that blocks
 /// them.
-const FAULTS: [Signal; 7] = [
-    Signal::SIGABRT,
-    Signal::SIGBUS,
-    Signal::SIGFPE,
-    Signal::SIGILL,
-    Signal::SIGSEGV,
-    Signal::SIGSYS,
-    Signal::SIGTRAP,
-];
+const FAULTS: [Signal; 7] = {
+    use Signal::*;
+    [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP]
+};
 
 /// Gives two signals their default action: SIGPIPE, which Rust ignores, and
 /// SIGCHLD, because wait(2) does not work if the caller ignored it.
@@ -45,9 +40,8 @@ pub(crate) fn reset() -> Result<()> {
     Ok(())
 }
 
-/// Whether the caller ignores SIGPIPE, and SIGXFSZ.
+/// Whether the caller ignores SIGPIPE.
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
-static LONG_FILE_IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does
 /// not remember the caller's action. The C library calls the functions in the
@@ -59,7 +53,6 @@ static LONG_FILE_IGNORED: AtomicBool = AtomicBool::new(false);
 static BEFORE_RUST: extern "C" fn() = {
     extern "C" fn look() {
         PIPE_IGNORED.store(is_ignored(Signal::SIGPIPE), Ordering::Relaxed);
-        LONG_FILE_IGNORED.store(is_ignored(Signal::SIGXFSZ), Ordering::Relaxed);
     }
     look
 };
@@ -115,47 +108,35 @@ static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
 
 /// Blocks the signals that [`Signals`] reads, until [`restore_signals`].
 pub(crate) fn block() -> Result<()> {
+    block_set(SigmaskHow::SIG_SETMASK, &taken())
+}
+
+/// Blocks SIGXFSZ until [`restore_signals`]: a write that makes a file too long fails, and says
+/// why.
+pub(crate) fn block_long_file() -> Result<()> {
+    block_set(SigmaskHow::SIG_BLOCK, &SigSet::from_iter([Signal::SIGXFSZ]))
+}
+
+fn block_set(how: SigmaskHow, signals: &SigSet) -> Result<()> {
     let mut before = SigSet::empty();
-    mask(SigmaskHow::SIG_SETMASK, &taken(), Some(&mut before)).context("block signals")?;
+    // The methods of nix's `SigSet` miss errors: they look for -1, but pthread_sigmask(3) returns
+    // an error number.
+    sigprocmask(how, Some(signals), Some(&mut before)).context("block signals")?;
     // Only the first call sees the caller's mask.
     let _ = CALLERS_MASK.set(before);
     Ok(())
 }
 
-/// Ignores SIGXFSZ until [`restore_signals`]: a write that makes a file too long fails, and says why.
-pub(crate) fn ignore_long_file() {
-    ignore([Signal::SIGXFSZ]);
-}
-
-/// Restores the caller's mask for the command, and the caller's action of SIGXFSZ: the runner
-/// and its children block signals.
-///
-/// # Errors
-///
-/// When the kernel refuses it; sigprocmask(2), sigaction(2).
+/// Restores the caller's mask for the command: the runner and its children block signals.
 pub fn restore_signals() -> Result<()> {
-    if !LONG_FILE_IGNORED.load(Ordering::Relaxed) {
-        act(Signal::SIGXFSZ, SigHandler::SigDfl).context("reset the action of SIGXFSZ")?;
-    }
     let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
-    mask(SigmaskHow::SIG_SETMASK, &callers, None).context("unblock signals")
-}
-
-/// Changes the blocked signals of this process, which has one thread;
-/// sigprocmask(2).
-///
-/// The methods of nix's `SigSet` miss errors: they look for -1, but
-/// pthread_sigmask(3) returns an error number.
-fn mask(how: SigmaskHow, set: &SigSet, before: Option<&mut SigSet>) -> nix::Result<()> {
-    sigprocmask(how, Some(set), before)
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&callers), None).context("unblock signals")
 }
 
 /// The signals that [`Signals`] reads.
 fn taken() -> SigSet {
     let mut taken = SigSet::all();
-    for fault in FAULTS {
-        taken.remove(fault);
-    }
+    FAULTS.into_iter().for_each(|fault| taken.remove(fault));
     taken
 }
 
@@ -184,8 +165,7 @@ impl Signals {
         let info = loop {
             match self.fd.read_signal().context("read a signal")? {
                 None => return Ok(None),
-                // SIGXFSZ of a write of this process: the kernel keeps a blocked signal even if
-                // it is ignored.
+                // SIGXFSZ of a write of this process.
                 Some(info) if info.ssi_pid == process::id() => {}
                 Some(info) => break info,
             }
@@ -254,10 +234,10 @@ pub(crate) fn send(to: Pid, number: c_int) -> bool {
 
 /// Lets a signal act on this process only, as if it were not blocked.
 pub(crate) fn suffer(signal: Signal) -> Result<()> {
-    let mut only = SigSet::empty();
-    only.add(signal);
-    let done = raise(signal).and_then(|()| mask(SigmaskHow::SIG_UNBLOCK, &only, None));
-    let done = done.and_then(|()| mask(SigmaskHow::SIG_BLOCK, &only, None));
+    let only = SigSet::from_iter([signal]);
+    let done = raise(signal)
+        .and_then(|()| sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), None))
+        .and_then(|()| sigprocmask(SigmaskHow::SIG_BLOCK, Some(&only), None));
     done.with_context(|| format!("take {signal}"))
 }
 
@@ -346,11 +326,8 @@ impl Patience {
     }
 
     /// Sleeps until `fd` has something to read or is closed, or for `time`, or until a signal
-    /// arrives. Returns whether to read from `fd`.
-    ///
-    /// # Errors
-    ///
-    /// A while after a signal that asks the runner to end, with the exit status for it.
+    /// arrives. Returns whether to read from `fd`. Fails a while after a signal that asks the
+    /// runner to end, with the exit status for it.
     pub(crate) fn sleep(&mut self, fd: Option<BorrowedFd<'_>>, time: PollTimeout) -> Result<bool> {
         let time = match self.end {
             None => time,

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
@@ -15,21 +15,18 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::stat::{SFlag, fstat};
 use nix::sys::wait::waitpid;
 use nix::unistd::{isatty, pipe2, setsid};
 
 use crate::Exit;
-use crate::child::console::{TTY, is_usual, put};
+use crate::child::console::{PTMX, TTY, is_usual, put};
 use crate::child::process::{raw_clone, spawn, work_and_exit};
 use crate::child::signals::{self, Patience};
 use crate::child::terminal::Terminal;
 use crate::child::wait::{poll_for, poll_on};
 use crate::said::doing::Doing;
 use crate::said::error::report;
-
-/// The device /dev/ptmx.
-const PTMX: u64 = makedev(5, 2);
 
 const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
@@ -45,18 +42,19 @@ struct Pipe {
     is_output: bool,
     /// The descriptors of the file.
     numbers: Vec<usize>,
-    reader: OwnedFd,
-    writer: OwnedFd,
+    file: File,
+    /// For an input, it shows at the end what the container has left.
+    reader: File,
+    /// Nothing after the end of an input: then the container finds the end.
+    writer: Option<File>,
+    /// How many bytes of an input are written to the pipe.
+    sent: usize,
 }
 
 impl Copier {
     /// Replaces each file on descriptors 0, 1 and 2 of this process with a pipe, and starts
-    /// the process that copies. Does nothing if none of them is a file.
-    ///
-    /// # Errors
-    ///
-    /// When a descriptor is neither a file nor a pipe, a socket, a terminal or a usual
-    /// device. When the kernel refuses pipe(2), dup2(2) or a process.
+    /// the process that copies. Does nothing if none of them is a file. Refuses a descriptor
+    /// that is neither a file nor a pipe, a socket, a terminal or a usual device.
     pub(crate) fn start() -> Result<Option<Copier>> {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let streams = [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()];
@@ -68,7 +66,10 @@ impl Copier {
                 Some(pipe) => pipe.numbers.push(number),
                 None => {
                     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
-                    pipes.push(Pipe { id, is_output, numbers: vec![number], reader, writer });
+                    let file = stream.try_clone_to_owned().context("keep a file")?.into();
+                    let (reader, writer) = (reader.into(), Some(writer.into()));
+                    let numbers = vec![number];
+                    pipes.push(Pipe { id, is_output, numbers, file, reader, writer, sent: 0 });
                 }
             }
         }
@@ -81,14 +82,14 @@ impl Copier {
             drop(line);
             work_and_exit(|| {
                 // The only child of the runner is the container's.
-                spawn(|| copy(theirs, pipes, streams))?;
+                spawn(|| copy(theirs, pipes))?;
                 Ok(Exit::SUCCESS)
             });
         }
         // An error means that the caller ignores the end of children.
         let _ = waitpid(pid, None);
         for Pipe { is_output, numbers, reader, writer, .. } in &pipes {
-            let end = if *is_output { writer } else { reader };
+            let end = writer.as_ref().filter(|_| *is_output).unwrap_or(reader);
             for number in numbers {
                 put(end, *number).context("replace a file with a pipe")?;
             }
@@ -165,29 +166,53 @@ fn look(stream: BorrowedFd<'_>, number: usize) -> Result<Option<((u64, u64), boo
     )
 }
 
-/// A file that the container reads through a pipe.
-struct Input {
-    file: File,
-    /// Shows at the end what the container has left.
-    reader: File,
-    /// Nothing after the end of the file.
-    writer: Option<File>,
-    /// How many bytes are written to the pipe.
-    sent: usize,
-}
+impl Pipe {
+    /// Keeps only this side of the pipe, without waiting at it: the container can open it too,
+    /// and fill or empty the pipe before a call here.
+    fn take_side(&mut self) -> Result<()> {
+        self.writer.take_if(|_| self.is_output);
+        let ours = self.writer.as_ref().unwrap_or(&self.reader);
+        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe").map(drop)
+    }
 
-impl Input {
-    /// Moves as much of the file to the pipe as fits. Closes the pipe at the end of the file.
+    /// Moves to the file what is in the pipe. Returns the number of bytes, or nothing at the
+    /// end. Reports an error.
+    fn drain(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        let moved = match self.reader.read(buffer) {
+            Ok(0) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
+            Ok(count) => {
+                self.file.write_all(&buffer[..count]).context(Doing::Print).map(|()| count)
+            }
+            Err(error) => Err(error).context("read a pipe"),
+        };
+        moved.map(Some).inspect_err(|error| {
+            report(error);
+        })
+    }
+
+    /// Moves as much of the file to the pipe as it takes at once. Closes the pipe at the end of
+    /// the file, and after an error, which this reports.
     fn feed(&mut self, buffer: &mut [u8]) -> Result<()> {
         let Some(pipe) = &mut self.writer else { return Ok(()) };
         // Without room, the position in the file stays: other programs may share it.
         let mut room = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
         poll_for(&mut room, PollTimeout::ZERO)?;
-        if room[0].any().unwrap_or(false) {
-            match feed(&mut self.file, pipe, buffer) {
-                Ok(Some(count)) => self.sent += count,
-                _ => self.writer = None,
-            }
+        if !room[0].any().unwrap_or(false) {
+            return Ok(());
+        }
+        let mut moved = || {
+            let count = self.file.read(buffer).context("read standard input")?;
+            let sent = match pipe.write(&buffer[..count]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                sent => sent.context("write standard input to a pipe")?,
+            };
+            go_back(&mut self.file, count - sent)?;
+            self.sent += sent;
+            Ok(count > 0)
+        };
+        if !moved().unwrap_or_else(|error: anyhow::Error| report(&error) == Exit::SUCCESS) {
+            self.writer = None;
         }
         Ok(())
     }
@@ -200,62 +225,38 @@ impl Input {
             unread += count;
         }
         // The container can also write to its pipe.
-        let back = i64::try_from(unread.min(self.sent)).context("count what is left")?;
-        self.file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
-        Ok(())
+        go_back(&mut self.file, unread.min(self.sent))
     }
 }
 
-/// A file that the container writes through a pipe.
-struct Output {
-    file: File,
-    reader: File,
-}
-
-/// Takes the ends of the pipes, and the files at the other ends.
-fn ends(pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<(Vec<Input>, Vec<Output>)> {
-    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-    for Pipe { is_output, numbers, reader, writer, .. } in pipes {
-        let file = streams[numbers[0]].try_clone_to_owned().context("keep a file")?;
-        let (file, reader, writer) = (File::from(file), File::from(reader), File::from(writer));
-        // The other end is the container's. It can open this one too, and fill or empty the
-        // pipe before a call here.
-        let ours = if is_output { &reader } else { &writer };
-        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("use a pipe")?;
-        if is_output {
-            outputs.push(Output { file, reader });
-        } else {
-            inputs.push(Input { file, reader, writer: Some(writer), sent: 0 });
-        }
-    }
-    Ok((inputs, outputs))
+fn go_back(file: &mut File, count: usize) -> Result<()> {
+    let back = i64::try_from(count).context("count what is left")?;
+    file.seek(SeekFrom::Current(-back)).context("go back in standard input").map(drop)
 }
 
 /// Copies until the runner has finished or ended, and then what is left in the pipes.
-fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) -> Result<Exit> {
+fn copy(mut line: UnixStream, mut pipes: Vec<Pipe>) -> Result<Exit> {
     // The keys of the terminal are for the container, which may write until its end.
     setsid().context("begin a session")?;
     // The error of write(2) says the same.
     signals::ignore([Signal::SIGPIPE]);
-    let (mut inputs, mut outputs) = ends(pipes, streams)?;
+    pipes.iter_mut().try_for_each(Pipe::take_side)?;
     let (mut buffer, mut failed) = (vec![0; 1 << 16], false);
     loop {
-        let over = sleep(&line, &inputs, &outputs)?;
-        let (before, mut copied) = (outputs.len(), false);
-        outputs.retain_mut(|Output { file, reader }| {
-            let moved = drain(reader, file, &mut buffer);
+        let over = sleep(&line, &pipes)?;
+        let (before, mut copied) = (pipes.len(), false);
+        pipes.retain_mut(|pipe| {
+            let moved = if pipe.is_output { pipe.drain(&mut buffer) } else { Ok(Some(0)) };
             copied |= matches!(moved, Ok(Some(1..)));
             failed |= moved.is_err();
             matches!(moved, Ok(Some(_)))
         });
-        if over && !copied && before == outputs.len() {
+        if over && !copied && before == pipes.len() {
             break;
         }
-        for input in &mut inputs {
-            input.feed(&mut buffer)?;
-        }
+        pipes.iter_mut().try_for_each(|pipe| pipe.feed(&mut buffer))?;
     }
-    for input in inputs {
+    for input in pipes.into_iter().filter(|pipe| !pipe.is_output) {
         input.give_back(&mut buffer)?;
     }
     if !failed {
@@ -266,43 +267,13 @@ fn copy(mut line: UnixStream, pipes: Vec<Pipe>, streams: [BorrowedFd<'_>; 3]) ->
 }
 
 /// Sleeps until there is something to copy. Returns whether the runner has finished or ended.
-fn sleep(line: &UnixStream, inputs: &[Input], outputs: &[Output]) -> Result<bool> {
+fn sleep(line: &UnixStream, pipes: &[Pipe]) -> Result<bool> {
     let mut fds = vec![PollFd::new(line.as_fd(), PollFlags::POLLIN)];
-    fds.extend(outputs.iter().map(|it| PollFd::new(it.reader.as_fd(), PollFlags::POLLIN)));
-    let writers = inputs.iter().filter_map(|input| input.writer.as_ref());
-    fds.extend(writers.map(|it| PollFd::new(it.as_fd(), PollFlags::POLLOUT)));
+    fds.extend(pipes.iter().filter_map(|pipe| match &pipe.writer {
+        _ if pipe.is_output => Some(PollFd::new(pipe.reader.as_fd(), PollFlags::POLLIN)),
+        Some(writer) => Some(PollFd::new(writer.as_fd(), PollFlags::POLLOUT)),
+        None => None,
+    }));
     poll_on(&mut fds)?;
     Ok(fds[0].any().unwrap_or(false))
-}
-
-/// Moves to the file what is in the pipe. Returns the number of bytes, or nothing at the end.
-/// Reports an error.
-fn drain(pipe: &mut File, file: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
-    let moved = match pipe.read(buffer) {
-        Ok(0) => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
-        Ok(count) => file.write_all(&buffer[..count]).context(Doing::Print).map(|()| Some(count)),
-        Err(error) => Err(error).context("read a pipe"),
-    };
-    moved.inspect_err(|error| {
-        report(error);
-    })
-}
-
-/// Moves to the pipe as much of the file as it takes at once. Returns and reports as
-/// [`drain`].
-fn feed(file: &mut File, pipe: &mut File, buffer: &mut [u8]) -> Result<Option<usize>> {
-    let mut moved = || {
-        let count = file.read(buffer).context("read standard input")?;
-        let sent = match pipe.write(&buffer[..count]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            sent => sent.context("write standard input to a pipe")?,
-        };
-        let back = i64::try_from(count - sent).context("count what is left")?;
-        file.seek(SeekFrom::Current(-back)).context("go back in standard input")?;
-        Ok((count > 0).then_some(sent))
-    };
-    moved().inspect_err(|error| {
-        report(error);
-    })
 }

@@ -1,7 +1,6 @@
 //! Lends the terminal to the command, and takes it back.
 
 use std::io::{self, IsTerminal};
-use std::os::fd::BorrowedFd;
 
 use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
@@ -18,7 +17,6 @@ use crate::child::signals;
 /// SIGTTOU is blocked during each change of the foreground below, so that the
 /// kernel also allows it from the background.
 pub(crate) struct Terminal {
-    stdin: BorrowedFd<'static>,
     modes: Termios,
     lent: bool,
     /// The group that had the terminal when the runner took it back: a shell in the
@@ -30,9 +28,8 @@ impl Terminal {
     /// The terminal on standard input and output, or nothing if either is a file, a
     /// pipe or another session's terminal.
     pub(crate) fn of_streams() -> Option<Terminal> {
-        let stdin = standard_input();
-        let modes = tcgetattr(stdin).ok()?;
-        let foreground = tcgetpgrp(stdin).ok()?;
+        let modes = tcgetattr(io::stdin()).ok()?;
+        let foreground = tcgetpgrp(io::stdin()).ok()?;
         // In `step | less`, both need the foreground.
         if !io::stdout().is_terminal() {
             return None;
@@ -43,7 +40,7 @@ impl Terminal {
         if own.as_raw() == 0 {
             return None;
         }
-        Some(Terminal { stdin, modes, lent: foreground == own, last: None })
+        Some(Terminal { modes, lent: foreground == own, last: None })
     }
 
     /// In the child: makes a new process group. If the runner was in the foreground,
@@ -52,7 +49,7 @@ impl Terminal {
         let own = getpid();
         let _ = setpgid(own, own);
         if self.lent {
-            let _ = tcsetpgrp(self.stdin, own);
+            let _ = tcsetpgrp(io::stdin(), own);
         }
     }
 
@@ -62,22 +59,22 @@ impl Terminal {
     /// Otherwise the kernel would send a stop signal, process 1 would ignore it, and
     /// the read would repeat for ever.
     pub(crate) fn fail_in_background() {
-        if tcgetpgrp(standard_input()).is_ok_and(|foreground| foreground != getpgrp()) {
+        if tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
             signals::ignore([Signal::SIGTTIN, Signal::SIGTTOU]);
         }
     }
 
     /// Whether the runner is in the foreground now.
     fn ours(&self) -> bool {
-        tcgetpgrp(self.stdin) == Ok(getpgrp())
+        tcgetpgrp(io::stdin()) == Ok(getpgrp())
     }
 
     /// Gives the terminal to the process group `group`, if the runner has it. Returns
     /// whether the group got it.
     pub(crate) fn lend(&mut self, group: Pid) -> bool {
-        let to = |group| tcsetpgrp(self.stdin, group).is_ok();
+        let to = |group| tcsetpgrp(io::stdin(), group).is_ok();
         let ours = self.ours();
-        let modes = tcgetattr(self.stdin);
+        let modes = tcgetattr(io::stdin());
         let given = ours && (self.last.take().is_some_and(to) || to(group));
         if let (true, Ok(modes)) = (given, modes) {
             self.modes = modes;
@@ -91,9 +88,9 @@ impl Terminal {
         if !self.lent {
             return None;
         }
-        self.last = tcgetpgrp(self.stdin).ok().filter(|group| *group != getpgrp());
+        self.last = tcgetpgrp(io::stdin()).ok().filter(|group| *group != getpgrp());
         // Fails only if the terminal is gone.
-        let _ = tcsetpgrp(self.stdin, getpgrp());
+        let _ = tcsetpgrp(io::stdin(), getpgrp());
         self.lent = false;
         self.last
     }
@@ -102,17 +99,7 @@ impl Terminal {
     /// leave the terminal without echo.
     pub(crate) fn restore_modes(&self) {
         if self.ours() {
-            let _ = tcsetattr(self.stdin, SetArg::TCSADRAIN, &self.modes);
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.modes);
         }
-    }
-}
-
-/// Standard input, without the buffer that std would make for it.
-fn standard_input() -> BorrowedFd<'static> {
-    #[allow(unsafe_code, reason = "std has no bare descriptor 0")]
-    // SAFETY: a step never closes it, and std opens it if the caller closed
-    // it.
-    unsafe {
-        BorrowedFd::borrow_raw(libc::STDIN_FILENO)
     }
 }

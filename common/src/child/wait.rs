@@ -1,5 +1,7 @@
 //! Looks at children without waiting, and sleeps until an event arrives.
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result};
 use libc::c_int;
 use nix::errno::Errno;
@@ -58,6 +60,13 @@ pub(crate) fn poll_for(fds: &mut [PollFd<'_>], time: PollTimeout) -> Result<()> 
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno).context("wait for a signal"),
     }
+}
+
+/// Whether a descriptor has something to read now.
+pub(crate) fn has_input(fd: &impl AsFd) -> Result<bool> {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll_for(&mut fds, PollTimeout::ZERO)?;
+    Ok(fds[0].any().unwrap_or(false))
 }
 
 /// Whether poll(2) has found something to read.

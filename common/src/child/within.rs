@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -15,16 +15,34 @@ use crate::child::signals;
 use crate::said::doing::Doing;
 use crate::{Exit, one_line};
 
-/// The answer of a child that has done its work. An error is text.
-const DONE: &[u8] = &[0];
+/// The first byte of the answer of a child that has done its work. An error is text.
+const DONE: u8 = 0;
+
+/// Answers the runner from its child: with the bytes that the work gives, or with the error.
+pub(crate) fn answer(mut line: UnixStream, given: Result<Vec<u8>>) -> Result<Exit> {
+    let answer = match given {
+        Ok(bytes) => [&[DONE], &bytes[..]].concat(),
+        Err(error) => one_line(&error).into_bytes(),
+    };
+    line.write_all(&answer).context("answer the runner")?;
+    Ok(Exit::SUCCESS)
+}
+
+/// Waits for the answer of a child: the bytes that its work has given.
+pub(crate) fn hear(mut line: &UnixStream) -> Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    // An error means that the child has ended.
+    let _ = line.read_to_end(&mut answer);
+    match answer.split_first() {
+        None => bail!("a child of this process has ended before its work was done"),
+        Some((&DONE, bytes)) => Ok(bytes.to_vec()),
+        Some(_) => bail!("{}", String::from_utf8_lossy(&answer)),
+    }
+}
 
 /// Does `work` in a child in new namespaces, as a part of this process: it has the same
 /// terminal, process group and blocked signals, and dies with this process. First the runner
 /// calls `prepare` with the child's ID, for example to write the maps of a user namespace.
-///
-/// # Errors
-///
-/// When the kernel refuses the child; clone(2). When `prepare` or `work` fails.
 pub fn in_child(
     namespaces: CloneFlags,
     prepare: impl FnOnce(Pid) -> Result<()>,
@@ -41,28 +59,16 @@ pub fn in_child(
             if theirs.read(&mut [0]).unwrap_or(0) == 0 {
                 return Ok(Exit::SETUP);
             }
-            let (answer, exit) = match work() {
-                Ok(()) => (DONE.to_vec(), Exit::SUCCESS),
-                Err(error) => (one_line(&error).into_bytes(), Exit::SETUP),
-            };
-            theirs.write_all(&answer).context("answer the runner")?;
-            Ok(exit)
+            let given = work().map(|()| Vec::new());
+            answer(theirs, given)
         });
     }
     drop(theirs);
-    let meet = || {
-        prepare(pid)?;
-        let mut answer = Vec::new();
+    let done = prepare(pid).and_then(|()| {
         // An error means that the child has ended.
-        let _ = ours.write_all(DONE);
-        let _ = ours.read_to_end(&mut answer);
-        ensure!(!answer.is_empty(), "a child of this process has ended before its work was done");
-        if answer != DONE {
-            bail!("{}", String::from_utf8_lossy(&answer));
-        }
-        Ok(())
-    };
-    let done = meet();
+        let _ = ours.write_all(&[DONE]);
+        hear(&ours).map(drop)
+    });
     if done.is_err() {
         signals::send(pid, libc::SIGKILL);
     }

@@ -26,7 +26,6 @@ pub(crate) enum Doing {
     LockScratch(PathBuf),
     MakeState(PathBuf),
     UseGroups(PathBuf),
-    MakeGroup(PathBuf),
     WriteGroup {
         file: PathBuf,
         value: String,
@@ -52,7 +51,6 @@ impl fmt::Display for Doing {
             Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
             Doing::MakeState(dir) => write!(f, "make the directory {}", dir.display()),
             Doing::UseGroups(above) => write!(f, "make a control group in {}", above.display()),
-            Doing::MakeGroup(group) => write!(f, "make the control group {}", group.display()),
             Doing::WriteGroup { file, value } => write!(f, "write {value} to {}", file.display()),
             Doing::Publish(port) => write!(f, "publish {port}"),
             Doing::Print => f.write_str("write to standard output"),

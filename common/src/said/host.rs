@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{env, fs, io};
 
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, Statfs, statfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use crate::places::open::text;
@@ -55,9 +55,8 @@ pub(crate) fn is_nowhere() -> bool {
 
 /// Whether `/proc` is a mounted proc, and not a symbolic link.
 pub(crate) fn has_proc() -> bool {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let found = openat(AT_FDCWD, "/proc", flags, Mode::empty()).and_then(|proc| fstatfs(&proc));
-    found.is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+    let is_proc = |found: Statfs| found.filesystem_type() == PROC_SUPER_MAGIC;
+    statfs("/proc").is_ok_and(is_proc) && !Path::new("/proc").is_symlink()
 }
 
 /// The reason why no command can start: no proc is mounted on `/proc`. With the remedy.

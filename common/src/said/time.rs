@@ -5,34 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A time as `2026-01-31T23:59:59.000000001Z`, RFC 3339. A time before 1970 counts as 1970.
 pub fn utc(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, nanos) = (since.as_secs(), since.subsec_nanos());
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let (year, month, day) = date(seconds / DAY);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
-}
-
-const DAY: u64 = 24 * 60 * 60;
-
-/// The year, the month and the day, that many days after the first of January 1970.
-fn date(mut days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    let (seconds, nanos) = (since.as_secs() as _, since.subsec_nanos());
+    #[allow(unsafe_code, reason = "std has no calendar")]
+    // SAFETY: gmtime_r(3) reads one value and writes the other, for which zeros are valid.
+    let at = unsafe {
+        let mut at = std::mem::zeroed();
+        libc::gmtime_r(&raw const seconds, &raw mut at);
+        at
     };
-    let mut year = 1970;
-    while days >= 365 + u64::from(is_leap(year)) {
-        days -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
+    let (year, month) = (1900 + at.tm_year, 1 + at.tm_mon);
+    let (day, hour, minute, second) = (at.tm_mday, at.tm_hour, at.tm_min, at.tm_sec);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, UnlinkatFlags, pipe2, read, setsid, symlinkat, unlinkat};
 use super::Scratch;
 use crate::Exit;
 use crate::child::console::put;
-use crate::child::inherit::close_all_but;
+use crate::child::inherit::close_from;
 use crate::child::process::spawn;
 
 pub(super) const LINK: &str = "netns";
@@ -124,7 +124,7 @@ impl Watcher {
             for number in [1, 2] {
                 put(&entry.dir, number)?;
             }
-            close_all_but(None)?;
+            close_from(3, &[])?;
             read(input, &mut [0])?;
             remove(output, entry.name)?;
             Ok(Exit::SUCCESS)

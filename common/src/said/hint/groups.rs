@@ -7,43 +7,22 @@ use nix::unistd::getuid;
 
 use super::{Call, Failed};
 
-pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
-    Some(match (failed.call, errno) {
-        (Call::UseGroups, Errno::EROFS) => {
-            "the control groups are read-only here, as in a container; start the step outside of it"
-        }
-        (Call::UseGroups, Errno::EACCES) => DELEGATE,
-        // The group is above the root of a cgroup namespace.
-        (Call::UseGroups, Errno::ENOENT) => DELEGATE,
-        (Call::EnableController, Errno::ENOENT) if getuid().is_root() => {
-            "this kernel does not have this controller in control groups v2; see /sys/fs/cgroup/cgroup.controllers"
-        }
-        (Call::EnableController, Errno::ENOENT) => {
-            "the group above does not pass this controller on; as root: systemctl edit user@.service, with the lines [Service] and Delegate=cpu memory pids; then log in again"
-        }
-        (Call::EnableController, Errno::EBUSY) => {
-            "a group that passes controllers on cannot have processes, and another process has just joined it; try again"
-        }
-        (Call::LimitSwap, Errno::ENOENT) => {
-            "this kernel does not limit swap; start the host with swapaccount=1 on its kernel command line"
-        }
-        (Call::WriteGroup, Errno::EINVAL) => {
-            "the kernel does not take this limit; name a smaller number"
-        }
-        (Call::MakeGroup, Errno::EAGAIN) => {
-            "the group above allows no more groups; wait until other containers end, or raise its cgroup.max.descendants"
-        }
-        (Call::MakeCgroupNamespace, Errno::EINVAL) => {
-            "this kernel has no control groups; use another kernel"
-        }
-        (Call::MakeCgroupNamespace, Errno::ENOSPC) => {
-            "this host has reached the limit on cgroup namespaces; as root: sysctl user.max_cgroup_namespaces=10000"
-        }
-        _ => return None,
-    })
+remedies! { |failed|
+    UseGroups: EROFS =>
+        "the control groups are read-only here, as in a container; start the step outside of it";
+    // ENOENT: the group is above the root of a cgroup namespace.
+    UseGroups: EACCES | ENOENT =>
+        "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
+    EnableController: ENOENT if getuid().is_root() =>
+        "this kernel does not have this controller in control groups v2; see /sys/fs/cgroup/cgroup.controllers";
+    EnableController: ENOENT =>
+        "the group above does not pass this controller on; as root: systemctl edit user@.service, with the lines [Service] and Delegate=cpu memory pids; then log in again";
+    LimitSwap: ENOENT =>
+        "this kernel does not limit swap; start the host with swapaccount=1 on its kernel command line";
+    WriteGroup: EINVAL => "the kernel does not take this limit; name a smaller number";
+    MakeCgroupNamespace: ENOSPC =>
+        "this host has reached the limit on cgroup namespaces; as root: sysctl user.max_cgroup_namespaces=10000";
 }
-
-const DELEGATE: &str = "this user owns no control group here; begin the command with `systemd-run --user --scope -p Delegate=yes`, or start it as root";
 
 /// The action behind a write to a file of a group.
 pub(super) fn call(file: &Path) -> Call {

@@ -5,76 +5,50 @@ use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, Statfs, TMPFS_MAGIC, statfs,
 };
 
-use super::clone::SECCOMP;
-use super::{APPARMOR, Call, FULL, Failed, NO_ROOT, PROFILE, SELINUX, TAKEN};
+use super::clone::{SECCOMP, module};
+use super::{APPARMOR, Call, FULL, Failed, NO_ROOT, TAKEN};
 use crate::said::host;
 
-pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
-    Some(match (failed.call, errno) {
-        (Call::KeepMountsPrivate, Errno::EACCES) if host::has_apparmor_restriction() => APPARMOR,
-        (Call::KeepMountsPrivate, Errno::EACCES) if host::is_confined() => PROFILE,
-        (Call::KeepMountsPrivate, Errno::EACCES) => SELINUX,
-        (Call::KeepMountsPrivate, Errno::EINVAL) => {
-            "the root of this process is not a mount point, so the process is in a chroot; start it outside of the chroot, and make the mounts private before you enter a root"
-        }
-        (Call::Mount | Call::MountProc | Call::MountOverlay, Errno::EACCES)
-            if host::has_apparmor_restriction() =>
-        {
-            APPARMOR
-        }
-        (Call::PivotRoot, Errno::EINVAL) => {
-            "the root of this process is no ordinary mount, in a chroot or on an initramfs, or the mounts are not private; start it outside of the chroot, and make the mounts private first"
-        }
-        (Call::Bind, Errno::ENOENT) => "bind a file or directory that this host has",
-        (Call::Bind, Errno::EPERM | Errno::ENOSYS) if host::is_filtered() => SECCOMP,
-        (Call::Bind, Errno::ENOSYS) => {
-            "this kernel lacks openat2(2), open_tree(2), move_mount(2) or mount_setattr(2); start Linux 5.12 or later"
-        }
-        (Call::MountProc, Errno::EPERM) => {
-            "this host hides parts of its /proc, as in a Docker container; start that container with --security-opt systempaths=unconfined"
-        }
-        (Call::MountProc, Errno::ENOENT) if host::is_no_root() => NO_ROOT,
-        (Call::MountProc, Errno::ENOENT) => "the root has no directory /proc; make that directory",
-        (Call::MountProc, Errno::ENOTDIR) => {
-            "/proc in the root is not a directory; replace it with a directory"
-        }
-        (Call::MountOverlay, Errno::EPERM) => {
-            "this kernel is likely older than 5.11, and allows overlays to root only; use a newer kernel"
-        }
-        (Call::MountOverlay, Errno::ENODEV) => {
-            "the kernel has no overlay file system loaded; as root: modprobe overlay"
-        }
-        (Call::MountOverlay, Errno::EINVAL) if upper_is_on(failed, &[OVERLAYFS_SUPER_MAGIC]) => {
-            "the scratch directory is itself on an overlay, as in a container; name a directory on another file system with --scratch or TMPDIR"
-        }
-        (Call::MountOverlay, Errno::EINVAL) if upper_is_on(failed, GOOD) => {
-            "a layer likely has mounts below it, as / has, or is on a file system of the kernel, as /proc, or on an overlay on an overlay; name another layer"
-        }
-        (Call::MountOverlay, Errno::EINVAL) => {
-            "the file system of the scratch directory likely cannot hold upper and work, as eCryptfs, NFS or FUSE; name another directory with --scratch or TMPDIR"
-        }
-        (Call::MountOverlay, Errno::ELOOP) => {
-            "you named a layer twice, or a layer is inside another layer or the scratch directory; name each layer once, and a scratch directory outside of all layers"
-        }
-        (Call::MountOverlay, Errno::EROFS) => {
-            "the scratch directory is on a read-only file system; name another directory with --scratch or TMPDIR"
-        }
-        (Call::MountOverlay, Errno::ENOTDIR) => TAKEN,
-        (Call::MountOverlay, Errno::EACCES) => {
-            "the scratch directory or a layer likely belongs to another user or group, or is below a directory that this user cannot enter; name another directory"
-        }
-        (Call::DeleteLower, Errno::EIO) => {
-            "the file system of the scratch directory has no user attributes, as a tmpfs before Linux 6.6; name a directory on a disk with TMPDIR"
-        }
-        (Call::MountOverlay, Errno::ENOSPC) if upper_is_full(failed) => FULL,
-        (Call::Mount, Errno::EPERM) => {
-            "likely parts of this host's /sys are hidden, as in a Docker container; there: --security-opt systempaths=unconfined"
-        }
-        (Call::Mount | Call::MountProc | Call::MountOverlay, Errno::ENOSPC) => {
-            "this mount namespace has likely reached the limit on mounts; as root, raise it with sysctl fs.mount-max"
-        }
-        _ => return None,
-    })
+remedies! { |failed|
+    KeepMountsPrivate: EACCES => module();
+    KeepMountsPrivate: EINVAL =>
+        "the root of this process is not a mount point, so the process is in a chroot; start it outside of the chroot, and make the mounts private before you enter a root";
+    Mount | MountProc | MountOverlay: EACCES if host::has_apparmor_restriction() => APPARMOR;
+    PivotRoot: EINVAL =>
+        "the root of this process is no ordinary mount, in a chroot or on an initramfs, or the mounts are not private; start it outside of the chroot, and make the mounts private first";
+    Bind: ENOENT => "bind a file or directory that this host has";
+    Bind: EPERM | ENOSYS if host::is_filtered() => SECCOMP;
+    Bind: ENOSYS =>
+        "this kernel lacks openat2(2), open_tree(2), move_mount(2) or mount_setattr(2); start Linux 5.12 or later";
+    MountProc: EPERM =>
+        "this host hides parts of its /proc, as in a Docker container; start that container with --security-opt systempaths=unconfined";
+    MountProc: ENOENT if host::is_no_root() => NO_ROOT;
+    MountProc: ENOENT => "the root has no directory /proc; make that directory";
+    MountProc: ENOTDIR => "/proc in the root is not a directory; replace it with a directory";
+    MountOverlay: EPERM =>
+        "this kernel is likely older than 5.11, and allows overlays to root only; use a newer kernel";
+    MountOverlay: ENODEV =>
+        "the kernel has no overlay file system loaded; as root: modprobe overlay";
+    MountOverlay: EINVAL if upper_is_on(failed, &[OVERLAYFS_SUPER_MAGIC]) =>
+        "the scratch directory is itself on an overlay, as in a container; name a directory on another file system with --scratch or TMPDIR";
+    MountOverlay: EINVAL if upper_is_on(failed, GOOD) =>
+        "a layer likely has mounts below it, as / has, or is on a file system of the kernel, as /proc, or on an overlay on an overlay; name another layer";
+    MountOverlay: EINVAL =>
+        "the file system of the scratch directory likely cannot hold upper and work, as eCryptfs, NFS or FUSE; name another directory with --scratch or TMPDIR";
+    MountOverlay: ELOOP =>
+        "you named a layer twice, or a layer is inside another layer or the scratch directory; name each layer once, and a scratch directory outside of all layers";
+    MountOverlay: EROFS =>
+        "the scratch directory is on a read-only file system; name another directory with --scratch or TMPDIR";
+    MountOverlay: ENOTDIR => TAKEN;
+    MountOverlay: EACCES =>
+        "the scratch directory or a layer likely belongs to another user or group, or is below a directory that this user cannot enter; name another directory";
+    DeleteLower: EIO =>
+        "the file system of the scratch directory has no user attributes, as a tmpfs before Linux 6.6; name a directory on a disk with TMPDIR";
+    MountOverlay: ENOSPC if upper_is_full(failed) => FULL;
+    Mount: EPERM =>
+        "likely parts of this host's /sys are hidden, as in a Docker container; there: --security-opt systempaths=unconfined";
+    Mount | MountProc | MountOverlay: ENOSPC =>
+        "this mount namespace has likely reached the limit on mounts; as root, raise it with sysctl fs.mount-max";
 }
 
 /// File systems that can hold an upper directory. XFS is a number here, because nix

@@ -13,40 +13,26 @@ use crate::calls::capabilities;
 use crate::calls::seccomp;
 use crate::said::host;
 
-pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
-    Some(match (failed.call, errno) {
-        (_, Errno::EPERM) if seccomp::is_set() => {
-            "the filter on system calls is already in force, and likely refuses this one; set the filter after the other stages"
-        }
-        (_, Errno::EPERM) if has_given_up_capabilities(failed) => {
-            "this process has already given up capabilities, and likely needs one of them here; give them up after the other stages"
-        }
-        (Call::MountProc, Errno::EPERM) if !host::has_proc() && has_left_old_root() => {
-            "no proc is left that shows all of its files, because the old root is gone; mount proc before you leave the old root"
-        }
-        (Call::Mount, Errno::EPERM) if !has_sysfs() && has_left_old_root() => {
-            "no sysfs is left that shows all of its files, because the old root is gone; mount it before you leave the old root"
-        }
-        (Call::Mount, Errno::ENOENT) if !host::has_proc() => {
-            "the place has its name in /proc, where no proc is mounted; mount this before you enter the root"
-        }
-        (Call::OpenRoot | Call::OpenLayer, Errno::ENOENT) if has_entered_root() => ENTERED,
-        (Call::MapIds, Errno::ENOENT) if host::is_covered() || host::in_chroot() => {
-            "the new root has no proc yet; map the IDs before you enter the root"
-        }
-        (Call::Mount | Call::MountProc | Call::MountOverlay, Errno::EACCES)
-            if host::is_unmapped() =>
-        {
-            "this process has no ID in its user namespace yet; map the IDs before you mount"
-        }
-        (Call::PivotRoot, Errno::EINVAL) if !is_mount_point() => {
-            "the new root is likely not a mount point; mount the overlay on it before you enter the root"
-        }
-        _ => return None,
-    })
+remedies! { |failed|
+    _: EPERM if seccomp::is_set() =>
+        "the filter on system calls is already in force, and likely refuses this one; set the filter after the other stages";
+    _: EPERM if has_given_up_capabilities(failed) =>
+        "this process has already given up capabilities, and likely needs one of them here; give them up after the other stages";
+    MountProc: EPERM if !host::has_proc() && has_left_old_root() =>
+        "no proc is left that shows all of its files, because the old root is gone; mount proc before you leave the old root";
+    Mount: EPERM if !has_sysfs() && has_left_old_root() =>
+        "no sysfs is left that shows all of its files, because the old root is gone; mount it before you leave the old root";
+    Mount: ENOENT if !host::has_proc() =>
+        "the place has its name in /proc, where no proc is mounted; mount this before you enter the root";
+    OpenRoot | OpenLayer: ENOENT if has_entered_root() =>
+        "this process has entered the new root, and a path of the host leads nowhere there; do this before you enter the root";
+    MapIds: ENOENT if host::is_covered() || host::in_chroot() =>
+        "the new root has no proc yet; map the IDs before you enter the root";
+    Mount | MountProc | MountOverlay: EACCES if host::is_unmapped() =>
+        "this process has no ID in its user namespace yet; map the IDs before you mount";
+    PivotRoot: EINVAL if !is_mount_point() =>
+        "the new root is likely not a mount point; mount the overlay on it before you enter the root";
 }
-
-const ENTERED: &str = "this process has entered the new root, and a path of the host leads nowhere there; do this before you enter the root";
 
 /// Whether process 1 is in the new root: it is on top of the old one, or has no proc yet, or
 /// has a proc of its own.

@@ -1,45 +1,38 @@
-//! The root, and the directories around it.
+//! The root, the directories around it, and containers that have a name.
 
 use nix::errno::Errno;
 
-use super::clone::SECCOMP;
+use super::clone::{NO_PROC, SECCOMP};
 use super::{Call, Failed, TAKEN};
 use crate::said::host;
 
-pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
-    Some(match (failed.call, errno) {
-        (Call::EnterRoot | Call::OpenLayer | Call::MakeScratch, Errno::ENOENT)
-            if here_is_gone(failed) =>
-        {
-            GONE
-        }
-        (Call::EnterRoot | Call::OpenLayer, Errno::ENOENT) => FETCH,
-        (Call::EnterRoot | Call::OpenLayer, Errno::ENOTDIR) => DIRECTORY,
-        (Call::EnterRoot | Call::OpenLayer, Errno::EACCES) => WAY,
-        (Call::EnterRoot, Errno::EPERM) => {
-            "chroot needs CAP_SYS_CHROOT; map your ID to root of a user namespace first"
-        }
-        (Call::OpenPlace, Errno::EPERM | Errno::ENOSYS) if host::is_filtered() => SECCOMP,
-        (Call::OpenPlace, Errno::ENOSYS) => {
-            "this kernel has no openat2(2); start Linux 5.6 or later"
-        }
-        (Call::OpenPlace, Errno::ENOTDIR) => "a file is there, but a directory is needed",
-        (Call::OpenPlace, Errno::EISDIR) => "a directory is there, but a file is needed",
-        (Call::MakeScratch, Errno::ENOENT | Errno::EACCES | Errno::EPERM | Errno::EROFS) => SCRATCH,
-        (Call::LockScratch, Errno::EACCES) => SCRATCH,
-        (Call::MakeScratch, Errno::EEXIST) => TAKEN,
-        (Call::MakeScratch, Errno::ENOTDIR) => SCRATCH,
-        (Call::MakeState, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EROFS) => RUNTIME,
-        _ => return None,
-    })
+remedies! { |failed|
+    EnterRoot | OpenLayer | MakeScratch: ENOENT if here_is_gone(failed) =>
+        "the current directory no longer exists; cd to an existing directory";
+    EnterRoot | OpenLayer: ENOENT =>
+        "fetch a root with `cargo xtask fetch-rootfs`, or name an existing directory";
+    EnterRoot | OpenLayer: ENOTDIR => "name a directory";
+    EnterRoot | OpenLayer: EACCES =>
+        "let this user enter it and each directory above it (chmod +x)";
+    EnterRoot: EPERM =>
+        "chroot needs CAP_SYS_CHROOT; map your ID to root of a user namespace first";
+    OpenPlace: EPERM | ENOSYS if host::is_filtered() => SECCOMP;
+    OpenPlace: ENOSYS => "this kernel has no openat2(2); start Linux 5.6 or later";
+    OpenPlace: ENOTDIR => "a file is there, but a directory is needed";
+    OpenPlace: EISDIR => "a directory is there, but a file is needed";
+    MakeScratch: EEXIST => TAKEN;
+    MakeScratch: ENOENT | ENOTDIR | EACCES | EPERM | EROFS => SCRATCH;
+    LockScratch: EACCES => SCRATCH;
+    MakeState: ENOENT | ENOTDIR | EACCES | EROFS =>
+        "set XDG_RUNTIME_DIR to a directory of this user";
+    EnterNamespaces: EPERM | EACCES =>
+        "only the user that started the container can enter it: enter all of its namespaces in a single call, by a process in it that this user may trace";
+    KeepState: ENOENT => NO_PROC;
+    KeepState: ENOSPC | EDQUOT =>
+        "the file system is full; free some space, or name another place with XDG_RUNTIME_DIR";
 }
 
-const FETCH: &str = "fetch a root with `cargo xtask fetch-rootfs`, or name an existing directory";
-const DIRECTORY: &str = "name a directory";
-const WAY: &str = "let this user enter it and each directory above it (chmod +x)";
 const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
-const RUNTIME: &str = "set XDG_RUNTIME_DIR to a directory of this user";
-const GONE: &str = "the current directory no longer exists; cd to an existing directory";
 
 /// Whether a relative path failed because the current directory no longer exists.
 fn here_is_gone(failed: &Failed) -> bool {

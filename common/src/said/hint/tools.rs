@@ -7,14 +7,10 @@ pub(super) fn remedy(message: &str) -> Option<&'static str> {
 }
 
 /// Parts of messages, and remedies.
-const ROWS: [(&[&str], &str); 8] = [
+const ROWS: [(&[&str], &str); 7] = [
     (
         &["write to uid_map failed", "write to gid_map failed"],
         "newuidmap(1) and newgidmap(1) have no rights here: they are not set-user-ID root, or their file system is mounted with nosuid; install the package uidmap again, or give --ids one",
-    ),
-    (
-        &["uid range [", "gid range ["],
-        "/etc/subuid or /etc/subgid does not give this user these IDs; look into both, or give --ids one",
     ),
     (&["BusyBox"], "this is a tool of busybox; install the package iproute2 or util-linux"),
     (
