@@ -18,9 +18,7 @@ use crate::{Client, Digest, Folder};
 
 /// An unfinished root, and then the old root until it is removed.
 pub(crate) const NEW: &str = "new";
-/// The old root, on file systems that cannot exchange two directories.
-pub(crate) const ASIDE: &str = "aside";
-/// A tree that could not be removed. The client was told its name.
+/// A tree that could not be removed.
 const LEFT: &str = "left-";
 /// A directory that is not ours. An error named it.
 const FOUND: &str = "found-";
@@ -151,15 +149,18 @@ impl Cache {
         self.folder.write(&marker, text.as_bytes())
     }
 
-    /// Removes entries that are no longer needed, except those of a root that `stays`
-    /// names. No other run is active.
-    pub(crate) fn sweep(&self, stays: impl Fn(&OsStr) -> bool) -> Result<()> {
+    /// Removes unfinished files, and the records and archives of roots, except those that
+    /// `stays` names. Files with other names stay. No other run is active.
+    pub(crate) fn sweep(&self, stays: impl Fn(&str) -> bool) -> Result<()> {
         for name in self.folder.names()? {
-            match kind(&name, self.client) {
-                Some(Kind::OfRoot) if stays(&name) => {}
-                Some(Kind::OfRoot | Kind::Passing) => self.discard(&name),
-                Some(Kind::Left) => drop(self.folder.remove(&name)),
-                Some(Kind::Kept) | None => {}
+            let Some(text) = name.to_str() else { continue };
+            let digest = text.strip_suffix(".tar.gz").and_then(Digest::parse);
+            let is_of_root = digest.is_some() || text.starts_with(RECORD);
+            if text.starts_with(LEFT) {
+                // The client was told of it.
+                let _ = self.folder.remove(&name);
+            } else if text == NEW || text.ends_with(PART) || is_of_root && !stays(text) {
+                self.discard(&name);
             }
         }
         Ok(())
@@ -198,8 +199,7 @@ impl Cache {
         names.find(|name| !self.folder.has(name)).unwrap_or_default()
     }
 
-    /// Renames a directory that is not ours and cannot be put back: no run may remove
-    /// it.
+    /// Renames a directory that is not ours: no run may remove it.
     pub(crate) fn rescue(&self, name: &str, error: anyhow::Error) -> anyhow::Error {
         let found = self.free_name(FOUND);
         let renamed = self.folder.rename(name, &found);
@@ -212,39 +212,6 @@ impl Cache {
 fn is_private(dir: &Folder) -> bool {
     let closed = dir.metadata().is_ok_and(|found| found.mode() & 0o022 == 0);
     closed && dir.is_ours().unwrap_or(false)
-}
-
-/// The files and directories that a store and its client make.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Kind {
-    /// The marker, or a file that the client keeps.
-    Kept,
-    /// The record of a root, or its archive, of which only the digest is known.
-    OfRoot,
-    /// Only a killed run leaves such a file.
-    Passing,
-    Left,
-}
-
-/// The kind of an entry, if it has a name that a store or its client gives.
-pub(crate) fn kind(name: &OsStr, client: Client) -> Option<Kind> {
-    let name = name.to_str()?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-    if name == client.marker() || (client.keeps)(name) {
-        Some(Kind::Kept)
-    } else if let Some(digest) = name.strip_suffix(".tar.gz") {
-        Digest::parse(digest).map(|_| Kind::OfRoot)
-    } else if let Some(birth) = name.strip_prefix(RECORD) {
-        let (time, inode) = birth.split_once('-')?;
-        let is_birth = (time == "inode" || is_number(time)) && is_number(inode);
-        is_birth.then_some(Kind::OfRoot)
-    } else if let Some(number) = name.strip_prefix(LEFT) {
-        is_number(number).then_some(Kind::Left)
-    } else if let Some(whole) = name.strip_suffix(PART) {
-        kind(whole.as_ref(), client).map(|_| Kind::Passing)
-    } else {
-        (name == NEW || name == ASIDE).then_some(Kind::Passing)
-    }
 }
 
 /// The name of the record of a root.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, Write};
 
 use serde::{Deserialize, Serialize};
 use sha2::digest::DynDigest;
@@ -161,17 +161,8 @@ impl Hasher {
     /// # Errors
     ///
     /// When the file cannot be read.
-    pub fn add(&mut self, mut file: &File) -> io::Result<u64> {
-        let mut buffer = vec![0; 128 << 10];
-        let mut count = 0;
-        loop {
-            let n = file.read(&mut buffer)?;
-            if n == 0 {
-                return Ok(count);
-            }
-            self.update(&buffer[..n]);
-            count += n as u64;
-        }
+    pub fn add(&mut self, file: &File) -> io::Result<u64> {
+        io::copy(&mut BufReader::with_capacity(128 << 10, file), self)
     }
 
     /// Forgets all bytes.
@@ -187,20 +178,27 @@ impl Hasher {
     }
 }
 
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A reader that computes the digest of its bytes.
 pub(crate) struct Hashed<R> {
     inner: R,
     hasher: Hasher,
-    /// The position, and the end of the bytes that are in the digest. They differ after
-    /// a seek backwards.
-    at: u64,
-    end: u64,
 }
 
 impl<R: Read> Hashed<R> {
     /// A reader at its first byte.
     pub(crate) fn new(inner: R, algorithm: Algorithm) -> Hashed<R> {
-        Hashed { inner, hasher: Hasher::new(algorithm), at: 0, end: 0 }
+        Hashed { inner, hasher: Hasher::new(algorithm) }
     }
 
     /// Reads to the end. The digest of all bytes.
@@ -213,19 +211,8 @@ impl<R: Read> Hashed<R> {
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        let again = (self.end - self.at).min(n as u64);
-        self.hasher.update(&buffer[again as usize..n]);
-        self.at += n as u64;
-        self.end = self.end.max(self.at);
+        self.hasher.update(&buffer[..n]);
         Ok(n)
-    }
-}
-
-impl<R: Seek> Seek for Hashed<R> {
-    /// It seeks backwards only: bytes that are not read are in no digest.
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.at = self.inner.seek(to)?;
-        if self.at > self.end { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(self.at) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +15,10 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, getuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, getuid, syncfs, unlinkat};
 use rustix::fs::{RenameFlags, renameat_with};
+
+use crate::Digest;
 
 /// The maximum number of bytes that [`Folder::read`] reads.
 const SHORT: u64 = 64 << 10;
@@ -146,11 +148,36 @@ impl Folder {
         open::regular_in(&self.dir, name).ok()
     }
 
-    /// The first bytes of the file `name`, if there is one.
+    /// The bytes of the short file `name`, if there is one.
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.file(name)?.take(SHORT).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        open::whole(self.file(name)?, SHORT).ok()
+    }
+
+    /// The file `name`, if it is there and has this digest. Otherwise removes it, and
+    /// `tell`s the user.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or removed.
+    pub fn kept(
+        &self,
+        name: &str,
+        digest: Option<&Digest>,
+        tell: fn(&str),
+    ) -> Result<Option<File>> {
+        let Some(file) = self.file(name) else {
+            return Ok(None);
+        };
+        let path = self.join(name);
+        if let Some(digest) = digest {
+            let found = Digest::of_file(&file, digest.algorithm());
+            if found.with_context(|| format!("read {}", path.display()))? == *digest {
+                return Ok(Some(file));
+            }
+        }
+        tell(&format!("removed {}, because its digest is wrong", path.display()));
+        self.remove(name)?;
+        Ok(None)
     }
 
     /// Makes the file `name`, or replaces it in one step.
@@ -219,22 +246,6 @@ impl Folder {
         renameat(&self.dir, old.as_ref(), &self.dir, new.as_ref())
     }
 
-    /// Moves an entry to another directory, without replacing anything. If the file
-    /// system cannot guarantee this, the entry can replace an empty directory;
-    /// rename(2).
-    pub(crate) fn move_to(
-        &self,
-        old: impl AsRef<OsStr>,
-        to: &Folder,
-        new: impl AsRef<OsStr>,
-    ) -> nix::Result<()> {
-        let (old, new) = (old.as_ref(), new.as_ref());
-        match renameat_with(self, old, to, new, RenameFlags::NOREPLACE).map_err(errno) {
-            Err(Errno::EINVAL | Errno::ENOSYS) => renameat(self, old, to, new),
-            renamed => renamed,
-        }
-    }
-
     /// Exchanges an entry with an entry of another directory.
     pub(crate) fn exchange(
         &self,
@@ -244,6 +255,13 @@ impl Folder {
     ) -> nix::Result<()> {
         let (name, others) = (name.as_ref(), others.as_ref());
         renameat_with(self, name, other, others, RenameFlags::EXCHANGE).map_err(errno)
+    }
+
+    /// Writes the file system of the directory to its disk. Otherwise a power cut could leave
+    /// empty files under the name that the directory gets next, and a later run would take
+    /// them for whole; syncfs(2).
+    pub(crate) fn sync(&self) -> Result<()> {
+        syncfs(&self.dir).with_context(|| format!("write {} to the disk", self.path.display()))
     }
 
     /// Removes an entry: a file, or a tree.

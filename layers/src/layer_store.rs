@@ -130,6 +130,7 @@ impl LayerStore {
         let file = open()?;
         let new = self.cache.new_directory()?;
         let notes = unpack_layer(&file, &blob.digest, diff_id, new.as_file(), limits)?;
+        new.sync()?;
         let put = self.cache.folder.rename(NEW, name);
         put.with_context(|| format!("put it in {}", self.cache.folder.join(name).display()))?;
         let layer = blob.digest.oci();

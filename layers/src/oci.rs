@@ -8,7 +8,6 @@ use std::env::consts::ARCH;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -366,10 +365,7 @@ impl Layout {
     fn named<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let doing = || format!("read {}", self.folder.join(name).display());
         let file = file(&self.folder, name).with_context(doing)?;
-        let mut text = Vec::new();
-        file.take(LONGEST_DOCUMENT + 1).read_to_end(&mut text).with_context(doing)?;
-        ensure!(text.len() as u64 <= LONGEST_DOCUMENT, "{}: it is too long", doing());
-        parse(&text).with_context(doing)
+        parse(&open::whole(file, LONGEST_DOCUMENT).with_context(doing)?).with_context(doing)
     }
 
     /// Reads a document, and checks its size and its digest.
@@ -380,8 +376,7 @@ impl Layout {
     pub fn document<T: DeserializeOwned>(&self, what: &Descriptor) -> Result<T> {
         let doing = || format!("read blob {} of {}", what.digest.oci(), self.path().display());
         ensure!(what.size <= LONGEST_DOCUMENT, "{}: its size is {}", doing(), what.size);
-        let mut text = Vec::new();
-        self.blob(what)?.take(what.size).read_to_end(&mut text).with_context(doing)?;
+        let text = open::whole(self.blob(what)?, what.size).with_context(doing)?;
         let found = Digest::of_bytes(&text, what.digest.algorithm());
         ensure!(found == what.digest, "{}: its digest is {}", doing(), found.oci());
         parse(&text).with_context(doing)

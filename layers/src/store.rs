@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
+use nix::fcntl::renameat;
 
-use crate::cache::{ASIDE, Cache, NEW, RECORD, record_name};
+use crate::cache::{Cache, NEW, RECORD, record_name};
 use crate::{Digest, Folder, place};
 
 /// The program that uses a store.
@@ -26,9 +27,6 @@ pub struct Client {
     pub option: &'static str,
     /// Takes a note for the user.
     pub tell: fn(&str),
-    /// Whether it gives this name to a file beside the root that stays when another root
-    /// takes the place. A file `DIGEST.tar.gz` stays while the record ends with the digest.
-    pub keeps: fn(&str) -> bool,
 }
 
 impl Client {
@@ -111,7 +109,9 @@ impl Store {
         &self.dest
     }
 
-    /// The directory beside the root.
+    /// The directory beside the root. A file `DIGEST.tar.gz` stays there while the record of
+    /// the root ends with the digest. A file of the client stays unless its name ends with
+    /// [`PART`](crate::PART).
     pub fn cache(&self) -> &Folder {
         &self.cache.folder
     }
@@ -135,17 +135,7 @@ impl Store {
 
     /// Removes entries that are no longer needed. No other run is active.
     fn sweep(&self) -> Result<()> {
-        let back = match self.cache().has(ASIDE) {
-            true => self.cache().move_to(ASIDE, &self.above, &self.name),
-            false => Ok(()),
-        };
         let found = self.look()?;
-        // If the new root is in its place, the old root is removed below.
-        if let (Err(errno), Contents::Nothing | Contents::Other) = (back, &found.contents) {
-            let error = self.refused(errno, &found);
-            return Err(self.cache.rescue(ASIDE, error))
-                .with_context(|| format!("put the old root back in {}", self.dest.display()));
-        }
         let record = found.dir.as_ref().map(record_name).transpose()?;
         let archive = match &found.contents {
             Contents::Root(text) => {
@@ -153,32 +143,16 @@ impl Store {
             }
             _ => None,
         };
-        self.cache.sweep(|name| [&record, &archive].iter().any(|it| it.as_deref() == name.to_str()))
+        self.cache.sweep(|name| [&record, &archive].iter().any(|it| it.as_deref() == Some(name)))
     }
 
-    /// A file beside the root, if it is there and has this digest. Otherwise removes it,
-    /// and tells the client.
+    /// A file beside the root, as [`Folder::kept`].
     ///
     /// # Errors
     ///
     /// When the file cannot be read or removed.
     pub fn kept(&self, name: &str, digest: Option<&Digest>) -> Result<Option<File>> {
-        let Some(file) = self.cache().file(name) else {
-            return Ok(None);
-        };
-        let path = self.cache().join(name);
-        if let Some(digest) = digest {
-            let found = Digest::of_file(&file, digest.algorithm());
-            if found.with_context(|| format!("read {}", path.display()))? == *digest {
-                return Ok(Some(file));
-            }
-        }
-        (self.cache.client.tell)(&format!(
-            "removed {}, because its digest is wrong",
-            path.display()
-        ));
-        self.cache().remove(name)?;
-        Ok(None)
+        self.cache().kept(name, digest, self.cache.client.tell)
     }
 
     /// Looks at the place.
@@ -249,52 +223,30 @@ impl Store {
         Ok(NewRoot { store: self, dir: self.cache.new_directory()? })
     }
 
-    /// Exchanges the new root and the directory that was found at the place.
-    fn replace(&self, new: &Folder, found: &Found) -> Result<()> {
+    /// Puts the new root in the place. The old root then has the name [`NEW`].
+    fn replace(&self, found: &Found) -> Result<()> {
         let refused = |errno| self.refused(errno, found);
-        let Some(old) = &found.dir else {
-            return self.cache().move_to(NEW, &self.above, &self.name).map_err(refused);
+        let (Some(old), Contents::Root(_) | Contents::Other) = (&found.dir, &found.contents) else {
+            // It replaces an empty directory, but no other file; rename(2).
+            return renameat(self.cache(), NEW, &self.above, &*self.name).map_err(refused);
         };
         let there = self.above.folder(&self.name).map_err(refused)?;
         ensure!(there.is(old)?, changed());
         match self.cache().exchange(NEW, &self.above, &self.name) {
             // The file system or the kernel cannot exchange two directories.
-            Err(Errno::EINVAL | Errno::ENOSYS) => return self.replace_in_two_steps(found),
+            Err(Errno::EINVAL | Errno::ENOSYS) => {
+                bail!("the file system cannot replace a directory in one step; remove it first")
+            }
             exchanged => exchanged.map_err(refused)?,
         }
-        // Now the old root has the name NEW.
-        if self.is_what_was_found(NEW, found) { Ok(()) } else { Err(self.take_back(new)) }
+        self.keep_others(old)
     }
 
-    /// Exchanges the new root and a directory that is not the found directory again.
-    /// Only the new root is removed later.
-    fn take_back(&self, new: &Folder) -> anyhow::Error {
-        let exchanged = self.cache().exchange(NEW, &self.above, &self.name);
-        let back = exchanged.and_then(|()| self.cache().folder(NEW));
-        if back.is_ok_and(|back| back.is(new).unwrap_or(false)) {
-            return changed();
-        }
-        self.cache.rescue(NEW, changed())
-    }
-
-    /// If this process is killed between the steps, the next run finds the old root
-    /// aside and puts it back.
-    fn replace_in_two_steps(&self, found: &Found) -> Result<()> {
-        let refused = |errno| self.refused(errno, found);
-        self.above.move_to(&self.name, self.cache(), ASIDE).map_err(refused)?;
-        let put = if self.is_what_was_found(ASIDE, found) {
-            self.cache().move_to(NEW, &self.above, &self.name).map_err(refused)
-        } else {
-            Err(changed())
-        };
-        if let Err(error) = put {
-            return Err(match self.cache().move_to(ASIDE, &self.above, &self.name) {
-                Ok(()) => error,
-                Err(_) => self.cache.rescue(ASIDE, error),
-            });
-        }
-        // From now on, no run puts it back.
-        self.cache().rename(ASIDE, NEW).map_err(refused)
+    /// Keeps a directory that was exchanged, unless it is the directory that was found: no
+    /// run may remove it.
+    fn keep_others(&self, old: &Folder) -> Result<()> {
+        let is_old = self.cache().folder(NEW).is_ok_and(|moved| moved.is(old).unwrap_or(false));
+        if is_old { Ok(()) } else { Err(self.cache.rescue(NEW, changed())) }
     }
 
     /// The reason why the place cannot be changed.
@@ -306,15 +258,6 @@ impl Store {
             (Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR | Errno::ENOENT, _) => changed(),
             _ => errno.into(),
         }
-    }
-
-    fn is_what_was_found(&self, name: &str, found: &Found) -> bool {
-        let (Ok(moved), Some(old)) = (self.cache().folder(name), &found.dir) else {
-            return false;
-        };
-        // Another program can have filled the empty directory.
-        let is_filled = found.contents == Contents::Nothing && !moved.is_empty().unwrap_or(false);
-        !is_filled && moved.is(old).unwrap_or(false)
     }
 }
 
@@ -338,11 +281,12 @@ impl NewRoot<'_> {
     /// When another program has changed the place, or this user cannot change it.
     pub fn put(self, record: &str, found: &Found) -> Result<()> {
         let store = self.store;
+        self.dir.sync()?;
         // The record names this directory, so it says nothing about the place yet.
         store.cache().write(&record_name(&self.dir)?, format!("{record}\n").as_bytes())?;
         let new = self.dir.path().display();
         let doing = || format!("put {new} in the place of {}", store.dest.display());
-        store.replace(&self.dir, found).with_context(doing)?;
+        store.replace(found).with_context(doing)?;
         if let Some(old) = &found.dir {
             store.cache.discard(record_name(old)?.as_ref());
         }

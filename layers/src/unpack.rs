@@ -16,7 +16,7 @@ mod tree;
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek};
 use std::iter::successors;
 
 use anyhow::{Context, Result, ensure};
@@ -24,16 +24,16 @@ use tar::EntryType;
 
 use crate::Digest;
 use crate::digest::Hashed;
-use compressed::{Input, decompress};
-use headers::{BLOCK, Extension, Pieces, c_string, extended};
+use compressed::decompress;
+use headers::{BLOCK, Extension, c_string, extended};
 pub use layer::Notes;
 use tree::Unpacker;
 
 /// The limits of an archive. Alpine's archive has 6 MiB in 511 entries.
 ///
-/// There are more limits: on an extended header, on the window of a decompressor,
-/// and on the pieces of a sparse file. Together they keep the memory below 100 MB
-/// for any archive: the program stores nothing about unpacked entries.
+/// There are more limits: on an extended header, and on the window of a decompressor.
+/// Together they keep the memory below 100 MB for any archive: the program stores
+/// nothing about unpacked entries.
 #[derive(Clone, Copy)]
 pub struct Limits {
     /// Bytes, with the headers.
@@ -88,7 +88,7 @@ pub fn unpack(archive: &File, root: &File, limits: Limits) -> Result<LeftOut> {
     unpack_from(BufReader::with_capacity(128 << 10, archive), root, limits)
 }
 
-fn unpack_from(archive: impl Input, root: &File, limits: Limits) -> Result<LeftOut> {
+fn unpack_from(archive: impl BufRead, root: &File, limits: Limits) -> Result<LeftOut> {
     let unpacker = Unpacker::new(root, limits, false)?;
     Ok(entries(decompress(archive)?, unpacker, limits)?.devices)
 }
@@ -125,12 +125,7 @@ pub fn unpack_layer(
     unpacked
 }
 
-fn unpack_tar(
-    blob: impl Read + Seek,
-    diff_id: &Digest,
-    root: &File,
-    limits: Limits,
-) -> Result<Notes> {
+fn unpack_tar(blob: impl Read, diff_id: &Digest, root: &File, limits: Limits) -> Result<Notes> {
     let archive = decompress(BufReader::with_capacity(128 << 10, blob))?;
     let mut archive = Hashed::new(archive, diff_id.algorithm());
     let notes = entries(&mut archive, Unpacker::new(root, limits, true)?, limits)?;
@@ -152,8 +147,15 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
     while let Some(header) = headers::header(&mut archive, unpacker.is_layer)? {
         unpacker.count()?;
         let kind = header.entry_type();
-        let size = header.entry_size().map_err(damaged)?;
-        let of_entry = kind.is_gnu_sparse().then(|| Pieces::of_gnu(&header, &mut archive));
+        // A size of 8 GiB does not fit into the field, so a pax record or base 256 has it.
+        let size = match kind {
+            EntryType::GNULongName
+            | EntryType::GNULongLink
+            | EntryType::XHeader
+            | EntryType::XGlobalHeader => None,
+            _ => extension.size,
+        };
+        let size = size.map_or_else(|| header.entry_size().map_err(damaged), Ok)?;
         let mut data = archive.by_ref().take(size);
         match kind {
             EntryType::GNULongName => extension.name = Some(c_string(extended(&mut data)?)),
@@ -165,10 +167,7 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
             _ => {
                 let mut extension = std::mem::take(&mut extension);
                 let name = extension.take_name(&header);
-                let placed = of_entry.transpose().and_then(|pieces| {
-                    extension.pieces = pieces;
-                    unpacker.entry(&header, &name, extension, &mut data)
-                });
+                let placed = unpacker.entry(&header, &name, extension, &mut data);
                 placed.with_context(|| format!("entry {}", short(&name)))?;
             }
         }

@@ -16,13 +16,8 @@ const MOST_INDEXES: usize = 16;
 const MOST_LAYERS: usize = 160;
 
 /// The program that unpacks layers, for messages.
-const CLIENT: Client = Client {
-    name: "container",
-    puts: "layers",
-    option: "--store",
-    tell: common::note,
-    keeps: |_| false,
-};
+const CLIENT: Client =
+    Client { name: "container", puts: "layers", option: "--store", tell: common::note };
 
 /// An image for this machine.
 pub(crate) struct Image {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use common::errno_of;
-use layers::{Algorithm, Client, Folder, Store};
+use layers::{Client, Folder, Store};
 use nix::errno::Errno;
 
 use archive::Archive;
@@ -87,20 +87,8 @@ pub(crate) struct Args {
 const TIMEOUT: f64 = 12.0;
 
 /// This task, for the store.
-const CLIENT: Client = Client {
-    name: "fetch-rootfs",
-    puts: "a root",
-    option: "--dest",
-    tell: note,
-    keeps: is_of_release,
-};
-
-/// Whether a file has the name of a release's archive, or of its digest.
-fn is_of_release(name: &str) -> bool {
-    let ends = Algorithm::ALL.map(Algorithm::suffix);
-    let archive = ends.into_iter().find_map(|end| name.strip_suffix(end));
-    Release::of_archive(archive.unwrap_or(name)).is_some()
-}
+const CLIENT: Client =
+    Client { name: "fetch-rootfs", puts: "a root", option: "--dest", tell: note };
 
 impl Args {
     /// Alpine in the default place. If the mirror cannot be reached, a root of this

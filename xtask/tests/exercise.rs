@@ -8,9 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use testkit::{
-    ALL, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, within, workspace,
-};
+use testkit::{ALL, bin, cargo, containers_work, rootfs, skip, stderr, stdout, tempdir, workspace};
 
 /// Whether there is a cargo to build exercises with.
 fn cargo_works() -> bool {
@@ -105,23 +103,6 @@ fn a_save_is_checked_again() {
     // A caller in the background can ignore SIGINT, and xtask with it.
     watch.kill().expect("it runs");
     watch.wait().expect("wait for xtask");
-}
-
-#[test]
-fn a_limit_on_watches_is_named() {
-    if !containers_work() {
-        return;
-    }
-    let dir = tempdir();
-    assert!(exercise(dir.path(), &["3"]).status.success());
-    for setting in ["instances", "watches"] {
-        let setup = format!("echo 0 >/proc/sys/user/max_inotify_{setting}");
-        let mut watch = within(&setup, "xtask");
-        watch.args(["exercise", "3", "--watch", "--dir"]).arg(dir.path());
-        let said = stderr(&watch.output().expect("start xtask"));
-        let remedy = format!("raise fs.inotify.max_user_{setting} with sysctl(8)");
-        assert!(said.ends_with(&remedy) && said.lines().count() == 1, "{said}");
-    }
 }
 
 /// In the learner's crate, cargo looks for the course there.

@@ -1,7 +1,7 @@
 //! Runs slirp4netns(1), and tells it the published ports.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
@@ -11,12 +11,11 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::PollTimeout;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{dup, pipe};
 
 use crate::child::signals::Patience;
 use crate::net::network::Port;
-use crate::net::tool::{kill, read_all, start};
+use crate::net::tool::{kill, read_all, said, start};
 use crate::said::doing::Said;
 use crate::said::error::printable;
 
@@ -42,16 +41,11 @@ impl Slirp {
         fcntl(&line, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).context(doing)?;
         let alive = dup(&ready).context(doing)?;
         command.arg(format!("--ready-fd={}", ready.as_raw_fd()));
-        // A pipe would have to be read as long as it runs.
-        let said = memfd_create("slirp4netns", MFdFlags::MFD_CLOEXEC).context(doing)?;
-        let mut said = File::from(said);
-        let errors = said.try_clone().context(doing)?;
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
-        let mut slirp = Slirp { process: start(command)?, line: line.into() };
+        let (process, errors) = start(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
+        let mut slirp = Slirp { process, line: line.into() };
         drop((ready, alive));
         if !slirp.hear().context(doing)? {
-            let mut text = String::new();
-            said.rewind().and_then(|()| said.read_to_string(&mut text)).context(doing)?;
+            let text = said(errors).context(doing)?;
             let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("WARNING"));
             let message = printable(&lines.collect::<Vec<_>>().join(" "));
             return Err(Said(message)).context(doing);

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::errno::Errno;
@@ -65,42 +65,39 @@ struct Running {
 
 impl Running {
     fn start(tool: &mut Command, input: &str) -> Result<Running> {
-        // Not a second pipe, which this would have to read at the same time.
-        let errors = memfd_create("errors", MFdFlags::MFD_CLOEXEC).with_context(|| words(tool))?;
-        let theirs = errors.try_clone().with_context(|| words(tool))?;
-        tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(theirs);
-        let mut started = start(tool)?;
+        let (mut started, errors) = start(tool.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         if let Some(mut line) = started.stdin.take() {
             // A tool that has ended says why.
             let _ = line.write_all(input.as_bytes());
         }
-        Ok(Running { tool: started, errors: File::from(errors) })
+        Ok(Running { tool: started, errors })
     }
 
-    /// Waits for the tool, and returns its output.
+    /// Waits for the tool, and returns its output. If the wait fails, kills the tool.
     fn finish(mut self, tool: &Command, input: &str) -> Result<String> {
-        let output = finish(&mut self.tool, self.errors).with_context(|| words(tool))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let mut stdout = Vec::new();
+        if let Some(from) = &mut self.tool.stdout
+            && let Err(error) = read_all(from, &mut stdout)
+        {
+            kill(&self.tool);
+            let _ = self.tool.wait();
+            return Err(error).with_context(|| words(tool));
         }
-        Err(failure(tool, input, &output))
+        let status = self.tool.wait().with_context(|| words(tool))?;
+        if status.success() {
+            return Ok(String::from_utf8_lossy(&stdout).into_owned());
+        }
+        let said = said(self.errors).with_context(|| words(tool))?;
+        Err(failure(tool, input, status, &said))
     }
 }
 
-/// Waits for a tool, and returns what it has written. If the wait fails, kills the tool.
-fn finish(tool: &mut Child, mut errors: File) -> Result<Output> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    if let Some(from) = &mut tool.stdout
-        && let Err(error) = read_all(from, &mut stdout)
-    {
-        kill(tool);
-        let _ = tool.wait();
-        return Err(error);
-    }
-    let status = tool.wait()?;
+/// What a tool that has ended has written to standard error.
+pub(crate) fn said(mut errors: File) -> Result<String> {
+    let mut said = Vec::new();
     errors.rewind()?;
-    errors.read_to_end(&mut stderr)?;
-    Ok(Output { status, stdout, stderr })
+    errors.read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Kills a tool, and the processes that it has started.
@@ -127,14 +124,18 @@ pub(crate) fn read_all(from: &mut (impl Read + AsFd), to: &mut Vec<u8>) -> Resul
     }
 }
 
-/// Starts a tool. The terminal's keys do not reach it. It dies with this process. A tool of
-/// root has its own mounts, because root can change those of the host: slirp4netns(1) would
-/// unmount them.
+/// Starts a tool, and returns also the file that gets its standard error. The terminal's keys
+/// do not reach it. It dies with this process. A tool of root has its own mounts, because root
+/// can change those of the host: slirp4netns(1) would unmount them.
 ///
 /// # Errors
 ///
 /// When it cannot be executed.
-pub(crate) fn start(tool: &mut Command) -> Result<Child> {
+pub(crate) fn start(tool: &mut Command) -> Result<(Child, File)> {
+    // Not a pipe, which this process would have to read as long as the tool runs.
+    let errors = memfd_create("errors", MFdFlags::MFD_CLOEXEC).map(File::from);
+    let errors = errors.with_context(|| words(tool))?;
+    tool.stderr(errors.try_clone().with_context(|| words(tool))?);
     tool.env("PATH", path()).env("LC_ALL", "C").process_group(0);
     // std keeps the signals of this process blocked in it.
     let prepare = || {
@@ -150,7 +151,7 @@ pub(crate) fn start(tool: &mut Command) -> Result<Child> {
     unsafe {
         tool.pre_exec(prepare);
     }
-    tool.spawn().map_err(|error| {
+    let started = tool.spawn().map_err(|error| {
         let name = tool.get_program();
         let package = PACKAGES.iter().find(|(known, _)| *known == name);
         match (error.kind(), package) {
@@ -159,7 +160,8 @@ pub(crate) fn start(tool: &mut Command) -> Result<Child> {
             }
             _ => Error::from(error).context(words(tool)),
         }
-    })
+    });
+    Ok((started?, errors))
 }
 
 /// Gives this process a copy of all mounts: its changes stay in the copy, and an end of a
@@ -196,8 +198,7 @@ fn words(tool: &Command) -> String {
 }
 
 /// The words of the tool, or of the line in its input, and its message.
-fn failure(tool: &Command, input: &str, output: &Output) -> Error {
-    let said = String::from_utf8_lossy(&output.stderr);
+fn failure(tool: &Command, input: &str, status: ExitStatus, said: &str) -> Error {
     let mut said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     // ip(8) ends with the number of the line.
     let number = said.last().and_then(|line| line.strip_prefix("Command failed -:"));
@@ -213,7 +214,7 @@ fn failure(tool: &Command, input: &str, output: &Output) -> Error {
     // log, which may be missing.
     said.retain(|line| line.bytes().any(|byte| !matches!(byte, b'^' | b'~' | b' ')));
     said.retain(|line| !line.ends_with(" bytes to syslog"));
-    let said = if said.is_empty() { output.status.to_string() } else { said.join(" ") };
+    let said = if said.is_empty() { status.to_string() } else { said.join(" ") };
     Error::from(Said(printable(&said))).context(doing)
 }
 

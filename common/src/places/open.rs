@@ -53,10 +53,23 @@ pub(crate) fn checked(file: OwnedFd) -> io::Result<File> {
 /// A short file of the kernel or of the administrator, as text. In a root without a mounted
 /// proc, the file may be anything.
 pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
-    let mut text = Vec::new();
     // Mountinfo is the longest file: a line for each mount.
-    regular(path)?.take(16 << 20).read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(String::from_utf8_lossy(&whole(regular(path)?, 16 << 20)?).into_owned())
+}
+
+/// Reads an open file to its end.
+///
+/// # Errors
+///
+/// When it cannot be read, or has more than `most` bytes.
+pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let why = format!("it is longer than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ mod reach;
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
 use nix::dir::Type;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
@@ -24,7 +24,8 @@ use reach::{entries, is_ours, open};
 /// It removes and changes nothing outside of the tree, even if another process
 /// moves things in the tree at the same time. It follows no symbolic link, enters
 /// no mount, and never uses `..`. It opens at most about 60 descriptors at a time,
-/// for a tree of any depth, and fewer if the limit is low.
+/// for a tree of any depth, and fewer if the limit is low: it moves deeper directories
+/// up into the tree.
 ///
 /// # Errors
 ///
@@ -52,238 +53,134 @@ pub fn remove_tree_in(above: impl AsFd, tree: &Path) -> Result<()> {
     let name =
         tree.file_name().with_context(|| format!("{}: the path has no last name", doing(tree)))?;
     let name = CString::new(name.as_bytes()).with_context(|| doing(tree))?;
-    let mut walk = Walk::new(above, name, tree, DESCRIPTORS);
-    while walk.step() {}
-    walk.end()
+    let mut removal = Removal::of(tree, DEEPEST);
+    removal.directory(above.as_fd(), &name, None);
+    removal.end()
 }
 
 fn doing(tree: &Path) -> String {
     format!("remove {}", tree.display())
 }
 
-/// The number of directories that stay open.
-const DESCRIPTORS: usize = 60;
+/// The most directories on the way down, which are open. A deeper one is first moved up.
+const DEEPEST: usize = 60;
 
-/// A directory on the way to the current one.
-struct Level {
-    /// Its name in the directory above.
-    name: CString,
-    /// The device and the inode, which identify it.
-    id: (u64, u64),
-    /// Open in the first level, the last level, and some levels before the last.
-    dir: Option<OwnedFd>,
-    /// Directories in it that are not empty.
-    left: Vec<CString>,
-    /// Whether something in it cannot be removed, and stays.
-    stays: bool,
-}
-
-/// A walk through a tree that other processes may change.
-struct Walk<'a> {
+/// A removal of a tree that other processes may change.
+struct Removal<'a> {
     tree: &'a Path,
-    /// The first level is the directory above the tree. Only the tree is changed in
-    /// it.
-    levels: Vec<Level>,
-    most: usize,
-    skipped: Skipped,
+    deepest: usize,
+    /// The names from the tree to the current directory.
+    way: Vec<CString>,
+    /// The names of directories that were moved up into the tree, and are still there.
+    moved: Vec<CString>,
+    /// The number of names for them.
+    names: usize,
+    /// The first path that stays, and the reason: an error, and whether another user owns
+    /// the path or the directory above it.
+    first: Option<(PathBuf, Errno, bool)>,
+    /// The number of paths that stay.
+    stay: usize,
 }
 
-/// The paths that stay.
-#[derive(Default)]
-struct Skipped {
-    first: Option<(PathBuf, Why)>,
-    more: usize,
-}
-
-/// The reason why a path stays.
-#[derive(Clone, Copy)]
-enum Why {
-    Errno(Errno),
-    /// The same, if another user owns it or the directory above it.
-    Theirs(Errno),
-    /// Its name now means another directory.
-    Moved,
-}
-
-impl Walk<'_> {
-    fn new(above: OwnedFd, name: CString, tree: &Path, most: usize) -> Walk<'_> {
-        let left = vec![name];
-        let first =
-            Level { name: CString::default(), id: (0, 0), dir: Some(above), left, stays: false };
-        Walk { tree, levels: vec![first], most, skipped: Skipped::default() }
+impl<'a> Removal<'a> {
+    fn of(tree: &'a Path, deepest: usize) -> Removal<'a> {
+        let (way, moved) = (Vec::new(), Vec::new());
+        Removal { tree, deepest, way, moved, names: 0, first: None, stay: 0 }
     }
 
-    /// Enters a directory and empties it, or leaves a directory and removes it. Returns
-    /// whether there is more to do.
-    fn step(&mut self) -> bool {
-        let Some(level) = self.levels.last_mut() else {
-            return false;
-        };
-        match level.left.pop() {
-            Some(name) => self.enter(name),
-            None => self.leave(),
-        }
-        !self.levels.is_empty()
-    }
-
-    fn enter(&mut self, name: CString) {
-        let opened = loop {
-            let Some(dir) = self.current() else {
-                return;
-            };
-            match open(dir, &name).and_then(|(dir, id)| Ok((entries(&dir)?, dir, id))) {
-                Err(Errno::EMFILE | Errno::ENFILE) if self.close_one() => {}
-                opened => break opened,
+    /// Empties a directory and removes it. `top` is the tree, for all directories in it.
+    fn directory(&mut self, above: BorrowedFd<'_>, name: &CStr, top: Option<BorrowedFd<'_>>) {
+        let stay = self.stay;
+        let opened = match top {
+            Some(top) if self.way.len() > self.deepest => {
+                return self.move_up(above, name, top);
             }
+            _ => open(above, name).and_then(|dir| Ok((entries(&dir)?, dir))),
         };
-        match opened {
-            Ok((entries, dir, id)) => {
-                let dir = Some(dir);
-                self.levels.push(Level { name, id, dir, left: Vec::new(), stays: false });
-                self.spare(self.levels.len() - 1);
-                self.empty(entries);
+        let (entries, dir) = match (opened, top) {
+            (Ok(opened), _) => opened,
+            (Err(Errno::EMFILE | Errno::ENFILE), Some(top)) if self.way.len() > 1 => {
+                return self.move_up(above, name, top);
             }
-            Err(why) => self.skip(&name, Why::Errno(why)),
-        }
-    }
-
-    /// Removes the entries of the current directory. It adds directories that are not
-    /// empty to `left`.
-    fn empty(&mut self, entries: Vec<(CString, Option<Type>)>) {
+            (Err(why), _) => return self.skip(above, name, why),
+        };
+        #[cfg(test)]
+        tests::entered(name);
+        self.way.push(name.to_owned());
         for (name, kind) in entries {
-            let Some(dir) = self.current() else {
-                return;
-            };
-            let mut is_dir = kind == Some(Type::Directory);
-            let flag = |is_dir| match is_dir {
-                true => UnlinkatFlags::RemoveDir,
-                false => UnlinkatFlags::NoRemoveDir,
-            };
-            let mut removed = unlinkat(dir, name.as_c_str(), flag(is_dir));
-            // The file system did not say the type of the entry, or the entry has
-            // changed.
-            if let Err(Errno::EISDIR | Errno::ENOTDIR) = removed {
-                is_dir = !is_dir;
-                removed = unlinkat(dir, name.as_c_str(), flag(is_dir));
+            self.entry(dir.as_fd(), &name, kind, top.unwrap_or(dir.as_fd()));
+        }
+        while top.is_none()
+            && let Some(name) = self.moved.pop()
+        {
+            self.directory(dir.as_fd(), &name, Some(dir.as_fd()));
+        }
+        self.way.pop();
+        if self.stay == stay
+            && let Err(why) = unlinkat(above, name, UnlinkatFlags::RemoveDir)
+        {
+            self.skip(above, name, why);
+        }
+    }
+
+    /// Removes an entry of a directory.
+    fn entry(&mut self, dir: BorrowedFd<'_>, name: &CStr, kind: Option<Type>, top: BorrowedFd<'_>) {
+        let mut is_dir = kind == Some(Type::Directory);
+        let flag = |is_dir| match is_dir {
+            true => UnlinkatFlags::RemoveDir,
+            false => UnlinkatFlags::NoRemoveDir,
+        };
+        let mut removed = unlinkat(dir, name, flag(is_dir));
+        // The file system did not say the type of the entry, or the entry has changed.
+        if let Err(Errno::EISDIR | Errno::ENOTDIR) = removed {
+            is_dir = !is_dir;
+            removed = unlinkat(dir, name, flag(is_dir));
+        }
+        match removed {
+            Ok(()) => {}
+            // EACCES: the file system looks into the directory first.
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) if is_dir => {
+                self.directory(dir, name, Some(top));
             }
-            match removed {
-                Ok(()) => {}
-                // EACCES: the file system looks into the directory first.
-                Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) if is_dir => {
-                    if let Some(level) = self.levels.last_mut() {
-                        level.left.push(name);
-                    }
-                }
-                Err(why) => self.skip(&name, Why::Errno(why)),
+            Err(why) => self.skip(dir, name, why),
+        }
+    }
+
+    /// Moves a directory up into the tree, which removes it later.
+    fn move_up(&mut self, above: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) {
+        // Only who can write to a directory can move it. This may give the right.
+        drop(open(above, name));
+        loop {
+            self.names += 1;
+            let new = CString::new(format!(".moved-{}", self.names)).unwrap_or_default();
+            match renameat(above, name, top, &*new) {
+                Ok(()) => return self.moved.push(new),
+                // The tree has that name, but not for ever.
+                Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) if self.names < MOST => {}
+                Err(why) => return self.skip(above, name, why),
             }
         }
     }
 
-    /// Goes back to the directory above, by its open descriptor.
-    fn leave(&mut self) {
-        let Some(level) = self.levels.pop() else {
-            return;
-        };
-        if self.levels.last().is_some_and(|above| above.dir.is_none()) && !self.reopen() {
+    /// Notes that an entry of the directory `dir` stays, unless it no longer exists.
+    fn skip(&mut self, dir: BorrowedFd<'_>, name: &CStr, why: Errno) {
+        if why == Errno::ENOENT {
             return;
         }
-        let Some(above) = self.levels.last_mut() else {
-            return;
-        };
-        if level.stays {
-            above.stays = true;
-            return;
+        self.stay += 1;
+        if self.first.is_none() {
+            let owners = [fstat(dir), fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)];
+            let theirs = matches!(why, Errno::EACCES | Errno::EPERM)
+                && !geteuid().is_root()
+                && owners.iter().flatten().any(|it| !is_ours(it));
+            self.first = Some((self.path(name), why, theirs));
         }
-        let removed = above
-            .dir
-            .as_ref()
-            .map_or(Ok(()), |dir| unlinkat(dir, level.name.as_c_str(), UnlinkatFlags::RemoveDir));
-        if let Err(why) = removed {
-            self.skip(&level.name, Why::Errno(why));
-        }
-    }
-
-    /// Opens the last level again, by the names from the first level on. If a directory
-    /// has moved, the level above it becomes the last level.
-    ///
-    /// Returns whether it found all levels.
-    fn reopen(&mut self) -> bool {
-        for index in 1..self.levels.len() {
-            let Some(above) = self.levels[index - 1].dir.as_ref() else {
-                return false;
-            };
-            let why = match open(above.as_fd(), &self.levels[index].name) {
-                Ok((dir, id)) if id == self.levels[index].id => {
-                    self.levels[index].dir = Some(dir);
-                    self.spare(index);
-                    continue;
-                }
-                Ok(_another) => Why::Moved,
-                Err(why) => Why::Errno(why),
-            };
-            let name = self.levels[index].name.clone();
-            self.levels.truncate(index);
-            self.skip(&name, why);
-            return false;
-        }
-        true
-    }
-
-    fn current(&self) -> Option<BorrowedFd<'_>> {
-        self.levels.last()?.dir.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Closes a directory above level `index`, which was opened last, if the most
-    /// directories are open.
-    fn spare(&mut self, index: usize) {
-        if index > self.most {
-            self.levels[index - self.most].dir = None;
-        }
-    }
-
-    /// Uses fewer descriptors, if possible. Returns whether it closed any.
-    fn close_one(&mut self) -> bool {
-        let last = self.levels.len() - 1;
-        let open = self.most.min(last);
-        if open < 2 {
-            return false;
-        }
-        self.most = open - 1;
-        self.spare(last);
-        true
-    }
-
-    /// Notes that `name` stays in the current directory, unless it no longer exists.
-    fn skip(&mut self, name: &CStr, why: Why) {
-        if matches!(why, Why::Errno(Errno::ENOENT)) {
-            return;
-        }
-        if self.skipped.first.is_some() {
-            self.skipped.more += 1;
-        } else {
-            self.skipped.first = Some((self.path(name), self.looked_into(name, why)));
-        }
-        if let Some(level) = self.levels.last_mut() {
-            level.stays = true;
-        }
-    }
-
-    /// Finds out whether the reason is another user.
-    fn looked_into(&self, name: &CStr, why: Why) -> Why {
-        let (Why::Errno(errno @ (Errno::EACCES | Errno::EPERM)), Some(dir)) = (why, self.current())
-        else {
-            return why;
-        };
-        let entry = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-        let owners = [fstat(dir), entry];
-        let theirs = !geteuid().is_root() && owners.iter().flatten().any(|it| !is_ours(it));
-        if theirs { Why::Theirs(errno) } else { why }
     }
 
     /// The path of an entry of the current directory.
     fn path(&self, name: &CStr) -> PathBuf {
         let mut path = self.tree.parent().unwrap_or(Path::new("")).to_owned();
-        let names = self.levels.iter().skip(1).map(|level| level.name.as_c_str());
+        let names = self.way.iter().map(CString::as_c_str);
         // Thousands of names do not help a reader.
         let (start, end) = (names.clone().take(SHOWN), names.skip(SHOWN));
         path.extend(start.map(|name| OsStr::from_bytes(name.to_bytes())));
@@ -297,7 +194,7 @@ impl Walk<'_> {
     /// Returns an error that names the paths that stay, if any.
     fn end(self) -> Result<()> {
         let tree = self.tree.display();
-        let Some((first, why)) = self.skipped.first else {
+        let Some((first, errno, theirs)) = self.first else {
             return Ok(());
         };
         let mut line = doing(self.tree);
@@ -305,28 +202,26 @@ impl Walk<'_> {
             // Writing to a string does not fail.
             let _ = write!(line, ": {} stays", first.display());
         }
-        if self.skipped.more > 0 {
-            let _ = write!(line, ", and {} more", self.skipped.more);
+        if self.stay > 1 {
+            let _ = write!(line, ", and {} more", self.stay - 1);
         }
-        let is_theirs = matches!(why, Why::Theirs(_));
-        let (why, remedy) = match why {
-            Why::Theirs(errno) => (
+        let (why, remedy) = match errno {
+            errno if theirs => (
                 errno.desc(),
                 format!("it belongs to another user: remove the rest as root (sudo rm -r {tree})"),
             ),
-            Why::Errno(Errno::EXDEV | Errno::EBUSY) => (
+            Errno::EXDEV | Errno::EBUSY => (
                 "a file system is mounted there",
                 format!("unmount it with umount(8), and remove {tree} again"),
             ),
-            Why::Errno(Errno::EPERM) => (
+            Errno::EPERM => (
                 Errno::EPERM.desc(),
                 format!("make it mutable with chattr(1), and remove {tree} again"),
             ),
-            Why::Errno(errno) => (errno.desc(), format!("remove {tree} again")),
-            Why::Moved => ("another process has moved it", format!("remove {tree} again")),
+            errno => (errno.desc(), format!("remove {tree} again")),
         };
         let line = format!("{line}: {why}; {remedy}");
-        match is_theirs {
+        match theirs {
             true => Err(Error::new(Theirs(line))),
             false => bail!(line),
         }
@@ -344,6 +239,9 @@ impl fmt::Display for Theirs {
 }
 
 impl std::error::Error for Theirs {}
+
+/// The most names for directories that are moved up.
+const MOST: usize = 1 << 20;
 
 /// The most directories of a path in a message.
 const SHOWN: usize = 40;

@@ -117,8 +117,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// Makes a new scratch directory. Its name begins with the ID of this process,
-    /// which [`Home::sweep`] reads.
+    /// Makes a new scratch directory.
     fn made(removal: Removal) -> Result<Scratch> {
         let mut attempt = 0;
         loop {
@@ -126,8 +125,8 @@ impl Scratch {
             let entry = format!("{}.{attempt}", process::id());
             match home.dir.make(&entry, Mode::S_IRWXU) {
                 Ok(()) => {}
-                // An old process with this ID left it, or a process in another PID
-                // namespace uses it.
+                // An old process with this ID left it, or a process with this ID in
+                // another PID namespace uses it.
                 Err(Errno::EEXIST) => {
                     attempt += 1;
                     continue;

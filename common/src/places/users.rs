@@ -1,6 +1,5 @@
 //! The users and groups of a root, in its /etc/passwd and /etc/group.
 
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,7 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 
 use crate::Root;
-use crate::places::open::checked;
+use crate::places::open::{checked, whole};
 
 /// A user of a root, with the groups of its processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,10 +165,7 @@ fn read(root: &Root, path: &str) -> Result<Vec<u8>> {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
         opened => checked(opened?)?,
     };
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= MOST_BYTES, "it is longer than {} MiB", MOST_BYTES >> 20);
-    Ok(bytes)
+    Ok(whole(file, MOST_BYTES)?)
 }
 
 #[cfg(test)]
@@ -287,6 +283,8 @@ mod tests {
         assert_eq!(refused, "find the user 7: read /etc/passwd in the root: it is not a file");
         fs::remove_file(&passwd).expect("remove");
         File::create(&passwd).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("a large file");
-        assert!(said("7").expect_err("a large file").ends_with(": it is longer than 16 MiB"));
+        assert!(
+            said("7").expect_err("a large file").ends_with(": it is longer than 16777216 bytes")
+        );
     }
 }

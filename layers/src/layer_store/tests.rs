@@ -14,13 +14,8 @@ use crate::digest::Algorithm::Sha256;
 
 const MARKER: &str = "made-by-a-test";
 
-const CLIENT: Client = Client {
-    name: "a-test",
-    puts: "layers",
-    option: "--store",
-    tell: |note| panic!("{note}"),
-    keeps: |_| false,
-};
+const CLIENT: Client =
+    Client { name: "a-test", puts: "layers", option: "--store", tell: |note| panic!("{note}") };
 
 /// A layer in a file.
 struct Layer {

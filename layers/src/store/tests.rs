@@ -2,18 +2,12 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use super::*;
-use crate::cache::{Kind, kind};
 
 const MARKER: &str = "made-by-a-test";
 const KEPT: &str = "kept.tar.gz";
 
-pub(crate) const CLIENT: Client = Client {
-    name: "a-test",
-    puts: "a root",
-    option: "--dest",
-    tell: |note| panic!("{note}"),
-    keeps: |name| name.strip_suffix(".sha512").unwrap_or(name) == KEPT,
-};
+pub(crate) const CLIENT: Client =
+    Client { name: "a-test", puts: "a root", option: "--dest", tell: |note| panic!("{note}") };
 
 fn open(dest: &Path) -> Store {
     Store::open(dest, CLIENT).expect("open")
@@ -86,12 +80,10 @@ fn what_came_after_the_look_is_not_replaced() {
         assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
         assert!(!dest.join("new").exists() && !store.cache().has(NEW));
     };
-    // Nothing was there. Another program makes a directory with a file, an empty
-    // directory, a file, or a symbolic link.
+    // Nothing was there. Another program makes a directory with a file, a file, or a
+    // symbolic link.
     put_after(&|| fs::rename(&away, &dest).expect("move"));
     fs::rename(&dest, &away).expect("it is still there");
-    put_after(&|| fs::create_dir(&dest).expect("make"));
-    fs::remove_dir(&dest).expect("it is still there");
     put_after(&|| fs::write(&dest, "mine").expect("write"));
     fs::remove_file(&dest).expect("it is still there");
     put_after(&|| symlink(&away, &dest).expect("link"));
@@ -120,21 +112,6 @@ fn what_came_after_the_look_is_not_replaced() {
 }
 
 #[test]
-fn what_is_exchanged_and_is_another_is_put_back() {
-    let dir = testkit::tempdir();
-    let (dest, away) = (dir.path().join("rootfs"), dir.path().join("away"));
-    let store = open(&dest);
-    put(&store, "old");
-    let found = store.look().expect("look");
-    fs::rename(&dest, &away).expect("move");
-    fs::create_dir(&dest).expect("make");
-    fs::write(dest.join("mine"), "").expect("write");
-    fs::create_dir(store.cache().join(NEW)).expect("make");
-    assert!(store.replace_in_two_steps(&found).is_err());
-    assert!(dest.join("mine").exists() && !store.cache().has(ASIDE));
-}
-
-#[test]
 fn a_directory_that_others_can_put_there_is_not_replaced() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
@@ -153,89 +130,45 @@ fn a_directory_that_others_can_put_there_is_not_replaced() {
 }
 
 #[test]
-fn what_two_exchanges_bring_is_never_removed() {
+fn what_is_exchanged_and_is_another_is_never_removed() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
     let store = open(&dest);
+    put(&store, "old");
+    let found = store.look().expect("look").dir.expect("a directory");
     for number in 0..2 {
-        // Another program made two directories and moved the new root away: the first
-        // directory was exchanged, and the second is in its place.
+        // Another program put its directory in the place before the exchange.
         let new = store.new_root().expect("a directory");
-        fs::rename(store.cache().join(NEW), dir.path().join(format!("away-{number}")))
-            .expect("move");
-        for (place, name) in [(store.cache().join(NEW), "first"), (dest.clone(), "second")] {
-            fs::create_dir(&place).expect("make");
-            fs::write(place.join(name), "").expect("write");
-        }
-        let error = store.take_back(&new.dir).to_string();
+        fs::write(new.dir.join("mine"), "").expect("write");
+        let error = store.keep_others(&found).expect_err("another directory").to_string();
         drop(new);
         // The names of former runs stay.
-        let found = store.cache().join(format!("found-{number}"));
-        assert!(found.join("second").exists() && dest.join("first").exists(), "{error}");
-        assert!(error.ends_with(&format!("is now {}", found.display())), "{error}");
-        fs::remove_dir_all(&dest).expect("remove");
+        let kept = store.cache().join(format!("found-{number}"));
+        assert!(kept.join("mine").exists() && !store.cache().has(NEW));
+        assert!(error.ends_with(&format!("is now {}", kept.display())), "{error}");
     }
-    // Without another program, the new root comes back and is removed.
-    let new = store.new_root().expect("a directory");
-    fs::rename(store.cache().join(NEW), &dest).expect("move");
-    fs::create_dir(store.cache().join(NEW)).expect("make");
-    store.take_back(&new.dir);
-    drop(new);
-    assert!(dest.exists() && !store.cache().has(NEW) && !store.cache().has("found-2"));
+    // The old root is removed.
+    fs::rename(&dest, store.cache().join(NEW)).expect("move");
+    store.keep_others(&found).expect("it was found");
 }
 
 #[test]
-fn an_old_root_that_was_set_aside_comes_back() {
+fn files_of_the_client_and_the_archive_of_the_root_stay() {
     let dir = testkit::tempdir();
     let dest = dir.path().join("rootfs");
+    let of_root = format!("{}.tar.gz", "ab".repeat(32));
+    let (stay, go) = (["x", KEPT, &of_root], ["new", "left-0", "x.part", "root-1-2"]);
     let store = open(&dest);
-    put(&store, "old");
-    let (aside, new) = (store.cache().join(ASIDE), store.cache().join(NEW));
-    fs::create_dir(&new).expect("make");
-    // The run is killed between the two steps.
-    fs::rename(&dest, &aside).expect("set aside");
+    put(&store, &format!("the archive {}", "ab".repeat(32)));
+    let other = format!("{}.tar.gz", "cd".repeat(32));
+    for name in stay.iter().chain(&go).chain([&&*other]) {
+        fs::write(store.cache().join(name), "").expect("write");
+    }
     drop(store);
     let store = open(&dest);
-    assert!(dest.join("old").exists() && !aside.exists() && !new.exists());
-    // Another program makes a directory in the place.
-    fs::rename(&dest, &aside).expect("set aside");
-    fs::create_dir(&dest).expect("make");
-    fs::write(dest.join("theirs"), "").expect("write");
-    drop(store);
-    let error = Store::open(&dest, CLIENT).err().expect("it cannot be put back");
-    assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
-    let store = open(&dest);
-    let found = store.cache().join("found-0");
-    assert!(found.join("old").exists() && dest.join("theirs").exists() && !aside.exists());
-    fs::remove_dir_all(&dest).expect("remove");
-    fs::rename(&found, &dest).expect("move");
-    put(&store, "old");
-    // The second step fails, because the new root is missing.
-    let found = store.look().expect("look");
-    assert!(store.replace_in_two_steps(&found).is_err());
-    assert!(dest.join("old").exists() && !aside.exists());
-    // Both steps work.
-    fs::create_dir(&new).expect("make");
-    store.replace_in_two_steps(&found).expect("replace");
-    assert!(!dest.join("old").exists() && new.join("old").exists() && !aside.exists());
-}
-
-#[test]
-fn only_archives_and_their_digests_are_kept() {
-    let kind = |name: &str| kind(OsStr::new(name), CLIENT);
-    assert_eq!(kind(KEPT), Some(Kind::Kept));
-    assert_eq!(kind(&format!("{KEPT}.sha512")), Some(Kind::Kept));
-    let archive = format!("{}.tar.gz", "ab".repeat(32));
-    for other in ["new", ASIDE, "root-1-2", "root-inode-1", &format!("{KEPT}.part"), &archive] {
-        assert!(!matches!(kind(other), Some(Kind::Kept) | None), "{other}");
-    }
-    // Files with other names do not belong to the store.
-    for other in [
-        "root-1-2-3", "root-inode", "root-x-1", "x", "_cacache", "x.tar.gz", ".part", "new-a/b",
-        "left-", "root-",
-    ] {
-        assert_eq!(kind(other), None, "{other}");
-    }
+    assert!(stay.iter().all(|name| store.cache().has(name)));
+    assert!(!go.iter().any(|name| store.cache().has(name)) && !store.cache().has(&other));
+    assert!(matches!(there(&store), Contents::Root(_)));
 }
 
 #[test]
@@ -243,7 +176,7 @@ fn a_cache_is_known_by_its_marker() {
     let dir = testkit::tempdir();
     let (dest, cache) = (dir.path().join("npm"), dir.path().join(".npm-cache"));
     // The caches of other programs, with any contents.
-    for names in [&["_logs"][..], &["_logs", KEPT], &["new"], &["aside", "new"], &[KEPT]] {
+    for names in [&["_logs"][..], &["_logs", KEPT], &["new"], &[KEPT]] {
         for name in names {
             fs::create_dir_all(cache.join(name)).expect("make");
         }

@@ -1,12 +1,12 @@
 //! The parts of a tar archive before the data of an entry.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Read, Take};
+use std::io::{BufRead, Read, Take};
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::time::TimeSpec;
-use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
+use tar::Header;
 
 use super::CUT_OFF;
 
@@ -16,14 +16,7 @@ pub(super) const BLOCK: u64 = 512;
 /// The longest extended header. A name in it has at most 4096 bytes.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
-/// The maximum number of pieces of a sparse file.
-const MOST_PIECES: u64 = 10_000;
-
-/// The maximum length of a number in a list, with its newline.
-const LONGEST_NUMBER: u64 = 21;
-
 const DAMAGED_PAX: &str = "it has a damaged pax header";
-const DAMAGED_SPARSE: &str = "it is a sparse file with a damaged list of its pieces";
 
 /// Reads `size` bytes, or fails.
 fn exactly(size: u64, archive: &mut impl Read) -> Result<Vec<u8>> {
@@ -91,14 +84,8 @@ pub(super) struct Extension {
     pub(super) gid: Option<u64>,
     /// Extended attributes: name and value.
     pub(super) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The pieces of a sparse file in GNU's format.
-    pub(super) pieces: Option<Pieces>,
-    /// Whether pax records describe a sparse file.
-    is_sparse: bool,
-    sparse_name: Option<Vec<u8>>,
-    /// From version 1 on, the data begins with the list of pieces.
-    sparse_version: Option<u64>,
-    sparse_size: Option<u64>,
+    /// Whether records describe a file with holes.
+    pub(super) is_sparse: bool,
 }
 
 impl Extension {
@@ -129,9 +116,6 @@ impl Extension {
                     let time = value.map(|it| time(it).context(DAMAGED_PAX));
                     self.modified = time.transpose()?;
                 }
-                b"GNU.sparse.name" => self.sparse_name = value.map(Into::into),
-                b"GNU.sparse.major" => self.sparse_version = number()?,
-                b"GNU.sparse.realsize" => self.sparse_size = number()?,
                 _ => {}
             }
         }
@@ -140,25 +124,7 @@ impl Extension {
 
     /// Takes the name of the entry.
     pub(super) fn take_name(&mut self, header: &Header) -> Vec<u8> {
-        let name = self.sparse_name.take().or_else(|| self.name.take());
-        name.unwrap_or_else(|| header.path_bytes().into_owned())
-    }
-
-    /// The pieces of the file. `data` is the data in the archive.
-    pub(super) fn pieces(&mut self, data: &mut Take<impl BufRead>) -> Result<Pieces> {
-        let pieces = match self.pieces.take() {
-            Some(pieces) => pieces,
-            None if self.is_sparse => {
-                ensure!(
-                    self.sparse_version == Some(1),
-                    "it is a sparse file in an old format; make the archive again with tar --sparse-version=1.0"
-                );
-                Pieces::of_list(data, self.sparse_size.context(DAMAGED_SPARSE)?)?
-            }
-            None => Pieces { pieces: vec![(0, data.limit())], size: data.limit() },
-        };
-        ensure!(pieces.fit(data.limit()), DAMAGED_SPARSE);
-        Ok(pieces)
+        self.name.take().unwrap_or_else(|| header.path_bytes().into_owned())
     }
 }
 
@@ -192,65 +158,4 @@ fn time(text: &[u8]) -> Option<TimeSpec> {
         return Some(TimeSpec::new(seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
     }
     Some(TimeSpec::new(seconds, nanoseconds))
-}
-
-/// The pieces of a file that are not zeros, in the order of the archive, and the
-/// size of the file.
-#[derive(PartialEq)]
-pub(super) struct Pieces {
-    /// The offset and the length of each piece.
-    pub(super) pieces: Vec<(u64, u64)>,
-    pub(super) size: u64,
-}
-
-impl Pieces {
-    /// The pieces from a header in GNU's format, and from the blocks after it.
-    pub(super) fn of_gnu(header: &Header, archive: &mut impl Read) -> Result<Pieces> {
-        let gnu = header.as_gnu().context(DAMAGED_SPARSE)?;
-        let size = gnu.real_size().ok().context(DAMAGED_SPARSE)?;
-        let mut pieces = Vec::new();
-        let mut add = |list: &[GnuSparseHeader]| {
-            for piece in list.iter().filter(|it| !it.is_empty()) {
-                pieces.push((piece.offset().ok()?, piece.length().ok()?));
-            }
-            (pieces.len() as u64 <= MOST_PIECES).then_some(())
-        };
-        add(&gnu.sparse).context(DAMAGED_SPARSE)?;
-        let mut more = gnu.is_extended();
-        while more {
-            let mut list = GnuExtSparseHeader::new();
-            list.as_mut_bytes().copy_from_slice(&exactly(BLOCK, archive)?);
-            add(list.sparse()).context(DAMAGED_SPARSE)?;
-            more = list.is_extended();
-        }
-        Ok(Pieces { pieces, size })
-    }
-
-    /// The pieces from a list at the start of the data. It has one number on each
-    /// line: the number of pieces, then the offset and length of each piece. Zeros
-    /// fill the last block.
-    fn of_list(data: &mut Take<impl BufRead>, size: u64) -> Result<Pieces> {
-        let start = data.limit();
-        let mut next_number = || {
-            let mut line = Vec::new();
-            data.by_ref().take(LONGEST_NUMBER).read_until(b'\n', &mut line)?;
-            line.strip_suffix(b"\n").and_then(number).context(DAMAGED_SPARSE)
-        };
-        let count = next_number()?;
-        ensure!(count <= MOST_PIECES, DAMAGED_SPARSE);
-        let pieces =
-            (0..count).map(|_| Ok((next_number()?, next_number()?))).collect::<Result<_>>()?;
-        let zeros = (start - data.limit()).wrapping_neg() % BLOCK;
-        ensure!(io::copy(&mut data.by_ref().take(zeros), &mut io::sink())? == zeros, CUT_OFF);
-        Ok(Pieces { pieces, size })
-    }
-
-    /// Whether every piece is inside the file, and the pieces use all the data.
-    fn fit(&self, stored: u64) -> bool {
-        let sum = self.pieces.iter().try_fold(0_u64, |sum, (at, length)| {
-            at.checked_add(*length).filter(|end| *end <= self.size)?;
-            sum.checked_add(*length)
-        });
-        sum == Some(stored)
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, Read, Seek, SeekFrom, Take};
+use std::io::{self, Read, Take};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,7 +19,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, fchownat, linkat, mkfifoat, symlinkat, unlinkat};
 use tar::{EntryType, Header};
 
-use super::headers::{Extension, Pieces};
+use super::headers::Extension;
 use super::layer::{Notes, Whiteout, directory_instead, is_whiteout};
 use super::{CUT_OFF, Limits, TOO_LARGE, damaged, short};
 
@@ -109,7 +109,7 @@ impl Unpacker {
         header: &Header,
         name: &[u8],
         mut extension: Extension,
-        data: &mut Take<impl BufRead>,
+        data: &mut Take<impl Read>,
     ) -> Result<()> {
         let path = components(name, self.is_layer)?;
         if self.is_layer
@@ -118,8 +118,6 @@ impl Unpacker {
             return self.whiteout(&path, &whiteout);
         }
         let kind = header.entry_type();
-        let size = data.limit();
-        ensure!(extension.size.is_none_or(|it| it == size), "it has two different sizes");
         let about = About {
             name: name.into(),
             mode: header.mode().map_err(damaged)?,
@@ -137,9 +135,11 @@ impl Unpacker {
             EntryType::Directory => self.directory(&path, &about),
             // Old archives had no type for directories.
             EntryType::Regular if name.ends_with(b"/") => self.directory(&path, &about),
+            EntryType::Regular | EntryType::Continuous if !extension.is_sparse => {
+                self.file(&path, data, &about)
+            }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let pieces = extension.pieces(data)?;
-                self.file(&path, data, &pieces, &about)
+                bail!("it is a sparse file; make the archive again without tar's option --sparse")
             }
             EntryType::Symlink => {
                 let target = link.filter(|link| !link.is_empty() && !link.contains(&0));
@@ -190,26 +190,15 @@ impl Unpacker {
         Ok(())
     }
 
-    fn file(
-        &mut self,
-        path: &[&[u8]],
-        data: &mut impl Read,
-        Pieces { pieces, size }: &Pieces,
-        about: &About,
-    ) -> Result<()> {
-        self.limits.bytes = self.limits.bytes.checked_sub(*size).context(TOO_LARGE)?;
+    fn file(&mut self, path: &[&[u8]], data: &mut Take<impl Read>, about: &About) -> Result<()> {
+        let size = data.limit();
+        self.limits.bytes = self.limits.bytes.checked_sub(size).context(TOO_LARGE)?;
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let owner = Mode::S_IRUSR | Mode::S_IWUSR;
         let made = self.make(path, |above, name| openat(above, name, flags, owner))?;
         let mut file = File::from(made);
-        for &(at, length) in pieces {
-            file.seek(SeekFrom::Start(at))?;
-            let copied = io::copy(&mut data.by_ref().take(length), &mut file)?;
-            ensure!(copied == length, CUT_OFF);
-        }
-        // A part without a piece is a hole.
-        file.set_len(*size)?;
+        ensure!(io::copy(data, &mut file)? == size, CUT_OFF);
         if self.is_layer {
             self.notes.dress(&file, about)?;
         } else {

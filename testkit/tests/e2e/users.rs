@@ -501,7 +501,7 @@ fn a_hostile_file_of_users_is_not_waited_for() {
     const CASES: [(&str, &str); 7] = [
         ("mkfifo $F", "read /etc/passwd in the root: it is not a file"),
         ("mkdir $F", "read /etc/passwd in the root: it is not a file"),
-        ("truncate -s 17M $F", "read /etc/passwd in the root: it is longer than 16 MiB"),
+        ("truncate -s 17M $F", "read /etc/passwd in the root: it is longer than 16777216 bytes"),
         ("ln -s passwd $F", "read /etc/passwd in the root: Too many symbolic links"),
         ("ln -s /proc/self/fd/0 $F", "there is no user ann in /etc/passwd of the root"),
         // A file of the host: the root does not have it.

@@ -1,40 +1,28 @@
 //! Checks again each time the learner saves the program.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fs::{self, DirEntry};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
-use notify::{ErrorKind, RecursiveMode, Watcher};
+use anyhow::Result;
 
 use super::{Exercise, progress};
 use crate::say;
 use crate::verify::{Check, Checks, Verdict};
 
-/// A save ends after this time without an event: an editor writes, renames and
-/// touches several files.
-const QUIET: Duration = Duration::from_millis(100);
+/// The time between two looks at the files. An editor writes, renames and touches several
+/// files, so a save ends when two looks are the same.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Checks now and after each save, and prints the changes. Only Ctrl-C ends it.
 pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
-    let (sender, saved) = channel();
     let source = exercise.file("src");
-    let doing = || format!("watch {}", source.display());
-    let file = source.clone();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // A build reads the program; that is not a change. The tasks write beside `src`.
-        let concerns = |path: &PathBuf| path.starts_with(&file) || file.starts_with(path);
-        if event.is_ok_and(|it| !it.kind.is_access() && it.paths.iter().any(concerns)) {
-            // The receiver lives as long as this program.
-            let _ = sender.send(());
-        }
-    })
-    .map_err(with_remedy)
-    .with_context(doing)?;
     let mut before: Option<Checks> = None;
     loop {
-        watch(&mut watcher, &source).with_context(doing)?;
+        let checked = files(&source);
         match exercise.check(true) {
             Ok(checks) => {
                 if let Some(before) = &before {
@@ -50,45 +38,23 @@ pub(super) fn until_interrupted(exercise: &Exercise) -> Result<ExitCode> {
             "\nsave a file in {} to check it again; press Ctrl-C to stop\n",
             source.display()
         ))?;
-        wait(&saved).context("wait for a save")?;
-    }
-}
-
-/// Watches the directory, not the file: many editors replace the file. It watches the two
-/// directories above, too: git and some editors replace the directory. A watch stays with the
-/// old directory, so this function begins again.
-fn watch(watcher: &mut impl Watcher, source: &Path) -> Result<()> {
-    for dir in source.ancestors().take(3) {
-        // There may be no watch yet.
-        let _ = watcher.unwatch(dir);
-        match watcher.watch(dir, RecursiveMode::NonRecursive) {
-            Err(error) if !matches!(error.kind, ErrorKind::PathNotFound) => {
-                return Err(with_remedy(error));
-            }
-            _ => {}
+        let (mut last, mut now) = (Vec::new(), checked.clone());
+        while now == checked || now != last {
+            thread::sleep(PAUSE);
+            last = now;
+            now = files(&source);
         }
     }
-    Ok(())
 }
 
-/// Names the setting of the kernel that is too low; inotify(7).
-fn with_remedy(error: notify::Error) -> anyhow::Error {
-    let setting = match &error.kind {
-        ErrorKind::MaxFilesWatch => "watches",
-        ErrorKind::Io(io) if io.raw_os_error() == Some(libc::EMFILE) => "instances",
-        _ => return error.into(),
-    };
-    anyhow!(
-        "this user has no inotify {setting} left; end a program that watches files, or raise \
-         fs.inotify.max_user_{setting} with sysctl(8)"
-    )
-}
-
-/// Waits for an event, and until no further event follows.
-fn wait(saved: &Receiver<()>) -> Result<()> {
-    saved.recv()?;
-    while saved.recv_timeout(QUIET).is_ok() {}
-    Ok(())
+/// The files in a directory, with the times of their last changes. Many editors replace a
+/// file, and git replaces the directory: inotify(7) would go on with the old one.
+fn files(dir: &Path) -> Vec<(OsString, SystemTime)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let file = |it: DirEntry| Some((it.file_name(), it.metadata().ok()?.modified().ok()?));
+    let mut files: Vec<_> = entries.filter_map(file).collect();
+    files.sort();
+    files
 }
 
 /// The most changes that are worth a line each.

@@ -1,7 +1,6 @@
 //! The authorities that sign the certificates of a registry.
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -57,10 +56,8 @@ fn of_dir(dir: &Path) -> Result<Vec<Certificate<'static>>> {
 
 fn read(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let doing = || format!("read the certificates in {}", file.display());
-    let mut text = Vec::new();
-    open::regular(file)
-        .and_then(|file| file.take(LONGEST).read_to_end(&mut text))
-        .with_context(doing)?;
+    let text =
+        open::regular(file).and_then(|file| open::whole(file, LONGEST)).with_context(doing)?;
     let mut found = Vec::new();
     for item in parse_pem(&text) {
         if let PemItem::Certificate(certificate) = item.with_context(doing)? {

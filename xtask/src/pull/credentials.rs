@@ -1,7 +1,6 @@
 //! The passwords that podman and Docker keep in files.
 
 use std::env;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -49,9 +48,8 @@ impl Credentials {
         ] {
             let Some(file) = file.filter(|file| file.exists()) else { continue };
             let doing = || format!("read the passwords in {}", file.display());
-            let mut text = Vec::new();
-            let opened = open::regular(&file).with_context(doing)?;
-            opened.take(LONGEST).read_to_end(&mut text).with_context(doing)?;
+            let text = open::regular(&file).and_then(|file| open::whole(file, LONGEST));
+            let text = text.with_context(doing)?;
             let value = serde_json::from_slice(&text).with_context(doing)?;
             let here = of_file(&value, &file, reference);
             if here.basic.is_some() {

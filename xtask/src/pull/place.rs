@@ -1,11 +1,11 @@
 //! The image layout that `pull` fills. `index.json` comes last: before that, nothing
 //! takes the layout for whole.
 
-use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
+use common::open;
 use layers::oci::{Descriptor, INDEXES, LONGEST_DOCUMENT, TAG};
 use layers::{Algorithm, Client, Digest, Folder, PART};
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -16,8 +16,7 @@ use crate::download::{Part, Saved};
 use crate::say::note;
 
 /// This task, for the lock.
-const CLIENT: Client =
-    Client { name: "pull", puts: "an image", option: "--dest", tell: note, keeps: |_| false };
+const CLIENT: Client = Client { name: "pull", puts: "an image", option: "--dest", tell: note };
 
 /// The entries of a layout.
 const ENTRIES: [&str; 3] = ["blobs", "index.json", "oci-layout"];
@@ -68,7 +67,7 @@ impl Place {
     pub(crate) fn fetch(&self, blob: &Descriptor, registry: &Registry) -> Result<bool> {
         let (name, algorithm) = (blob.digest.to_string(), blob.digest.algorithm());
         let blobs = self.blobs(algorithm)?;
-        if has(&blobs, blob)? {
+        if blobs.kept(&name, Some(&blob.digest), note)?.is_some() {
             return Ok(false);
         }
         self.begun().push(blob.digest.clone());
@@ -98,11 +97,9 @@ impl Place {
 
     /// Reads a short blob.
     pub(crate) fn read(&self, blob: &Descriptor) -> Result<Vec<u8>> {
-        let mut text = Vec::new();
         let file = self.blobs(blob.digest.algorithm())?.file(&blob.digest.to_string());
         let file = file.with_context(|| format!("read blob {}", blob.digest.oci()))?;
-        file.take(LONGEST_DOCUMENT).read_to_end(&mut text)?;
-        Ok(text)
+        Ok(open::whole(file, LONGEST_DOCUMENT)?)
     }
 
     /// Writes the manifest and then the index: the image is there, under these tags.
@@ -156,23 +153,6 @@ impl Place {
     }
 }
 
-/// Whether a blob is there. Removes a wrong one.
-fn has(blobs: &Folder, blob: &Descriptor) -> Result<bool> {
-    let name = blob.digest.to_string();
-    let Some(file) = blobs.file(&name) else {
-        return Ok(false);
-    };
-    let doing = || format!("read {}", blobs.join(&name).display());
-    let is_right = file.metadata().with_context(doing)?.len() == blob.size
-        && Digest::of_file(&file, blob.digest.algorithm()).with_context(doing)? == blob.digest;
-    if !is_right {
-        let path = blobs.join(&name);
-        note(&format!("removed {}, because it is not what its name says", path.display()));
-        blobs.remove(&name)?;
-    }
-    Ok(is_right)
-}
-
 /// The index, with all that other programs wrote into it.
 fn read_index(folder: &Folder) -> Result<Value> {
     let new = || json!({"schemaVersion": 2, "mediaType": INDEXES[0], "manifests": []});
@@ -180,8 +160,7 @@ fn read_index(folder: &Folder) -> Result<Value> {
         return Ok(new());
     };
     let doing = || format!("read {}", folder.join("index.json").display());
-    let mut text = Vec::new();
-    file.take(LONGEST_DOCUMENT).read_to_end(&mut text).with_context(doing)?;
+    let text = open::whole(file, LONGEST_DOCUMENT).with_context(doing)?;
     let index: Value = serde_json::from_slice(&text).with_context(doing)?;
     ensure!(
         index["manifests"].is_array(),

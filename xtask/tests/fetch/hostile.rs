@@ -109,7 +109,7 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "two-sizes",
-            "entry a: it has two different sizes",
+            "the checksum of a header is wrong",
             vec![Entry::pax(&[("size", b"0")]), file("a", &"x".repeat(512))],
         ),
         (

@@ -155,7 +155,7 @@ fn a_spoilt_blob_is_fetched_again() {
         fs::write(&blob, spoilt).expect("write");
         let output = place.pull(&[&registry.reference("1")]);
         assert!(succeeds(&output).ends_with("(1 of 1 layers fetched)"));
-        assert!(stderr(&output).contains("not what its name says"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("its digest is wrong"), "{}", stderr(&output));
         place.images();
     }
 }

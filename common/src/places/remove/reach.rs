@@ -13,9 +13,9 @@ pub(super) fn is_ours(found: &FileStat) -> bool {
     found.st_uid == geteuid().as_raw()
 }
 
-/// Opens a directory of the tree, and returns its device and inode. If the caller
-/// owns the directory, it gives itself the right to work in it.
-pub(super) fn open(above: BorrowedFd<'_>, name: &CStr) -> nix::Result<(OwnedFd, (u64, u64))> {
+/// Opens a directory of the tree. If the caller owns the directory, it gives itself the
+/// right to work in it.
+pub(super) fn open(above: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let dir = match enter(above, name, flags) {
         Err(Errno::EACCES) => {
@@ -30,11 +30,10 @@ pub(super) fn open(above: BorrowedFd<'_>, name: &CStr) -> nix::Result<(OwnedFd, 
         }
         opened => opened?,
     };
-    let found = fstat(&dir)?;
-    if let Some(mode) = missing(&found) {
+    if let Some(mode) = missing(&fstat(&dir)?) {
         fchmod(&dir, mode)?;
     }
-    Ok((dir, (found.st_dev, found.st_ino)))
+    Ok(dir)
 }
 
 /// The mode that the caller's own directory needs, if it differs. It only adds

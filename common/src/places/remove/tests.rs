@@ -1,11 +1,16 @@
+use std::cell::RefCell;
+use std::env;
 use std::fs::{self, Permissions};
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{fchmod, mkdirat};
 
 use super::*;
 use crate::places::place::Place;
@@ -19,21 +24,36 @@ impl Place {
             fs::write(file, "").expect("write");
         }
     }
+}
 
-    /// A walk that has reached the directory `name` of the tree.
-    fn walk_to<'a>(&self, tree: &'a Path, name: &str, most: usize) -> Walk<'a> {
-        let above = fs::File::open(self.path("")).expect("open").into();
-        let mut walk = Walk::new(above, c"tree".to_owned(), tree, most);
-        while walk.levels.last().is_none_or(|level| level.name.to_bytes() != name.as_bytes()) {
-            assert!(walk.step(), "the walk does not reach {name}");
-        }
-        walk
+type Change = Box<dyn FnOnce()>;
+
+thread_local! {
+    /// A directory, and what happens when the removal has entered it.
+    static MEANWHILE: RefCell<Option<(&'static CStr, Change)>> = RefCell::default();
+}
+
+/// The removal has entered a directory.
+pub(super) fn entered(name: &CStr) {
+    let change = MEANWHILE.with_borrow_mut(|it| it.take_if(|(wanted, _)| *wanted == name));
+    if let Some((_, change)) = change {
+        change();
     }
 }
 
-fn end(mut walk: Walk<'_>) -> Result<()> {
-    while walk.step() {}
-    walk.end()
+/// Removes the tree. When the removal has entered the directory `name`, calls `change`.
+fn remove_while(
+    place: &Place,
+    deepest: usize,
+    name: &'static CStr,
+    change: impl FnOnce() + 'static,
+) -> Result<()> {
+    MEANWHILE.set(Some((name, Box::new(change))));
+    let (tree, above) = (place.path("tree"), fs::File::open(place.path("")).expect("open"));
+    let mut removal = Removal::of(&tree, deepest);
+    removal.directory(above.as_fd(), c"tree", None);
+    assert!(MEANWHILE.take().is_none(), "the removal does not reach {name:?}");
+    removal.end()
 }
 
 /// A mode that no directory has by chance.
@@ -41,25 +61,26 @@ const MODE: u32 = 0o751;
 
 #[test]
 fn a_directory_that_is_moved_away_takes_the_removal_nowhere() {
-    // First with the upper directories open; then the walk must open them again.
-    for most in [DESCRIPTORS, 1] {
+    // With all directories on the way open, and with each moved up.
+    for deepest in [DEEPEST, 1] {
         let place = Place::new();
         place.files(&["tree/a/b/c/x", "tree/a/other/x", "tree/other/x"]);
         place.files(&["outside/other/x", "outside/c/x", "outside/x"]);
         for dir in ["outside", "outside/other", "outside/c"] {
             fs::set_permissions(place.path(dir), Permissions::from_mode(MODE)).expect("chmod");
         }
-        let tree = place.path("tree");
-        let walk = place.walk_to(&tree, "c", most);
-        fs::rename(place.path("tree/a/b"), place.path("outside/b")).expect("move");
-        end(walk).expect("remove the tree");
-        assert!(!tree.exists(), "{most}");
+        let (from, to) = (place.path("tree/a"), place.path("outside/b"));
+        let gone = remove_while(&place, deepest, c"a", move || {
+            fs::rename(from.join("b"), to).expect("move");
+        });
+        gone.expect("remove the tree");
+        assert!(!place.path("tree").exists(), "{deepest}");
         for file in ["outside/other/x", "outside/c/x", "outside/x"] {
-            assert!(place.path(file).exists(), "{most}: {file}");
+            assert!(place.path(file).exists(), "{deepest}: {file}");
         }
         for dir in ["outside", "outside/other", "outside/c"] {
             let mode = fs::metadata(place.path(dir)).expect("look").mode();
-            assert_eq!(mode & 0o7777, MODE, "{most}: {dir}");
+            assert_eq!(mode & 0o7777, MODE, "{deepest}: {dir}");
         }
     }
 }
@@ -78,12 +99,14 @@ fn a_mount_that_comes_meanwhile_is_not_entered() {
         )?;
         let place = Place::new();
         place.files(&["tree/a/b/x", "tree/c/x", "outside/x"]);
-        let tree = place.path("tree");
-        let walk = place.walk_to(&tree, "a", DESCRIPTORS);
         let (outside, there) = (place.path("outside"), place.path("tree/a/b"));
-        // This mount has the same device.
-        mount(Some(&outside), &there, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-        let error = end(walk).expect_err("something stays").to_string();
+        let at = there.clone();
+        let removed = remove_while(&place, DEEPEST, c"a", move || {
+            // This mount has the same device.
+            let mounted = mount(Some(&outside), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+            mounted.expect("mount");
+        });
+        let error = removed.expect_err("something stays").to_string();
         assert!(
             error.contains("tree/a/b stays: a file system is mounted there; unmount it"),
             "{error}"
@@ -103,15 +126,16 @@ fn a_mount_that_comes_meanwhile_is_not_entered() {
 fn another_directory_in_the_place_of_one_is_left() {
     let place = Place::new();
     place.files(&["tree/a/b/c/x", "tree/z/x", "other/b/c/x", "other/b/y"]);
-    let tree = place.path("tree");
-    let walk = place.walk_to(&tree, "c", 1);
-    fs::rename(place.path("tree/a"), place.path("away")).expect("move");
-    fs::rename(place.path("other"), place.path("tree/a")).expect("move");
-    let error = end(walk).expect_err("something stays");
+    let [a, away, other] = ["tree/a", "away", "other"].map(|name| place.path(name));
+    let removed = remove_while(&place, DEEPEST, c"c", move || {
+        fs::rename(&a, away).expect("move");
+        fs::rename(other, a).expect("move");
+    });
+    let (error, tree) = (removed.expect_err("something stays"), place.path("tree"));
     let tree = tree.display();
     assert_eq!(
         error.to_string(),
-        format!("remove {tree}: {tree}/a stays: another process has moved it; remove {tree} again")
+        format!("remove {tree}: {tree}/a stays: Directory not empty; remove {tree} again")
     );
     assert!(place.path("tree/a/b/y").exists() && place.path("tree/a/b/c/x").exists());
     assert!(!place.path("tree/z").exists());
@@ -119,28 +143,21 @@ fn another_directory_in_the_place_of_one_is_left() {
 
 #[test]
 fn a_link_in_the_place_of_a_directory_is_not_followed() {
-    for most in [DESCRIPTORS, 1] {
+    // Of one that the removal is in, and of one that it has not entered yet.
+    for (deepest, entered) in [(DEEPEST, c"c"), (1, c"a"), (DEEPEST, c"a"), (DEEPEST, c"tree")] {
         let place = Place::new();
         place.files(&["tree/a/b/c/x", "outside/b/c/x", "outside/x"]);
-        let tree = place.path("tree");
-        let walk = place.walk_to(&tree, "c", most);
-        fs::rename(place.path("tree/a"), place.path("away")).expect("move");
-        symlink("../outside", place.path("tree/a")).expect("link");
-        assert!(end(walk).is_err(), "{most}");
+        let (tree, a, away) = (place.path("tree"), place.path("tree/a"), place.path("away"));
+        let removed = remove_while(&place, deepest, entered, move || {
+            fs::rename(&a, away).expect("move");
+            symlink("../outside", a).expect("link");
+        });
+        assert!(removed.is_err() || entered == c"tree", "{entered:?}");
         assert!(place.path("outside/b/c/x").exists() && place.path("outside/x").exists());
         // The removal follows no link in a tree that does not change, either.
         assert!(remove_tree(&tree).is_ok());
         assert!(place.path("outside/b/c/x").exists() && !tree.exists());
     }
-    // The link replaces the directory before the walk enters it.
-    let place = Place::new();
-    place.files(&["tree/a/b/x", "outside/x"]);
-    let tree = place.path("tree");
-    let walk = place.walk_to(&tree, "a", DESCRIPTORS);
-    fs::rename(place.path("tree/a/b"), place.path("away")).expect("move");
-    symlink("../../outside", place.path("tree/a/b")).expect("link");
-    assert!(end(walk).is_err());
-    assert!(place.path("outside/x").exists() && place.path("tree/a/b").is_symlink());
 }
 
 /// In most cases, a removal that climbs by `..` fails within 100.
@@ -191,43 +208,52 @@ fn nothing_outside_is_touched_whoever_moves_things_meanwhile() {
     }
 }
 
+/// Makes a tree of this depth, in which only the caller's own rights are missing.
+fn deep(place: &Place, depth: usize) -> PathBuf {
+    let mut at = fs::File::open(place.path("")).map(OwnedFd::from).expect("open");
+    for name in std::iter::once(c"tree").chain(std::iter::repeat_n(c"d", depth)) {
+        mkdirat(&at, name, Mode::S_IRWXU).expect("make");
+        let next = openat(&at, name, OFlag::O_DIRECTORY, Mode::empty()).expect("open");
+        fchmod(&next, Mode::S_IRUSR | Mode::S_IXUSR | Mode::S_IWUSR).expect("chmod");
+        at = next;
+    }
+    fchmod(&at, Mode::empty()).expect("chmod");
+    place.path("tree")
+}
+
 #[test]
-fn a_deep_tree_is_removed_with_few_descriptors() {
-    for (most, depth) in [(1, 40), (3, 300), (DESCRIPTORS, 2000)] {
+fn a_deep_tree_is_removed_with_few_directories_open() {
+    for (deepest, depth) in [(1, 40), (3, 300), (DEEPEST, 2000)] {
         let place = Place::new();
-        let mut at = fs::File::open(place.path("")).map(OwnedFd::from).expect("open");
-        for name in std::iter::once(c"tree").chain(std::iter::repeat_n(c"d", depth)) {
-            nix::sys::stat::mkdirat(&at, name, Mode::S_IRWXU).expect("make");
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-            at = openat(&at, name, flags, Mode::empty()).expect("open");
-        }
-        let (tree, mut deepest) = (place.path("tree"), 0);
-        let mut walk = place.walk_to(&tree, "tree", most);
-        while walk.step() {
-            deepest = deepest.max(walk.levels.len());
-            let open = walk.levels.iter().filter(|level| level.dir.is_some()).count();
-            assert!(open <= most + 1, "{open}");
-        }
-        walk.end().expect("it can be removed");
-        assert_eq!(deepest, depth + 1);
+        let tree = deep(&place, depth);
+        // The removal does not take names that are there.
+        place.files(&["tree/.moved-1", "tree/.moved-2/x"]);
+        let above = fs::File::open(place.path("")).expect("open");
+        let mut removal = Removal::of(&tree, deepest);
+        removal.directory(above.as_fd(), c"tree", None);
+        assert!(removal.names >= depth / (deepest + 1), "{}", removal.names);
+        removal.end().expect("it can be removed");
         assert!(!tree.exists());
     }
 }
 
+/// Says that this process has few descriptors.
+const FEW: &str = "REMOVE_TEST_FEW";
+
 #[test]
-fn it_makes_do_with_fewer_descriptors() {
-    let place = Place::new();
-    place.files(&["tree/a/b/c/d/e/f/x"]);
-    let tree = place.path("tree");
-    let mut walk = place.walk_to(&tree, "e", DESCRIPTORS);
-    let open = |walk: &Walk<'_>| walk.levels.iter().filter(|it| it.dir.is_some()).count();
-    for left in (2..7).rev() {
-        assert!(walk.close_one());
-        assert_eq!(open(&walk), left);
+fn it_makes_do_with_few_descriptors() {
+    if env::var_os(FEW).is_some() {
+        let place = Place::new();
+        let tree = deep(&place, 100);
+        return remove_tree(&tree).expect("it can be removed");
     }
-    assert!(!walk.close_one());
-    end(walk).expect("it can be removed");
-    assert!(!tree.exists());
+    let name = format!("{}::it_makes_do_with_few_descriptors", module_path!());
+    let name = name.split_once("::").expect("a module").1;
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -n 20 && exec \"$@\"", "sh"]).arg(env::current_exe().expect("a path"));
+    let output = few.args([name, "--exact"]).env(FEW, "").output().expect("start this test");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
 }
 
 #[test]

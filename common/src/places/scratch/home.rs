@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::statfs::fstatfs;
-use nix::unistd::{Pid, getuid};
+use nix::unistd::getuid;
 
 use super::NO_ATTRIBUTES;
 use super::dir::{Dir, has_user_attributes};
@@ -140,34 +139,21 @@ impl Home {
         self.dir.found.nlink().saturating_sub(2) as usize
     }
 
-    /// Removes the scratch directories of killed runners.
+    /// Removes the scratch directories of killed runners: those without a lock.
     ///
-    /// A directory without a lock is removed. If a process with the ID in the name
-    /// exists, it is likely the runner. But another process may have the ID now, or in
-    /// this PID namespace. So this tries the locks of a few such directories.
-    ///
-    /// A start beside a thousand containers must stay cheap. So only some starts look
-    /// through many directories, by chance, and they try a few by chance.
+    /// A start beside a thousand containers must stay cheap. So with many directories, it
+    /// tries only some locks, by chance.
     fn sweep(&self, removal: Removal) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let chance = now.subsec_micros() as usize;
-        let one_in = |share: usize| self.directories() / share + 1;
-        if !chance.is_multiple_of(one_in(MANY)) {
-            return;
-        }
         let Ok(entries) = fs::read_dir(&self.path) else {
             return;
         };
         for (index, entry) in entries.flatten().enumerate() {
-            let entry = entry.file_name();
-            let pid = entry.to_str().and_then(|name| name.split('.').next()?.parse().ok());
-            let Some(pid) = pid else {
-                continue;
-            };
-            let gone = kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH);
-            if !gone && !(index + chance).is_multiple_of(one_in(LOOKS)) {
+            if !(index + chance).is_multiple_of(self.directories() / LOOKS + 1) {
                 continue;
             }
+            let entry = entry.file_name();
             let Ok(file) = open::directory(&self.dir.file, &*entry) else {
                 continue;
             };
@@ -180,11 +166,8 @@ impl Home {
     }
 }
 
-/// With more directories, only some starts look through them.
-const MANY: usize = 128;
-
-/// The number of directories to try whose runner seems to be alive.
-const LOOKS: usize = 8;
+/// About the most locks that a start tries.
+const LOOKS: usize = 32;
 
 const PURPOSE: Purpose =
     Purpose { doing: "make scratch directories", remedy: "set TMPDIR to another directory" };

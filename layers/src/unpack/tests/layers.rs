@@ -579,7 +579,7 @@ fn a_digest_that_is_wrong_is_named_with_the_right_one() {
         // to the end of the file.
         for changed in [
             &blob[..blob.len() - 1],
-            &blob[..600],
+            &blob[..300],
             &[blob, &b"x"[..]].concat(),
             &[&b"x"[..], blob].concat(),
             b"",

@@ -91,7 +91,7 @@ fn memory_is_bounded_whatever_the_archive_says() {
             let line = why(tried(&seed(name)));
             assert!(line.starts_with(words) && line.is_empty() == words.is_empty(), "{line}");
         }
-        // Endless headers: names, records, the pieces of a sparse file.
+        // Endless headers: names and records.
         let huge = |kind, size| {
             let header = tar(&[Entry { declared: Some(size), ..Entry::new(kind, "x") }]);
             endless(&header[..512], &[b'1'; BLOCK as usize])
@@ -100,18 +100,6 @@ fn memory_is_bounded_whatever_the_archive_says() {
             assert!(why(tried(&huge(kind, 1 << 30))).contains("an extended header of"));
             tried(&huge(kind, 1 << 20)).expect_err("it is no archive");
         }
-        let records = [("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.realsize", b"1")];
-        let file = Entry { declared: Some(1 << 29), ..Entry::file("a", "") };
-        let list = tar(&[Entry::pax(&records), file]);
-        let list = endless(&list[..1536], &[b'1'; BLOCK as usize]);
-        assert!(why(tried(&list)).ends_with("a damaged list of its pieces"));
-        let sparse = plain(&seed("gnu.tar.gz"));
-        let at = sparse.windows(8).position(|it| it == b"./holes\0").expect("a sparse file");
-        // Each piece is one byte long. More blocks with pieces follow.
-        let mut list = b"00000000001\0".repeat(42);
-        list.resize(BLOCK as usize, 1);
-        let list = endless(&sparse[..at + BLOCK as usize], &list);
-        assert!(why(tried(&list)).ends_with("a damaged list of its pieces"));
     });
 }
 
@@ -220,8 +208,8 @@ fn no_mutated_archive_does_harm() {
                 Ok(_) => whole += 1,
                 Err(error) => {
                     let line = error.root_cause().to_string();
-                    let start = line.split([':', ';', ',']).next();
-                    *reasons.entry(start.unwrap_or_default().to_owned()).or_default() += 1;
+                    let end = line.rsplit(": ").next();
+                    *reasons.entry(end.unwrap_or_default().to_owned()).or_default() += 1;
                 }
             }
         }
