@@ -46,8 +46,8 @@ fn verb(args: &Args) -> Result<Exit> {
     let words = args.command.iter().map(CString::as_c_str).map(|word| word.to_str());
     let words = words.collect::<Result<Vec<_>, _>>().context("read the command line")?;
     match words[..] {
-        ["spec"] => spec::write(Path::new(".")),
-        ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle)),
+        ["spec"] => spec::write(Path::new("."), false),
+        ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle), false),
         ["run", "--bundle" | "-b", bundle, name] => run(Path::new(bundle), name),
         ["run", name] if !name.starts_with('-') => run(Path::new("."), name),
         _ => bail!("read the command line: give `run [--bundle DIR] NAME` or `spec`"),

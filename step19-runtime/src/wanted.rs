@@ -48,6 +48,20 @@ impl Wanted {
     }
 }
 
+/// Refuses options before the verb that are not done.
+pub(crate) fn check(global: &Words) -> Result<()> {
+    for (option, done) in [
+        ("cgroup-manager", &["cgroupfs"][..]),
+        ("systemd-cgroup", &[]),
+        // Limits that a user may not set would be lost.
+        ("rootless", &["auto", "false"]),
+    ] {
+        let wrong = global.get(option).filter(|it| !done.contains(it)).unwrap_or("");
+        ensure!(wrong.is_empty(), "--{option} {wrong} is not done here; leave it out");
+    }
+    Ok(())
+}
+
 /// Writes the number of a process to a file. A reader finds the whole number, or no file.
 pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     let mut new = file.as_os_str().to_owned();
