@@ -8,6 +8,7 @@ mod devices;
 mod filter;
 mod groups;
 mod limits;
+mod memory;
 mod mounts;
 mod namespaces;
 mod network;
@@ -111,7 +112,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
-        linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
+        scheduler::set_own(linux)?;
         users::set_umask(config);
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {

@@ -114,7 +114,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
-        linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
+        scheduler::set_own(linux)?;
         users::set_umask(config);
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {

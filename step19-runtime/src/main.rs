@@ -1,5 +1,6 @@
 //! Lesson 19: create and start, for an engine.
 
+mod affinity;
 mod calls;
 mod capabilities;
 mod config;
@@ -19,6 +20,7 @@ mod list;
 mod log;
 mod meetings;
 mod members;
+mod memory;
 mod mounts;
 mod namespaces;
 mod network;
