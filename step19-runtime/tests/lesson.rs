@@ -461,6 +461,26 @@ fn a_group_of_another_container_is_not_touched() {
 }
 
 #[test]
+fn a_frozen_group_stays_as_it_is() {
+    if !is_root() {
+        return;
+    }
+    let bundle = Bundle::new("sleep 1000", |_| {});
+    let v1 = Path::new("/sys/fs/cgroup/freezer");
+    let (all, file, word) = match v1.join("cgroup.procs").exists() {
+        true => (v1, "freezer.state", "FROZEN"),
+        false => (Path::new("/sys/fs/cgroup"), "cgroup.freeze", "1"),
+    };
+    let group = all.join(&bundle.group()[1..]);
+    fs::create_dir(&group).expect("make a group");
+    fs::write(group.join(file), word).expect("freeze it");
+    let said = [(); 2].map(|()| bundle.fails(&["create", "one"]));
+    assert!(said.iter().all(|it| it.contains("unexpectedly frozen")), "{said:?}");
+    fs::remove_dir(&group).expect("remove the group");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
 fn several_containers_are_made_at_once() {
     let bundle = Bundle::new("sleep 1000", |config| {
         config["linux"]["cgroupsPath"] = json!("");
