@@ -35,6 +35,7 @@ pub(crate) struct Process {
     pub(crate) oom_score_adj: Option<OomScore>,
     scheduler: Option<Scheduler>,
     io_priority: Option<IoPriority>,
+    /// Only for a process that enters.
     #[serde(rename = "execCPUAffinity")]
     pub(crate) affinity: Affinity,
 }
