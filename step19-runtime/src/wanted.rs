@@ -50,14 +50,14 @@ impl Wanted {
 
 /// Refuses options before the verb that are not done.
 pub(crate) fn check(global: &Words) -> Result<()> {
-    for (option, done) in [
-        ("cgroup-manager", &["cgroupfs"][..]),
-        ("systemd-cgroup", &[]),
+    for (option, done, remedy) in [
+        ("cgroup-manager", &["cgroupfs"][..], "use cgroupfs"),
+        ("systemd-cgroup", &[], "use cgroupfs"),
         // Limits that a user may not set would be lost.
-        ("rootless", &["auto", "false"]),
+        ("rootless", &["auto", "false"], "leave it out"),
     ] {
         let wrong = global.get(option).filter(|it| !done.contains(it)).unwrap_or("");
-        ensure!(wrong.is_empty(), "--{option} {wrong} is not done here; leave it out");
+        ensure!(wrong.is_empty(), "--{option} {wrong} is not done here; {remedy}");
     }
     Ok(())
 }

@@ -533,7 +533,7 @@ fn the_command_line_is_that_of_runtimes() {
         (&["create", "a", "b"], "b is too much"),
         (&["--log-format", "x", "list"], "there is no --log-format x"),
         (&["--cgroup-manager", "systemd", "list"], "--cgroup-manager systemd is not"),
-        (&["--systemd-cgroup", "list"], "--systemd-cgroup true is not done"),
+        (&["--systemd-cgroup", "list"], "true is not done here; use cgroupfs"),
         (&["--rootless", "true", "list"], "--rootless true is not done"),
         (&["nonsense"], "there is no verb nonsense"),
         (&[], "give a verb: create, start"),
