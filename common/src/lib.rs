@@ -33,7 +33,7 @@ pub use calls::mount::{
 };
 pub use calls::pidfd::{pidfd_open, pidfd_send_signal};
 pub use calls::process::{
-    set_domainname, set_io_priority, set_limit, set_personality, set_scheduler,
+    set_domainname, set_io_priority, set_limit, set_memory_policy, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
 pub use child::clone::{clone, clone_after, end_with_parent};

@@ -8,6 +8,7 @@ mod devices;
 mod filter;
 mod groups;
 mod limits;
+mod memory;
 mod mounts;
 mod namespaces;
 mod network;
@@ -46,8 +47,8 @@ fn verb(args: &Args) -> Result<Exit> {
     let words = args.command.iter().map(CString::as_c_str).map(|word| word.to_str());
     let words = words.collect::<Result<Vec<_>, _>>().context("read the command line")?;
     match words[..] {
-        ["spec"] => spec::write(Path::new(".")),
-        ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle)),
+        ["spec"] => spec::write(Path::new("."), false),
+        ["spec", "--bundle" | "-b", bundle] => spec::write(Path::new(bundle), false),
         ["run", "--bundle" | "-b", bundle, name] => run(Path::new(bundle), name),
         ["run", name] if !name.starts_with('-') => run(Path::new("."), name),
         _ => bail!("read the command line: give `run [--bundle DIR] NAME` or `spec`"),
@@ -93,23 +94,25 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         values::set_names(config)?;
         config.process.choose_profile()?;
         let (root, tree) = root::mount_root(config, &place).context("mount the root")?;
+        let mut read_only = Vec::new();
         for plan in plans {
             let doing = plan.mount.doing();
-            mounts::mount(plan, bundle, &root, &groups).context(doing)?;
+            let mounted = mounts::mount(plan, bundle, &root, &groups);
+            read_only.extend(mounted.context(doing)?);
         }
         devices::make_nodes(config, &root)?;
         let terminal = terminal::open(&config.process, &root)?;
         values::set_values(config, &root)?;
         config.process.make_directory(&root)?;
         let home = users::home(config, &root)?;
-        root::protect_host(linux, &root)?;
+        root::protect_host(linux, &root, &read_only)?;
         root::enter_root(&tree, config)?;
         drop((root, tree, place));
         // Root of a user namespace could not raise limits. Low ones end earlier stages.
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
-        linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
+        scheduler::set_own(linux)?;
         users::set_umask(config);
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {

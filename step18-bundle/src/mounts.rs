@@ -9,8 +9,8 @@ use common::{
     Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount, open_tree,
 };
 use libc::{
-    AT_EMPTY_PATH, AT_RECURSIVE, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH,
-    MS_SLAVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, mount_attr,
+    AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
+    MOVE_MOUNT_T_EMPTY_PATH, MS_SLAVE, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, mount_attr,
 };
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{SFlag, fstat};
@@ -65,16 +65,23 @@ pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<Owned
     Ok(fsmount(&fs, options.this.set as u32)?)
 }
 
-/// Mounts one of the list. The list has an order.
+/// Mounts one of the list. The list has an order. Returns a new mount that becomes
+/// read-only when the others are in it.
 pub(crate) fn mount(
     plan: Plan,
     bundle: &Path,
     root: &Root,
     groups: &Groups,
-) -> Result<()> {
-    let Plan { mount, options, source } = plan;
+) -> Result<Option<OwnedFd>> {
+    let Plan { mount, mut options, source } = plan;
     let by_runner = source.is_some();
     let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
+    let is_later = options.bind.is_none()
+        && mount.kind == "tmpfs"
+        && options.this.set & MOUNT_ATTR_RDONLY != 0;
+    if is_later {
+        options.this.set -= MOUNT_ATTR_RDONLY;
+    }
     let is_groups = options.bind.is_none() && is(["cgroup", "cgroup2"]);
     let made = match (source, options.bind) {
         (Some(tree), _) => tree,
@@ -100,5 +107,6 @@ pub(crate) fn mount(
     set(&made, options.all, true)?;
     set(&made, options.this, is_groups)?;
     let mut propagation = options.propagation.iter();
-    Ok(propagation.try_for_each(|(kind, all)| set(&made, Change::spread(*kind), *all))?)
+    propagation.try_for_each(|(kind, all)| set(&made, Change::spread(*kind), *all))?;
+    Ok(is_later.then_some(made))
 }

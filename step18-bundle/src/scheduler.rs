@@ -1,10 +1,17 @@
 //! Lesson 18: how the kernel shares processors and disks among processes.
 #![allow(non_camel_case_types, reason = "the names of the specification")]
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use libc::sched_attr;
 use nix::unistd::Pid;
 use serde::Deserialize;
+
+use crate::config::Linux;
+use crate::memory::MemoryPolicy;
+use crate::values::check_proc;
 
 /// A policy and its values; sched(7). Times are in nanoseconds.
 #[derive(Deserialize)]
@@ -53,6 +60,10 @@ pub(crate) struct IoPriority {
 #[derive(Clone, Copy, Deserialize)]
 enum Class { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE }
 
+/// How soon the kernel ends a process when memory is short; proc_pid_oom_score_adj(5).
+#[derive(Clone, Copy, Deserialize)]
+pub(crate) struct OomScore(i32);
+
 /// The kernel that programs see. The specification has no flags yet.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +77,21 @@ pub(crate) struct Personality {
 enum Domain {
     Linux = 0x0000,
     Linux32 = 0x0008,
+}
+
+impl OomScore {
+    /// Sets it for a process, and for those that it starts.
+    pub(crate) fn set(self, process: Pid) -> Result<()> {
+        let (score, file) =
+            (self.0.to_string(), format!("/proc/{process}/oom_score_adj"));
+        check_proc(Path::new("/proc"))?;
+        // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
+        if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score) {
+            let set = fs::write(&file, &score);
+            set.with_context(|| format!("set oomScoreAdj to {score}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl IoPriority {
@@ -93,9 +119,15 @@ impl Scheduler {
     }
 }
 
+/// Sets what the kernel keeps for this process, which becomes the command.
+pub(crate) fn set_own(linux: &Linux) -> Result<()> {
+    linux.memory_policy.as_ref().map_or(Ok(()), MemoryPolicy::set)?;
+    linux.personality.map_or(Ok(()), Personality::set)
+}
+
 impl Personality {
     /// Makes the command see this kernel; personality(2).
-    pub(crate) fn set(self) -> Result<()> {
+    fn set(self) -> Result<()> {
         common::set_personality(self.domain as _).context("set linux.personality")
     }
 }

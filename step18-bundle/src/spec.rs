@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 /// A container as in lesson 13, for root.
 const FOR_ROOT: &str = include_str!("../spec.json");
 
-/// Writes config.json to a bundle that has none, for this caller.
-pub(crate) fn write(bundle: &Path) -> Result<Exit> {
+/// Writes config.json to a bundle that has none, for this caller: root, or a user.
+pub(crate) fn write(bundle: &Path, as_user: bool) -> Result<Exit> {
     let path = bundle.join("config.json");
     let doing = || format!("write {}", path.display());
     let mut config: Value = serde_json::from_str(FOR_ROOT)?;
-    if !geteuid().is_root() {
+    if as_user || !geteuid().is_root() {
         for_user(&mut config);
     }
     let text = format!("{config:#}\n");

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::devices::Device;
 use crate::filter::Seccomp;
 use crate::hooks::Hooks;
+use crate::memory::MemoryPolicy;
 use crate::namespaces::{Namespace, Offset};
 use crate::plan::Mount;
 use crate::process::Process;
@@ -65,6 +66,7 @@ pub(crate) struct Linux {
     pub(crate) masked_paths: Vec<String>,
     pub(crate) readonly_paths: Vec<String>,
     pub(crate) personality: Option<Personality>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
 }
 
 impl Config {

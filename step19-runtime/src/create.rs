@@ -88,16 +88,18 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         values::set_names(config)?;
         config.process.choose_profile()?;
         let (root, tree) = root::mount_root(config, &place).context("mount the root")?;
+        let mut read_only = Vec::new();
         for plan in plans {
             let doing = plan.mount.doing();
-            mounts::mount(plan, bundle, &root, &groups).context(doing)?;
+            let mounted = mounts::mount(plan, bundle, &root, &groups);
+            read_only.extend(mounted.context(doing)?);
         }
         devices::make_nodes(config, &root)?;
         let terminal = terminal::open(&config.process, &root, true)?;
         values::set_values(config, &root)?;
         config.process.make_directory(&root)?;
         let home = users::home(config, &root)?;
-        root::protect_host(linux, &root)?;
+        root::protect_host(linux, &root, &read_only)?;
         // Hooks may still change what is in the namespaces.
         common::wait_for_runner(hooks.are_early())?;
         inside.pid = Some(getpid().as_raw());
@@ -112,7 +114,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.
         set_dumpable(false).context("keep others from tracing this process")?;
-        linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
+        scheduler::set_own(linux)?;
         users::set_umask(config);
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {

@@ -20,7 +20,8 @@ use crate::words::Words;
 pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
     let container = Container::open(root, &words.take("the name of a container")?)?;
     let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
-    let signal = common::signal_number(&signal)?;
+    // 0 is no signal: it only asks whether the process lives; kill(2).
+    let signal = if signal == "0" { 0 } else { common::signal_number(&signal)? };
     if words.has("all") { kill_all(&container, signal) } else { kill(&container, signal) }
 }
 
@@ -66,7 +67,7 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
         ensure!(force, "delete the container {name}: it does not exist");
         return Ok(());
     };
-    let container = container.lock()?;
+    let container = if force { container.lock_soon()? } else { container.lock()? };
     let mut status = container.status()?;
     if let (false, Status::Running, Some(open)) = (force, status, container.pidfd()?) {
         // It may be ending.

@@ -1,34 +1,24 @@
 //! Lesson 17: a second way into a container. Lesson 19: as engines use it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use common::{Exit, Relay, Root};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
-use crate::join::{inner_groups, join_groups};
+use crate::join::{find_namespaces, inner_groups, join_groups};
 use crate::start::{Line, listen, outlive_parent};
 use crate::state::Container;
 use crate::status::Status;
 use crate::words::Words;
-use crate::{capabilities, filter, newcomer, scheduler, start, terminal, users, wanted};
-
-/// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
-const NAMESPACES: [(&str, CloneFlags); 8] = [
-    ("user", CloneFlags::CLONE_NEWUSER),
-    ("mnt", CloneFlags::CLONE_NEWNS),
-    ("pid", CloneFlags::CLONE_NEWPID),
-    ("uts", CloneFlags::CLONE_NEWUTS),
-    ("ipc", CloneFlags::CLONE_NEWIPC),
-    ("net", CloneFlags::CLONE_NEWNET),
-    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
-    ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
-];
+use crate::{
+    affinity, capabilities, filter, newcomer, scheduler, start, terminal, users, wanted,
+};
 
 /// Runs a command in a container. Exits as it did, or, with --detach, when it is
 /// executed.
@@ -66,7 +56,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let paths = inner_groups(&groups, words)?;
     let id = Pid::from_raw(container.state()?.pid.context("container not running")?);
     let open = container.pidfd()?.context("container not running")?;
-    let differ = namespaces(id)?;
+    let differ = find_namespaces(id)?;
     let sets = &process.capabilities.given(differ.contains(CloneFlags::CLONE_NEWUSER))?;
     // Its descriptor would be in the child, too.
     drop(container);
@@ -74,22 +64,30 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let line = Line(File::from(OwnedFd::from(theirs)));
 
     let join = || {
+        affinity::use_processors(&process.affinity.initial)?;
         join_groups(&groups, &paths, id)?;
+        affinity::use_processors(&process.affinity.r#final)?;
         // In there, /proc is the container's.
         process.choose_profile()?;
+        // Later, a user may not write the file.
+        process.oom_score_adj.map_or(Ok(()), |score| score.set(getpid()))?;
+        common::leave_keyring()?;
         keep_out_of_reach()?;
         // One call: after the first, this process has no capability over others.
-        setns(&open, differ).with_context(|| format!("enter the namespaces of {id}"))
+        let entered = setns(&open, differ);
+        entered.with_context(|| format!("enter the namespaces of {id}"))?;
+        keep_out_of_reach()
     };
     let stages = |line: &mut Line| {
         common::close_descriptors_but(passed, &[line.0.as_raw_fd()])?;
         users::take_ids(differ.contains(CloneFlags::CLONE_NEWUSER))?;
+        keep_out_of_reach()?;
         let root = Root::open("/")?;
         let terminal = terminal::open(process, &root, false)?;
         let home = users::home(config, &root)?;
         drop(root);
         common::wait_for_runner(Some(()))?;
-        config.linux.personality.map_or(Ok(()), scheduler::Personality::set)?;
+        scheduler::set_own(&config.linux)?;
         users::set_umask(config);
         capabilities::drop_bounding(sets)?;
         if let Some(terminal) = terminal {
@@ -126,25 +124,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
 }
 
 /// Takes away what root inside could use of a process that enters: its memory and its
-/// program. After setns(2), it is too late.
+/// program. After setns(2), it is too late. With fs.suid_dumpable=1, a change of its user
+/// gives that back; proc_sys_fs(5).
 fn keep_out_of_reach() -> Result<()> {
-    set_dumpable(false).context("keep the container from tracing this process")?;
-    common::leave_keyring()
-}
-
-/// The namespaces of the container that this process is not in.
-fn namespaces(process: Pid) -> Result<CloneFlags> {
-    let mut differ = CloneFlags::empty();
-    for (kind, flag) in NAMESPACES {
-        let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}"));
-        // An older kernel does not have all kinds.
-        let Ok(own) = of("self") else { continue };
-        let theirs = of(&process.to_string());
-        if theirs.with_context(|| format!("find the namespaces of {process}"))? != own {
-            differ |= flag;
-        }
-    }
-    // Each container has its own mounts. Without them, it is another process by now.
-    ensure!(differ.contains(CloneFlags::CLONE_NEWNS), "container not running");
-    Ok(differ)
+    set_dumpable(false).context("keep the container from tracing this process")
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use libc::{BPF_JEQ, SECCOMP_RET_KILL_THREAD};
+use libc::{
+    BPF_JEQ, SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_THREAD,
+};
 use serde::Deserialize;
 
 use crate::calls::{ARCHITECTURES, Architecture, X32, by_number};
@@ -114,6 +116,14 @@ fn calls(list: &Seccomp, same: &[Architecture], other: u32) -> Result<Vec<Instru
         parts.insert(number, block);
         // The next number may have its own answer.
         parts.insert(number + 1, otherwise.clone());
+    }
+    // Programs do without a call that is newer than the list, if it is said to be missing.
+    if other & SECCOMP_RET_ACTION_FULL == SECCOMP_RET_ERRNO {
+        for kind in [1..X32, X32..u32::MAX] {
+            if let Some((_, newer)) = parts.range_mut(kind).next_back() {
+                *newer = vec![ret(SECCOMP_RET_ERRNO | libc::ENOSYS as u32)];
+            }
+        }
     }
     let has = |name| same.iter().any(|it| it.0 == name);
     if has("SCMP_ARCH_X86_64") && !has("SCMP_ARCH_X32") {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use common::{Hierarchy, hierarchies};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, symlinkat};
@@ -62,11 +62,8 @@ impl Groups {
                 }
             }
         }
-        // Nothing in it would ever run. Engines look for these words.
-        ensure!(
-            !self.is_frozen(),
-            "container's cgroup unexpectedly frozen; thaw it first"
-        );
+        // A group above may be frozen.
+        self.refuse_frozen()?;
         limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
         rules::apply(&resources.devices, self)
     }

@@ -1,15 +1,28 @@
-//! Lesson 19: the control groups of a process that enters.
+//! Lesson 19: the control groups and the namespaces of a process that enters.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use common::is_inside;
+use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getpid};
 
 use crate::groups::Groups;
 use crate::words::Words;
+
+/// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
+const NAMESPACES: [(&str, CloneFlags); 8] = [
+    ("user", CloneFlags::CLONE_NEWUSER),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+    ("pid", CloneFlags::CLONE_NEWPID),
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("net", CloneFlags::CLONE_NEWNET),
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("time", CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)),
+];
 
 /// The groups of the container, or groups in them: of --cgroup `[CONTROLLERS:]PATH`.
 pub(crate) fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf>> {
@@ -59,4 +72,21 @@ pub(crate) fn join_groups(
         joined.with_context(doing)?;
     }
     Ok(())
+}
+
+/// The namespaces of the container that this process is not in.
+pub(crate) fn find_namespaces(process: Pid) -> Result<CloneFlags> {
+    let mut differ = CloneFlags::empty();
+    for (kind, flag) in NAMESPACES {
+        let of = |id: &str| fs::read_link(format!("/proc/{id}/ns/{kind}"));
+        // An older kernel does not have all kinds.
+        let Ok(own) = of("self") else { continue };
+        let theirs = of(&process.to_string());
+        if theirs.with_context(|| format!("find the namespaces of {process}"))? != own {
+            differ |= flag;
+        }
+    }
+    // Each container has its own mounts. Without them, it is another process by now.
+    ensure!(differ.contains(CloneFlags::CLONE_NEWNS), "container not running");
+    Ok(differ)
 }

@@ -1,44 +1,62 @@
 //! Lesson 19: what callers can ask about containers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use common::Exit;
 use nix::unistd::geteuid;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::state::Container;
+use crate::status::Status;
 
-/// The state of a container, with the fields that runc adds.
-fn describe(container: &Container) -> Result<Value> {
+/// The state of a container, with the fields that runc adds, and in its order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    oci_version: String,
+    id: String,
+    pid: i32,
+    status: &'static str,
+    bundle: PathBuf,
+    rootfs: PathBuf,
+    created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: String,
+}
+
+fn describe(container: &Container) -> Result<Shown> {
     let (state, status) = (container.state()?, container.status()?);
-    let mut json = state.to_json(status);
-    if json["pid"].is_null() {
-        json["pid"] = 0.into();
-    }
-    json["rootfs"] = json!(state.rootfs);
-    json["created"] = json!(state.created.unwrap_or_default());
-    json["owner"] = json!(container.owner());
-    Ok(json)
+    Ok(Shown {
+        oci_version: state.oci_version,
+        id: state.id,
+        pid: state.pid.filter(|_| status != Status::Stopped).unwrap_or(0),
+        status: status.word(),
+        bundle: state.bundle,
+        rootfs: state.rootfs,
+        created: state.created.unwrap_or_default(),
+        annotations: state.annotations,
+        owner: container.owner(),
+    })
 }
 
 /// Prints the state of a container.
 pub(crate) fn state(root: &Path, name: &str) -> Result<Exit> {
     let state = describe(&Container::open(root, name)?)?;
-    Ok(common::print(&format!("{state:#}")))
+    Ok(common::print(&serde_json::to_string_pretty(&state)?))
 }
 
 /// Prints a list of all containers.
 pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> {
     let all = Container::all(root)?;
     // Another process may remove one now.
-    let states: Vec<Value> = all.iter().flat_map(describe).collect();
-    let text =
-        |state: &Value, field: &str| state[field].as_str().unwrap_or_default().to_owned();
+    let states: Vec<Shown> = all.iter().flat_map(describe).collect();
     let lines: Vec<String> = match format {
-        _ if names_only => states.iter().map(|it| text(it, "id")).collect(),
-        "json" => vec![json!(states).to_string()],
+        _ if names_only => states.into_iter().map(|it| it.id).collect(),
+        "json" => vec![serde_json::to_string(&states)?],
         "table" => {
             let row = |[id, pid, status, bundle, created, owner]: [&str; 6]| {
                 format!(
@@ -46,11 +64,9 @@ pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> 
                 )
             };
             let head = row(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-            let of = |it: &Value| {
-                let [id, status, bundle, created, owner] =
-                    ["id", "status", "bundle", "created", "owner"]
-                        .map(|field| text(it, field));
-                row([&id, &it["pid"].to_string(), &status, &bundle, &created, &owner])
+            let of = |it: &Shown| {
+                let (pid, bundle) = (it.pid.to_string(), it.bundle.to_string_lossy());
+                row([&it.id, &pid, it.status, &bundle, &it.created, &it.owner])
             };
             [head].into_iter().chain(states.iter().map(of)).collect()
         }

@@ -1,5 +1,6 @@
 //! Lesson 19: create and start, for an engine.
 
+mod affinity;
 mod calls;
 mod capabilities;
 mod config;
@@ -19,6 +20,7 @@ mod list;
 mod log;
 mod meetings;
 mod members;
+mod memory;
 mod mounts;
 mod namespaces;
 mod network;
@@ -51,10 +53,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use common::Exit;
 
-use crate::log::Log;
 use crate::state::Container;
 use crate::wanted::Wanted;
 use crate::words::Words;
@@ -69,16 +70,14 @@ const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, r
                      update, events, list, spec or features";
 
 fn main() -> ExitCode {
-    common::step!().run_words(|words| {
-        let mut log = Log::default();
-        run(words, &mut log).unwrap_or_else(|error| log.tell("error", &error))
-    })
+    common::step!()
+        .run_words(|words| run(words).unwrap_or_else(|error| log::tell(&error)))
 }
 
 /// Reads the options before the verb, and does what the verb says.
-fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
+fn run(words: Vec<OsString>) -> Result<Exit> {
     let mut global = Words::read(Words::of(words)?, &OPTIONS, 0)?;
-    *log = Log::new(global.get("log"), global.get("log-format"))?;
+    log::open(&global)?;
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
         return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
@@ -89,8 +88,7 @@ fn run(words: Vec<OsString>, log: &mut Log) -> Result<Exit> {
         let text = format!("{usage}\n\nverbs: {VERBS}\noptions: {options}");
         return Ok(common::print(&text));
     }
-    let manager = global.get("cgroup-manager").unwrap_or("cgroupfs");
-    ensure!(manager == "cgroupfs", "--cgroup-manager {manager} is not done here");
+    wanted::check(&global)?;
     let verb = global.take(&format!("a verb: {VERBS}"))?;
     let root = list::root(global.get("root"), &verb)?;
     verb_of(&verb, global.rest, &root)
@@ -106,6 +104,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     if ["create", "run", "exec"].contains(&verb) {
         seal::use_copy()?;
     }
+    log::detail(&format!("{verb} {left:?} with containers in {}", root.display()));
     let open = |mut words: Words| Container::open(root, &words.only_name()?);
     match verb {
         "create" => {
@@ -160,7 +159,8 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "spec" => {
             let words = read(&["bundle|b=", "rootless"])?;
-            return spec::write(Path::new(words.get("bundle").unwrap_or(".")));
+            let bundle = Path::new(words.get("bundle").unwrap_or("."));
+            return spec::write(bundle, words.has("rootless"));
         }
         "features" => return Ok(features::print()),
         other => bail!("there is no verb {other}; give {VERBS}"),

@@ -26,7 +26,10 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
     let all = hierarchies()?;
-    Groups::of(&all.iter().map(|it| it.base(wanted).join(inner)).collect::<Vec<_>>())
+    let paths = all.iter().map(|it| it.base(wanted).join(inner)).collect::<Vec<_>>();
+    let groups = Groups::of(&paths)?;
+    // Before anything is known of them: what is there is not removed.
+    groups.refuse_frozen().map(|()| groups)
 }
 
 impl Groups {
@@ -37,6 +40,16 @@ impl Groups {
         };
         read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
             || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+    }
+
+    /// Refuses frozen groups: nothing in them would ever run.
+    pub(crate) fn refuse_frozen(&self) -> Result<()> {
+        // Engines look for these words.
+        ensure!(
+            !self.is_frozen(),
+            "container's cgroup unexpectedly frozen; thaw it first"
+        );
+        Ok(())
     }
 
     /// Lets frozen processes go on: a signal cannot end them before. The container may

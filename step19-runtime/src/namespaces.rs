@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_dumpable;
+use nix::unistd::geteuid;
 use serde::Deserialize;
 
 use crate::config::Linux;
@@ -79,8 +80,9 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
         "linux.uidMappings and linux.gidMappings go with a new user namespace; give all"
     );
     let new_time = is_new(linux, Kind::Time);
-    let has_both = new_time && new_user;
-    ensure!(!has_both, "a new time and a new user namespace are not done; leave one out");
+    // The time namespace comes first, and a user may only make it in the other one.
+    let may_both = geteuid().is_root() || !new_time || !new_user;
+    ensure!(may_both, "new time and user namespaces together need root; leave one out");
     let can_be = new_time || linux.time_offsets.is_empty();
     ensure!(can_be, "linux.timeOffsets needs a new time namespace; add it");
     crate::values::check(linux)

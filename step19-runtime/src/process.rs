@@ -11,8 +11,9 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
 
+use crate::affinity::Affinity;
 use crate::capabilities::Sets;
-use crate::scheduler::{IoPriority, Scheduler};
+use crate::scheduler::{IoPriority, OomScore, Scheduler};
 use crate::terminal::Size;
 use crate::users::User;
 use crate::values::check_proc;
@@ -31,9 +32,12 @@ pub(crate) struct Process {
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
     apparmor_profile: String,
-    oom_score_adj: Option<i32>,
+    pub(crate) oom_score_adj: Option<OomScore>,
     scheduler: Option<Scheduler>,
     io_priority: Option<IoPriority>,
+    /// Only for a process that enters.
+    #[serde(rename = "execCPUAffinity")]
+    pub(crate) affinity: Affinity,
 }
 
 /// A limit of a process; getrlimit(2).
@@ -79,16 +83,7 @@ impl Process {
             let set = common::set_limit(child, *kind as u32, *soft, *hard);
             set.with_context(|| format!("set the limit {kind:?}"))?;
         }
-        if let Some(score) = self.oom_score_adj {
-            let file = format!("/proc/{child}/oom_score_adj");
-            check_proc(Path::new("/proc"))?;
-            // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
-            let is_other = |now: String| now.trim() != score.to_string();
-            if fs::read_to_string(&file).is_ok_and(is_other) {
-                let set = fs::write(&file, score.to_string());
-                set.with_context(|| format!("set oomScoreAdj to {score}"))?;
-            }
-        }
+        self.oom_score_adj.map_or(Ok(()), |score| score.set(child))?;
         if let Some(priority) = &self.io_priority {
             priority.set(child)?;
         }

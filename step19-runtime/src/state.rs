@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{Purpose, open, private_directory};
@@ -92,10 +93,25 @@ impl Container {
     /// Waits until no other verb changes this container.
     pub(crate) fn lock(self) -> Result<Container> {
         self.dir.lock().with_context(|| format!("lock the container {}", self.name))?;
-        // It may have been removed before.
-        let gone = self.dir.metadata().map_or(true, |found| found.nlink() == 0);
-        ensure!(!gone, "find the container {}: it does not exist", self.name);
+        ensure!(!self.is_gone(), "find the container {}: it does not exist", self.name);
         Ok(Container { is_locked: true, ..self })
+    }
+
+    /// As `lock`. But another verb may wait for a hook for ever: then goes on without.
+    pub(crate) fn lock_soon(self) -> Result<Container> {
+        for _ in 0..100 {
+            if self.dir.try_lock().is_ok() {
+                return self.lock();
+            }
+            sleep(Duration::from_millis(10));
+        }
+        // Before there is a process, no hook runs, and groups are still made.
+        if self.state()?.pid.is_some() { Ok(self) } else { self.lock() }
+    }
+
+    /// Whether another verb has removed it. There may be a new one with its name.
+    fn is_gone(&self) -> bool {
+        self.dir.metadata().map_or(true, |found| found.nlink() == 0)
     }
 
     /// Lets others change it. A child has the lock, too, until then.
@@ -144,6 +160,7 @@ impl Container {
     /// Removes the directory.
     pub(crate) fn remove(&self) -> Result<()> {
         let doing = || format!("remove the container {}", self.name);
+        ensure!(!self.is_gone(), "{}: it is gone", doing());
         for entry in fs::read_dir(self.at("")).with_context(doing)?.flatten() {
             fs::remove_file(self.at("").join(entry.file_name())).with_context(doing)?;
         }

@@ -11,7 +11,7 @@ use common::Root;
 use libc::{S_IFIFO, S_IFMT};
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use nix::sys::prctl::set_keepcaps;
+use nix::sys::prctl::{set_dumpable, set_keepcaps};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{
     Gid, Pid, Uid, fchown, getegid, geteuid, setgroups, setresgid, setresuid,
@@ -147,5 +147,7 @@ pub(crate) fn become_user(config: &Config) -> Result<()> {
     set_keepcaps(true).context("keep the capabilities")?;
     let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
     setresgid(gid, gid, gid).with_context(|| format!("become group {gid}"))?;
-    setresuid(uid, uid, uid).with_context(|| format!("become user {uid}"))
+    setresuid(uid, uid, uid).with_context(|| format!("become user {uid}"))?;
+    // With fs.suid_dumpable=1, others of this user could trace it now; proc_sys_fs(5).
+    set_dumpable(false).context("keep others from tracing this process")
 }

@@ -48,6 +48,20 @@ impl Wanted {
     }
 }
 
+/// Refuses options before the verb that are not done.
+pub(crate) fn check(global: &Words) -> Result<()> {
+    for (option, done, remedy) in [
+        ("cgroup-manager", &["cgroupfs"][..], "use cgroupfs"),
+        ("systemd-cgroup", &[], "use cgroupfs"),
+        // Limits that a user may not set would be lost.
+        ("rootless", &["auto", "false"], "leave it out"),
+    ] {
+        let wrong = global.get(option).filter(|it| !done.contains(it)).unwrap_or("");
+        ensure!(wrong.is_empty(), "--{option} {wrong} is not done here; {remedy}");
+    }
+    Ok(())
+}
+
 /// Writes the number of a process to a file. A reader finds the whole number, or no file.
 pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     let mut new = file.as_os_str().to_owned();

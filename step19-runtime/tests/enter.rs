@@ -168,6 +168,13 @@ fn the_options_change_the_process_of_the_container() {
             container.exec(&["--user", "7", NAME, "sh", "-c", "echo again >/dev/stdout"]);
         assert_eq!(again, "again");
     }
+    // A user may raise it, too.
+    let other = json!({ "args": ["sh", "-c", "cat /proc/self/oom_score_adj; grep Cpus_allowed_list /proc/self/status"],
+        "cwd": "/", "env": ["PATH=/bin:/usr/bin"], "oomScoreAdj": 789, "execCPUAffinity": { "final": "0" } });
+    fs::write(container.dir.path().join("process.json"), other.to_string())
+        .expect("write");
+    let other = container.exec(&["--process", "process.json", NAME]);
+    assert_eq!(other, "789\nCpus_allowed_list:\t0");
     // Another process stands alone.
     let other = json!({ "args": ["sh", "-c", script], "cwd": "/usr", "env": ["PATH=/bin", "A=x"] });
     fs::write(container.dir.path().join("process.json"), other.to_string())

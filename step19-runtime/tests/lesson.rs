@@ -183,6 +183,46 @@ fn a_signal_has_a_name_or_a_number() {
 }
 
 #[test]
+fn the_signal_0_asks_whether_a_container_lives() {
+    let bundle = Bundle::new("exec sleep 1000", |_| {});
+    bundle.succeeds(&["create", "one"]);
+    for words in [&["kill", "one", "0"][..], &["kill", "--all", "one", "0"]] {
+        bundle.succeeds(words);
+        assert_eq!(bundle.state("one")["status"], "created");
+    }
+    bundle.succeeds(&["kill", "one", "KILL"]);
+    bundle.becomes("one", "stopped");
+    assert!(bundle.fails(&["kill", "one", "0"]).contains("container not running"));
+}
+
+#[test]
+fn a_create_that_waits_for_a_hook_does_not_keep_others_from_an_end() {
+    let bundle = Bundle::new("sleep 1000", |_| {});
+    let text = bundle.read("config.json");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    nix::unistd::mkfifo(&bundle.at("line"), nix::sys::stat::Mode::S_IRWXU)
+        .expect("make a FIFO");
+    let script = format!("read word <{}", bundle.at("line").display());
+    config["hooks"]["createRuntime"] =
+        json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    fs::write(bundle.at("config.json"), config.to_string()).expect("write");
+    let mut create = bundle.runtime(&["create", "one"]);
+    let create = create.stderr(Stdio::piped()).spawn().expect("start the step");
+    // Opens when the hook reads.
+    let line = fs::File::options().write(true).open(bundle.at("line")).expect("open");
+    assert_eq!(bundle.state("one")["status"], "creating");
+    bundle.succeeds(&["delete", "--force", "one"]);
+    assert!(!bundle.at("state/one").exists());
+    // Its end is not that of another container with its name.
+    fs::create_dir(bundle.at("state/one")).expect("make a directory");
+    drop(line);
+    let output = create.wait_with_output().expect("wait");
+    assert!(!output.status.success(), "{}", stderr(&output));
+    fs::remove_dir(bundle.at("state/one")).expect("remove the other");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
 fn a_command_that_is_missing_is_an_error_of_create() {
     let bundle = Bundle::new("", |config| {
         config["process"]["args"] = json!(["no-such-command"]);
@@ -421,6 +461,26 @@ fn a_group_of_another_container_is_not_touched() {
 }
 
 #[test]
+fn a_frozen_group_stays_as_it_is() {
+    if !is_root() {
+        return;
+    }
+    let bundle = Bundle::new("sleep 1000", |_| {});
+    let v1 = Path::new("/sys/fs/cgroup/freezer");
+    let (all, file, word) = match v1.join("cgroup.procs").exists() {
+        true => (v1, "freezer.state", "FROZEN"),
+        false => (Path::new("/sys/fs/cgroup"), "cgroup.freeze", "1"),
+    };
+    let group = all.join(&bundle.group()[1..]);
+    fs::create_dir(&group).expect("make a group");
+    fs::write(group.join(file), word).expect("freeze it");
+    let said = [(); 2].map(|()| bundle.fails(&["create", "one"]));
+    assert!(said.iter().all(|it| it.contains("unexpectedly frozen")), "{said:?}");
+    fs::remove_dir(&group).expect("remove the group");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
 fn several_containers_are_made_at_once() {
     let bundle = Bundle::new("sleep 1000", |config| {
         config["linux"]["cgroupsPath"] = json!("");
@@ -452,8 +512,19 @@ fn the_command_line_is_that_of_runtimes() {
     bundle.succeeds(&["create", "two"]);
     assert_eq!(bundle.succeeds(&["list", "-q"]), "two");
     let list = bundle.succeeds(&["list", "--format", "json"]);
+    // Some programs read it without a parser: the order is that of runc.
+    assert!(list.starts_with(r#"[{"ociVersion":"1."#), "{list}");
+    let fields = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created"];
+    assert!(fields.map(|it| list.find(&format!("\"{it}\":"))).is_sorted(), "{list}");
     let list: Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!((&list[0]["id"], &list[0]["status"]), (&json!("two"), &json!("created")));
+    let details = bundle.ask(&["--debug", "list", "-q"]);
+    assert!(stderr(&details).contains("debug: list [\"-q\"] with"), "{details:?}");
+    bundle.succeeds(&["--debug", "--log", "log", "list"]);
+    assert!(bundle.read("log").contains("level=debug msg=\"list [] with"));
+    fs::create_dir(bundle.at("user")).expect("make a directory");
+    bundle.succeeds(&["spec", "--rootless", "--bundle", "user"]);
+    assert!(bundle.read("user/config.json").contains("uidMappings"));
     for (words, said) in [
         (&["create", "--no-pivot", "a"][..], "--no-pivot is not done here"),
         (&["create", "--nonsense", "a"], "unknown option --nonsense"),
@@ -462,6 +533,8 @@ fn the_command_line_is_that_of_runtimes() {
         (&["create", "a", "b"], "b is too much"),
         (&["--log-format", "x", "list"], "there is no --log-format x"),
         (&["--cgroup-manager", "systemd", "list"], "--cgroup-manager systemd is not"),
+        (&["--systemd-cgroup", "list"], "true is not done here; use cgroupfs"),
+        (&["--rootless", "true", "list"], "--rootless true is not done"),
         (&["nonsense"], "there is no verb nonsense"),
         (&[], "give a verb: create, start"),
     ] {

@@ -53,6 +53,21 @@ pub fn set_domainname(name: &str) -> nix::Result<()> {
     Errno::result(set).map(drop)
 }
 
+/// Sets from which nodes of memory this process and its programs get pages; set_mempolicy(2).
+/// `nodes` has a bit for each node.
+///
+/// # Errors
+///
+/// As in set_mempolicy(2).
+pub fn set_memory_policy(mode: u32, nodes: &[u64; 16]) -> nix::Result<()> {
+    // The kernel leaves the last bit out.
+    let bits = u64::BITS as usize * nodes.len() + 1;
+    #[allow(unsafe_code, reason = "nix has no set_mempolicy(2)")]
+    // SAFETY: the kernel reads `bits - 1` bits of `nodes`, and no more are there.
+    let set = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) };
+    Errno::result(set).map(drop)
+}
+
 /// Makes this process and its programs see another kernel; personality(2).
 pub fn set_personality(persona: libc::c_ulong) -> nix::Result<()> {
     #[allow(unsafe_code, reason = "nix has personality(2) only with glibc")]

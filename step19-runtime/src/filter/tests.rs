@@ -129,8 +129,10 @@ fn list(state: &mut u64) -> Value {
         .filter(|_| below(state, 2) == 0)
         .map(|it| format!("SCMP_ARCH_{it}"))
         .collect();
+    // As for newer calls, which libseccomp does not know.
+    let errno = (default == 0).then_some(libc::ENOSYS);
     json!({ "defaultAction": format!("SCMP_ACT_{}", actions[default]),
-        "architectures": named, "syscalls": rules })
+        "defaultErrnoRet": errno, "architectures": named, "syscalls": rules })
 }
 
 /// Whether a list has a value of more than 32 bits.
@@ -222,6 +224,27 @@ fn the_first_rule_that_holds_counts() {
     let args = json!([arg(1, "SCMP_CMP_EQ")[0], arg(2, "SCMP_CMP_EQ")[0]]);
     let twice = list(json!([rule(allow, args)]));
     assert_eq!(asked(twice, 0xc000_003e, 32, &[2]), libc::SECCOMP_RET_ALLOW);
+}
+
+#[test]
+fn a_call_that_is_newer_than_the_list_is_missing() {
+    let list = |action: &str| {
+        json!({ "defaultAction": action, "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X32"],
+            "syscalls": [{ "names": ["dup", "getpid"], "action": "SCMP_ACT_ALLOW" }] })
+    };
+    let (errno, kill) = (libc::SECCOMP_RET_ERRNO, libc::SECCOMP_RET_KILL_PROCESS);
+    // getpid is 39, also with the bit of x32.
+    for (number, answer) in [
+        (38, errno | 1),
+        (39, libc::SECCOMP_RET_ALLOW),
+        (40, errno | 38),
+        (X32 + 39, libc::SECCOMP_RET_ALLOW),
+        (X32 + 40, errno | 38),
+    ] {
+        let got = asked(list("SCMP_ACT_ERRNO"), 0xc000_003e, number, &[]);
+        assert_eq!(got, answer, "{number:#x}");
+    }
+    assert_eq!(asked(list("SCMP_ACT_KILL_PROCESS"), 0xc000_003e, 40, &[]), kill);
 }
 
 #[test]
