@@ -71,7 +71,7 @@
         return [first, ...others];
     }
 
-    const dialog = element("dialog", { className: "slide" });
+    const dialog = element("dialog", { className: "slide", tabIndex: -1 });
     let slides, place;
 
     /// Shows the slide that the address names, if it names one.
@@ -102,6 +102,8 @@
         document.body.append(dialog);
         if (!dialog.open) {
             dialog.showModal();
+            // No link must look chosen.
+            dialog.focus();
         }
     }
 
