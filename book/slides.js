@@ -61,11 +61,16 @@
 
     /// The slides of this page. The first has the title and the words below it.
     function read() {
-        const words = [document.querySelector("main h1")];
-        for (let next; (next = words.at(-1).nextElementSibling)?.matches("p:not(:has(img))");) {
-            words.push(next);
+        const heading = document.querySelector("main h1");
+        const words = [];
+        for (let it = heading; (it = it.nextElementSibling)?.matches("p:not(:has(img))");) {
+            words.push(it);
         }
-        const first = { place: words[0], content: () => words.map((it) => it.cloneNode(true)) };
+        const title = () => element("h1", { textContent: heading.textContent });
+        const first = {
+            place: heading,
+            content: () => [title(), ...words.map((it) => it.cloneNode(true))],
+        };
         const others = [...document.querySelectorAll(SHOWN)].flatMap((it) =>
             it.matches("img") ? { place: it, content: () => [it.cloneNode()] } : ofProgram(it));
         return [first, ...others];
