@@ -113,7 +113,6 @@
     }
 
     addEventListener("hashchange", show);
-    // The key Escape closes the dialog, too.
     dialog.addEventListener("close", () => {
         location.hash = "";
         place.scrollIntoView({ block: "center" });
@@ -123,10 +122,11 @@
     addEventListener("keydown", (event) => {
         const { key, shiftKey, ctrlKey, altKey, metaKey } = event;
         const back = BACK.includes(key) || (key === " " && shiftKey);
-        if (dialog.open && (back || FORWARD.includes(key)) && !ctrlKey && !altKey && !metaKey) {
+        const name = back ? "back" : FORWARD.includes(key) ? "next" : key === "Escape" && "close";
+        if (dialog.open && name && !ctrlKey && !altKey && !metaKey) {
             event.preventDefault();
             event.stopImmediatePropagation();
-            dialog.querySelector(back ? ".back" : ".next")?.click();
+            dialog.querySelector(`.${name}`)?.click();
         }
     }, true);
 
