@@ -605,6 +605,161 @@ describe("a picture", () => {
     });
 });
 
+describe("slides", () => {
+    const dialog = "dialog.slide";
+    const number = (page) => page.locator(`${dialog} nav`).textContent();
+
+    for (const from of ["http", "file"]) {
+        test(`go on and back by the keys of a presenter, from page to page, over ${from}`, async () => {
+            const { page, wrong } = await tab();
+            const start = from === "http" ? root : pathToFileURL(`${book}/`).href;
+            const name = `${steps[4]}/program.html`;
+            await page.goto(start + name);
+            await page.locator("button.slides").click();
+            const count = Number((await number(page)).match(/1 of (\d+)/)[1]);
+            assert.ok(count > 2, `${count}`);
+            const at = async (expected, where = name) => {
+                await page.waitForURL((url) => url.pathname.endsWith(where));
+                await page.locator(`${dialog} nav`, { hasText: `${expected} of ` }).waitFor();
+            };
+            const pairs = [["PageDown", "PageUp"], ["ArrowRight", "ArrowLeft"],
+                ["ArrowDown", "ArrowUp"], ["Space", "Shift+Space"]];
+            for (const [next, back] of pairs) {
+                await page.keyboard.press(next);
+                await at(2);
+                await page.keyboard.press(back);
+                await at(1);
+            }
+            await page.keyboard.press("PageUp");
+            await page.waitForURL((url) => url.pathname.endsWith(`${steps[4]}/index.html`));
+            await page.keyboard.press("PageDown");
+            await at(1);
+            for (let slide = 2; slide <= count; slide += 1) {
+                await page.keyboard.press("PageDown");
+                await at(slide);
+            }
+            await page.keyboard.press("PageDown");
+            await at(1, `${steps[5]}/index.html`);
+            await page.reload();
+            await at(1, `${steps[5]}/index.html`);
+            await page.keyboard.press("Escape");
+            await page.locator(dialog).waitFor({ state: "hidden" });
+            // The keys turn the pages again.
+            await page.keyboard.press("ArrowRight");
+            await page.waitForURL((url) => url.pathname.endsWith(`${steps[5]}/program.html`));
+            assert.equal(await page.locator(dialog).count(), 0);
+            assert.deepEqual(from === "http" ? wrong : [], []);
+            await page.close();
+        });
+    }
+
+    test("begin where the reader is, and end there", async () => {
+        const { page, wrong } = await tab();
+        await page.goto(`${root}${steps.at(-1)}/program.html`);
+        await page.locator("main h2").nth(3).evaluate((it) => it.scrollIntoView());
+        const file = await page.locator("main h2").nth(3).textContent();
+        await page.locator("button.slides").click();
+        assert.equal(await page.locator(`${dialog} h2`).textContent(), file);
+        await page.locator(`${dialog} .close`).click();
+        await page.locator(dialog).waitFor({ state: "hidden" });
+        const { y } = await page.locator("main h2").nth(3).boundingBox();
+        assert.ok(Math.abs(y) < SIZES.laptop.height, `${y}`);
+        assert.deepEqual(wrong, []);
+        await page.close();
+    });
+
+    test("have a button on each page with a program or a picture", async () => {
+        let buttons = 0;
+        await onPages(pages, "laptop", "light", async (page, name) => {
+            const shows = await page.locator(`${PICTURE}, .program`).count();
+            const count = await page.locator("button.slides").count();
+            buttons += count;
+            return count === (shows > 0 ? 1 : 0) ? [] : `${count} buttons for ${shows}`;
+        });
+        assert.ok(buttons > steps.length, `${buttons}`);
+    });
+
+    // A small projector has the shape of an old screen.
+    const sizes = { ...SIZES, small: { width: 1024, height: 768 } };
+    for (const [size, least] of [["small", 14], ["laptop", 18], ["projector", 26]]) {
+        for (const theme of THEMES) {
+            test(`have all changes and pictures, and fit a ${size}, ${theme}`, async () => {
+                let seen = 0;
+                await onPages(pages, "laptop", theme, async (page, name) => {
+                    await page.setViewportSize(sizes[size]);
+                    await page.goto(`${root}${name}#slide-1`);
+                    const told = await page.evaluate(async (least) => {
+                        const wrong = [];
+                        const shown = { line: new Set(), img: new Set() };
+                        const count = Number(document.querySelector("dialog nav").textContent
+                            .match(/1 of (\d+)/)[1]);
+                        for (let at = 1; at <= count; at += 1) {
+                            if (at > 1) {
+                                const turned = new Promise((done) =>
+                                    addEventListener("hashchange", done, { once: true }));
+                                document.querySelector("dialog .next").click();
+                                await turned;
+                            }
+                            const slide = document.querySelector("dialog > div");
+                            const images = [...slide.querySelectorAll("img")];
+                            await Promise.all(images.map((image) => image.decode()));
+                            const tell = (what) => wrong.push(`slide ${at}: ${what}`);
+                            for (const it of [slide, ...slide.querySelectorAll("*")]) {
+                                const { right, bottom, width } = it.getBoundingClientRect();
+                                if (right > innerWidth + 1 || bottom > innerHeight + 1 || width === 0) {
+                                    tell(`cut off: ${it.outerHTML.slice(0, 80)}`);
+                                }
+                                if (parseFloat(getComputedStyle(it).fontSize) < least) {
+                                    tell(`too small: ${it.outerHTML.slice(0, 80)}`);
+                                }
+                            }
+                            for (const it of [slide, ...slide.querySelectorAll("pre, code")]) {
+                                if (it.scrollHeight > it.clientHeight + 1
+                                    || it.scrollWidth > it.clientWidth + 1) {
+                                    tell(`scrolls: ${it.outerHTML.slice(0, 80)}`);
+                                }
+                            }
+                            const programs = slide.querySelectorAll(".program").length;
+                            if (programs + images.length > 1) {
+                                tell("more than one thing");
+                            }
+                            const title = slide.querySelector("h2")?.textContent;
+                            slide.querySelectorAll(":is(ins, del)").forEach((line) =>
+                                shown.line.add(`${title} ${line.dataset.line} ${line.textContent}`));
+                            images.forEach((image) => shown.img.add(image.src));
+                        }
+                        const missing = (all, shown) => all.filter((it) => !shown.has(it))
+                            .forEach((it) => wrong.push(`on no slide: ${it}`));
+                        const h1 = document.querySelector("main h1").textContent;
+                        const lines = "main .program code > :is(ins, del):not(.import)";
+                        missing([...document.querySelectorAll(lines)]
+                            .filter((line) => line.textContent.trim() !== "")
+                            .map((line) => {
+                                const before = line.closest(".program").previousElementSibling;
+                                const title = before.matches("h2") ? before.textContent : h1;
+                                return `${title} ${line.dataset.line} ${line.textContent}`;
+                            }), shown.line);
+                        missing([...document.querySelectorAll("main .checkbox-label > img")]
+                            .map((image) => image.src), shown.img);
+                        return [wrong, count];
+                    }, least);
+                    if (shots) {
+                        for (const slide of [1, 2, 4]) {
+                            await page.goto(`${root}${name}#slide-${slide}`);
+                            const file = `${name.replaceAll("/", "-").replace(".html", "")}`;
+                            const path = join(shots, `slide-${slide}-${file}-${size}-${theme}.png`);
+                            await page.screenshot({ path });
+                        }
+                    }
+                    seen += told[1];
+                    return told[0];
+                });
+                assert.ok(seen > pages.length, `${seen} slides`);
+            });
+        }
+    }
+});
+
 describe("on paper", () => {
     test("a page is light, and has no buttons", async () => {
         const { page } = await tab("laptop", "navy");

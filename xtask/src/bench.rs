@@ -4,6 +4,7 @@
 mod chart;
 mod measure;
 mod peers;
+mod tools;
 
 use std::env;
 use std::fs;
@@ -21,13 +22,14 @@ use crate::style::{Style, colour};
 use crate::table::{Cell, Format, Side, Table};
 use crate::temporary::Temporary;
 use lessons::Lesson;
+use measure::Turns;
 
 /// Measure the time to start and end a container, and compare the steps with
 /// bubblewrap, crun, runc and unshare, if they are installed
 ///
 /// Needs hyperfine. Builds the same programs as `dist`. Each command starts the
 /// same program on the same small root. If you name no step, a second table shows
-/// the time that each step adds.
+/// the time that each step adds. --tools measures lessons 16 to 19.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Steps to measure besides the last step, by name or number [default: all]
@@ -38,6 +40,10 @@ pub(crate) struct Args {
     /// Measure the steps in DIR, which `dist` made, and build nothing
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Compare lessons 16 to 19 with podman, umoci, skopeo, nsenter, runc and crun, which
+    /// do the same. One table has the ratios
+    #[arg(long, conflicts_with = "steps")]
+    tools: bool,
     /// The format of the tables. The picture is a bar chart of the first table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -66,6 +72,10 @@ const DISTURBED: f64 = 1.8;
 
 impl Args {
     pub(crate) fn run(self) -> Result<()> {
+        ensure!(
+            !(self.tools && self.format == Format::Svg),
+            "measure lessons 16 to 19: they have no picture; name another format"
+        );
         let last = lessons::last_with_command()?;
         let steps = self.steps(&last)?;
         let asked = Command::new("hyperfine").arg("--version").stdout(Stdio::null()).status();
@@ -77,6 +87,9 @@ impl Args {
             Some(dir) => Dist::at(dir)?,
             None => dist::build()?,
         };
+        if self.tools {
+            return tools::compare(&self, &built);
+        }
         let place = Temporary::new()?;
         let root = place.dir().join("root");
         fs::create_dir_all(root.join("proc")).context("make a root")?;
@@ -106,7 +119,9 @@ impl Args {
             }
         }
         contenders.extend(peers::find(&root, inside, place.dir())?);
-        let rows = measure::by_turns(&contenders, self.runs, &place.dir().join("measured"))?;
+        let export = &place.dir().join("measured");
+        let turns = Turns { runs: self.runs, export, prepare: None, runtime_dir: None };
+        let rows = measure::by_turns(&contenders, turns)?;
         drop(place);
 
         let first = rows.iter().find(|row| row.name == last.name).context("find the last step")?;

@@ -35,8 +35,8 @@ pub(crate) struct Args {
 /// The version of mdBook. Only this file pins it.
 const MDBOOK: &str = include_str!("../../book/mdbook-version").trim_ascii();
 
-/// The files besides the pages: the settings of mdBook, the style, the script.
-const FILES: [&str; 3] = ["book.toml", "course.css", "course.js"];
+/// The files besides the pages: the settings of mdBook, the styles, the scripts.
+const FILES: [&str; 5] = ["book.toml", "course.css", "course.js", "slides.css", "slides.js"];
 
 /// The pages after the lessons, in order, below their headings. A missing page is
 /// left out.

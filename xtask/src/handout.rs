@@ -44,6 +44,12 @@ impl Args {
     pub(crate) fn run(self) -> Result<()> {
         let folder = folder(&self.file)?;
         let mut contents = tracked()?;
+        let mut also = images(&mut contents)?;
+        if also.is_empty() {
+            note(
+                "images/ has no image, so the hand-out has none for lesson 16; run `cargo xtask pull alpine:3.20`, and make the hand-out again",
+            );
+        }
         let steps = self.dist.as_deref().map_or_else(dist::build, Dist::at)?;
         for lesson in lessons::all()? {
             contents.insert(Path::new("dist").join(&lesson.name), steps.dir.join(&lesson.name));
@@ -51,7 +57,6 @@ impl Args {
 
         let place = Temporary::new()?;
         let count = crates::vendor(place.dir(), &mut contents)?;
-        let mut also = images(&mut contents)?;
         let releases = alpine(&place.dir().join("alpine"), &mut contents)?;
         also.extend(releases.iter().map(Release::to_string));
 

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use testkit::{STEPS, bin, containers_work, is_root, skip, stderr, tempdir};
 
-/// The output of the bench for the steps beside this test. Prints the reason and
-/// returns nothing if it cannot run.
-fn bench(format: &str) -> Option<String> {
+/// The output of the bench with these options, for the steps beside this test. Prints the
+/// reason and returns nothing if it cannot run.
+fn bench(options: &[&str]) -> Option<String> {
     if !containers_work() {
         return None;
     }
@@ -16,8 +16,9 @@ fn bench(format: &str) -> Option<String> {
     }
     let dir = bin("xtask").parent().expect("a directory").to_owned();
     let output = Command::new(bin("xtask"))
-        .args(["bench", "--runs", "2", "--format", format, "--dir"])
+        .args(["bench", "--runs", "2", "--dir"])
         .arg(dir)
+        .args(options)
         .output()
         .expect("start xtask");
     assert!(output.status.success(), "{}", stderr(&output));
@@ -59,7 +60,7 @@ fn check(tables: &[Vec<Vec<&str>>]) {
 
 #[test]
 fn the_tables_for_a_page_are_whole() {
-    let Some(printed) = bench("markdown") else { return };
+    let Some(printed) = bench(&["--format", "markdown"]) else { return };
     let mut blocks = printed.split("\n\n");
     let circumstances = blocks.next().expect("a line");
     assert!(circumstances.starts_with("Medians of 2 runs each, "), "{circumstances}");
@@ -74,7 +75,7 @@ fn the_tables_for_a_page_are_whole() {
 
 #[test]
 fn the_tables_for_a_terminal_are_whole() {
-    let Some(printed) = bench("text") else { return };
+    let Some(printed) = bench(&["--format", "text"]) else { return };
     assert!(!printed.contains('\x1b'), "colours in a pipe: {printed}");
     let tables: Vec<Vec<Vec<&str>>> = printed
         .split("\n\n")
@@ -90,9 +91,42 @@ fn the_tables_for_a_terminal_are_whole() {
     check(&tables);
 }
 
+/// Each task has one step or more. The first is the measure of the others.
+#[test]
+fn lessons_16_to_19_are_measured_next_to_other_tools() {
+    let Some(printed) = bench(&["--tools", "--format", "markdown"]) else { return };
+    let (circumstances, table) = printed.split_once("\n\n").expect("a line");
+    assert!(circumstances.starts_with("Medians of 2 runs each, "), "{circumstances}");
+    let rows = table.lines().map(|line| line.trim_matches(['|', ' ']).split(" | "));
+    let rows: Vec<Vec<&str>> = rows.skip(2).map(Iterator::collect).collect();
+    let mut tasks: Vec<(&str, &str)> = Vec::new();
+    for row in &rows {
+        let (median, fastest) = (figure(row[2]), figure(row[3]));
+        assert!(0.0 < fastest && fastest <= median, "{row:?}");
+        if tasks.last().is_none_or(|(task, _)| *task != row[0]) {
+            assert_eq!(row[4], "1.00", "{row:?}");
+            tasks.push((row[0], row[1].split([' ', ',']).next().expect("a word")));
+        }
+        assert!(figure(row[4]) > 0.0, "{row:?}");
+    }
+    let expected = [
+        ("start an image", "step16-images"),
+        ("unpack an image", "step16-images"),
+        ("enter a container", "step17-exec"),
+        ("run a bundle", "step18-bundle"),
+        ("create, start, delete", "step19-runtime"),
+    ];
+    assert_eq!(tasks, expected);
+    for (tool, task) in [("umoci", "unpack an image"), ("nsenter", "enter a container")] {
+        if Command::new(tool).arg("--version").output().is_ok() {
+            assert!(rows.iter().any(|row| row[0] == task && row[1].starts_with(tool)), "{tool}");
+        }
+    }
+}
+
 #[test]
 fn the_picture_is_well_formed() {
-    let Some(picture) = bench("svg") else { return };
+    let Some(picture) = bench(&["--format", "svg"]) else { return };
     let mut open = Vec::new();
     for tag in picture.split('<').skip(1) {
         let (tag, text) = tag.split_once('>').expect("the end of a tag");

@@ -177,6 +177,10 @@ fn a_hand_out_is_made_of_a_clone_into_an_archive() {
     assert!(said.ends_with("course.zip: name a file that ends with .tar.gz"), "{said}");
 
     let Some(class) = Class::new() else { return };
+    let output = class.xtask(&["handout", "--dist", "/nonexistent", "course.tar.gz"]).output();
+    let said = stderr(&output.expect("start xtask"));
+    let note = "xtask: images/ has no image, so the hand-out has none for lesson 16; run `cargo xtask pull ";
+    assert!(said.starts_with(note) && said.contains("\nxtask: find /nonexistent: "), "{said}");
     // In a repository of something else, such as a home directory.
     fs::remove_file(class.course.join(".git/index")).expect("forget the files");
     let said = refused(&mut class.xtask(&["handout", "course.tar.gz"]));

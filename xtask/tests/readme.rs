@@ -45,6 +45,18 @@ fn the_table_of_lessons_says_what_cargo_metadata_says() {
     assert_eq!(told, lessons);
 }
 
+#[test]
+fn the_picture_has_each_lesson() {
+    let picture = fs::read_to_string(workspace().join("docs/pictures/course.svg"));
+    let picture = picture.expect("a picture");
+    for (at, step) in testkit::ALL.iter().enumerate() {
+        let (_, name) = step.split_once('-').expect("a name");
+        assert!(picture.contains(&format!(">{} {name}<", at + 1)), "{step}");
+    }
+    let last = format!("Lessons 16 to {}:", testkit::ALL.len());
+    assert!(picture.contains(&last), "{last}");
+}
+
 /// The table of options has each option of the newest step, with the lesson that adds it.
 #[test]
 fn the_table_of_options_says_what_the_steps_take() {

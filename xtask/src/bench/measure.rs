@@ -13,17 +13,30 @@ use super::{Contender, Row};
 /// The number of runs of a command before the next command runs.
 const TURN: u32 = 5;
 
+/// How commands are measured.
+#[derive(Clone, Copy)]
+pub(super) struct Turns<'a> {
+    /// The number of runs of each command.
+    pub(super) runs: u32,
+    /// The file for the results of hyperfine.
+    pub(super) export: &'a Path,
+    /// Runs before each command, and is not measured.
+    pub(super) prepare: Option<&'a str>,
+    /// The commands' `XDG_RUNTIME_DIR`, in the place of the caller's.
+    pub(super) runtime_dir: Option<&'a Path>,
+}
+
 /// Measures all commands in turns, so that a disturbance affects all of them.
-pub(super) fn by_turns(contenders: &[Contender], runs: u32, export: &Path) -> Result<Vec<Row>> {
+pub(super) fn by_turns(contenders: &[Contender], turns: Turns) -> Result<Vec<Row>> {
     let mut times = vec![Vec::new(); contenders.len()];
     // The bar shows only on a terminal.
-    let bar = ProgressBar::new(runs.into());
-    let mut left = runs;
+    let bar = ProgressBar::new(turns.runs.into());
+    let mut left = turns.runs;
     while left > 0 {
-        let turn = left.min(TURN);
-        take_turns(contenders, turn, export, &mut times)?;
-        left -= turn;
-        bar.inc(turn.into());
+        let runs = left.min(TURN);
+        take_turns(contenders, Turns { runs, ..turns }, &mut times)?;
+        left -= runs;
+        bar.inc(runs.into());
     }
     bar.finish_and_clear();
     let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
@@ -54,25 +67,21 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-/// Lets hyperfine run each command `runs` times, without a shell, and adds the
-/// times to `times`. hyperfine writes its results to the file `export`.
-fn take_turns(
-    contenders: &[Contender],
-    runs: u32,
-    export: &Path,
-    times: &mut [Vec<f64>],
-) -> Result<()> {
+/// Lets hyperfine run each command, without a shell, and adds the times to `times`.
+fn take_turns(contenders: &[Contender], turns: Turns, times: &mut [Vec<f64>]) -> Result<()> {
     const DOING: &str = "read the results of hyperfine";
     let mut hyperfine = Command::new("hyperfine");
     hyperfine.args(["--shell=none", "--warmup=1", "--style=none", "--ignore-failure"]);
-    hyperfine.arg(format!("--runs={runs}")).arg("--export-json").arg(export);
+    hyperfine.arg(format!("--runs={}", turns.runs)).arg("--export-json").arg(turns.export);
+    hyperfine.args(turns.prepare.into_iter().flat_map(|command| ["--prepare", command]));
+    hyperfine.envs(turns.runtime_dir.map(|dir| ("XDG_RUNTIME_DIR", dir)));
     hyperfine.args(contenders.iter().map(|contender| &contender.command));
     let output = hyperfine.stdin(Stdio::null()).output().context("start hyperfine")?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
         bail!("measure: hyperfine failed: {}", why.trim().replace('\n', " "));
     }
-    let text = fs::read(export).context(DOING)?;
+    let text = fs::read(turns.export).context(DOING)?;
     let measured: Value = serde_json::from_slice(&text).context(DOING)?;
     let list = |value: &Value| value.as_array().cloned().context(DOING);
     let results = list(&measured["results"])?;

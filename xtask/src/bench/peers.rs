@@ -82,11 +82,14 @@ pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Cont
     Ok(found)
 }
 
-/// The version of a program: the last word of the first line of `--version`.
-fn version(name: &str) -> Option<String> {
+/// The version of a program: the first word of `--version` that begins with a digit,
+/// without what a distribution has added.
+pub(super) fn version(name: &str) -> Option<String> {
     let output = Command::new(name).arg("--version").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Some(text.lines().next()?.split(' ').next_back()?.to_owned())
+    let mut words = text.split_whitespace();
+    let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    version.split('+').next().map(str::to_owned)
 }
 
 /// A container like that of the last lesson, as the OCI runtime specification describes it.

@@ -1,0 +1,360 @@
+//! Lessons 16 to 19, each next to other programs that do the same.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use layers::oci::{MANIFESTS, Platform, TAG};
+use layers::{Algorithm, Digest};
+use nix::unistd::getuid;
+use serde_json::{Value, json};
+
+use super::measure::{self, Turns};
+use super::peers::version;
+use super::{Args, Contender, Row, circumstances, works};
+use crate::bundle;
+use crate::dist::Dist;
+use crate::rootfs::Root;
+use crate::say::{self, note, quoted};
+use crate::style::{Style, colour};
+use crate::table::{Cell, Format, Side, Table};
+use crate::temporary::Temporary;
+
+/// The name of the image, and of what is made here for other programs.
+const NAME: &str = "bench";
+
+/// Commands that do the same. The first is the step.
+struct Task {
+    name: &'static str,
+    contenders: Vec<Contender>,
+    /// Runs before each command, and is not measured.
+    prepare: Option<String>,
+}
+
+/// Measures each task by turns, and prints one table.
+pub(super) fn compare(args: &Args, built: &Dist) -> Result<()> {
+    let place = Temporary::new()?;
+    let root = Root::find(None)?;
+    let root = root.dir().canonicalize().context("use the root")?;
+    let bench = Bench { place: place.dir(), root: &root, steps: &built.dir };
+    let layout = bench.layout()?;
+    let (entering, _kept) = bench.enter()?;
+    let tasks =
+        [bench.start(&layout)?, bench.unpack(&layout), entering, bench.run()?, bench.verbs()];
+
+    let mut rows = Vec::new();
+    for mut task in tasks {
+        let step = task.contenders[0].name.clone();
+        task.contenders.retain(|it| match bench.works(&task.prepare, &it.command) {
+            Ok(()) => true,
+            Err(why) => {
+                note(&format!("left out: {} does not run here: {why}", it.name));
+                false
+            }
+        });
+        ensure!(
+            task.contenders.first().is_some_and(|it| it.name == step),
+            "measure {step}: it does not run here; read the message above"
+        );
+        let turns = Turns {
+            runs: args.runs,
+            export: &place.dir().join("measured"),
+            prepare: task.prepare.as_deref(),
+            runtime_dir: Some(place.dir()),
+        };
+        let measured = measure::by_turns(&task.contenders, turns)?;
+        let first = measured[0].median;
+        rows.extend(measured.into_iter().map(|row| cells(task.name, row, first)));
+    }
+    let head = ["task", "command", "median ms", "fastest ms", "ratio", "what it does more or less"];
+    let head = head.map(|name| match name {
+        "median ms" | "fastest ms" | "ratio" => (name, Side::Right),
+        _ => (name, Side::Left),
+    });
+    let table = Table { head: head.into(), rows };
+    let table = match args.format {
+        Format::Markdown => table.markdown(),
+        _ => table.text(Style::new(colour(&io::stdout()))),
+    };
+    say::print(&format!("{}\n\n{table}", circumstances(args.runs, built.libc).join(" ")))
+}
+
+fn cells(task: &str, row: Row, first: f64) -> Vec<Cell> {
+    let time = |time: f64| format!("{time:.2}");
+    let cells = [task.to_owned(), row.name, time(row.median), time(row.fastest)];
+    let ratio = time(row.median / first);
+    cells.into_iter().chain([ratio, row.remark]).map(Cell::new).collect()
+}
+
+/// A container that is entered. It ends when this is dropped.
+struct Kept(Command);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // The state goes away with the place in which it is.
+        let _ = self.0.args(["--kill", NAME, "KILL"]).stderr(Stdio::null()).status();
+        let mut wait = Command::new(self.0.get_program());
+        for (name, value) in self.0.get_envs() {
+            wait.env(name, value.unwrap_or_default());
+        }
+        let _ = wait.args(["--wait", NAME]).stderr(Stdio::null()).status();
+    }
+}
+
+struct Bench<'a> {
+    place: &'a Path,
+    root: &'a Path,
+    steps: &'a Path,
+}
+
+impl Drop for Bench<'_> {
+    fn drop(&mut self) {
+        // podman leaves its store mounted.
+        let store = self.place.join("podman/overlay");
+        if store.exists() {
+            let _ = Command::new("umount").arg(store).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+impl Bench<'_> {
+    fn at(&self, name: &str) -> String {
+        quoted(self.place.join(name))
+    }
+
+    fn step(&self, number: usize) -> Result<PathBuf> {
+        Ok(self.steps.join(&lessons::find(&number.to_string())?.name))
+    }
+
+    /// Runs a command once, as it is measured. Returns the reason if it fails.
+    fn works(&self, prepare: &Option<String>, command: &str) -> Result<(), String> {
+        let prepare = prepare.as_deref().unwrap_or("true");
+        works(&format!("export XDG_RUNTIME_DIR={}; {prepare}; {command}", quoted(self.place)))
+    }
+
+    /// An image of the root with one layer, as a layout on disk.
+    fn layout(&self) -> Result<String> {
+        let layout = self.place.join("layout");
+        let blobs = layout.join("blobs/sha256");
+        let doing = || format!("make an image of {}", self.root.display());
+        fs::create_dir_all(&blobs).with_context(doing)?;
+        let blob = |kind: &str, bytes: &[u8]| -> Result<Value> {
+            let digest = Digest::of_bytes(bytes, Algorithm::Sha256);
+            fs::write(blobs.join(digest.to_string()), bytes).with_context(doing)?;
+            let kind = format!("application/vnd.oci.image.{kind}");
+            Ok(json!({"mediaType": kind, "digest": digest.oci(), "size": bytes.len()}))
+        };
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.follow_symlinks(false);
+        // Root owns all files.
+        tar.mode(tar::HeaderMode::Deterministic);
+        tar.append_dir_all(".", self.root).with_context(doing)?;
+        let tar = tar.into_inner().with_context(doing)?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        let layer = gzip.write_all(&tar).and_then(|()| gzip.finish()).with_context(doing)?;
+        let config = json!({
+            "architecture": Platform::here().architecture,
+            "os": "linux",
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": [Digest::of_bytes(&tar, Algorithm::Sha256).oci()],
+            },
+            "config": {"Cmd": ["true"], "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+        });
+        let config = blob("config.v1+json", config.to_string().as_bytes())?;
+        let layers = [blob("layer.v1.tar+gzip", &layer)?];
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFESTS[0], "config": config, "layers": layers,
+        });
+        let mut manifest = blob("manifest.v1+json", manifest.to_string().as_bytes())?;
+        manifest["annotations"] = json!({ TAG: NAME });
+        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+        let texts = [("oci-layout", json!({"imageLayoutVersion": "1.0.0"})), ("index.json", index)];
+        for (name, text) in texts {
+            fs::write(layout.join(name), text.to_string()).with_context(doing)?;
+        }
+        Ok(format!("{}:{NAME}", quoted(&layout)))
+    }
+
+    /// Lesson 16, when the layers are unpacked.
+    fn start(&self, layout: &str) -> Result<Task> {
+        let step = self.step(16)?;
+        let mut contenders = vec![Contender {
+            name: "step16-images".into(),
+            remark: "the layers are unpacked before".into(),
+            command: self.image(&step, layout, "store"),
+        }];
+        if !getuid().is_root() {
+            // The files in its store would belong to subordinate IDs.
+            note("left out: podman, which is measured only when root runs this task");
+        } else if let Some(version) = installed("podman", "podman") {
+            match self.podman(&version) {
+                Ok(podman) => contenders.push(podman),
+                Err(why) => note(&format!("left out: podman does not run here: {why}")),
+            }
+        }
+        Ok(Task { name: "start an image", contenders, prepare: None })
+    }
+
+    fn image(&self, step: &Path, layout: &str, store: &str) -> String {
+        let step = quoted(step);
+        format!("{step} --image {layout} --store {} --ids one -- true", self.at(store))
+    }
+
+    fn podman(&self, version: &str) -> Result<Contender, String> {
+        // Without systemd, and with limits that a container may have, too.
+        let podman = format!(
+            "podman --root {} --runroot {} --tmpdir {} --cgroup-manager cgroupfs --log-level error",
+            self.at("podman"),
+            self.at("podman-run"),
+            self.at("podman-tmp")
+        );
+        // The path becomes the name of the image, and a name has no capital letters.
+        let pull = format!("cd {} && {podman} pull --quiet oci:layout:{NAME}", quoted(self.place));
+        works(&pull)?;
+        let run = |runtime: &str| {
+            let limits = "--ulimit nofile=1024:1024 --ulimit nproc=2048:2048";
+            format!("{podman} {runtime} run --rm --network none {limits} localhost/layout true")
+        };
+        // Its usual runtime may refuse this host.
+        let command = match works(&run("")) {
+            Ok(()) => run(""),
+            Err(_) => run("--runtime runc"),
+        };
+        Ok(Contender {
+            name: format!("podman {version}"),
+            remark: "also a monitor, a log, a record of the container".into(),
+            command,
+        })
+    }
+
+    /// Lesson 16, from the layout.
+    fn unpack(&self, layout: &str) -> Task {
+        let step = self.steps.join("step16-images");
+        let mut contenders = vec![Contender {
+            name: "step16-images, new store".into(),
+            remark: "checks, unpacks, starts".into(),
+            command: self.image(&step, layout, "new"),
+        }];
+        let (copy, out) = (self.at("copy"), self.at("unpacked"));
+        if let Some(umoci) = installed("umoci", "umoci") {
+            let rootless = if getuid().is_root() { "" } else { "--rootless" };
+            let unpack = |image: &str| format!("umoci unpack {rootless} --image {image} {out}");
+            contenders.push(Contender {
+                name: format!("umoci {umoci}"),
+                remark: "checks, unpacks, makes a bundle; starts nothing".into(),
+                command: unpack(layout),
+            });
+            if let Some(skopeo) = installed("skopeo", "skopeo") {
+                let both = format!(
+                    "skopeo --insecure-policy copy --quiet oci:{layout} oci:{copy}:{NAME} && {}",
+                    unpack(&format!("{copy}:{NAME}"))
+                );
+                contenders.push(Contender {
+                    name: format!("skopeo {skopeo}, umoci"),
+                    remark: "also copies the layout".into(),
+                    command: format!("sh -c {}", quoted(both)),
+                });
+            }
+        }
+        let prepare = Some(format!("rm -rf {} {copy} {out}", self.at("new")));
+        Task { name: "unpack an image", contenders, prepare }
+    }
+
+    /// Lesson 17.
+    fn enter(&self) -> Result<(Task, Kept)> {
+        let step = self.step(17)?;
+        let run = || {
+            let mut command = Command::new(&step);
+            command.env("XDG_RUNTIME_DIR", self.place).stdout(Stdio::null());
+            command
+        };
+        let mut start = run();
+        start.args(["--detach", "--name", NAME, "--ids", "one", "--rootfs"]).arg(self.root);
+        let started = start.args(["--", "sleep", "100000"]).status().context("start lesson 17")?;
+        ensure!(started.success(), "start lesson 17: it failed; read the message above");
+        let kept = Kept(run());
+        let listed = run().args(["--list", "--format", "json"]).stdout(Stdio::piped()).output();
+        let listed = listed.context("list the containers")?;
+        let list: Value = serde_json::from_slice(&listed.stdout).context("read the list")?;
+        let Some(first) = list[0]["process"].as_u64() else { bail!("find the container: {list}") };
+        // Process 1 is not open to an ordinary user. Its child is.
+        let children = format!("/proc/{first}/task/{first}/children");
+        let children = fs::read_to_string(&children).with_context(|| format!("read {children}"))?;
+        let child = children.split(' ').next().unwrap_or_default();
+        let mut contenders = vec![Contender {
+            name: "step17-exec --exec".into(),
+            remark: "the limits of the container".into(),
+            command: format!("{} --exec {NAME} true", quoted(&step)),
+        }];
+        if let Some(version) = installed("nsenter", "util-linux") {
+            contenders.push(Contender {
+                name: format!("nsenter {version}"),
+                remark: "no filter, every capability".into(),
+                command: format!("nsenter --target {child} --all true"),
+            });
+        }
+        Ok((Task { name: "enter a container", contenders, prepare: None }, kept))
+    }
+
+    /// Lessons 18 and 19: all of them run the same bundle.
+    fn run(&self) -> Result<Task> {
+        let bundle = self.place.join("bundle");
+        fs::create_dir(&bundle).with_context(|| format!("make {}", bundle.display()))?;
+        bundle::make(&self.step(18)?, &bundle, self.root, &["true"], false)?;
+        let step = quoted(self.step(18)?);
+        let mut contenders = vec![Contender {
+            name: "step18-bundle run".into(),
+            remark: "keeps no state".into(),
+            command: format!("{step} run --bundle {} {}", self.at("bundle"), id()),
+        }];
+        contenders.extend(self.runtimes().map(|(name, runtime)| Contender {
+            name: format!("{name} run"),
+            remark: String::new(),
+            command: format!("{runtime} run --bundle {} {}", self.at("bundle"), id()),
+        }));
+        Ok(Task { name: "run a bundle", contenders, prepare: None })
+    }
+
+    /// Lesson 19, as an engine calls it.
+    fn verbs(&self) -> Task {
+        let contenders = self.runtimes().map(|(name, runtime)| {
+            let (bundle, id) = (self.at("bundle"), id());
+            let script = format!(
+                "{runtime} create --bundle {bundle} {id} && {runtime} start {id} && {runtime} delete --force {id}"
+            );
+            Contender { name, remark: String::new(), command: format!("sh -c {}", quoted(script)) }
+        });
+        Task { name: "create, start, delete", contenders: contenders.collect(), prepare: None }
+    }
+
+    /// Lesson 19 and the runtimes that are installed, with a state of their own.
+    fn runtimes(&self) -> impl Iterator<Item = (String, String)> {
+        let ours = ("step19-runtime".to_owned(), quoted(self.steps.join("step19-runtime")));
+        let others = ["runc", "crun"].into_iter().filter_map(|name| {
+            Some((format!("{name} {}", installed(name, name)?), name.to_owned()))
+        });
+        [ours].into_iter().chain(others).enumerate().map(|(at, (name, program))| {
+            let state = self.at(&format!("state-{at}"));
+            (name, format!("{program} --root {state}"))
+        })
+    }
+}
+
+/// The name of a container, which no other program on this host has.
+fn id() -> String {
+    format!("xtask-bench-{}", process::id())
+}
+
+/// The version of a program. Prints a note if it is missing.
+fn installed(program: &str, package: &str) -> Option<String> {
+    let version = version(program);
+    if version.is_none() {
+        note(&format!("{program} is not installed; install the Debian package {package}"));
+    }
+    version
+}
