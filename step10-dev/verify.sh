@@ -56,6 +56,7 @@ new is 'each new mount has its flags and options'    ''               "$({
     lacks /tmp nosuid nodev
     lacks /sys ro nosuid nodev noexec
 } | joined)"
+is 'a program in /tmp can be executed'               'runs'           "$(ask 'printf "#!/bin/sh\necho runs\n" >/tmp/program && chmod +x /tmp/program && /tmp/program; rm -f /tmp/program')"
 page 'What the kernel did'
 new is 'it has its own pseudoterminals'              'ptmx'           "$(ask 'ls /dev/pts')"
 
@@ -97,6 +98,9 @@ new is 'a bound directory shows the files of the host' 'host'           "$(ask '
 new is 'the host has a file that it writes there'    'inside'         "$(ask 'echo inside >/made/here/new'; cat "$tmp/shared/new" 2>&1)"
 new is 'with :ro a write is refused'                 'refused'        "$(ask 'echo x 2>&- >/read/file || echo refused')"
 new is 'it can bind a single file'                   'host'           "$(ask 'cat /etc/one')"
+page 'What the kernel did'
+is 'no mount receives later mounts of the host'      '0'              "$(tied_mounts)"
+page 'Try it'
 is 'upper has the mount points, which are empty'     '0'              "$(find "$(overlay upperdir)/etc/one" "$(overlay upperdir)/made/here" ! -type d -size +0 2>&1 | wc -l | tidy)"
 page 'The new code'
 new is 'a bind is on top of /dev, /tmp and /sys'     'host host host' "$(
@@ -104,6 +108,11 @@ new is 'a bind is on top of /dev, /tmp and /sys'     'host host host' "$(
 )"
 [ -e /dev/pts/ptmx ] || why_not='this host has no mount in /dev'
 new is 'a bind has the mounts below it, too'         'there'          "$(out --bind /dev:/x sh -c 'test -e /x/pts/ptmx && echo there')"
+page 'What the kernel did'
+new is 'with :ro, they are read-only, too'           'read-only'      "$(out --bind /dev:/x:ro cat /proc/mounts | awk '
+    $2 ~ "^/x" { found = 1; if ($4 !~ /^ro,/) print $2 }
+    $2 ~ "^/x/" { below = 1 }
+    END { if (found && below) print "read-only" }')"
 page 'Break it'
 needs_inside mount
 new is 'break out: root inside makes :ro writable'   'written'        "$(ask 'mount -o remount,bind,rw /read && echo written >/read/file && cat /made/here/file')"

@@ -34,6 +34,11 @@ page 'The new code'
 start
 is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pid user uts' "$(own)"
 guard_host
+page 'The new code' step12-capabilities
+is 'it has the fourteen capabilities of lesson 12'   '00000000a80425fb' "$(field CapBnd)"
+page 'Try it' step09-pivot
+is 'from the host, nothing is above its root'        '/'              "$(proc_link root)"
+page 'The new code'
 is 'the command runs under a filter'                 '2'              "$(field Seccomp)"
 new is 'it is one filter more than outside'          '1'              "$(filters)"
 [ "$why_not" ] || needs proc

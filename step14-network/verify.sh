@@ -42,6 +42,9 @@ needs_host_and_inside nc
 [ "$why_not" ] || needs bash pasta /dev/net/tun
 serve web
 new is 'with pasta, the host reaches it by a port' 'web'                 "$(when_ready 1 from_host 127.0.0.1 8080)"
+page 'What the kernel did'
+so is 'it reaches no port at the loopback of the host' ''             "$(when_ready 1 ask 'nc -w 3 198.51.100.2 8080 </dev/null 2>&-')"
+page 'Try it'
 needs_host bash pasta /dev/net/tun
 new is 'and sends it a packet over UDP'              'yes'            "$(udp_from_host 127.0.0.1 8080)"
 page 'What the kernel did'
@@ -62,6 +65,9 @@ needs_host_and_inside nc
 [ "$why_not" ] || needs bash slirp4netns /dev/net/tun
 serve web
 new is 'the host reaches it there, too'              'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+page 'What the kernel did'
+so is 'nor does it reach the loopback of the host'   ''               "$(when_ready 1 ask 'nc -w 3 10.0.2.2 8080 </dev/null 2>&-')"
+page 'Try it'
 needs_host bash slirp4netns /dev/net/tun
 new is 'and sends it a packet over UDP, too'         'yes'            "$(udp_from_host 198.51.100.1 8080)"
 page 'What the kernel did'

@@ -19,6 +19,11 @@ sees_host() {
         grep -qs ' [0-9A-F]*016433C6:[0-9A-F]* 01 ' "/proc/$two/net/tcp" "/proc/$two/net/tcp6"
 }
 
+# answers_at ADDRESS: what the server of a container answers to the host at once.
+answers_at() {
+    on_host timeout 3 bash -c 'read -r line <>"/dev/tcp/$0/80"; echo "$line"' "$1" 2>/dev/null
+}
+
 page 'Try it' step14-network
 start
 is 'cgroup, ipc, mnt, net, pid, user and uts are its own' 'cgroup ipc mnt net pid user uts' "$(own)"
@@ -42,7 +47,7 @@ page 'Try it'
 needs_host
 before=$(state)
 on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-start --network bridge --publish 8080:80
+start --network bridge --publish 8080:80 --publish 0.0.0.0:8082:80
 new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
 new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
 new is 'its hardware address says so, too'           '02:10:0a:db:00:02' "$(ask 'cat /sys/class/net/eth0/address')"
@@ -57,6 +62,13 @@ needs_host_and_inside nc
 [ "$why_not" ] || needs bash
 new is 'the host reaches it by the published port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
 so has 'but not by another address of the host'        'refused'        "$(when_ready 1 from_host 10.219.0.1 8080)"
+page 'What the kernel did'
+# With CAP_NET_ADMIN, root inside could take another address.
+on_host nsenter --net="/proc/${pid:-none}/ns/net" ip address add 10.219.0.99/32 dev eth0 2>/dev/null
+so is 'it cannot answer for another address'           ''               "$(answers_at 10.219.0.99)"
+on_host ip neighbour replace 10.219.0.99 lladdr 02:10:0a:db:00:02 dev containers0 2>/dev/null
+so is 'nor send packets from it'                       ''               "$(answers_at 10.219.0.99)"
+page 'Try it'
 needs_host
 new has 'another container cannot publish that port' 'Address already in use' "$(err --network bridge --publish 8080:80 true)"
 two stop
@@ -65,10 +77,11 @@ two start
 other_host
 two serve far
 new is 'it reaches a host beyond this one'           'far'            "$(when_ready 2 ask 'nc -w 20 198.51.100.2 80 </dev/null')"
+so is 'which reaches it by the port that is published at 0.0.0.0' 'web' "$(when_ready 1 two ask 'nc -w 20 198.51.100.1 8082 </dev/null')"
 two tell 'sleep 1000 | nc -l -p 81 >&- 2>&- &'
 [ "$why_not$hands_off" ] || ! [ -s pid.2 ] || wait_until listens "$(cat pid.2)" 0051
 tell 'sleep 1000 | nc 198.51.100.2 81 >&- 2>&- &'
-so is 'which sees the address of this host'            'yes'            "$([ "$why_not$hands_off" ] || wait_until sees_host && echo yes)"
+so is 'and which sees the address of this host'        'yes'            "$([ "$why_not$hands_off" ] || wait_until sees_host && echo yes)"
 two=$(cat pid.2)
 # For a neighbour, 127.0.0.1 can be another host.
 on_host nsenter --net="/proc/${two:-none}/ns/net" sh -c 'ip route add 10.219.0.0/16 via 198.51.100.1

@@ -96,16 +96,23 @@ pub(crate) fn mount(
     if options.copy_up {
         copy_files(&place, &made)?;
     }
-    attach(&made, &place)?;
+    let protect = || {
+        set(&made, options.all, true)?;
+        set(&made, options.this, is_groups)
+    };
     if is_groups {
+        attach(&made, &place)?;
         groups.mount_each(&made)?;
+        protect()?;
+    } else {
+        // First: a place in a shared mount shows the new mount to others, as it is now.
+        protect()?;
+        attach(&made, &place)?;
     }
     if by_runner {
         // The host does not see mounts of the container.
         set(&made, Change::spread(MS_SLAVE), true)?;
     }
-    set(&made, options.all, true)?;
-    set(&made, options.this, is_groups)?;
     let mut propagation = options.propagation.iter();
     propagation.try_for_each(|(kind, all)| set(&made, Change::spread(*kind), *all))?;
     Ok(is_later.then_some(made))

@@ -200,9 +200,15 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
     let at = |place: &'static str| format!("grep '^[^/]*/[^ ]* {place} ' /proc/self/mountinfo | cut -d' ' -f5-7 | sed 's/:[0-9]*//g'").leak();
     let idmap = json!({"destination": "/mnt", "type": "bind", "source": dir, "options": ["bind", "idmap"],
         "uidMappings": [{"containerID": 0, "hostID": 3000, "size": 10}], "gidMappings": [{"containerID": 0, "hostID": 4000, "size": 10}]});
+    let add = |place, kind, source: &str, options: &[&str]| ("/mounts/-", mount(place, kind, source, options));
+    // Two names for one tmpfs: what is mounted below one of them, the kernel mounts below both.
+    let shared = add("/mnt", "tmpfs", "tmpfs", &["shared"]);
+    let again = add("/srv", "bind", &format!("{}/mnt", rootfs().display()), &["bind", "shared"]);
+    let below = add("/mnt/a", "bind", "/usr", &["bind", "ro"]);
     vec![
         ("domainname", vec![("/domainname", json!("abc"))], "cat /proc/sys/kernel/domainname", "abc"),
         ("propagation: shared", vec![("/linux/rootfsPropagation", json!("rshared"))], at("/"), "/ ro,relatime shared"),
+        ("read-only in a shared mount", vec![shared, again, below], at("/srv/a"), "/srv/a ro,relatime shared"),
         ("propagation: unbindable", vec![("/linux/rootfsPropagation", json!("unbindable"))], at("/"), "/ ro,relatime unbindable"),
         ("idmap", vec![("/mounts/-", idmap)], "stat -c '%u %g' /mnt/config.json", "3000 4000"),
         ("ioPriority", vec![("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 7}))], "! command -v ionice >/dev/null && echo best-effort: prio 7 || ionice -p $$", "best-effort: prio 7"),

@@ -21,7 +21,7 @@ mount -t tmpfs none /run
 ip link set lo up
 state() { ip -d link; ip route show table all; nft list ruleset; }
 never() { echo "never: $*"; cat /run/said; exit 1; } >&2
-until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 600 ] || never "$@"; sleep 0.1; done; }
+until_true() { tries=0; until "$@"; do tries=$((tries + 1)); [ $tries -lt 6000 ] || never "$@"; sleep 0.1; done; }
 "#;
 
 /// Runs a script, with the step in `$STEP`, as root of a host of its own: a network, mounts and
