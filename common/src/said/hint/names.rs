@@ -13,6 +13,15 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         }
         (Call::KeepState, Errno::ENOENT) => NO_PROC,
         (Call::KeepState, Errno::ENOSPC | Errno::EDQUOT) => FULL,
+        (Call::KeepContainers, Errno::ENOSPC | Errno::EDQUOT) => {
+            "the file system is full; free some space, or name another place with --root"
+        }
+        (Call::KeepContainers, Errno::EROFS | Errno::EACCES) => {
+            "name a place that you can write to with --root"
+        }
+        (Call::RemoveContainer, Errno::EROFS) => {
+            "mount the file system of the containers with rw, then remove it again"
+        }
         _ => return None,
     })
 }

@@ -29,7 +29,7 @@ pub(super) fn remedy(failed: &Failed, errno: Errno) -> Option<&'static str> {
         (Call::LockScratch, Errno::EACCES) => SCRATCH,
         (Call::MakeScratch, Errno::EEXIST) => TAKEN,
         (Call::MakeScratch, Errno::ENOTDIR) => SCRATCH,
-        (Call::MakeState, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EROFS) => RUNTIME,
+        (Call::MakeState(remedy), _) => remedy,
         _ => return None,
     })
 }
@@ -38,7 +38,6 @@ const FETCH: &str = "fetch a root with `cargo xtask fetch-rootfs`, or name an ex
 const DIRECTORY: &str = "name a directory";
 const WAY: &str = "let this user enter it and each directory above it (chmod +x)";
 const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
-const RUNTIME: &str = "set XDG_RUNTIME_DIR to a directory of this user";
 const GONE: &str = "the current directory no longer exists; cd to an existing directory";
 
 /// Whether a relative path failed because the current directory no longer exists.
