@@ -32,7 +32,17 @@ pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
     let open = container.pidfd()?.context("container not running").with_context(doing)?;
     match pidfd_send_signal(&open, signal) {
         Err(Errno::ESRCH) => bail!("{}: container not running", doing()),
-        sent => sent.with_context(doing),
+        sent => sent.with_context(doing)?,
+    }
+    let_end(&container.groups()?, signal);
+    Ok(())
+}
+
+/// A frozen process of v1 ends only when it goes on. An engine may not know that it is
+/// frozen: `pause` may have been killed.
+fn let_end(groups: &Groups, signal: c_int) {
+    if signal == libc::SIGKILL {
+        groups.thaw();
     }
 }
 
@@ -46,6 +56,7 @@ pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
         .processes()
         .into_iter()
         .for_each(|process| kill_in(container, process, signal));
+    let_end(&groups, signal);
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub(crate) const SOCKET: &str = "start";
 fn open_root(root: &Path) -> Result<File> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
     fs::create_dir_all(root.parent().unwrap_or(root))
-        .with_context(|| format!("make the directory {}", root.display()))?;
+        .with_context(|| format!("keep containers in {}", root.display()))?;
     Ok(private_directory(root, Purpose { doing, remedy })?.dir)
 }
 
@@ -69,6 +69,11 @@ impl Container {
     /// The container with this name, if there is one.
     pub(crate) fn find(root: &Path, name: &str) -> Result<Option<Container>> {
         check_name(name)?;
+        // The file system may be read-only.
+        let look = || format!("find the container {name} in {}", root.display());
+        if !root.try_exists().with_context(look)? {
+            return Ok(None);
+        }
         let dir = match open::directory(&open_root(root)?, name) {
             Err(Errno::ENOENT) => return Ok(None),
             dir => dir.with_context(|| format!("open the container {name}"))?,
@@ -151,7 +156,7 @@ impl Container {
 
     /// Writes the state. A reader sees the old one or this one.
     pub(crate) fn write(&self, state: &State) -> Result<()> {
-        let doing = || format!("write the state of the container {}", self.name);
+        let doing = || format!("keep the state of the container {}", self.name);
         let text = serde_json::to_vec(state)?;
         fs::write(self.at("new"), text).with_context(doing)?;
         fs::rename(self.at("new"), self.at("state.json")).with_context(doing)

@@ -1,8 +1,8 @@
 //! Lesson 19: what is known about a container, and whether it lives.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -64,11 +64,10 @@ impl Container {
     pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
         let file = bundle.join("config.json");
         let doing = || format!("read {}", file.display());
-        let mut config = open::regular(&file).with_context(doing)?;
-        let mut copy =
-            File::create(self.at("config.json")).context("keep the configuration")?;
-        std::io::copy(&mut config, &mut copy).with_context(doing)?;
-        copy.flush().context("keep the configuration")
+        let mut text = Vec::new();
+        let read = open::regular(&file).and_then(|mut it| it.read_to_end(&mut text));
+        read.with_context(doing)?;
+        fs::write(self.at("config.json"), text).context("keep the configuration")
     }
 
     /// The configuration as it was at `create`.

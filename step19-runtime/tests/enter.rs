@@ -296,6 +296,19 @@ fn a_container_that_is_paused_stands_still() {
 }
 
 #[test]
+fn sigkill_ends_a_container_that_is_paused() {
+    if !has_groups() {
+        return;
+    }
+    for kill in [&["kill", NAME, "KILL"][..], &["kill", "--all", NAME, "9"]] {
+        let container = Container::start(|_| {});
+        assert!(container.ask(&["pause", NAME]).status.success());
+        assert!(container.ask(kill).status.success());
+        wait_until("the end", || container.state("status") == "stopped");
+    }
+}
+
+#[test]
 fn ps_shows_the_processes_as_the_host_sees_them() {
     if !has_groups() {
         let error = Container::start(|_| {}).fails(1, &["ps", NAME]);

@@ -78,14 +78,14 @@ pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
 /// When the directory belongs to another user, or other users can write to it. When it is
 /// a symbolic link or a file. When it cannot be made.
 pub fn private_directory(name: &Path, purpose: Purpose) -> Result<Private> {
-    make_or_open(name, purpose, Doing::MakeState)
+    make_or_open(name, purpose, |dir| Doing::MakeState { dir, remedy: purpose.remedy })
 }
 
 /// As [`private_directory`], with the context of an error of mkdir(2).
 pub(crate) fn make_or_open(
     name: &Path,
     purpose: Purpose,
-    doing: fn(PathBuf) -> Doing,
+    doing: impl Fn(PathBuf) -> Doing,
 ) -> Result<Private> {
     loop {
         let new = match DirBuilder::new().mode(0o700).create(name) {

@@ -24,7 +24,11 @@ pub(crate) enum Doing {
     OpenPlace(PathBuf),
     MakeScratch(PathBuf),
     LockScratch(PathBuf),
-    MakeState(PathBuf),
+    MakeState {
+        dir: PathBuf,
+        /// The words of the caller.
+        remedy: &'static str,
+    },
     UseGroups(PathBuf),
     WriteGroup {
         file: PathBuf,
@@ -49,7 +53,7 @@ impl fmt::Display for Doing {
             Doing::OpenPlace(path) => write!(f, "open {} in the root", path.display()),
             Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
             Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
-            Doing::MakeState(dir) => write!(f, "make the directory {}", dir.display()),
+            Doing::MakeState { dir, .. } => write!(f, "make the directory {}", dir.display()),
             Doing::UseGroups(above) => write!(f, "make a control group in {}", above.display()),
             Doing::WriteGroup { file, value } => write!(f, "write {value} to {}", file.display()),
             Doing::Publish(port) => write!(f, "publish {port}"),

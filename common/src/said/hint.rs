@@ -62,7 +62,6 @@ enum Call {
     OpenPlace,
     MakeScratch,
     LockScratch,
-    MakeState,
     UseGroups,
     EnableController,
     LimitSwap,
@@ -75,6 +74,8 @@ enum Call {
     SetFilter,
     EnterNamespaces,
     KeepState,
+    KeepContainers,
+    RemoveContainer,
     Print,
     /// An unknown action.
     Any,
@@ -118,6 +119,12 @@ const LESSONS: &[(&str, Call)] = &[
     ("make the directory of a container", Call::KeepState),
     ("write the state of the container ", Call::KeepState),
     ("write the end of the container ", Call::KeepState),
+    ("keep containers in ", Call::KeepContainers),
+    ("keep the configuration", Call::KeepContainers),
+    ("keep the state of the container ", Call::KeepContainers),
+    ("make the container ", Call::KeepContainers),
+    ("make the socket for ", Call::KeepContainers),
+    ("remove the container ", Call::RemoveContainer),
     ("keep the mounts in this namespace", Call::KeepMountsPrivate),
     ("become group ", Call::BecomeUser),
     ("become user ", Call::BecomeUser),
@@ -152,7 +159,7 @@ impl Failed {
             Some(Doing::OpenPlace(path)) => at(Call::OpenPlace, path),
             Some(Doing::MakeScratch(path)) => at(Call::MakeScratch, path),
             Some(Doing::LockScratch(path)) => at(Call::LockScratch, path),
-            Some(Doing::MakeState(path)) => at(Call::MakeState, path),
+            Some(Doing::MakeState { .. }) => Failed::new(Call::Any),
             Some(Doing::UseGroups(path)) => at(Call::UseGroups, path),
             Some(Doing::WriteGroup { file, .. }) => at(groups::call(file), file),
             Some(Doing::Publish(_)) => Failed::new(Call::Publish),
@@ -176,6 +183,9 @@ fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
 pub fn hint(error: &Error) -> Option<&'static str> {
     if let Some(Said(message)) = error.downcast_ref() {
         return tools::remedy(message);
+    }
+    if let Some(Doing::MakeState { remedy, .. }) = error.downcast_ref() {
+        return Some(remedy);
     }
     let errno = error.chain().find_map(errno_of)?;
     let failed = Failed::of(error);

@@ -23,13 +23,16 @@ remedies! { |failed|
     MakeScratch: EEXIST => TAKEN;
     MakeScratch: ENOENT | ENOTDIR | EACCES | EPERM | EROFS => SCRATCH;
     LockScratch: EACCES => SCRATCH;
-    MakeState: ENOENT | ENOTDIR | EACCES | EROFS =>
-        "set XDG_RUNTIME_DIR to a directory of this user";
     EnterNamespaces: EPERM | EACCES =>
         "only the user that started the container can enter it: enter all of its namespaces in a single call, by a process in it that this user may trace";
     KeepState: ENOENT => NO_PROC;
     KeepState: ENOSPC | EDQUOT =>
         "the file system is full; free some space, or name another place with XDG_RUNTIME_DIR";
+    KeepContainers: ENOSPC | EDQUOT =>
+        "the file system is full; free some space, or name another place with --root";
+    KeepContainers: EROFS | EACCES => "name a place that you can write to with --root";
+    RemoveContainer: EROFS =>
+        "mount the file system of the containers with rw, then remove it again";
 }
 
 const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
