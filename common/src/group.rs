@@ -14,6 +14,7 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, getuid};
 
 use crate::args::limits::number;
+use crate::hierarchy::remove_group;
 use crate::places::open::text;
 use crate::said::doing::Doing;
 use crate::{errno_of, note};
@@ -119,7 +120,7 @@ impl Group {
             let changed = poll(&mut fds, PollTimeout::from(KILL_TIMEOUT_MS))?;
             ensure!(changed > 0, "it still has processes; the next start with a limit tries again");
         }
-        Ok(remove_all(&self.path)?)
+        Ok(remove_group(&self.path)?)
     }
 }
 
@@ -212,7 +213,7 @@ fn sweep(place: &Path) {
             && is_populated(&mut events).is_ok_and(|populated| !populated)
         {
             // What cannot be removed stays for the next run.
-            let _ = remove_all(&entry.path());
+            let _ = remove_group(&entry.path());
         }
     }
 }
@@ -229,17 +230,6 @@ fn is_populated(events: &mut File) -> io::Result<bool> {
     events.rewind()?;
     events.read_to_string(&mut text)?;
     Ok(text.contains("populated 1"))
-}
-
-/// Removes a group and the groups in it, which root inside can make. They have no
-/// processes.
-fn remove_all(group: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(group)?.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove_all(&entry.path())?;
-        }
-    }
-    fs::remove_dir(group)
 }
 
 #[cfg(test)]
