@@ -12,6 +12,7 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, getuid};
 
 use crate::args::limits::number;
+use crate::hierarchy::remove_group;
 use crate::places::open::text;
 use crate::said::doing::Doing;
 use crate::{errno_of, hierarchy, note, one_line};
@@ -198,7 +199,7 @@ fn sweep(place: &Path) {
             && let Some(_lock) = lock(&entry.path())
         {
             // What cannot be removed, or has processes, stays for the next run.
-            let _ = hierarchy::remove_empty(&entry.path());
+            let _ = remove_group(&entry.path());
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::unistd::Pid;
+use nix::fcntl::AT_FDCWD;
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::child::signals;
+use crate::places::open;
 
 /// A tree of groups.
 #[derive(Debug)]
@@ -62,22 +65,45 @@ fn mount_of(line: &str, controllers: &[String]) -> Option<(String, PathBuf)> {
     (fits && !place.contains('\\')).then(|| (root.to_owned(), PathBuf::from(place)))
 }
 
-/// Removes a group and those in it, which the container may have made. Fails if one of them has
-/// processes.
-pub(crate) fn remove_empty(group: &Path) -> io::Result<()> {
-    inner(group)?.try_for_each(|inner| remove_empty(&inner))?;
-    fs::remove_dir(group)
+/// Removes a group and the groups in it, which root inside can make: by descriptors, for there
+/// can be more of them in each other than a path can name. They have no processes.
+///
+/// # Errors
+///
+/// With EBUSY when there is still a process in one of them; rmdir(2).
+pub fn remove_group(group: &Path) -> io::Result<()> {
+    match fs::remove_dir(group) {
+        // It has groups in it, or processes.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => {}
+        removed => return removed,
+    }
+    let (mut here, mut names) = (open::directory(&AT_FDCWD, group)?, Vec::new());
+    loop {
+        let this = PathBuf::from(format!("/proc/self/fd/{}", here.as_raw_fd()));
+        let next = inner(&this)?.next();
+        if let Some(name) = next.as_deref().and_then(Path::file_name) {
+            here = open::directory(&here, name)?;
+            names.push(name.to_owned());
+        } else if let Some(name) = names.pop() {
+            here = open::directory(&here, "..")?;
+            unlinkat(&here, &*name, UnlinkatFlags::RemoveDir)?;
+        } else {
+            return fs::remove_dir(group);
+        }
+    }
 }
 
 /// Kills the processes in a group and in those in it, and removes all of them. A killed process
 /// may be in a call that no signal ends: this waits for at most ten seconds.
 pub(crate) fn end(group: &Path) -> io::Result<()> {
-    let mut tries = 0..1000;
+    let mut tries = 0..10_000;
     loop {
-        match remove_empty(group) {
+        match remove_group(group) {
             Err(error) if error.kind() == ErrorKind::ResourceBusy && tries.next().is_some() => {
-                kill_all(group)?;
-                thread::sleep(Duration::from_millis(10));
+                // An error means that a group in it has just gone.
+                let _ = kill_all(group);
+                // In v1, there is no event for the end of the last process.
+                thread::sleep(Duration::from_millis(1));
             }
             done => return done,
         }
@@ -156,10 +182,13 @@ impl Hierarchy {
         // Another container may have this group, and each would count for both. A group with
         // groups in it may be the host's, and `remove` would remove them.
         let processes = group.join("cgroup.procs");
-        let is_empty = fs::read_to_string(&processes)?.is_empty();
+        let is_new = made.last().is_some_and(|last| last == group);
+        let is_empty = || -> io::Result<bool> {
+            Ok(fs::read_to_string(&processes)?.is_empty() && inner(group)?.next().is_none())
+        };
         // A user can find a group, and may not join it.
         File::options().write(true).open(&processes)?;
-        match is_empty && inner(group)?.next().is_none() && left != Path::new("") {
+        match is_new || left != Path::new("") && is_empty()? {
             true => Ok(()),
             false => Err(ErrorKind::AlreadyExists.into()),
         }
@@ -177,8 +206,8 @@ impl Hierarchy {
         // With processes in it, only some controllers can be given, and then no process may
         // join the inner groups. The root of all groups is an exception; it has no type.
         let is_busy = || -> io::Result<bool> {
-            let processes = fs::read_to_string(group.join("cgroup.procs"))?;
-            Ok(!processes.is_empty() && group.join("cgroup.type").exists())
+            let has_type = group.join("cgroup.type").exists();
+            Ok(has_type && !fs::read_to_string(group.join("cgroup.procs"))?.is_empty())
         };
         if !self.controllers.is_empty() || is_busy()? {
             return Ok(());

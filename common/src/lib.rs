@@ -31,7 +31,7 @@ pub use calls::device::{device_flags, set_device_flags};
 pub use calls::mount::{
     change_mount, fsconfig, fsmount, fsopen, mount_setattr, move_mount, open_tree,
 };
-pub use calls::pidfd::{pidfd_open, pidfd_send_signal};
+pub use calls::pidfd::{pidfd_open, pidfd_send_signal, pidfd_wait};
 pub use calls::process::{
     set_domainname, set_io_priority, set_limit, set_memory_policy, set_personality, set_scheduler,
 };
@@ -52,7 +52,7 @@ pub use child::runner::{Child, Keep};
 pub use child::signals::{end_on_closed_pipe, restore_signals, signal_number, stop_if_asked};
 pub use child::within::in_child;
 pub use group::Group;
-pub use hierarchy::{Hierarchy, hierarchies};
+pub use hierarchy::{Hierarchy, hierarchies, remove_group};
 pub use net::names::{PASTA_DNS, write_names};
 pub use net::network::{Network, Port, Subnet};
 pub use net::seat::Seat;

@@ -74,4 +74,5 @@ fn with_number(code: u64, register: u64, number: u32) -> u64 {
 }
 
 #[cfg(test)]
+#[path = "../../step18-bundle/src/device_program/tests.rs"]
 mod tests;

@@ -2,12 +2,13 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{pidfd_open, pidfd_send_signal};
+use common::{pidfd_open, pidfd_send_signal, pidfd_wait};
 use libc::c_int;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::groups::Groups;
@@ -95,31 +96,35 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
 
 /// Ends a container, and removes all that `create` has made.
 pub(crate) fn destroy(container: &Container) -> Result<()> {
-    let mut groups = container.groups()?;
-    if container.state()?.pid.is_none() {
+    let state = container.state()?;
+    let mut groups = Groups::of(&state.groups)?;
+    if state.pid.is_none() {
         // They may be those of another container, and `create` has failed for that.
         groups.remove_empty();
         groups = Groups::of(&[])?;
     }
-    if let Some(open) = container.pidfd()? {
+    if let Some(open) = state.pidfd()? {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&open, libc::SIGKILL);
         groups.thaw();
         wait_for_end(&open, MOST_TIME)?;
     }
-    // Without a PID namespace, others may be left. Each may start others.
-    for _ in 0..MOST_ROUNDS {
-        let left = groups.processes();
-        if left.is_empty() {
-            break;
+    let mut rounds = 0..MOST_ROUNDS;
+    while let Err(error) = groups.remove() {
+        let is_busy = error.chain().find_map(common::errno_of) == Some(Errno::EBUSY);
+        if !is_busy || rounds.next().is_none() {
+            return Err(error);
         }
+        // Without a PID namespace, others may be left. Each may start others.
+        let left = groups.processes();
         left.iter().for_each(|process| kill_in(container, *process, libc::SIGKILL));
         groups.thaw();
         let open = left.iter().flat_map(|it| pidfd_open(*it));
         open.into_iter().try_for_each(|it| wait_for_end(it, MOST_TIME))?;
+        // The last one may still be in its group. In v1, there is no event for its end.
+        sleep(Duration::from_millis(u64::from(left.is_empty())));
     }
-    groups.remove()?;
-    let (state, config) = (container.state()?, container.config());
+    let config = container.config();
     container.remove()?;
     let json = state.to_json(Status::Stopped);
     // Without a configuration, `create` has not come far.
@@ -132,15 +137,14 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
 }
 
 /// A process that starts others faster than they end would never let this end.
-const MOST_ROUNDS: u32 = 100;
+const MOST_ROUNDS: u32 = 5000;
 
 /// How long a killed process may take to end, in milliseconds.
 const MOST_TIME: u16 = 10_000;
 const SHORT_TIME: u16 = 100;
 
 fn wait_for_end(process: impl AsFd, time: u16) -> Result<()> {
-    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    let ended = poll(&mut fds, PollTimeout::from(time)).context("wait for a process")?;
-    ensure!(ended > 0, "a killed process does not end; look for what it waits");
+    let ended = pidfd_wait(process, time.into()).context("wait for a process")?;
+    ensure!(ended, "a killed process does not end; look for what it waits");
     Ok(())
 }

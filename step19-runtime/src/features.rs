@@ -5,18 +5,8 @@ use serde_json::{Value, json};
 
 use crate::calls;
 use crate::options::{ATTRIBUTES, PROPAGATION};
+use crate::program::{ACTIONS, OPERATORS};
 
-/// What a filter can do; each is an arm of `program::answer` or of `program::condition`.
-#[rustfmt::skip]
-const ACTIONS: [&str; 8] = [
-    "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
-];
-#[rustfmt::skip]
-const OPERATORS: [&str; 7] = [
-    "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
-    "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
-];
 #[rustfmt::skip]
 const HOOKS: [&str; 6] = [
     "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
@@ -47,7 +37,8 @@ pub(crate) fn print() -> Exit {
                 "systemd": false, "systemdUser": false,
             },
             "seccomp": {
-                "enabled": true, "actions": ACTIONS, "operators": OPERATORS,
+                "enabled": true,
+                "actions": ACTIONS.map(|it| it.0), "operators": OPERATORS.map(|it| it.0),
                 "archs": architectures, "knownFlags": flags, "supportedFlags": flags,
             },
             "apparmor": { "enabled": true },

@@ -137,4 +137,5 @@ fn calls(list: &Seccomp, same: &[Architecture], other: u32) -> Result<Vec<Instru
 }
 
 #[cfg(test)]
+#[path = "../../step18-bundle/src/filter/tests.rs"]
 mod tests;

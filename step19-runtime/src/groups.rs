@@ -18,7 +18,7 @@ use crate::rules;
 /// The group of the container in each hierarchy.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    hierarchies: Vec<Hierarchy>,
+    pub(crate) hierarchies: Vec<Hierarchy>,
 }
 
 impl Groups {

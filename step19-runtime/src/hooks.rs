@@ -2,13 +2,12 @@
 
 use std::ffi::CString;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{pidfd_open, pidfd_send_signal};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use common::{pidfd_open, pidfd_send_signal, pidfd_wait};
+use nix::poll::PollTimeout;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{dup2_stdin, dup2_stdout};
 use serde::Deserialize;
@@ -123,8 +122,7 @@ impl Hook {
             self.timeout.and_then(|it| i32::try_from(it.saturating_mul(1000)).ok());
         let time = time
             .map_or(PollTimeout::NONE, |it| it.try_into().unwrap_or(PollTimeout::MAX));
-        let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
-        let in_time = poll(&mut fds, time).context("wait for it")? > 0;
+        let in_time = pidfd_wait(&open, time).context("wait for it")?;
         if !in_time {
             let _ = pidfd_send_signal(&open, libc::SIGKILL);
         }

@@ -1,15 +1,12 @@
 //! Lesson 19: the processes in control groups, and the end of groups.
 
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::fs::{self, DirEntry};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use common::{hierarchies, is_inside, open};
-use nix::fcntl::AT_FDCWD;
-use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
+use common::{hierarchies, is_inside};
+use nix::unistd::Pid;
 
 use crate::groups::Groups;
 
@@ -25,9 +22,10 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
         is_inside(Path::new(&format!("/{inner}"))),
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
-    let all = hierarchies()?;
-    let paths = all.iter().map(|it| it.base(wanted).join(inner)).collect::<Vec<_>>();
-    let groups = Groups::of(&paths)?;
+    let mut groups = Groups { hierarchies: hierarchies()? };
+    for hierarchy in &mut groups.hierarchies {
+        hierarchy.group = Some(hierarchy.base(wanted).join(inner));
+    }
     // Before anything is known of them: what is there is not removed.
     groups.refuse_frozen().map(|()| groups)
 }
@@ -94,26 +92,15 @@ impl Groups {
     /// Removes the groups, and groups that the container has made in them.
     pub(crate) fn remove(&self) -> Result<()> {
         for group in self.paths() {
-            let mut tries = 0..TRIES;
-            // The last process may still be ending.
-            while let Err(error) = remove_all(&group) {
-                if error.kind() == ErrorKind::NotFound {
-                    break;
-                }
-                if error.kind() != ErrorKind::ResourceBusy || tries.next().is_none() {
-                    let doing =
-                        || format!("remove the control group {}", group.display());
-                    return Err(error).with_context(doing);
-                }
-                thread::sleep(Duration::from_millis(10));
+            let doing = || format!("remove the control group {}", group.display());
+            match common::remove_group(&group) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.with_context(doing)?,
             }
         }
         Ok(())
     }
 }
-
-/// How often the end of a process is waited for.
-const TRIES: u32 = 500;
 
 /// The processes in a group.
 fn processes_in(group: &Path) -> Vec<Pid> {
@@ -124,25 +111,6 @@ fn processes_in(group: &Path) -> Vec<Pid> {
 /// The groups in a group.
 fn inner(group: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-}
-
-/// Removes a group and the groups in it, by descriptors: a container can make more groups
-/// in each other than a path can name.
-fn remove_all(group: &Path) -> io::Result<()> {
-    let (mut here, mut names) = (open::directory(&AT_FDCWD, group)?, Vec::new());
-    loop {
-        if let Some(next) =
-            inner(&Path::new("/proc/self/fd").join(here.as_raw_fd().to_string())).pop()
-        {
-            let name = next.file_name().unwrap_or_default().to_owned();
-            here = open::directory(&here, &*name)?;
-            names.push(name);
-        } else if let Some(name) = names.pop() {
-            here = open::directory(&here, "..")?;
-            unlinkat(&here, &*name, UnlinkatFlags::RemoveDir)?;
-        } else {
-            return fs::remove_dir(group);
-        }
-    }
+    let is_dir = |it: &DirEntry| it.file_type().is_ok_and(|it| it.is_dir());
+    entries.filter(is_dir).map(|entry| entry.path()).collect()
 }

@@ -28,7 +28,7 @@ pub(crate) fn named<T: Copy>(table: &[(&str, T)], what: &str, name: &str) -> Res
 
 /// What the kernel does with a call; seccomp(2).
 #[rustfmt::skip]
-const ACTIONS: [(&str, u32); 8] = [
+pub(crate) const ACTIONS: [(&str, u32); 8] = [
     ("SCMP_ACT_KILL", SECCOMP_RET_KILL_THREAD), ("SCMP_ACT_TRAP", SECCOMP_RET_TRAP),
     ("SCMP_ACT_KILL_THREAD", SECCOMP_RET_KILL_THREAD), ("SCMP_ACT_LOG", SECCOMP_RET_LOG),
     ("SCMP_ACT_KILL_PROCESS", SECCOMP_RET_KILL_PROCESS),
@@ -38,7 +38,7 @@ const ACTIONS: [(&str, u32); 8] = [
 
 /// Tests of an argument: the jump, and whether it is for those that hold.
 #[rustfmt::skip]
-const OPERATORS: [(&str, (u32, bool)); 7] = [
+pub(crate) const OPERATORS: [(&str, (u32, bool)); 7] = [
     ("SCMP_CMP_EQ", (BPF_JEQ, true)), ("SCMP_CMP_NE", (BPF_JEQ, false)),
     ("SCMP_CMP_GT", (BPF_JGT, true)), ("SCMP_CMP_LE", (BPF_JGT, false)),
     ("SCMP_CMP_GE", (BPF_JGE, true)), ("SCMP_CMP_LT", (BPF_JGE, false)),

@@ -1,17 +1,16 @@
 //! Lesson 19: what a container uses.
 
 use std::fs;
-use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use common::Exit;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use common::{Exit, pidfd_wait};
+use nix::poll::PollTimeout;
 use serde_json::{Value, json};
 
 use crate::freeze::own_groups;
 use crate::groups::Groups;
 use crate::state::Container;
-use crate::words::Words;
+use crate::words::{Words, with_unit};
 
 /// A number of a group: its place in the answer, its controller, and its file in v1 and
 /// in v2. Some files have lines of names and numbers, and the name follows the file. The
@@ -73,8 +72,12 @@ fn data(groups: &Groups) -> Value {
 /// with a line whenever it wants more memory than it may use.
 pub(crate) fn events(container: &Container, words: &Words) -> Result<Exit> {
     let groups = own_groups(container)?;
-    let time = words.get("interval").map_or(Ok(5000), milliseconds)?;
-    let time = PollTimeout::try_from(time).context("read --interval: it is too long")?;
+    let word = words.get("interval").unwrap_or("5s");
+    let time = with_unit(word, &[("ms", 1), ("s", 1000), ("m", 60_000)]);
+    let time = time.filter(|it| *it > 0).and_then(|it| PollTimeout::try_from(it).ok());
+    let time = time.with_context(|| {
+        format!("read --interval {word}: give a time such as 5s or 100ms")
+    })?;
     let process =
         container.pidfd()?.context("find what it uses: container not running")?;
     // How often the kernel has ended a process for want of memory.
@@ -87,28 +90,11 @@ pub(crate) fn events(container: &Container, words: &Words) -> Result<Exit> {
         let data = data(&groups);
         let printed =
             common::print(&format!(r#"{{"type":"stats","id":{id},"data":{data}}}"#));
-        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        if words.has("stats") || printed != Exit::SUCCESS || poll(&mut fds, time)? > 0 {
+        if words.has("stats") || printed != Exit::SUCCESS || pidfd_wait(&process, time)? {
             return Ok(printed);
         }
         if oom() > before {
             common::print(&format!(r#"{{"type":"oom","id":{id}}}"#));
         }
     }
-}
-
-/// A time such as 5s or 100ms.
-fn milliseconds(word: &str) -> Result<i32> {
-    let unit = word.find(|it: char| it.is_ascii_alphabetic()).unwrap_or(word.len());
-    let factor = match &word[unit..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        _ => 0,
-    };
-    let time = word[..unit].parse::<i32>().ok().and_then(|it| it.checked_mul(factor));
-    let time = time.filter(|time| *time > 0);
-    time.with_context(|| {
-        format!("read --interval {word}: give a time such as 5s or 100ms")
-    })
 }

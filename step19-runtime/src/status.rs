@@ -81,29 +81,19 @@ impl Container {
         Groups::of(&self.state()?.groups)
     }
 
-    /// The process of the container. Nothing if it has ended. The descriptor means this
-    /// process, also if the number is used again.
+    /// The process of the container, open. Nothing if it has ended.
     pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
-        let state = self.state()?;
-        let Some(pid) = state.pid else { return Ok(None) };
-        match pidfd_open(Pid::from_raw(pid)) {
-            Err(Errno::ESRCH) => Ok(None),
-            open => {
-                let open = open.with_context(|| format!("open the process {pid}"))?;
-                Ok((start_time(pid) == Some(state.start_time)).then_some(open))
-            }
-        }
+        self.state()?.pidfd()
     }
 
     /// The life of the container now.
     pub(crate) fn status(&self) -> Result<Status> {
         let state = self.state()?;
-        let is_alive = self.pidfd()?.is_some();
         Ok(match state.created {
             None if self.is_being_made() => Status::Creating,
             None => Status::Stopped,
-            Some(_) if !is_alive => Status::Stopped,
-            Some(_) if self.groups()?.is_frozen() => Status::Paused,
+            Some(_) if state.pidfd()?.is_none() => Status::Stopped,
+            Some(_) if Groups::of(&state.groups)?.is_frozen() => Status::Paused,
             Some(_) if self.at(SOCKET).exists() => Status::Created,
             Some(_) => Status::Running,
         })
@@ -111,6 +101,19 @@ impl Container {
 }
 
 impl State {
+    /// The process of the container. Nothing if it has ended. The descriptor means this
+    /// process, also if the number is used again.
+    pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = self.pid else { return Ok(None) };
+        match pidfd_open(Pid::from_raw(pid)) {
+            Err(Errno::ESRCH) => Ok(None),
+            open => {
+                let open = open.with_context(|| format!("open the process {pid}"))?;
+                Ok((start_time(pid) == Some(self.start_time)).then_some(open))
+            }
+        }
+    }
+
     /// The state that hooks and callers get.
     pub(crate) fn to_json(&self, status: Status) -> Value {
         let mut json = json!({

@@ -11,7 +11,7 @@ use crate::groups::Groups;
 use crate::newcomer::read;
 use crate::resources::Resources;
 use crate::state::Container;
-use crate::words::Words;
+use crate::words::{Words, with_unit};
 
 /// The options, and the place of each value in linux.resources.
 #[rustfmt::skip]
@@ -74,16 +74,8 @@ fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Re
 
 /// A number, perhaps with k, m or g.
 fn number(word: &str) -> Result<i64> {
-    let unit = word.find(|it: char| it.is_ascii_alphabetic()).unwrap_or(word.len());
-    let bits = match word[unit..].to_ascii_lowercase().as_str() {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        _ => 64,
-    };
-    let number: Option<i64> = word[..unit].parse().ok();
-    let number = number.and_then(|it| it.checked_mul(1i64.checked_shl(bits)?));
+    let units = [("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30)];
+    let number = with_unit(&word.to_ascii_lowercase(), &units);
     number.context("give a number, perhaps with k, m or g")
 }
 

@@ -106,6 +106,14 @@ impl Words {
     }
 }
 
+/// A number with one of these units, and what the unit stands for.
+pub(crate) fn with_unit(word: &str, units: &[(&str, i64)]) -> Option<i64> {
+    let at = word.find(|it: char| it.is_ascii_alphabetic()).unwrap_or(word.len());
+    let (number, unit) = word.split_at(at);
+    let factor = units.iter().find(|it| it.0 == unit)?.1;
+    number.parse::<i64>().ok()?.checked_mul(factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

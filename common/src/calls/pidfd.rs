@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, c_long};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 /// Opens a process; pidfd_open(2), since Linux 5.3. After its end, the kernel may give its ID
@@ -34,6 +35,16 @@ pub fn pidfd_send_signal(process: impl AsFd, number: c_int) -> nix::Result<()> {
     Errno::result(sent).map(drop)
 }
 
+/// Waits for the end of an open process, at most for a time. Returns whether it has ended.
+///
+/// # Errors
+///
+/// As in poll(2).
+pub fn pidfd_wait(process: impl AsFd, time: PollTimeout) -> nix::Result<bool> {
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, time).map(|ended| ended > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,7 +56,9 @@ mod tests {
         let mut child = Command::new("sleep").arg("1000").spawn().expect("start sleep");
         let pid = Pid::from_raw(child.id().try_into().expect("an ID"));
         let open = pidfd_open(pid).expect("open it");
+        assert_eq!(pidfd_wait(&open, PollTimeout::ZERO), Ok(false));
         pidfd_send_signal(&open, libc::SIGTERM).expect("send a signal");
+        assert_eq!(pidfd_wait(&open, PollTimeout::NONE), Ok(true));
         assert_eq!(child.wait().expect("wait").signal(), Some(libc::SIGTERM));
         assert_eq!(pidfd_send_signal(&open, 0), Err(Errno::ESRCH));
     }

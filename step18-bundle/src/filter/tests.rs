@@ -44,7 +44,8 @@ fn run(program: &[Instruction], call: &Call) -> u32 {
 
 /// The programs that libseccomp makes of lists. None if this host does not have it.
 fn of_libseccomp(lists: &[Value]) -> Option<Vec<Vec<Instruction>>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/libseccomp.py");
+    let script =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../step18-bundle/tests/libseccomp.py");
     let mut python = Command::new("python3");
     python.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut python = python.spawn().ok()?;
