@@ -45,6 +45,7 @@ mod terminal;
 mod update;
 mod users;
 mod values;
+mod verbs;
 mod wanted;
 mod words;
 
@@ -60,15 +61,6 @@ use crate::state::Container;
 use crate::wanted::Wanted;
 use crate::words::Words;
 
-/// The options before the verb.
-const OPTIONS: [&str; 10] = [
-    "root=", "log=", "log-format=", "log-level=", "systemd-cgroup", "cgroup-manager=",
-    "rootless=", "debug", "version|v", "help|h",
-];
-
-const VERBS: &str = "create, start, state, kill, delete, run, exec, ps, pause, resume, \
-                     update, events, list, spec or features";
-
 fn main() -> ExitCode {
     common::step!()
         .run_words(|words| run(words).unwrap_or_else(|error| log::tell(&error)))
@@ -76,28 +68,26 @@ fn main() -> ExitCode {
 
 /// Reads the options before the verb, and does what the verb says.
 fn run(words: Vec<OsString>) -> Result<Exit> {
-    let mut global = Words::read(Words::of(words)?, &OPTIONS, 0)?;
+    let mut global = Words::read(Words::of(words)?, &verbs::OPTIONS, 0)?;
     log::open(&global)?;
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
         return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
     }
     if global.has("help") {
-        let options = OPTIONS.map(|it| format!("--{}", it.replace('|', ", -"))).join(" ");
-        let usage = format!("usage: {name} [OPTIONS] VERB [OPTIONS] [NAME]");
-        let text = format!("{usage}\n\nverbs: {VERBS}\noptions: {options}");
-        return Ok(common::print(&text));
+        return Ok(common::print(&verbs::help(name)));
     }
     wanted::check(&global)?;
-    let verb = global.take(&format!("a verb: {VERBS}"))?;
+    let verb = global.take(&format!("a verb: {}", verbs::names()))?;
     let root = list::root(global.get("root"), &verb)?;
     verb_of(&verb, global.rest, &root)
 }
 
 /// Does what the verb says.
 fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
-    let read = |known: &[&'static str]| {
-        let words = Words::read(left.clone(), known, usize::MAX)?;
+    let known = verbs::options(verb);
+    let read = || {
+        let words = Words::read(left.clone(), &known, usize::MAX)?;
         common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
         Ok::<_, anyhow::Error>(words)
     };
@@ -108,49 +98,46 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     let open = |mut words: Words| Container::open(root, &words.only_name()?);
     match verb {
         "create" => {
-            let mut words = read(&wanted::OPTIONS)?;
+            let mut words = read()?;
             // The engine waits for the process of the container.
             let _ =
                 create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
         }
-        "start" => start::start(&open(read(&[])?)?.lock()?)?,
-        "run" => {
-            let known = [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat();
-            return run::run(root, &mut read(&known)?);
-        }
-        "state" => return list::state(root, &read(&[])?.only_name()?),
+        "start" => start::start(&open(read()?)?.lock()?)?,
+        "run" => return run::run(root, &mut read()?),
+        "state" => return list::state(root, &read()?.only_name()?),
         "kill" => {
-            let mut words = read(&["all|a"])?;
+            let mut words = read()?;
             end::signal(root, &mut words)?;
         }
         "delete" => {
-            let mut words = read(&["force|f"])?;
+            let mut words = read()?;
             end::delete(root, &words.only_name()?, words.has("force"))?;
         }
         "exec" => {
-            let mut words = Words::read(left, &newcomer::OPTIONS, 0)?;
+            let mut words = Words::read(left, &known, 0)?;
             let name = words.take("the name of a container")?;
             return enter::exec(root, &name, &words);
         }
         "ps" => {
-            let mut words = Words::read(left, &["format|f="], 0)?;
+            let mut words = Words::read(left, &known, 0)?;
             let name = words.take("the name of a container")?;
             return ps::ps(&Container::open(root, &name)?, &words);
         }
         "pause" | "resume" => {
-            freeze::freeze(&open(read(&[])?)?.lock()?, verb == "pause")?;
+            freeze::freeze(&open(read()?)?.lock()?, verb == "pause")?;
         }
         "update" => {
-            let mut words = read(&update::OPTIONS.map(|it| it.0))?;
+            let mut words = read()?;
             let container = Container::open(root, &words.only_name()?)?.lock()?;
             update::update(&container, &words)?;
         }
         "events" => {
-            let mut words = read(&["stats", "interval="])?;
+            let mut words = read()?;
             return stats::events(&Container::open(root, &words.only_name()?)?, &words);
         }
         "list" => {
-            let words = read(&["format|f=", "quiet|q"])?;
+            let words = read()?;
             return list::list(
                 root,
                 words.get("format").unwrap_or("table"),
@@ -158,12 +145,12 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             );
         }
         "spec" => {
-            let words = read(&["bundle|b=", "rootless"])?;
+            let words = read()?;
             let bundle = Path::new(words.get("bundle").unwrap_or("."));
             return spec::write(bundle, words.has("rootless"));
         }
         "features" => return Ok(features::print()),
-        other => bail!("there is no verb {other}; give {VERBS}"),
+        other => bail!("there is no verb {other}; give {}", verbs::names()),
     }
     Ok(Exit::SUCCESS)
 }

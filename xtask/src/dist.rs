@@ -1,12 +1,15 @@
 //! `cargo xtask dist`: the steps as programs that you can copy to other machines.
 
 use std::env::{self, consts::ARCH};
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use layers::{Algorithm, Digest};
+use lessons::Lesson;
 use tempfile::NamedTempFile;
 
 use crate::cargo;
@@ -17,9 +20,15 @@ use crate::say::{self, note};
 ///
 /// If the Rust target for musl is installed, cargo links the steps with musl.
 /// Without it, they are release builds for this host, and need its C library.
+/// `sha256sum --check SHA256SUMS` in the folder checks the programs.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The folder [default: dist/ in the workspace]
+    /// The architecture of the programs [default: this machine's]. Another one needs
+    /// no other tool than its Rust target for musl
+    #[arg(long, value_parser = ["x86_64", "aarch64"], default_value = ARCH, hide_default_value = true)]
+    arch: String,
+    /// The folder [default: dist/ in the workspace, and dist/ARCH for another
+    /// architecture]
     #[arg(long, value_name = "DIR")]
     dest: Option<PathBuf>,
 }
@@ -55,38 +64,52 @@ impl Dist {
 
 impl Args {
     pub(crate) fn run(self) -> Result<()> {
-        let dest = self.dest.unwrap_or_else(|| common::workspace().join("dist"));
-        let built = build()?;
+        let usual = || {
+            let dist = common::workspace().join("dist");
+            if self.arch == ARCH { dist } else { dist.join(&self.arch) }
+        };
+        let dest = self.dest.unwrap_or_else(usual);
+        let built = build_for(&self.arch)?;
         fs::create_dir_all(&dest).with_context(|| format!("make {}", dest.display()))?;
-        for lesson in lessons::all()? {
-            put(&built.dir.join(&lesson.name), &dest.join(&lesson.name))?;
+        let mut sums = String::new();
+        for Lesson { name, .. } in lessons::all()? {
+            let from = built.dir.join(&name);
+            let doing = || format!("copy {}", from.display());
+            let program = File::open(&from).with_context(doing)?;
+            put(&program, 0o755, &dest.join(&name)).with_context(doing)?;
+            let sum = Digest::of_file(&program, Algorithm::Sha256).with_context(doing)?;
+            sums += &format!("{sum}  {name}\n");
         }
+        put(sums.as_bytes(), 0o644, &dest.join("SHA256SUMS")).context("write the checksums")?;
         say::line(&format!("{}: the steps, {}", dest.display(), built.libc))
     }
 }
 
-/// Replaces the program `to` with a copy of `from`. If `to` is a link, it replaces
-/// the link.
-fn put(from: &Path, to: &Path) -> Result<()> {
-    let doing = || format!("copy {}", from.display());
-    let mut program = File::open(from).with_context(doing)?;
-    let mode = program.metadata().with_context(doing)?.permissions();
+/// Replaces the file `to`. If `to` is a link, it replaces the link.
+fn put(mut from: impl Read, mode: u32, to: &Path) -> Result<()> {
     // First under another name: the kernel does not let a running program be
     // written.
     let new = NamedTempFile::new_in(to.parent().unwrap_or(to));
     let mut new = new.with_context(|| format!("write to {}", to.display()))?;
-    io::copy(&mut program, &mut new).with_context(doing)?;
-    new.as_file().set_permissions(mode).with_context(doing)?;
+    io::copy(&mut from, &mut new)?;
+    new.as_file().set_permissions(Permissions::from_mode(mode))?;
     new.persist(to).map(drop).with_context(|| format!("replace {}", to.display()))
 }
 
-/// Builds all steps for release, as static programs if possible.
+/// Builds all steps of this machine for release, as static programs if possible.
 pub(crate) fn build() -> Result<Dist> {
-    let musl = format!("{ARCH}-unknown-linux-musl");
+    build_for(ARCH)
+}
+
+/// Builds all steps for release. Those of another architecture are static.
+fn build_for(arch: &str) -> Result<Dist> {
+    let musl = format!("{arch}-unknown-linux-musl");
     let installed = has_target(&musl);
     if !installed {
+        let remedy = format!("`rustup target add {musl}`");
+        ensure!(arch == ARCH, "build for {arch}: the target {musl} is not installed; run {remedy}");
         note(&format!(
-            "the target {musl} is not installed, so the steps are not static; to install it, run `rustup target add {musl}`"
+            "the target {musl} is not installed, so the steps are not static; to install it, run {remedy}"
         ));
     }
     let lessons = lessons::all()?;
@@ -97,6 +120,11 @@ pub(crate) fn build() -> Result<Dist> {
         }
         if installed {
             build.args(["--target", &musl]);
+        }
+        // The steps have no C, so the linker that comes with Rust is enough.
+        let linker = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_MUSL_LINKER", arch.to_uppercase());
+        if arch != ARCH && env::var_os(&linker).is_none() {
+            build.env(linker, "rust-lld");
         }
     })?;
     let last = cargo::program(&built, &lessons::last()?.name)?;
@@ -114,7 +142,7 @@ fn has_target(target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -122,14 +150,12 @@ mod tests {
     fn a_program_is_put_where_no_link_leads() {
         let dir = testkit::tempdir();
         let path = |name: &str| dir.path().join(name);
-        fs::write(path("new"), "new").expect("write");
-        fs::set_permissions(path("new"), fs::Permissions::from_mode(0o755)).expect("chmod");
         fs::write(path("theirs"), "theirs").expect("write");
         fs::create_dir(path("dest")).expect("make");
         for name in ["step", "step.new"] {
             symlink("../theirs", path("dest").join(name)).expect("link");
         }
-        put(&path("new"), &path("dest/step")).expect("put");
+        put(&b"new"[..], 0o755, &path("dest/step")).expect("put");
         assert_eq!(fs::read_to_string(path("theirs")).expect("read"), "theirs");
         let found = fs::symlink_metadata(path("dest/step")).expect("look");
         assert_eq!((found.is_file(), found.permissions().mode() & 0o777), (true, 0o755));

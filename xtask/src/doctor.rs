@@ -1,5 +1,8 @@
 //! `cargo xtask doctor`: finds out whether the lessons can run on this host.
 
+mod engines;
+
+use std::env;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -8,12 +11,16 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use common::{Capabilities, Exit, Group, IdRange, Ids, Root, Scratch};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 use nix::net::if_::InterfaceFlags;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::unistd::{Pid, chdir, chroot, getgid, getuid, pivot_root, sethostname};
+use nix::unistd::{
+    AccessFlags, Pid, access, chdir, chroot, getgid, getuid, pivot_root, sethostname,
+};
 
 use crate::say::print;
 use crate::style::{Style, colour};
@@ -83,7 +90,11 @@ impl Ladder {
             }
         });
         match climbed.and_then(common::Child::wait) {
-            Ok(exit) => exit == Exit::SUCCESS,
+            Ok(exit) => {
+                exit == Exit::SUCCESS
+                    && self.rung(17, "a second way into a container", enter())
+                    && self.rung(18, "a program that no container can change", seal())
+            }
             Err(error) => self.rung(3, "a user namespace", Err(error)),
         }
     }
@@ -128,6 +139,10 @@ impl Ladder {
         }
     }
 
+    fn works(self, what: &str) -> Result<()> {
+        print(&format!("{}  {what}\n", self.style.green("ok  ")))
+    }
+
     /// Prints notes for the learner about things that stop no lesson.
     fn advise(self) -> Result<()> {
         if !getuid().is_root() {
@@ -137,9 +152,24 @@ impl Ladder {
             let why = common::one_line(&error);
             print(&format!("note  lesson 11 runs here, but cannot set limits: {why}\n"))?;
         }
-        if let Err(error) = Ids::of_caller().and_then(|ids| map_subordinate_ids(&ids)) {
-            let why = common::one_line(&error);
-            print(&format!("note  lesson 16 runs here, but with one user: {why}\n"))?;
+        let ids = Ids::of_caller();
+        match ids.and_then(|ids| map_subordinate_ids(&ids).map(|()| ids.users())) {
+            Ok(users) => self.works(&format!("{users} users inside (from lesson 16 on)"))?,
+            Err(error) => {
+                let why = common::one_line(&error);
+                print(&format!("note  lesson 16 runs here, but with one user: {why}\n"))?;
+            }
+        }
+        match groups() {
+            Ok(()) => self.works("limits of a file (from lesson 18 on)")?,
+            Err(error) => {
+                let why = common::one_line(&error);
+                let what = "run here, but cannot set limits, pause or update";
+                print(&format!("note  lessons 18 and 19 {what}: {why}\n"))?;
+            }
+        }
+        if !getuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_none_or(|it| it.is_empty()) {
+            print("note  lesson 19 needs --root DIR here: XDG_RUNTIME_DIR is not set\n")?;
         }
         let lacks: Vec<String> = common::PACKAGES
             .iter()
@@ -152,6 +182,7 @@ impl Ladder {
                 lacks.join(", ")
             ))?;
         }
+        engines::advise(self.style)?;
         let rootfs = common::Args::default().rootfs();
         match fs::metadata(&rootfs) {
             Err(_) => print("note  the rootfs is missing; `cargo xtask fetch-rootfs` fetches it\n"),
@@ -219,6 +250,48 @@ fn map_subordinate_ids(ids: &Ids) -> Result<()> {
         Ok(())
     };
     common::in_child(CloneFlags::CLONE_NEWUSER, write, || Ok(()))
+}
+
+/// Enters the namespace of another process, as lesson 17 does.
+fn enter() -> Result<()> {
+    let enter_too = |child: Pid| {
+        let open = common::pidfd_open(child).context("open the process")?;
+        let enter = || setns(&open, CloneFlags::CLONE_NEWUSER).context("enter a namespace");
+        common::in_child(CloneFlags::empty(), |_| Ok(()), enter)
+    };
+    common::in_child(CloneFlags::CLONE_NEWUSER, enter_too, || Ok(()))
+}
+
+/// Makes a copy of this program, as lesson 18 does: a mount, or a file in memory.
+fn seal() -> Result<()> {
+    let program = fs::File::open("/proc/self/exe").context("open this program")?;
+    let flags = libc::OPEN_TREE_CLONE | libc::AT_EMPTY_PATH as u32;
+    if common::open_tree(&program, c"", flags | libc::OPEN_TREE_CLOEXEC).is_ok() {
+        return Ok(());
+    }
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    match memfd_create(c"program", flags | MFdFlags::from_bits_retain(libc::MFD_EXEC)) {
+        // Before Linux 6.3, each such file can be executed.
+        Err(Errno::EINVAL) => memfd_create(c"program", flags),
+        made => made,
+    }
+    .map(drop)
+    .map_err(|error| {
+        let remedy = "; as root: sysctl -w vm.memfd_noexec=0";
+        let remedy = if error == Errno::EACCES { remedy } else { "" };
+        anyhow::anyhow!("make a file in memory that can be executed: {}{remedy}", error.desc())
+    })
+}
+
+/// Whether this caller may make control groups for lesson 18: root in v1, too.
+fn groups() -> Result<()> {
+    if !getuid().is_root() {
+        return Group::check();
+    }
+    common::hierarchies()?.iter().try_for_each(|it| {
+        let may = access(it.group(), AccessFlags::W_OK);
+        may.with_context(|| format!("make a control group in {}", it.group().display()))
+    })
 }
 
 fn private_mounts() -> Result<()> {

@@ -13,6 +13,7 @@ mod exercise;
 mod fetch_rootfs;
 mod handout;
 mod isolation;
+mod manual;
 mod picture;
 mod pull;
 mod rootfs;
@@ -52,6 +53,8 @@ enum Task {
     Isolation(isolation::Args),
     Exercise(exercise::Args),
     Book(book::Args),
+    Man(manual::Man),
+    Completions(manual::Completions),
     /// Make a temporary directory for another task or a test
     #[command(hide = true)]
     Temporary(temporary::Args),
@@ -83,6 +86,8 @@ fn main() -> ExitCode {
         Task::Isolation(args) => args.run().map(Termination::report),
         Task::Exercise(args) => args.run(),
         Task::Book(args) => args.run().map(Termination::report),
+        Task::Man(args) => args.run().map(Termination::report),
+        Task::Completions(args) => args.run().map(Termination::report),
         Task::Temporary(args) => args.run().map(Termination::report),
         Task::Calls(args) => args.run().map(Termination::report),
     };

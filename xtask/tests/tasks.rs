@@ -87,6 +87,34 @@ fn the_doctor_knows_the_remedy_for_one_user() {
     assert_eq!(note, why.as_deref(), "{said}");
 }
 
+#[test]
+fn the_doctor_says_of_each_engine_whether_it_can_use_lesson_19() {
+    if !containers_work() {
+        return;
+    }
+    let dir = tempdir();
+    for engine in ["podman", "containerd", "docker", "kubelet"] {
+        fs::write(dir.path().join(engine), "").expect("write a program");
+    }
+    let conf = dir.path().join("containers.conf");
+    let podman = |text: &str| {
+        fs::write(&conf, text).expect("write a file");
+        let mut doctor = Command::new(bin("xtask"));
+        doctor.arg("doctor").env("PATH", dir.path()).env("CONTAINERS_CONF", &conf);
+        let said = stdout(&doctor.output().expect("start xtask"));
+        for engine in ["podman", "containerd", "docker", "kubelet"] {
+            let lines =
+                said.lines().filter(|line| line.get(6..).is_some_and(|it| it.starts_with(engine)));
+            assert_eq!(lines.count(), 1, "{engine}: {said}");
+        }
+        said.lines().find(|line| line.contains("podman can")).expect("a line").to_owned()
+    };
+    let good = podman("cgroup_manager = \"cgroupfs\"\ndefault_ulimits = []\n");
+    let why = common::Ids::of_caller().err().filter(|_| !nix::unistd::getuid().is_root());
+    assert_eq!(good.starts_with("ok  "), why.is_none(), "{good}");
+    assert!(good.ends_with("; see docs/engines.md"), "{good}");
+}
+
 /// A checkout that was copied elsewhere together with its built programs. It has
 /// only the files that the tasks need here.
 struct Copy {

@@ -194,6 +194,28 @@ fn the_step_and_the_doctor_name_the_same_cause() {
 }
 
 #[test]
+fn the_doctor_names_a_call_that_only_lessons_17_and_18_need() {
+    if !containers_work() {
+        return;
+    }
+    // Root needs no file in memory.
+    let calls = [(17, libc::SYS_setns), (17, libc::SYS_pidfd_open), (18, libc::SYS_memfd_create)];
+    for (lesson, call) in &calls[..if is_root() { 2 } else { 3 }] {
+        let Some(filter) = filter(&[(*call, Vec::new())], libc::EACCES) else {
+            skip("no filters for this machine");
+            return;
+        };
+        let mut doctor = Command::new(bin("xtask"));
+        doctor.arg("doctor");
+        let output = filtered(&[filter], doctor);
+        let found = stdout(&output);
+        let failed: Vec<_> = found.lines().filter(|line| line.starts_with("FAIL")).collect();
+        assert!(failed.len() == 1 && output.status.code() == Some(1), "{call}: {found}");
+        assert!(failed[0].contains(&format!("(from lesson {lesson} on)")), "{call}: {found}");
+    }
+}
+
+#[test]
 fn what_is_refused_to_a_later_lesson_does_not_hinder_an_earlier_one() {
     if !containers_work() {
         return;
