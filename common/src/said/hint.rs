@@ -158,6 +158,8 @@ const LESSONS: &[(&str, Call)] = &[
     ("wait for a process", Call::Any),
     ("wait for `start`", Call::Any),
     ("use the controller ", Call::Any),
+    ("use the processors ", Call::Any),
+    ("get the processors", Call::Any),
     ("use the ID ", Call::Any),
     ("unlock the container", Call::Any),
     ("unknown option ", Call::Any),
