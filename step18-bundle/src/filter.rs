@@ -117,7 +117,7 @@ fn calls(list: &Seccomp, same: &[Architecture], other: u32) -> Result<Vec<Instru
         // The next number may have its own answer.
         parts.insert(number + 1, otherwise.clone());
     }
-    // Programs do without a call that is newer than the list, if it is said to be missing.
+    // Programs do without a call that is newer than the list, if it seems to be missing.
     if other & SECCOMP_RET_ACTION_FULL == SECCOMP_RET_ERRNO {
         for kind in [1..X32, X32..u32::MAX] {
             if let Some((_, newer)) = parts.range_mut(kind).next_back() {

@@ -51,7 +51,7 @@ pub(crate) fn mount_root(config: &Config, place: &OwnedFd) -> Result<(Root, Owne
     Ok((Root::open(format!("/proc/self/fd/{}", tree.as_raw_fd()))?, tree))
 }
 
-/// Makes mounts and files that change the host read-only, and hides files that describe it.
+/// Makes mounts, and files that change the host, read-only. Hides files that describe it.
 pub(crate) fn protect_host(linux: &Linux, root: &Root, mounts: &[OwnedFd]) -> Result<()> {
     for mount in mounts {
         set(mount, Change::read_only(), false).context("make a mount read-only")?;

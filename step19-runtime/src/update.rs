@@ -15,7 +15,7 @@ use crate::words::{Words, with_unit};
 
 /// The options, and the place of each value in linux.resources.
 #[rustfmt::skip]
-pub(crate) const OPTIONS: [(&str, &str, &str); 14] = [
+pub(crate) const OPTIONS: [(&str, &str, &str); 15] = [
     ("resources|r=", "", ""), ("memory=", "memory", "limit"),
     ("memory-reservation=", "memory", "reservation"), ("memory-swap=", "memory", "swap"),
     ("pids-limit=", "pids", "limit"), ("blkio-weight=", "blockIO", "weight"),
@@ -23,6 +23,7 @@ pub(crate) const OPTIONS: [(&str, &str, &str); 14] = [
     ("cpu-quota=", "cpu", "quota"), ("cpu-burst=", "cpu", "burst"),
     ("cpu-rt-period=", "cpu", "realtimePeriod"), ("cpuset-cpus=", "cpu", "cpus"),
     ("cpu-rt-runtime=", "cpu", "realtimeRuntime"), ("cpuset-mems=", "cpu", "mems"),
+    ("cpu-idle=", "cpu", "idle"),
 ];
 
 /// Of these, an engine writes zero if they do not change.

@@ -367,6 +367,8 @@ fn limits_change_together_or_not_at_all() {
     .expect("write");
     assert!(container.ask(&["update", "--resources", "limits", NAME]).status.success());
     assert_eq!((memory(), pids()), ((60 << 20).to_string(), "40".to_owned()));
+    assert!(container.ask(&["update", "--cpu-idle", "1", NAME]).status.success());
+    assert_eq!(read("cpu", ["cpu.idle"; 2]), "1");
     // No processor has this number.
     let words = [
         "update", "--pids-limit", "50", "--memory", "50m", "--cpuset-cpus", "9999", NAME,
