@@ -306,6 +306,11 @@ impl Bench<'_> {
         let bundle = self.place.join("bundle");
         fs::create_dir(&bundle).with_context(|| format!("make {}", bundle.display()))?;
         bundle::make(&self.step(18)?, &bundle, self.root, &["true"], false)?;
+        // crun takes no later version.
+        let file = bundle.join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        config["ociVersion"] = json!("1.0.2");
+        fs::write(&file, config.to_string())?;
         let step = quoted(self.step(18)?);
         let mut contenders = vec![Contender {
             name: "step18-bundle run".into(),
