@@ -1,5 +1,6 @@
 //! Lesson 19: signals for the container, and its end.
 
+use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -119,6 +120,8 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     }
     groups.remove()?;
     let (state, config) = (container.state()?, container.config());
+    // With a group in it, it stays.
+    state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
     container.remove()?;
     let json = state.to_json(Status::Stopped);
     // Without a configuration, `create` has not come far.
