@@ -63,7 +63,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     };
     // If this process is killed, `delete` finds what to remove.
     container.write(&state)?;
-    groups.make(&linux.cgroups_path, &linux.resources)?;
+    state.groups_above = groups.make(&linux.cgroups_path, &linux.resources)?;
     state.groups = groups.paths();
     let new = namespaces::to_clone(linux);
     let socket = start::make_socket(container)?;

@@ -1,5 +1,6 @@
 //! Lesson 19: signals for the container, and its end.
 
+use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread::sleep;
@@ -124,6 +125,8 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
         // The last one may still be in its group. In v1, there is no event for its end.
         sleep(Duration::from_millis(u64::from(left.is_empty())));
     }
+    // With a group in it, it stays.
+    state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
     let config = container.config();
     container.remove()?;
     let json = state.to_json(Status::Stopped);

@@ -38,8 +38,14 @@ impl Groups {
     }
 
     /// Makes the groups with their limits; cgroups(7). A user who may make none has none,
-    /// if the configuration does not ask for one.
-    pub(crate) fn make(&mut self, path: &str, resources: &Resources) -> Result<()> {
+    /// if the configuration does not ask for one. Returns groups above them that it has
+    /// made too, and that no engine removes: those of v2, with v1 beside it.
+    pub(crate) fn make(
+        &mut self,
+        path: &str,
+        resources: &Resources,
+    ) -> Result<Vec<PathBuf>> {
+        let mut above = Vec::new();
         let limits = resources.limits(self.is_v2())?;
         let has_limits = !limits.is_empty() || !resources.devices.is_empty();
         let may_not = |error: &io::Error| {
@@ -53,19 +59,23 @@ impl Groups {
                     // It stays in the groups of its caller.
                     self.remove_empty();
                     self.hierarchies = hierarchies()?;
-                    return Ok(());
+                    return Ok(Vec::new());
                 }
                 made => {
-                    made.with_context(|| {
+                    let made = made.with_context(|| {
                         format!("make the control group {}", group.display())
                     })?;
+                    if hierarchy.controllers.is_empty() && !self.is_v2() {
+                        above.extend(made);
+                    }
                 }
             }
         }
         // A group above may be frozen.
         self.refuse_frozen()?;
         limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
-        rules::apply(&resources.devices, self)
+        rules::apply(&resources.devices, self)?;
+        Ok(above)
     }
 
     /// Whether this host has control groups v2 alone.

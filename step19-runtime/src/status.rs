@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The groups that belong to the container.
     pub(crate) groups: Vec<PathBuf>,
+    /// Groups above them that go with the last container in them.
+    pub(crate) groups_above: Vec<PathBuf>,
 }
 
 /// The life of a container.
