@@ -38,17 +38,12 @@ pub(crate) fn freeze(container: &Container, wanted: bool) -> Result<()> {
 /// Writes to the file that freezes the group, and waits until the kernel says that it is
 /// done; cgroups(7).
 fn write(groups: &Groups, wanted: bool) -> Result<()> {
-    let (file, state, words) = match groups.is_v2() {
-        true => {
-            ("cgroup.freeze", "cgroup.events", [("0", "frozen 0"), ("1", "frozen 1")])
-        }
-        false => (
-            "freezer.state",
-            "freezer.state",
-            [("THAWED", "THAWED"), ("FROZEN", "FROZEN")],
-        ),
+    let (file, state, words) = if groups.is_v2() {
+        ("cgroup.freeze", "cgroup.events", [["0", "frozen 0"], ["1", "frozen 1"]])
+    } else {
+        ("freezer.state", "freezer.state", [["THAWED"; 2], ["FROZEN"; 2]])
     };
-    let (word, done) = words[usize::from(wanted)];
+    let [word, done] = words[usize::from(wanted)];
     let state = groups.group("freezer")?.join(state);
     let end = Instant::now() + PATIENCE;
     loop {
