@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Uid, UnlinkatFlags, User, unlinkat};
 
 use crate::status::State;
+use crate::words::check_name;
 
 /// The directory of a container, open. `create` and the verbs that change the container
 /// lock it, flock(2).
@@ -34,17 +35,6 @@ fn open_root(root: &Path) -> Result<File> {
     fs::create_dir_all(root.parent().unwrap_or(root))
         .with_context(|| format!("keep containers in {}", root.display()))?;
     Ok(private_directory(root, Purpose { doing, remedy })?.dir)
-}
-
-fn check_name(name: &str) -> Result<()> {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
-    ensure!(
-        name.bytes().all(is_letter)
-            && !["", ".", ".."].contains(&name)
-            && name.len() < 256,
-        "use the name {name:?}: give letters, digits and _ . + - alone"
-    );
-    Ok(())
 }
 
 impl Container {

@@ -114,6 +114,15 @@ pub(crate) fn with_unit(word: &str, units: &[(&str, i64)]) -> Option<i64> {
     number.parse::<i64>().ok()?.checked_mul(factor)
 }
 
+/// Refuses a name that no engine gives, and that may be no name of a directory.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
+    let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;
+    let is_name = is_whole && name.bytes().all(is_letter);
+    ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
