@@ -59,17 +59,16 @@
         }));
     }
 
-    /// The slides of this page. The first has the title and the words below it.
+    /// The slides of this page. The first has the title and the first words.
     function read() {
         const heading = document.querySelector("main h1");
-        const words = [];
-        for (let it = heading; (it = it.nextElementSibling)?.matches("p:not(:has(img))");) {
-            words.push(it);
-        }
-        const title = () => element("h1", { textContent: heading.textContent });
         const first = {
             place: heading,
-            content: () => [title(), ...words.map((it) => it.cloneNode(true))],
+            content() {
+                const words = document.querySelector("main h1 + p:not(:has(img))");
+                const title = element("h1", { textContent: heading.textContent });
+                return [title, words?.cloneNode(true) ?? ""];
+            },
         };
         const others = [...document.querySelectorAll(SHOWN)].flatMap((it) =>
             it.matches("img") ? { place: it, content: () => [it.cloneNode()] } : ofProgram(it));
@@ -104,8 +103,9 @@
         slide.append(...slides[number - 1].content());
         place = slides[number - 1].place;
         dialog.replaceChildren(slide, nav);
-        document.body.append(dialog);
         if (!dialog.open) {
+            // Only here: an open dialog that moves is no longer on top of the page.
+            document.body.append(dialog);
             dialog.showModal();
             // No link must look chosen.
             dialog.focus();

@@ -678,6 +678,70 @@ describe("slides", () => {
         });
         assert.ok(buttons > steps.length, `${buttons}`);
     });
+
+    /// Runs in a tab: turns all slides, and tells what is wrong with them, and the changes
+    /// and pictures on them and on the page.
+    async function turn(least) {
+        // A program that is compared with no other is new as a whole.
+        const lines = document.querySelector("main :is(ins, del)") ? ":is(ins, del)" : "span";
+        const things = (image) => [...document.querySelectorAll(
+            `${image}, ${image.split(" ")[0]} .program code > ${lines}:not(.import)`)]
+            .map((it) => it.src ?? it.textContent)
+            .filter((it) => it.trim() !== "");
+        const wrong = [];
+        const shown = [];
+        let at = 0;
+        for (let count = 1; at < count;) {
+            at += 1;
+            if (location.hash !== `#slide-${at}`) {
+                await new Promise((turned) => {
+                    addEventListener("hashchange", turned, { once: true });
+                    location.replace(`#slide-${at}`);
+                });
+            }
+            const dialog = document.querySelector("dialog.slide");
+            const images = [...dialog.querySelectorAll("img")];
+            await Promise.all(images.map((image) => image.decode()));
+            count = Number(dialog.querySelector("nav").textContent.match(/ of (\d+)/)[1]);
+            shown.push(...things("dialog img"));
+            const tell = (what, it) => wrong.push(`slide ${at} ${what}: ${it.outerHTML.slice(0, 80)}`);
+            for (const [x, y] of [[0, 0], [innerWidth - 1, innerHeight - 1]]) {
+                const top = document.elementFromPoint(x, y);
+                if (!dialog.contains(top)) {
+                    tell("is behind", top);
+                }
+            }
+            for (const it of [dialog, ...dialog.querySelectorAll(":scope > div, pre, code, img")]) {
+                if (it.scrollHeight > it.clientHeight + 1 || it.scrollWidth > it.clientWidth + 1) {
+                    tell("cuts off", it);
+                }
+            }
+            for (const it of dialog.querySelectorAll(":scope > div *")) {
+                if (parseFloat(getComputedStyle(it).fontSize) < least) {
+                    tell("has small letters", it);
+                }
+            }
+        }
+        return [wrong, shown, things("main .checkbox-label > img"), at];
+    }
+
+    test("show each change and picture whole, in large letters, on each screen", async () => {
+        // A small projector has the shape of an old screen.
+        const screens = [[1024, 768, 14], [1280, 800, 18], [1920, 1080, 26]];
+        let slides = 0;
+        await onPages(pages, "laptop", "light", async (page, name) => {
+            const found = [];
+            for (const [width, height, least] of screens) {
+                await page.setViewportSize({ width, height });
+                const [wrong, shown, all, count] = await page.evaluate(turn, least);
+                assert.deepEqual(shown, all, name);
+                found.push(...wrong.map((line) => `${width}x${height}: ${line}`));
+                slides += count;
+            }
+            return found;
+        });
+        assert.ok(slides > 9 * pages.length, `${slides} slides`);
+    });
 });
 
 describe("on paper", () => {
