@@ -327,8 +327,13 @@ fn a_hook_that_fails_ends_the_container() {
     let bundle = fails("poststop", falls);
     bundle.succeeds(&["create", "one"]);
     bundle.succeeds(&["delete", "--force", "one"]);
-    let slow = json!({ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 });
-    let said = fails("createRuntime", slow).fails(&["create", "one"]);
+    // It reads nothing, and a long state fills the line to it.
+    let slow = json!({ "path": "/bin/sleep", "args": ["sleep", "8"], "timeout": 1 });
+    let bundle = Bundle::new("sleep 1000", |config| {
+        config["annotations"] = json!({ "long": "x".repeat(2 << 20) });
+        config["hooks"] = json!({ "createRuntime": [slow] });
+    });
+    let said = bundle.fails(&["create", "one"]);
     assert!(said.contains("it takes more than 1 seconds"), "{said}");
     for (name, hook, words) in [
         ("prestart", json!({ "path": "sh" }), "must begin with /"),
