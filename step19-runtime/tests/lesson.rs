@@ -253,9 +253,9 @@ fn hook(bundle: &Path, name: &str) -> Value {
 }
 
 const HOOKS: [(&str, &str); 5] = [
-    ("prestart", "created"),
-    ("createRuntime", "created"),
-    ("createContainer", "created"),
+    ("prestart", "creating"),
+    ("createRuntime", "creating"),
+    ("createContainer", "creating"),
     ("poststart", "running"),
     ("poststop", "stopped"),
 ];
