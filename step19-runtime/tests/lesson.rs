@@ -213,6 +213,8 @@ fn a_create_that_waits_for_a_hook_does_not_keep_others_from_an_end() {
     // Opens when the hook reads.
     let line = fs::File::options().write(true).open(bundle.at("line")).expect("open");
     assert_eq!(bundle.state("one")["status"], "creating");
+    let said = bundle.fails(&["exec", "one", "id"]);
+    assert!(said.contains("cannot exec in a container that is creating"), "{said}");
     bundle.succeeds(&["delete", "--force", "one"]);
     assert!(!bundle.at("state/one").exists());
     // Its end is not that of another container with its name.
