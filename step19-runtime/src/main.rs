@@ -138,6 +138,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "list" => {
             let words = read()?;
+            words.end()?;
             return list::list(
                 root,
                 words.get("format").unwrap_or("table"),
@@ -146,10 +147,14 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "spec" => {
             let words = read()?;
+            words.end()?;
             let bundle = Path::new(words.get("bundle").unwrap_or("."));
             return spec::write(bundle, words.has("rootless"));
         }
-        "features" => return Ok(features::print()),
+        "features" => {
+            read()?.end()?;
+            return Ok(features::print());
+        }
         other => bail!("there is no verb {other}; give {}", verbs::names()),
     }
     Ok(Exit::SUCCESS)

@@ -101,8 +101,14 @@ impl Words {
     /// Takes the last word that is no option: the name of a container.
     pub(crate) fn only_name(&mut self) -> Result<String> {
         let name = self.take("the name of a container")?;
-        ensure!(self.rest.is_empty(), "{} is too much; give one name", self.rest[0]);
+        self.end()?;
         Ok(name)
+    }
+
+    /// Refuses words that are left.
+    pub(crate) fn end(&self) -> Result<()> {
+        let next = self.rest.front();
+        next.map_or(Ok(()), |word| bail!("{word} is too much; leave it out"))
     }
 }
 
