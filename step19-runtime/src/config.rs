@@ -26,6 +26,9 @@ use crate::users::Mapping;
 /// No engine writes a longer file.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// The oldest and the newest specification that is done here.
+pub(crate) const VERSIONS: [&str; 2] = ["1.0.0", "1.3.0"];
+
 /// A container; the runtime specification of OCI, version 1.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -92,7 +95,12 @@ impl Config {
     /// Refuses what makes no sense, or is not done here.
     fn check(&self) -> Result<()> {
         let version = &self.oci_version;
-        ensure!(version.starts_with("1."), "ociVersion is {version:?}; give 1.0 to 1.3");
+        let of = |it: &str| it.strip_prefix("1.")?.split('.').next()?.parse::<u8>().ok();
+        let ([oldest, newest], minor) = (VERSIONS, of(version));
+        ensure!(
+            minor.is_some() && minor <= of(newest),
+            "ociVersion is {version:?}; give {oldest} to {newest}"
+        );
         let has_root = !self.root.path.as_os_str().is_empty();
         ensure!(has_root, "root.path is missing; name a directory");
         self.hooks.check()?;

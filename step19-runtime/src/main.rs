@@ -72,7 +72,8 @@ fn run(words: Vec<OsString>) -> Result<Exit> {
     log::open(&global)?;
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
-        return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
+        let newest = config::VERSIONS[1];
+        return Ok(common::print(&format!("{name} version {version}\nspec: {newest}")));
     }
     if global.has("help") {
         return Ok(common::print(&verbs::help(name)));

@@ -542,7 +542,13 @@ fn the_command_line_is_that_of_runtimes() {
     assert_eq!(bundle.succeeds(&["list", "-q"]), "");
     let features: Value =
         serde_json::from_str(&bundle.succeeds(&["features"])).expect("JSON");
-    assert_eq!(features["ociVersionMin"], "1.0.0");
+    let versions = [&features["ociVersionMin"], &features["ociVersionMax"]];
+    assert_eq!(versions, ["1.0.0", "1.3.0"]);
+    assert!(bundle.succeeds(&["--version"]).ends_with("\nspec: 1.3.0"));
+    let linux = &features["linux"];
+    let policy = ["modes", "flags"].map(|it| &linux["memoryPolicy"][it][1]);
+    assert_eq!(policy, ["MPOL_PREFERRED", "MPOL_F_RELATIVE_NODES"]);
+    assert_eq!(linux["netDevices"]["enabled"], false);
     bundle.succeeds(&["create", "two"]);
     assert_eq!(bundle.succeeds(&["list", "-q"]), "two");
     let list = bundle.succeeds(&["list", "--format", "json"]);
