@@ -76,10 +76,7 @@ impl Config {
     /// Reads config.json of a bundle, or a copy of it.
     pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
         let read = || -> Result<Config> {
-            let mut bytes = Vec::new();
-            common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
-            ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
-            let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
+            let config: Config = serde_json::from_slice(&bytes(file)?).map_err(plain)?;
             config.check().map(|()| config)
         };
         read().with_context(|| format!("read {}/config.json", bundle.display()))
@@ -108,6 +105,14 @@ impl Config {
         crate::root::spread(&self.linux)?;
         crate::namespaces::check(&self.linux)
     }
+}
+
+/// The bytes of a config.json.
+pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
+    Ok(bytes)
 }
 
 /// The error of serde, without the long list of fields.

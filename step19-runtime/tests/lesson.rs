@@ -227,6 +227,41 @@ fn a_create_that_waits_for_a_hook_does_not_keep_others_from_an_end() {
 }
 
 #[test]
+fn a_description_that_is_too_long_is_not_kept() {
+    let bundle = Bundle::new("", |_| {});
+    let file = fs::File::options().write(true).open(bundle.at("config.json"));
+    // It has a hole.
+    file.and_then(|file| file.set_len(1 << 40)).expect("make it longer");
+    let script = "ulimit -v 1000000; exec \"$0\" --root state create one";
+    let mut shell = Command::new("sh");
+    shell.current_dir(bundle.0.path()).args(["-c", script, &bin(STEP).to_string_lossy()]);
+    let said = stderr(&shell.output().expect("start a shell"));
+    assert!(said.contains("it is longer than 16 MiB"), "{said}");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+fn only_known_versions_of_the_specification_are_read() {
+    for (version, is_known) in [("1.0.2-dev", true), ("1.3.0", true), ("1.9.0", false)] {
+        let bundle =
+            Bundle::new("exit 0", |config| config["ociVersion"] = json!(version));
+        let output = bundle.ask(&["run", "one"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.success(), is_known, "{version}: {said}");
+        assert_eq!(said.contains("give 1.0.0 to 1.3.0"), !is_known, "{said}");
+    }
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_made_leaves_nothing() {
+    let bundle = Bundle::new("", |_| {});
+    fs::create_dir(bundle.at("pid")).expect("make a directory");
+    let said = bundle.fails(&["create", "--pid-file", "pid", "one"]);
+    assert!(said.contains("make the file pid"), "{said}");
+    assert!(!bundle.at("pid.new").exists());
+}
+
+#[test]
 fn a_command_that_is_missing_is_an_error_of_create() {
     let bundle = Bundle::new("", |config| {
         config["process"]["args"] = json!(["no-such-command"]);
