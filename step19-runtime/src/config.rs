@@ -115,6 +115,15 @@ pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Refuses a name that no engine gives, and that may be no name of a directory.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
+    let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;
+    let is_name = is_whole && name.bytes().all(is_letter);
+    ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
+    Ok(())
+}
+
 /// The error of serde, without the long list of fields.
 pub(crate) fn plain(error: serde_json::Error) -> anyhow::Error {
     let text = error.to_string();

@@ -4,15 +4,11 @@ use common::{Capabilities, Exit};
 use serde_json::{Value, json};
 
 use crate::config::VERSIONS;
+use crate::hooks::Hooks;
 use crate::memory::{FLAGS, MODES};
 use crate::options::{ATTRIBUTES, PROPAGATION};
 use crate::program::{ACTIONS, OPERATORS};
 
-#[rustfmt::skip]
-const HOOKS: [&str; 6] = [
-    "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
-    "poststop",
-];
 #[rustfmt::skip]
 const NAMESPACES: [&str; 8] =
     ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
@@ -28,7 +24,7 @@ pub(crate) fn print() -> Exit {
     let features: Value = json!({
         "ociVersionMin": VERSIONS[0],
         "ociVersionMax": VERSIONS[1],
-        "hooks": HOOKS,
+        "hooks": Hooks::default().all().map(|it| it.0),
         "mountOptions": mount_options(),
         "linux": {
             "namespaces": NAMESPACES,
@@ -45,7 +41,9 @@ pub(crate) fn print() -> Exit {
             "apparmor": { "enabled": true },
             "selinux": not_done,
             "intelRdt": not_done,
-            "memoryPolicy": { "modes": MODES.map(|it| it.0), "flags": FLAGS.map(|it| it.0) },
+            "memoryPolicy": {
+                "modes": MODES.map(|it| it.0), "flags": FLAGS.map(|it| it.0),
+            },
             "netDevices": not_done,
             "mountExtensions": { "idmap": { "enabled": true } },
         },

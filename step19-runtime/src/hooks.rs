@@ -42,7 +42,7 @@ pub(crate) struct Hook {
     /// Without a list, the variables of this process or of the command.
     env: Option<Vec<String>>,
     /// In seconds.
-    timeout: Option<i64>,
+    timeout: Option<u64>,
 }
 
 impl Hooks {
@@ -51,15 +51,21 @@ impl Hooks {
         (!self.prestart.is_empty() || !self.create_runtime.is_empty()).then_some(())
     }
 
+    /// All hooks, with the names of their times.
+    pub(crate) fn all(&self) -> [(&'static str, &[Hook]); 6] {
+        [
+            ("prestart", &self.prestart),
+            ("createRuntime", &self.create_runtime),
+            ("createContainer", &self.create_container),
+            ("startContainer", &self.start_container),
+            ("poststart", &self.poststart),
+            ("poststop", &self.poststop),
+        ]
+    }
+
     /// Refuses what makes no sense.
     pub(crate) fn check(&self) -> Result<()> {
-        let Hooks { prestart, create_runtime, create_container, .. } = self;
-        let Hooks { start_container, poststart, poststop, .. } = self;
-        let lists = [
-            prestart, create_runtime, create_container, start_container, poststart,
-            poststop,
-        ];
-        for Hook { path, timeout, .. } in lists.into_iter().flatten() {
+        for Hook { path, timeout, .. } in self.all().into_iter().flat_map(|it| it.1) {
             let shown = path.display();
             ensure!(path.is_absolute(), "the path {shown} of a hook must begin with /");
             ensure!(
@@ -132,11 +138,10 @@ impl Hook {
         }
     }
 
-    /// Writes the state while the program reads, and waits for its end. Returns whether it
-    /// has ended in time.
+    /// Writes the state, and waits for the end. Returns whether that came in time.
     fn tell(&self, mut line: UnixStream, state: &Value, open: &OwnedFd) -> Result<bool> {
-        let time = self.timeout.and_then(|it| it.try_into().ok());
-        let end = time.and_then(|it| Instant::now().checked_add(Duration::from_secs(it)));
+        let time = self.timeout.map(Duration::from_secs);
+        let end = time.and_then(|it| Instant::now().checked_add(it));
         let left = || {
             let left = end.map(|it| it.saturating_duration_since(Instant::now()));
             left.map_or(PollTimeout::NONE, |it| it.try_into().unwrap_or(PollTimeout::MAX))

@@ -580,6 +580,7 @@ fn the_command_line_is_that_of_runtimes() {
     let versions = [&features["ociVersionMin"], &features["ociVersionMax"]];
     assert_eq!(versions, ["1.0.0", "1.3.0"]);
     assert!(bundle.succeeds(&["--version"]).ends_with("\nspec: 1.3.0"));
+    assert_eq!(features["hooks"][3], "startContainer");
     let linux = &features["linux"];
     let policy = ["modes", "flags"].map(|it| &linux["memoryPolicy"][it][1]);
     assert_eq!(policy, ["MPOL_PREFERRED", "MPOL_F_RELATIVE_NODES"]);
