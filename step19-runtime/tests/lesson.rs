@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -250,6 +251,17 @@ fn only_known_versions_of_the_specification_are_read() {
         assert_eq!(output.status.success(), is_known, "{version}: {said}");
         assert_eq!(said.contains("give 1.0.0 to 1.3.0"), !is_known, "{said}");
     }
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_keeps_no_containers() {
+    let bundle = Bundle::new("", |_| {});
+    let all = bundle.at("state");
+    fs::create_dir(&all).expect("make a directory");
+    fs::set_permissions(&all, fs::Permissions::from_mode(0o777)).expect("open it");
+    let said = bundle.fails(&["create", "one"]);
+    assert!(said.contains("name another place with --root"), "{said}");
+    assert_eq!(bundle.left(), [""; 0]);
 }
 
 #[test]
