@@ -386,7 +386,7 @@ mod tests {
                     MAIN if has_parts => (125, 100),
                     MAIN => (100, 100),
                     "bridge.rs" => (170, 80),
-                    "keep.rs" | "state.rs" => (170, 90),
+                    "hooks.rs" | "keep.rs" | "state.rs" => (170, 90),
                     "process.rs" if lesson.number >= 19 => (180, 90),
                     _ => (155, 90),
                 };

@@ -29,6 +29,9 @@ const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer",
 /// No engine writes a longer file.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// The oldest and the newest specification that is done here.
+const VERSIONS: [&str; 2] = ["1.0.0", "1.3.0"];
+
 /// A container; the runtime specification of OCI, version 1.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -96,7 +99,12 @@ impl Config {
     /// Refuses what makes no sense, or is not done here.
     fn check(&self) -> Result<()> {
         let version = &self.oci_version;
-        ensure!(version.starts_with("1."), "ociVersion is {version:?}; give 1.0 to 1.3");
+        let of = |it: &str| it.strip_prefix("1.")?.split('.').next()?.parse::<u8>().ok();
+        let ([oldest, newest], minor) = (VERSIONS, of(version));
+        ensure!(
+            minor.is_some() && minor <= of(newest),
+            "ociVersion is {version:?}; give {oldest} to {newest}"
+        );
         let has_root = !self.root.path.as_os_str().is_empty();
         ensure!(has_root, "root.path is missing; name a directory");
         for (name, hooks) in &self.hooks {
@@ -107,6 +115,15 @@ impl Config {
         crate::root::spread(&self.linux)?;
         crate::namespaces::check(&self.linux)
     }
+}
+
+/// Refuses a name that no engine gives, and that may be no name of a directory.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
+    let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;
+    let is_name = is_whole && name.bytes().all(is_letter);
+    ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
+    Ok(())
 }
 
 /// The error of serde, without the long list of fields.

@@ -57,11 +57,7 @@ fn verb(args: &Args) -> Result<Exit> {
 
 /// Runs the container of a bundle, and exits as its command did.
 fn run(bundle: &Path, name: &str) -> Result<Exit> {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
-    ensure!(
-        name.bytes().all(is_letter) && ![".", ".."].contains(&name) && name.len() < 256,
-        "use the name {name}: give letters, digits and _ . + - alone"
-    );
+    config::check_name(name)?;
     seal::use_copy()?;
     let bundle = &bundle.canonicalize().context("open the bundle")?;
     let config = &Config::read(bundle)?;

@@ -617,6 +617,18 @@ fn no_swap_in_a_root_leads_to_the_host() {
 }
 
 #[test]
+fn a_container_has_the_name_of_a_directory() {
+    let (dir, _one) = (tempdir(), ONE.lock());
+    write(dir.path(), &config(dir.path(), "", &[]));
+    for name in ["", "..", "a/b"] {
+        let output = ours(dir.path(), name);
+        let said = stderr(&output);
+        assert!(said.contains("give letters, digits and _ . + - alone"), "{said}");
+        assert_eq!(output.status.code(), Some(125));
+    }
+}
+
+#[test]
 fn a_command_that_cannot_start_has_its_status() {
     let (dir, _one) = (tempdir(), ONE.lock());
     for (command, status, words) in [

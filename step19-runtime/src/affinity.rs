@@ -27,9 +27,14 @@ pub(crate) fn use_processors(list: &str) -> Result<()> {
         sched_setaffinity(this, &wanted)
             .with_context(|| format!("use the processors {list}"))?;
     }
-    let now = sched_getaffinity(this).context("get the processors")?;
-    let bits = (0..64).filter(|it| now.is_set(*it) == Ok(true));
-    // As runc says it.
-    log::detail(&format!("affinity: {:#x}", bits.fold(0_u64, |all, it| all | 1 << it)));
+    // With more processors than the list has bits, the kernel refuses the look.
+    if log::has_details()
+        && let Ok(now) = sched_getaffinity(this)
+    {
+        let bits = (0..64).filter(|it| now.is_set(*it) == Ok(true));
+        let bits = bits.fold(0_u64, |all, it| all | 1 << it);
+        // As runc says it.
+        log::detail(&format!("affinity: {bits:#x}"));
+    }
     Ok(())
 }

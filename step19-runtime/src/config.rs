@@ -26,6 +26,9 @@ use crate::users::Mapping;
 /// No engine writes a longer file.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// The oldest and the newest specification that is done here.
+pub(crate) const VERSIONS: [&str; 2] = ["1.0.0", "1.3.0"];
+
 /// A container; the runtime specification of OCI, version 1.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -73,10 +76,7 @@ impl Config {
     /// Reads config.json of a bundle, or a copy of it.
     pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
         let read = || -> Result<Config> {
-            let mut bytes = Vec::new();
-            common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
-            ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
-            let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
+            let config: Config = serde_json::from_slice(&bytes(file)?).map_err(plain)?;
             config.check().map(|()| config)
         };
         read().with_context(|| format!("read {}/config.json", bundle.display()))
@@ -92,7 +92,12 @@ impl Config {
     /// Refuses what makes no sense, or is not done here.
     fn check(&self) -> Result<()> {
         let version = &self.oci_version;
-        ensure!(version.starts_with("1."), "ociVersion is {version:?}; give 1.0 to 1.3");
+        let of = |it: &str| it.strip_prefix("1.")?.split('.').next()?.parse::<u8>().ok();
+        let ([oldest, newest], minor) = (VERSIONS, of(version));
+        ensure!(
+            minor.is_some() && minor <= of(newest),
+            "ociVersion is {version:?}; give {oldest} to {newest}"
+        );
         let has_root = !self.root.path.as_os_str().is_empty();
         ensure!(has_root, "root.path is missing; name a directory");
         self.hooks.check()?;
@@ -100,6 +105,23 @@ impl Config {
         crate::root::spread(&self.linux)?;
         crate::namespaces::check(&self.linux)
     }
+}
+
+/// The bytes of a config.json.
+pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
+    Ok(bytes)
+}
+
+/// Refuses a name that no engine gives, and that may be no name of a directory.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
+    let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;
+    let is_name = is_whole && name.bytes().all(is_letter);
+    ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
+    Ok(())
 }
 
 /// The error of serde, without the long list of fields.

@@ -105,7 +105,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         inside.pid = Some(getpid().as_raw());
         if !hooks.create_container.is_empty() {
             fchdir(&tree).context("go to the root")?;
-            let state = inside.to_json(Status::Created);
+            let state = inside.to_json(Status::Creating);
             hooks::run(&hooks.create_container, "createContainer", &state)?;
         }
         root::enter_root(&tree, config)?;

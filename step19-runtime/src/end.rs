@@ -22,6 +22,7 @@ use crate::words::Words;
 pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
     let container = Container::open(root, &words.take("the name of a container")?)?;
     let signal = words.rest.pop_front().unwrap_or_else(|| "TERM".to_owned());
+    words.end()?;
     // 0 is no signal: it only asks whether the process lives; kill(2).
     let signal = if signal == "0" { 0 } else { common::signal_number(&signal)? };
     if words.has("all") { kill_all(&container, signal) } else { kill(&container, signal) }

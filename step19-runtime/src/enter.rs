@@ -36,9 +36,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     common::close_descriptors_but(passed, &[])?;
     let container = Container::open(root, name)?;
     match container.status()? {
-        Status::Stopped | Status::Creating => {
-            bail!("cannot exec a container that has stopped")
-        }
+        Status::Stopped => bail!("cannot exec a container that has stopped"),
+        Status::Creating => bail!("cannot exec in a container that is creating; wait"),
         Status::Paused if !words.has("ignore-paused") => {
             bail!("cannot exec in a paused container; resume it first")
         }

@@ -3,15 +3,12 @@
 use common::{Capabilities, Exit};
 use serde_json::{Value, json};
 
-use crate::calls;
+use crate::config::VERSIONS;
+use crate::hooks::Hooks;
+use crate::memory::{FLAGS, MODES};
 use crate::options::{ATTRIBUTES, PROPAGATION};
 use crate::program::{ACTIONS, OPERATORS};
 
-#[rustfmt::skip]
-const HOOKS: [&str; 6] = [
-    "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
-    "poststop",
-];
 #[rustfmt::skip]
 const NAMESPACES: [&str; 8] =
     ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
@@ -20,14 +17,14 @@ const NAMESPACES: [&str; 8] =
 pub(crate) fn print() -> Exit {
     let capabilities = Capabilities::default().others().map(|it| it.to_string());
     let capabilities: Vec<String> = capabilities.collect();
-    let architectures = calls::ARCHITECTURES.map(|it| it.0);
+    let architectures = crate::calls::ARCHITECTURES.map(|it| it.0);
     let flags =
         ["LOG", "SPEC_ALLOW", "TSYNC"].map(|it| format!("SECCOMP_FILTER_FLAG_{it}"));
     let not_done = json!({ "enabled": false });
     let features: Value = json!({
-        "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.3.0",
-        "hooks": HOOKS,
+        "ociVersionMin": VERSIONS[0],
+        "ociVersionMax": VERSIONS[1],
+        "hooks": Hooks::default().all().map(|it| it.0),
         "mountOptions": mount_options(),
         "linux": {
             "namespaces": NAMESPACES,
@@ -44,6 +41,10 @@ pub(crate) fn print() -> Exit {
             "apparmor": { "enabled": true },
             "selinux": not_done,
             "intelRdt": not_done,
+            "memoryPolicy": {
+                "modes": MODES.map(|it| it.0), "flags": FLAGS.map(|it| it.0),
+            },
+            "netDevices": not_done,
             "mountExtensions": { "idmap": { "enabled": true } },
         },
     });

@@ -1,13 +1,15 @@
 //! Lesson 19: programs of the host that are told of the container's life.
 
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{pidfd_open, pidfd_send_signal, pidfd_wait};
-use nix::poll::PollTimeout;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{dup2_stdin, dup2_stdout};
 use serde::Deserialize;
@@ -40,7 +42,7 @@ pub(crate) struct Hook {
     /// Without a list, the variables of this process or of the command.
     env: Option<Vec<String>>,
     /// In seconds.
-    timeout: Option<i64>,
+    timeout: Option<u64>,
 }
 
 impl Hooks {
@@ -49,15 +51,21 @@ impl Hooks {
         (!self.prestart.is_empty() || !self.create_runtime.is_empty()).then_some(())
     }
 
+    /// All hooks, with the names of their times.
+    pub(crate) fn all(&self) -> [(&'static str, &[Hook]); 6] {
+        [
+            ("prestart", &self.prestart),
+            ("createRuntime", &self.create_runtime),
+            ("createContainer", &self.create_container),
+            ("startContainer", &self.start_container),
+            ("poststart", &self.poststart),
+            ("poststop", &self.poststop),
+        ]
+    }
+
     /// Refuses what makes no sense.
     pub(crate) fn check(&self) -> Result<()> {
-        let Hooks { prestart, create_runtime, create_container, .. } = self;
-        let Hooks { start_container, poststart, poststop, .. } = self;
-        let lists = [
-            prestart, create_runtime, create_container, start_container, poststart,
-            poststop,
-        ];
-        for Hook { path, timeout, .. } in lists.into_iter().flatten() {
+        for Hook { path, timeout, .. } in self.all().into_iter().flat_map(|it| it.1) {
             let shown = path.display();
             ensure!(path.is_absolute(), "the path {shown} of a hook must begin with /");
             ensure!(
@@ -105,7 +113,7 @@ impl Hook {
         if args.is_empty() {
             args.push(path.clone());
         }
-        let (mut ours, theirs) = UnixStream::pair().context("open a line to it")?;
+        let (ours, theirs) = UnixStream::pair().context("open a line to it")?;
         let pid = common::spawn(|| {
             dup2_stdin(&theirs).context("give it the state")?;
             // Standard output belongs to the command.
@@ -114,15 +122,8 @@ impl Hook {
             common::become_program(&path, &args, &env)
         })?;
         drop(theirs);
-        // A program may end without reading it.
-        let _ = ours.write_all(state.to_string().as_bytes());
-        drop(ours);
         let open = pidfd_open(pid).context("open its process")?;
-        let time =
-            self.timeout.and_then(|it| i32::try_from(it.saturating_mul(1000)).ok());
-        let time = time
-            .map_or(PollTimeout::NONE, |it| it.try_into().unwrap_or(PollTimeout::MAX));
-        let in_time = pidfd_wait(&open, time).context("wait for it")?;
+        let in_time = self.tell(ours, state, &open).context("wait for it")?;
         if !in_time {
             let _ = pidfd_send_signal(&open, libc::SIGKILL);
         }
@@ -135,5 +136,35 @@ impl Hook {
             WaitStatus::Signaled(_, signal, _) => bail!("{signal} has ended it"),
             other => bail!("it is {other:?}"),
         }
+    }
+
+    /// Writes the state, and waits for the end. Returns whether that came in time.
+    fn tell(&self, mut line: UnixStream, state: &Value, open: &OwnedFd) -> Result<bool> {
+        let time = self.timeout.map(Duration::from_secs);
+        let end = time.and_then(|it| Instant::now().checked_add(it));
+        let left = || {
+            let left = end.map(|it| it.saturating_duration_since(Instant::now()));
+            left.map_or(PollTimeout::NONE, |it| it.try_into().unwrap_or(PollTimeout::MAX))
+        };
+        line.set_nonblocking(true)?;
+        let text = state.to_string();
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match line.write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let reads = PollFd::new(line.as_fd(), PollFlags::POLLOUT);
+                    let mut fds = [reads, PollFd::new(open.as_fd(), PollFlags::POLLIN)];
+                    // A child of it may still have the line.
+                    if poll(&mut fds, left())? == 0 || fds[1].any() == Some(true) {
+                        break;
+                    }
+                }
+                // A program may end without reading it.
+                Err(_) => break,
+            }
+        }
+        drop(line);
+        Ok(pidfd_wait(open, left())?)
     }
 }

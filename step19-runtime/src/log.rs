@@ -45,6 +45,11 @@ pub(crate) fn tell(error: &anyhow::Error) -> Exit {
     if exit == Exit::SETUP { Exit::of_code(1) } else { exit }
 }
 
+/// Whether somebody reads what [`detail`] says.
+pub(crate) fn has_details() -> bool {
+    LOG.get_or_init(Log::default).has_details
+}
+
 /// Says more, for `--debug`: in the file, or else on standard error.
 pub(crate) fn detail(text: &str) {
     let log = LOG.get_or_init(Log::default);

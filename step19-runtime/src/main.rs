@@ -72,7 +72,8 @@ fn run(words: Vec<OsString>) -> Result<Exit> {
     log::open(&global)?;
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
-        return Ok(common::print(&format!("{name} version {version}\nspec: 1.2.0")));
+        let newest = config::VERSIONS[1];
+        return Ok(common::print(&format!("{name} version {version}\nspec: {newest}")));
     }
     if global.has("help") {
         return Ok(common::print(&verbs::help(name)));
@@ -138,6 +139,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "list" => {
             let words = read()?;
+            words.end()?;
             return list::list(
                 root,
                 words.get("format").unwrap_or("table"),
@@ -146,10 +148,14 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         }
         "spec" => {
             let words = read()?;
+            words.end()?;
             let bundle = Path::new(words.get("bundle").unwrap_or("."));
             return spec::write(bundle, words.has("rootless"));
         }
-        "features" => return Ok(features::print()),
+        "features" => {
+            read()?.end()?;
+            return Ok(features::print());
+        }
         other => bail!("there is no verb {other}; give {}", verbs::names()),
     }
     Ok(Exit::SUCCESS)

@@ -38,7 +38,7 @@ pub(crate) fn hold(
         None => Relay::start(terminal).map(Some),
     })?;
     child.meet(hooks.are_early(), |(), _| {
-        let state = state.to_json(Status::Created);
+        let state = state.to_json(Status::Creating);
         hooks::run(&hooks.prestart, "prestart", &state)?;
         hooks::run(&hooks.create_runtime, "createRuntime", &state)
     })?;

@@ -1,42 +1,43 @@
 //! Lesson 18: from which nodes of memory the command gets pages.
-#![allow(non_camel_case_types, reason = "the names of the specification")]
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+
+use crate::program::named;
 
 /// A policy, on a machine whose memory is near some processors; set_mempolicy(2).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MemoryPolicy {
-    mode: Mode,
+    mode: String,
     /// A list such as `0-2,5`.
     #[serde(default)]
     nodes: String,
     #[serde(default)]
-    flags: Vec<Flag>,
+    flags: Vec<String>,
 }
 
 /// Policies by number.
 #[rustfmt::skip]
-#[derive(Clone, Copy, Deserialize)]
-enum Mode {
-    MPOL_DEFAULT, MPOL_PREFERRED, MPOL_BIND, MPOL_INTERLEAVE, MPOL_LOCAL,
-    MPOL_PREFERRED_MANY, MPOL_WEIGHTED_INTERLEAVE,
-}
+pub(crate) const MODES: [(&str, u32); 7] = [
+    ("MPOL_DEFAULT", 0), ("MPOL_PREFERRED", 1), ("MPOL_BIND", 2), ("MPOL_INTERLEAVE", 3),
+    ("MPOL_LOCAL", 4), ("MPOL_PREFERRED_MANY", 5), ("MPOL_WEIGHTED_INTERLEAVE", 6),
+];
 
 /// Flags, as bits beside the number.
 #[rustfmt::skip]
-#[derive(Clone, Copy, Deserialize)]
-enum Flag {
-    MPOL_F_NUMA_BALANCING = 1 << 13, MPOL_F_RELATIVE_NODES = 1 << 14,
-    MPOL_F_STATIC_NODES = 1 << 15,
-}
+pub(crate) const FLAGS: [(&str, u32); 3] = [
+    ("MPOL_F_NUMA_BALANCING", 1 << 13), ("MPOL_F_RELATIVE_NODES", 1 << 14),
+    ("MPOL_F_STATIC_NODES", 1 << 15),
+];
 
 impl MemoryPolicy {
     /// Sets it for this process, which becomes the command.
     pub(crate) fn set(&self) -> Result<()> {
-        let mode =
-            self.flags.iter().fold(self.mode as u32, |all, flag| all | *flag as u32);
+        let mut mode = named(&MODES, "linux.memoryPolicy.mode", &self.mode)?;
+        for flag in &self.flags {
+            mode |= named(&FLAGS, "linux.memoryPolicy.flags", flag)?;
+        }
         let mut nodes = [0; 16];
         for node in numbers(&self.nodes).context("read linux.memoryPolicy.nodes")? {
             nodes[node / 64] |= 1 << (node % 64);

@@ -13,8 +13,8 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Uid, UnlinkatFlags, User, unlinkat};
 
+use crate::config::check_name;
 use crate::status::State;
-use crate::words::check_name;
 
 /// The directory of a container, open. `create` and the verbs that change the container
 /// lock it, flock(2).

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use common::{open, pidfd_open};
+use common::pidfd_open;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::groups::Groups;
 use crate::state::{Container, SOCKET};
 
@@ -66,9 +65,7 @@ impl Container {
     pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
         let file = bundle.join("config.json");
         let doing = || format!("read {}", file.display());
-        let mut text = Vec::new();
-        let read = open::regular(&file).and_then(|mut it| it.read_to_end(&mut text));
-        read.with_context(doing)?;
+        let text = config::bytes(&file).with_context(doing)?;
         fs::write(self.at("config.json"), text).context("keep the configuration")
     }
 

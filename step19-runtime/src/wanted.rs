@@ -71,5 +71,8 @@ pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     let written = File::create_new(&new)
         .and_then(|mut file| file.write_all(process.to_string().as_bytes()))
         .and_then(|()| fs::rename(&new, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
     written.with_context(|| format!("make the file {}", file.display()))
 }

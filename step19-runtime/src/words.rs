@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 /// Options that have been read, and the words that are none.
 #[derive(Debug, Default)]
@@ -101,8 +101,14 @@ impl Words {
     /// Takes the last word that is no option: the name of a container.
     pub(crate) fn only_name(&mut self) -> Result<String> {
         let name = self.take("the name of a container")?;
-        ensure!(self.rest.is_empty(), "{} is too much; give one name", self.rest[0]);
+        self.end()?;
         Ok(name)
+    }
+
+    /// Refuses words that are left.
+    pub(crate) fn end(&self) -> Result<()> {
+        let next = self.rest.front();
+        next.map_or(Ok(()), |word| bail!("{word} is too much; leave it out"))
     }
 }
 
@@ -112,15 +118,6 @@ pub(crate) fn with_unit(word: &str, units: &[(&str, i64)]) -> Option<i64> {
     let (number, unit) = word.split_at(at);
     let factor = units.iter().find(|it| it.0 == unit)?.1;
     number.parse::<i64>().ok()?.checked_mul(factor)
-}
-
-/// Refuses a name that no engine gives, and that may be no name of a directory.
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
-    let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;
-    let is_name = is_whole && name.bytes().all(is_letter);
-    ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
-    Ok(())
 }
 
 #[cfg(test)]

@@ -416,3 +416,34 @@ fn events_say_what_a_container_uses_and_wants_too_much() {
     assert!(container.ask(&["kill", NAME, "KILL"]).status.success());
     assert!(end_of(&mut events).success());
 }
+
+#[test]
+fn nobody_needs_to_look_at_the_processors() {
+    const NUMBER: u32 = 0;
+    let at = |code: u32, k, jt| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let answer = |it| at(libc::BPF_RET | libc::BPF_K, it, 0);
+    // As with more processors than a list of the step has bits.
+    let filter = [
+        at(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, NUMBER, 0),
+        at(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::SYS_sched_getaffinity as u32,
+            1,
+        ),
+        answer(libc::SECCOMP_RET_ALLOW),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+    ];
+    let container = Container::start(|_| {});
+    // Each thread has filters of its own, and so have the programs that it starts.
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            nix::sys::prctl::set_no_new_privs().expect("set no_new_privs");
+            common::set_filter(&filter).expect("set a filter");
+            let words = [&["exec", NAME, "true"][..], &["--debug", "exec", NAME, "true"]];
+            words.map(|words| container.ask(words))
+        });
+        for output in look.join().expect("no panic") {
+            assert!(output.status.success(), "{}", stderr(&output));
+        }
+    });
+}

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -213,6 +214,8 @@ fn a_create_that_waits_for_a_hook_does_not_keep_others_from_an_end() {
     // Opens when the hook reads.
     let line = fs::File::options().write(true).open(bundle.at("line")).expect("open");
     assert_eq!(bundle.state("one")["status"], "creating");
+    let said = bundle.fails(&["exec", "one", "id"]);
+    assert!(said.contains("cannot exec in a container that is creating"), "{said}");
     bundle.succeeds(&["delete", "--force", "one"]);
     assert!(!bundle.at("state/one").exists());
     // Its end is not that of another container with its name.
@@ -222,6 +225,52 @@ fn a_create_that_waits_for_a_hook_does_not_keep_others_from_an_end() {
     assert!(!output.status.success(), "{}", stderr(&output));
     fs::remove_dir(bundle.at("state/one")).expect("remove the other");
     assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+fn a_description_that_is_too_long_is_not_kept() {
+    let bundle = Bundle::new("", |_| {});
+    let file = fs::File::options().write(true).open(bundle.at("config.json"));
+    // It has a hole.
+    file.and_then(|file| file.set_len(1 << 40)).expect("make it longer");
+    let script = "ulimit -v 1000000; exec \"$0\" --root state create one";
+    let mut shell = Command::new("sh");
+    shell.current_dir(bundle.0.path()).args(["-c", script, &bin(STEP).to_string_lossy()]);
+    let said = stderr(&shell.output().expect("start a shell"));
+    assert!(said.contains("it is longer than 16 MiB"), "{said}");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+fn only_known_versions_of_the_specification_are_read() {
+    for (version, is_known) in [("1.0.2-dev", true), ("1.3.0", true), ("1.9.0", false)] {
+        let bundle =
+            Bundle::new("exit 0", |config| config["ociVersion"] = json!(version));
+        let output = bundle.ask(&["run", "one"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.success(), is_known, "{version}: {said}");
+        assert_eq!(said.contains("give 1.0.0 to 1.3.0"), !is_known, "{said}");
+    }
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_keeps_no_containers() {
+    let bundle = Bundle::new("", |_| {});
+    let all = bundle.at("state");
+    fs::create_dir(&all).expect("make a directory");
+    fs::set_permissions(&all, fs::Permissions::from_mode(0o777)).expect("open it");
+    let said = bundle.fails(&["create", "one"]);
+    assert!(said.contains("name another place with --root"), "{said}");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_made_leaves_nothing() {
+    let bundle = Bundle::new("", |_| {});
+    fs::create_dir(bundle.at("pid")).expect("make a directory");
+    let said = bundle.fails(&["create", "--pid-file", "pid", "one"]);
+    assert!(said.contains("make the file pid"), "{said}");
+    assert!(!bundle.at("pid.new").exists());
 }
 
 #[test]
@@ -253,9 +302,9 @@ fn hook(bundle: &Path, name: &str) -> Value {
 }
 
 const HOOKS: [(&str, &str); 5] = [
-    ("prestart", "created"),
-    ("createRuntime", "created"),
-    ("createContainer", "created"),
+    ("prestart", "creating"),
+    ("createRuntime", "creating"),
+    ("createContainer", "creating"),
     ("poststart", "running"),
     ("poststop", "stopped"),
 ];
@@ -327,8 +376,13 @@ fn a_hook_that_fails_ends_the_container() {
     let bundle = fails("poststop", falls);
     bundle.succeeds(&["create", "one"]);
     bundle.succeeds(&["delete", "--force", "one"]);
-    let slow = json!({ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 });
-    let said = fails("createRuntime", slow).fails(&["create", "one"]);
+    // It reads nothing, and a long state fills the line to it.
+    let slow = json!({ "path": "/bin/sleep", "args": ["sleep", "8"], "timeout": 1 });
+    let bundle = Bundle::new("sleep 1000", |config| {
+        config["annotations"] = json!({ "long": "x".repeat(2 << 20) });
+        config["hooks"] = json!({ "createRuntime": [slow] });
+    });
+    let said = bundle.fails(&["create", "one"]);
     assert!(said.contains("it takes more than 1 seconds"), "{said}");
     for (name, hook, words) in [
         ("prestart", json!({ "path": "sh" }), "must begin with /"),
@@ -535,7 +589,14 @@ fn the_command_line_is_that_of_runtimes() {
     assert_eq!(bundle.succeeds(&["list", "-q"]), "");
     let features: Value =
         serde_json::from_str(&bundle.succeeds(&["features"])).expect("JSON");
-    assert_eq!(features["ociVersionMin"], "1.0.0");
+    let versions = [&features["ociVersionMin"], &features["ociVersionMax"]];
+    assert_eq!(versions, ["1.0.0", "1.3.0"]);
+    assert!(bundle.succeeds(&["--version"]).ends_with("\nspec: 1.3.0"));
+    assert_eq!(features["hooks"][3], "startContainer");
+    let linux = &features["linux"];
+    let policy = ["modes", "flags"].map(|it| &linux["memoryPolicy"][it][1]);
+    assert_eq!(policy, ["MPOL_PREFERRED", "MPOL_F_RELATIVE_NODES"]);
+    assert_eq!(linux["netDevices"]["enabled"], false);
     bundle.succeeds(&["create", "two"]);
     assert_eq!(bundle.succeeds(&["list", "-q"]), "two");
     let list = bundle.succeeds(&["list", "--format", "json"]);
@@ -558,6 +619,11 @@ fn the_command_line_is_that_of_runtimes() {
         (&["create"], "give the name of a container"),
         (&["create", "a/b"], "give letters, digits and _ . + - alone"),
         (&["create", "a", "b"], "b is too much"),
+        (&["kill", "two", "0", "more"], "more is too much"),
+        (&["list", "more"], "more is too much"),
+        (&["spec", "more"], "more is too much"),
+        (&["features", "more"], "more is too much"),
+        (&["features", "--nonsense"], "unknown option --nonsense"),
         (&["--log-format", "x", "list"], "there is no --log-format x"),
         (&["--cgroup-manager", "systemd", "list"], "--cgroup-manager systemd is not"),
         (&["--systemd-cgroup", "list"], "true is not done here; use cgroupfs"),
