@@ -311,6 +311,36 @@ fn what_is_not_done_is_an_error_that_names_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A namespace with a path may be that of the caller.
+#[test]
+fn a_value_for_a_namespace_of_the_caller_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let values = [
+        ("network", "net", "net.core.somaxconn"),
+        ("ipc", "ipc", "kernel.msgmax"),
+        ("uts", "uts", "kernel.hostname"),
+    ];
+    for (kind, file, name) in values {
+        // The value that the host has: a program that writes it changes nothing.
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        let value = fs::read_to_string(path).expect("read");
+        let own = json!({ "type": kind, "path": format!("/proc/self/ns/{file}") });
+        let mut config = config(dir.path(), "echo started", &[]);
+        config["hostname"] = json!("");
+        config["linux"]["namespaces"] =
+            json!([{ "type": "mount" }, { "type": "pid" }, own]);
+        config["linux"]["sysctl"] = json!({ name: value.trim() });
+        write(dir.path(), &config);
+        let ours = ours(dir.path(), "lesson18-caller");
+        let words = format!("linux.sysctl: {name} would change the host");
+        assert!(stderr(&ours).contains(&words), "{}{}", stdout(&ours), stderr(&ours));
+        assert_eq!(ours.status.code(), Some(125));
+    }
+}
+
 /// The groups above that of the container, too, and also if it cannot start.
 #[test]
 fn no_group_is_left() {
