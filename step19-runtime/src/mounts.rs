@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use common::{
     Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount, open_tree,
 };
@@ -90,9 +90,12 @@ pub(crate) fn mount(
         (None, None) => make(&mount.kind, &mount.source, &options)?,
     };
     let kind = SFlag::from_bits_truncate(fstat(&made)?.st_mode) & SFlag::S_IFMT;
-    let is_wrong = is(["proc", "sysfs"]) && root.has_link(&mount.destination);
-    ensure!(!is_wrong, "it must be mounted on ordinary directory, and not on a link");
-    let place = root.place(&mount.destination, kind == SFlag::S_IFDIR)?;
+    let mut place = root.place(&mount.destination, kind == SFlag::S_IFDIR)?;
+    if is(["proc", "sysfs"]) {
+        place = root
+            .find_without_links(&mount.destination)
+            .context("it must be mounted on ordinary directory, and not on a link")?;
+    }
     if options.copy_up {
         copy_files(&place, &made)?;
     }

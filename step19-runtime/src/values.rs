@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::Root;
+use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs, statfs};
 use nix::unistd::sethostname;
 
@@ -78,9 +79,11 @@ pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
     let set = |name: &str, value: &str| -> Result<()> {
         let path = format!("/proc/sys/{}", file_of(name));
         // The root may have a directory in the place of /proc, with links to a proc.
-        ensure!(!root.has_link(Path::new(&path)), "{path} is a link");
-        let place = root.find(&path)?;
-        let place = place.context("this kernel does not have it")?;
+        let place = match root.find_without_links(Path::new(&path)) {
+            Err(Errno::ELOOP) => bail!("{path} is a link"),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => bail!("this kernel does not have it"),
+            found => found?,
+        };
         let is_proc = fstatfs(&place)?.filesystem_type() == PROC_SUPER_MAGIC;
         ensure!(is_proc, "/proc of the root is not a proc");
         Ok(fs::write(place.name(), value)?)
