@@ -362,6 +362,30 @@ fn a_link_that_comes_meanwhile_leads_no_value_and_no_proc_elsewhere() {
     run("proc", "/out", two, "mount tmpfs on /out/missing");
 }
 
+/// The kernel copies no unbindable mount, and the caller can write to a read-only one later.
+#[test]
+fn a_program_on_an_unbindable_mount_runs_from_a_copy() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let found = place.dir.path().join("found");
+    let look = format!("readlink /proc/$PPID/exe >{}", found.display());
+    place.configure(&["true"], |config| {
+        config["hooks"] =
+            json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", look] }] });
+    });
+    let script = "mount --bind $0 $0 && mount -o remount,bind,ro $0 &&
+        mount --make-unbindable $0 && exec $0 \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", script]).arg(place.program());
+    unshare.arg("--root").arg(place.dir.path().join("state")).args(["run", NAME]);
+    let output = unshare.current_dir(place.dir.path()).output().expect("start unshare");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found = fs::read_to_string(found).expect("read");
+    assert_eq!(found, "/memfd:program (deleted)\n");
+}
+
 #[test]
 fn exec_does_not_take_another_process_for_the_container() {
     if !is_root() {
