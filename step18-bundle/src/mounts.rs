@@ -1,12 +1,14 @@
 //! Lesson 18: mounts of a list, each at a place in the root.
 
 use std::ffi::{CStr, CString};
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use common::{
-    Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount, open_tree,
+    Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount,
+    open_tree,
 };
 use libc::{
     AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
@@ -66,7 +68,7 @@ pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<Owned
 }
 
 /// Mounts one of the list. The list has an order. Returns a new mount that becomes
-/// read-only when the others are in it.
+/// read-only when the others are in it. In a shared mount, it is read-only at once.
 pub(crate) fn mount(
     plan: Plan,
     bundle: &Path,
@@ -76,7 +78,7 @@ pub(crate) fn mount(
     let Plan { mount, mut options, source } = plan;
     let by_runner = source.is_some();
     let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
-    let is_later = options.bind.is_none()
+    let mut is_later = options.bind.is_none()
         && mount.kind == "tmpfs"
         && options.this.set & MOUNT_ATTR_RDONLY != 0;
     if is_later {
@@ -90,25 +92,28 @@ pub(crate) fn mount(
         (None, None) => make(&mount.kind, &mount.source, &options)?,
     };
     let kind = SFlag::from_bits_truncate(fstat(&made)?.st_mode) & SFlag::S_IFMT;
-    let is_wrong = is(["proc", "sysfs"]) && root.has_link(&mount.destination);
-    ensure!(!is_wrong, "it must be mounted on ordinary directory, and not on a link");
-    let place = root.place(&mount.destination, kind == SFlag::S_IFDIR)?;
+    let mut place = root.place(&mount.destination, kind == SFlag::S_IFDIR)?;
+    if is(["proc", "sysfs"]) {
+        place = root
+            .find_without_links(&mount.destination)
+            .context("it must be mounted on ordinary directory, and not on a link")?;
+    }
     if options.copy_up {
         copy_files(&place, &made)?;
     }
-    let protect = || {
-        set(&made, options.all, true)?;
-        set(&made, options.this, is_groups)
-    };
-    if is_groups {
-        attach(&made, &place)?;
-        groups.mount_each(&made)?;
-        protect()?;
-    } else {
-        // First: a place in a shared mount shows the new mount to others, as it is now.
-        protect()?;
-        attach(&made, &place)?;
+    if is_later && is_shared(&place)? {
+        options.this.set |= MOUNT_ATTR_RDONLY;
+        is_later = false;
     }
+    if is_groups {
+        // Only a mount with a place can have others in it. The root is not shared.
+        attach(&made, root.find("/")?.context("find the root")?)?;
+        groups.mount_each(&made)?;
+    }
+    // First: a place in a shared mount shows the new mount to others, as it is now.
+    set(&made, options.all, true)?;
+    set(&made, options.this, is_groups)?;
+    attach(&made, &place)?;
     if by_runner {
         // The host does not see mounts of the container.
         set(&made, Change::spread(MS_SLAVE), true)?;
@@ -116,4 +121,14 @@ pub(crate) fn mount(
     let mut propagation = options.propagation.iter();
     propagation.try_for_each(|(kind, all)| set(&made, Change::spread(*kind), *all))?;
     Ok(is_later.then_some(made))
+}
+
+/// Whether what is mounted at a place is mounted elsewhere, too; mount_namespaces(7).
+fn is_shared(place: &Place) -> Result<bool> {
+    let about = fs::read_to_string(place.name().replace("/fd/", "/fdinfo/"))?;
+    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    let begin = format!("{} ", id.context("find the mount of the place")?.trim());
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let mount = mounts.lines().find(|line| line.starts_with(&begin));
+    Ok(mount.is_none_or(|line| line.contains(" shared:")))
 }

@@ -1,32 +1,35 @@
 //! Lesson 18: names of the container, and values of the kernel for its namespaces.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::Root;
+use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs, statfs};
 use nix::unistd::sethostname;
 
 use crate::config::{Config, Linux};
 use crate::namespaces::{Kind, has};
 
-/// Values in /proc/sys that a namespace has for itself, by the begin of their path.
+/// Values in /proc/sys that a namespace has for itself, by the begin of their path. Each
+/// namespace with its name in /proc/self/ns.
 #[rustfmt::skip]
-const VALUES: [(Kind, &[&str]); 3] = [
-    (Kind::Network, &["net/"]),
-    (Kind::Ipc, &[
+const VALUES: [(Kind, &str, &[&str]); 3] = [
+    (Kind::Network, "net", &["net/"]),
+    (Kind::Ipc, "ipc", &[
         "fs/mqueue/", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem",
         "kernel/shm", "kernel/auto_msgmni",
     ]),
-    (Kind::Uts, &["kernel/domainname", "kernel/hostname"]),
+    (Kind::Uts, "uts", &["kernel/domainname", "kernel/hostname"]),
 ];
 
 /// Refuses values that the container does not have for itself.
 pub(crate) fn check(linux: &Linux) -> Result<()> {
     for name in linux.sysctl.keys() {
         let file = file_of(name);
-        let is_own = |(kind, begins): &(_, &[&str])| {
+        let is_own = |(kind, _, begins): &(_, _, &[&str])| {
             has(linux, *kind) && begins.iter().any(|begin| file.starts_with(begin))
         };
         ensure!(
@@ -34,6 +37,22 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
             "linux.sysctl: {name} would change the host; leave it out, or add a namespace"
         );
     }
+    Ok(())
+}
+
+/// Refuses values for a namespace with a path, if the path leads to that of the caller.
+pub(crate) fn check_joined(linux: &Linux, joined: Kind, file: &File) -> Result<()> {
+    let Some((_, own, begins)) = VALUES.iter().find(|(kind, ..)| *kind == joined) else {
+        return Ok(());
+    };
+    let is_in = |name: &&String| begins.iter().any(|it| file_of(name).starts_with(it));
+    let Some(name) = linux.sysctl.keys().find(is_in) else { return Ok(()) };
+    let (own, file) = (fs::metadata(format!("/proc/self/ns/{own}"))?, file.metadata()?);
+    ensure!(
+        (own.dev(), own.ino()) != (file.dev(), file.ino()),
+        "linux.sysctl: {name} would change the host: the path is that of the caller's \
+         namespace; leave {name} out, or name another namespace"
+    );
     Ok(())
 }
 
@@ -60,9 +79,11 @@ pub(crate) fn set_values(config: &Config, root: &Root) -> Result<()> {
     let set = |name: &str, value: &str| -> Result<()> {
         let path = format!("/proc/sys/{}", file_of(name));
         // The root may have a directory in the place of /proc, with links to a proc.
-        ensure!(!root.has_link(Path::new(&path)), "{path} is a link");
-        let place = root.find(&path)?;
-        let place = place.context("this kernel does not have it")?;
+        let place = match root.find_without_links(Path::new(&path)) {
+            Err(Errno::ELOOP) => bail!("{path} is a link"),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => bail!("this kernel does not have it"),
+            found => found?,
+        };
         let is_proc = fstatfs(&place)?.filesystem_type() == PROC_SUPER_MAGIC;
         ensure!(is_proc, "/proc of the root is not a proc");
         Ok(fs::write(place.name(), value)?)

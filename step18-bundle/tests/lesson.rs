@@ -204,11 +204,16 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
     // Two names for one tmpfs: what is mounted below one of them, the kernel mounts below both.
     let shared = add("/mnt", "tmpfs", "tmpfs", &["shared"]);
     let again = add("/srv", "bind", &format!("{}/mnt", rootfs().display()), &["bind", "shared"]);
-    let below = add("/mnt/a", "bind", "/usr", &["bind", "ro"]);
+    let below = |mount| vec![shared.clone(), again.clone(), mount];
+    let bind = below(add("/mnt/a", "bind", "/usr", &["bind", "ro"]));
+    let tmpfs = below(add("/mnt/t", "tmpfs", "tmpfs", &["ro"]));
+    let groups = below(add("/mnt/g", "cgroup", "cgroup", &["ro"]));
     vec![
         ("domainname", vec![("/domainname", json!("abc"))], "cat /proc/sys/kernel/domainname", "abc"),
         ("propagation: shared", vec![("/linux/rootfsPropagation", json!("rshared"))], at("/"), "/ ro,relatime shared"),
-        ("read-only in a shared mount", vec![shared, again, below], at("/srv/a"), "/srv/a ro,relatime shared"),
+        ("read-only in a shared mount", bind, at("/srv/a"), "/srv/a ro,relatime shared"),
+        ("a read-only tmpfs in a shared mount", tmpfs, at("/srv/t"), "/srv/t ro,relatime shared"),
+        ("read-only groups in a shared mount", groups, "grep ' /srv/g' /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1 | sort -u", "ro"),
         ("propagation: unbindable", vec![("/linux/rootfsPropagation", json!("unbindable"))], at("/"), "/ ro,relatime unbindable"),
         ("idmap", vec![("/mounts/-", idmap)], "stat -c '%u %g' /mnt/config.json", "3000 4000"),
         ("ioPriority", vec![("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 7}))], "! command -v ionice >/dev/null && echo best-effort: prio 7 || ionice -p $$", "best-effort: prio 7"),
@@ -309,6 +314,36 @@ fn what_is_not_done_is_an_error_that_names_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A namespace with a path may be that of the caller.
+#[test]
+fn a_value_for_a_namespace_of_the_caller_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let values = [
+        ("network", "net", "net.core.somaxconn"),
+        ("ipc", "ipc", "kernel.msgmax"),
+        ("uts", "uts", "kernel.hostname"),
+    ];
+    for (kind, file, name) in values {
+        // The value that the host has: a program that writes it changes nothing.
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        let value = fs::read_to_string(path).expect("read");
+        let own = json!({ "type": kind, "path": format!("/proc/self/ns/{file}") });
+        let mut config = config(dir.path(), "echo started", &[]);
+        config["hostname"] = json!("");
+        config["linux"]["namespaces"] =
+            json!([{ "type": "mount" }, { "type": "pid" }, own]);
+        config["linux"]["sysctl"] = json!({ name: value.trim() });
+        write(dir.path(), &config);
+        let ours = ours(dir.path(), "lesson18-caller");
+        let words = format!("linux.sysctl: {name} would change the host");
+        assert!(stderr(&ours).contains(&words), "{}{}", stdout(&ours), stderr(&ours));
+        assert_eq!(ours.status.code(), Some(125));
+    }
 }
 
 /// The groups above that of the container, too, and also if it cannot start.

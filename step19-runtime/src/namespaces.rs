@@ -105,7 +105,9 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
         // A FIFO would wait for a writer.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
         let doing = || format!("open the namespace {}", path.display());
-        files.push((*kind, path, file.with_context(doing)?));
+        let file = file.with_context(doing)?;
+        crate::values::check_joined(linux, *kind, &file)?;
+        files.push((*kind, path, file));
     }
     if !files.is_empty() {
         // Otherwise processes in there could trace this one, and then the child.

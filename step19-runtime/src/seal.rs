@@ -5,11 +5,11 @@
 //! loader of the container, and root inside can open its file by /proc/PID/exe;
 //! CVE-2019-5736. So what enters a container is a copy: a mount that is read-only, and
 //! has no place where it could be changed again. A caller who may not mount gets a copy
-//! in memory.
+//! in memory, and so does a program whose mount cannot be copied.
 
 use std::env;
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -32,8 +32,8 @@ pub(crate) fn use_copy() -> Result<()> {
         return set_name();
     }
     let copy = match mount_copy(&program) {
-        // Only a mount in no namespace cannot be copied.
-        Err(Errno::EINVAL) if is_read_only(&program) => return set_name(),
+        // The kernel copies no mount that is in no namespace, as this copy is.
+        Err(Errno::EINVAL) if is_copy(&program)? => return set_name(),
         Ok(copy) => copy,
         Err(_) => memory_copy(program).context(doing)?,
     };
@@ -77,6 +77,9 @@ fn is_sealed(program: &File) -> bool {
     fcntl(program, FcntlArg::F_GET_SEALS).is_ok_and(|seals| seals & write != 0)
 }
 
-fn is_read_only(program: &File) -> bool {
-    fstatvfs(program).is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
+/// Whether it is the mount of `mount_copy`. Its root is the file, and it has no place:
+/// the name of the file is `/`. A mount in another namespace has a place there.
+fn is_copy(program: &File) -> Result<bool> {
+    let has_no_place = fs::read_link("/proc/self/exe")? == Path::new("/");
+    Ok(has_no_place && fstatvfs(program)?.flags().contains(FsFlags::ST_RDONLY))
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::Program;
-use nix::fcntl::{RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use testkit::{
@@ -313,6 +313,77 @@ fn a_link_of_the_root_leads_no_value_to_another_file_of_proc() {
     });
     let said = stderr(&place.ask(&["run", NAME]));
     assert!(said.contains("set net.x to 1: /proc/sys/net/x is a link"), "{said}");
+}
+
+/// Another process puts a link in the place of a directory of the root, again and again.
+#[test]
+fn a_link_that_comes_meanwhile_leads_no_value_and_no_proc_elsewhere() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let root = place.root();
+    let run = |swapped: &str, target: &str, mounts: Value, wrong: &str| {
+        fs::create_dir_all(root.join(swapped)).expect("make a directory");
+        symlink(target, root.join("other")).expect("make a link");
+        place.configure(&["true"], |config| {
+            config["root"] = json!({ "path": "root" });
+            config["mounts"] = mounts;
+            if swapped != "proc" {
+                config["linux"]["sysctl"] = json!({ "net.comm": "1" });
+            }
+            config["linux"]["maskedPaths"] = json!([]);
+            config["linux"]["readonlyPaths"] = json!([]);
+        });
+        let ends = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (one, other) = (root.join(swapped), root.join("other"));
+                while !ends.load(Ordering::Relaxed) {
+                    let flags = RenameFlags::RENAME_EXCHANGE;
+                    renameat2(AT_FDCWD, &one, AT_FDCWD, &other, flags).expect("swap");
+                }
+            });
+            let said = (0..40).map(|_| stderr(&place.ask(&["run", NAME])));
+            let said = said.collect::<Vec<_>>();
+            // Before it may panic: the scope waits for the thread.
+            ends.store(true, Ordering::Relaxed);
+            let wrong: Vec<_> = said.iter().filter(|it| it.contains(wrong)).collect();
+            assert!(wrong.is_empty(), "{wrong:?}");
+        });
+        fs::remove_dir_all(&root).expect("remove");
+    };
+    // The value goes to the name of a process, and the stages go on.
+    let two = json!([mount("/p", "proc"), mount("/dev", "tmpfs")]);
+    run("proc/sys/net", "/p/self", two, "execute true");
+    // In a proc, there is no place for a mount.
+    let two = json!([mount("/proc", "proc"), mount("/out/missing", "tmpfs")]);
+    fs::create_dir_all(root.join("out")).expect("make a directory");
+    run("proc", "/out", two, "mount tmpfs on /out/missing");
+}
+
+/// The kernel copies no unbindable mount, and the caller can write to a read-only one later.
+#[test]
+fn a_program_on_an_unbindable_mount_runs_from_a_copy() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let found = place.dir.path().join("found");
+    let look = format!("readlink /proc/$PPID/exe >{}", found.display());
+    place.configure(&["true"], |config| {
+        config["hooks"] =
+            json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", look] }] });
+    });
+    let script = "mount --bind $0 $0 && mount -o remount,bind,ro $0 &&
+        mount --make-unbindable $0 && exec $0 \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", script]).arg(place.program());
+    unshare.arg("--root").arg(place.dir.path().join("state")).args(["run", NAME]);
+    let output = unshare.current_dir(place.dir.path()).output().expect("start unshare");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found = fs::read_to_string(found).expect("read");
+    assert_eq!(found, "/memfd:program (deleted)\n");
 }
 
 #[test]

@@ -211,10 +211,15 @@ impl Root {
         Ok((this.st_dev, this.st_ino) == (current.st_dev, current.st_ino))
     }
 
-    /// Whether a part of the path is a symbolic link.
-    pub fn has_link(&self, path: &Path) -> bool {
+    /// As [`Root::find`], by a path without symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// As in openat2(2): ELOOP when a part of the path is a symbolic link.
+    pub fn find_without_links(&self, path: &Path) -> nix::Result<Place> {
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS;
-        matches!(open_at(&self.0, path, O_PATH, resolve), Err(Errno::ELOOP))
+        let file = open_at(&self.0, path, O_PATH, resolve)?;
+        Ok(Place { path: path.to_owned(), file })
     }
 
     /// Opens a file in the root, to read: without waiting, whatever the file is.
