@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -14,7 +14,7 @@ use std::thread::{sleep, spawn};
 use std::time::Duration;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use testkit::{bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
@@ -225,6 +225,7 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
         ("time", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/timeOffsets", json!({"monotonic": {"secs": 1_000_000}, "boottime": {"secs": 2, "nanosecs": 5}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 1000000 0\nboottime 2 5"),
         ("time and users", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/timeOffsets", json!({"boottime": {"secs": 2}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 0 0\nboottime 2 0"),
         ("a filter on calls of the runtime", vec![("/process/noNewPrivileges", json!(false)), ("/process/user/uid", json!(9)), ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2", "chdir", "setgroups", "setresuid", "setresgid", "umask", "setsid", "dup2", "dup3"], "action": "SCMP_ACT_KILL_PROCESS"}]}))], "echo ok", "ok"),
+        ("no device rules", vec![("/linux/resources/devices", json!([])), ("/linux/devices", json!([{"path": "/dev/other", "type": "c", "major": 250, "minor": 250}]))], "echo ok >/dev/null; (: </dev/other) 2>&1 | grep -o 'not permitted'", "not permitted"),
         ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
     ]
 }
@@ -507,6 +508,57 @@ fn no_link_of_a_root_leads_to_the_host() {
     assert!(said.contains("open /dev/null in the root: it is another file"), "{said}");
 }
 
+/// The first start makes the node, and the next one finds it. In a user namespace, the
+/// first start makes a place for the host's node.
+#[test]
+fn a_bundle_starts_again_with_its_own_devices() {
+    if !is_root() {
+        return;
+    }
+    let (dir, host, _one) = (tempdir(), tempdir(), ONE.lock());
+    let inside = dir.path().join("inside");
+    fs::create_dir(&inside).expect("make a directory");
+    let (zero, full) = (host.path().join("zero"), host.path().join("full"));
+    for (node, minor) in [(&zero, 5), (&full, 7)] {
+        mknod(node, SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, minor)).expect("make it");
+    }
+    let device = |path: &Path, minor: u64| json!({ "path": path, "type": "c", "major": 1, "minor": minor });
+    let inside = inside.to_str().expect("a path");
+    let mount = (
+        "/mounts/-",
+        mount(host.path().to_str().expect("a path"), "bind", inside, &["bind"]),
+    );
+    let run = |edits: &[Edit], script: &str| {
+        write(dir.path(), &config(dir.path(), script, edits));
+        let output = ours(dir.path(), "lesson18-again");
+        (stdout(&output), stderr(&output))
+    };
+    let none = host.path().join("none");
+    let devices = json!([device(&zero, 5), device(&none, 5)]);
+    let edits = [mount.clone(), ("/linux/devices", devices)];
+    let script =
+        format!("head -c 1 {} | wc -c; chmod 666 {}", none.display(), zero.display());
+    for _ in 0..2 {
+        assert_eq!(run(&edits, &script), ("1".to_owned(), String::new()));
+    }
+    let ids = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
+    let edits = [
+        mount,
+        ("/linux/devices", json!([device(&full, 7)])),
+        ("/linux/namespaces/-", json!({ "type": "user" })),
+        ("/linux/uidMappings", ids.clone()),
+        ("/linux/gidMappings", ids),
+    ];
+    let script = format!("chmod 666 {} 2>&1 | grep -o 'Read-only'", full.display());
+    for _ in 0..2 {
+        assert_eq!(run(&edits, &script), ("Read-only".to_owned(), String::new()));
+    }
+    for node in [zero, full] {
+        let mode = fs::metadata(&node).expect("the host's node").permissions().mode();
+        assert_eq!(mode & 0o777, 0o400, "{}", node.display());
+    }
+}
+
 /// Runs the bundle, which must end: nothing in it may let the program wait.
 fn ends(dir: &Path, config: &Value) -> Output {
     write(dir, config);
@@ -578,8 +630,14 @@ fn no_file_of_a_root_lets_the_program_wait() {
             vec![("/mounts/-", mount("/dir", "tmpfs", "tmpfs", &["tmpcopyup"]))],
             "not found",
         ),
-        (vec![("/mounts", json!([proc])), ("/linux/devices", fuse.clone())], "not found"),
-        (vec![("/mounts", json!([])), ("/linux/devices", fuse)], "not found"),
+        (
+            vec![("/mounts", json!([proc])), ("/linux/devices", fuse.clone())],
+            "the root has another file by this name",
+        ),
+        (
+            vec![("/mounts", json!([])), ("/linux/devices", fuse)],
+            "the root has another file by this name",
+        ),
         (
             vec![("/mounts/-", mount("/mnt", "bind", "root/run/fifo", &["bind"]))],
             "not found",

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use common::Root;
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat, umask};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::mounts::{attach, copy, look};
+use crate::mounts::{attach, copy, look, set};
+use crate::options::Change;
 use crate::root::is_device;
 
 /// A node of the configuration; mknod(2).
@@ -44,8 +45,6 @@ const LINKS: [(&str, &str); 6] = [
 
 /// Makes the usual nodes and those of the list, and the links, unless /dev is a bind.
 pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
-    // Each node has the mode of the list. `set_umask` sets the umask of the command.
-    umask(Mode::empty());
     let listed = &config.linux.devices;
     let dev = config.mounts.iter().rfind(|it| it.destination == Path::new("/dev"));
     if dev.is_some_and(|it| it.is_bind()) {
@@ -56,10 +55,13 @@ pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
         Device { kind, path, major, minor, ..Device::default() }
     });
     let is_new = |it: &&Device| listed.iter().all(|other| other.path != it.path);
+    // Each node has the mode of the list. Hooks have the umask of the caller.
+    let before = umask(Mode::empty());
     for device in usual.iter().filter(is_new).chain(listed) {
         let made = make_node(device, root);
         made.with_context(|| format!("make the device {}", device.path.display()))?;
     }
+    umask(before);
     let dev = root.directory("/dev")?;
     let has_core = Path::new("/proc/kcore").exists();
     for (link, target) in LINKS.into_iter().filter(|it| it.0 != "core" || has_core) {
@@ -87,19 +89,37 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
     };
     let above = root.place(parent, true)?;
     let mode = Mode::from_bits_truncate(device.file_mode.unwrap_or(0o666) & 0o7777);
-    match mknodat(&above, name, kind, mode, number) {
+    let make = || mknodat(&above, name, kind, mode, number);
+    let made = match make() {
+        Err(Errno::EEXIST) => {
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let there = openat(&above, name, flags, Mode::empty())?;
+            if is_device(&there, kind, number)? {
+                return Ok(());
+            }
+            // An earlier start may have made an empty file as the place of a bind.
+            let is_place =
+                is_device(&there, SFlag::S_IFREG, 0)? && fstat(&there)?.st_size == 0;
+            ensure!(is_place, "the root has another file by this name; remove it");
+            unlinkat(&above, name, UnlinkatFlags::NoRemoveDir).and_then(|()| make())
+        }
+        made => made,
+    };
+    match made {
         Ok(()) => {
             let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
             let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
             return Ok(fchownat(&above, name, Some(uid), Some(gid), flags)?);
         }
-        // EPERM: in a user namespace, only the host's own node works. EEXIST: the root
-        // has the name. Another device by this name is replaced by a bind.
-        Err(Errno::EPERM | Errno::EEXIST) => {}
+        // In a user namespace, only the host's own node works, with its mode and owner.
+        Err(Errno::EPERM | Errno::EROFS) => {}
         Err(errno) => return Err(errno.into()),
     }
     let node = look(path)?;
     let is_right = is_device(&node, kind, number)?;
     ensure!(is_right, "it can only be a bind, and the host has another by this name");
-    Ok(attach(copy(node, true)?, root.place(path, false)?)?)
+    let tree = copy(node, true)?;
+    // The mode of the host's node cannot change. Writing to a device does not need more.
+    set(&tree, Change::read_only(), false)?;
+    Ok(attach(tree, root.place(path, false)?)?)
 }

@@ -1,8 +1,10 @@
 //! Lesson 18: rules that say which devices the processes of a group may use.
 
 use std::fs::File;
+use std::io::{self, ErrorKind};
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use serde::Deserialize;
 
 use crate::device_program::program;
@@ -31,12 +33,25 @@ const USUAL: [(&str, i64, i64, &str); 10] = [
     ("c", 5, 2, "rwm"), ("c", 136, -1, "rwm"),
 ];
 
-/// The group in /sys/fs/cgroup may use no devices but these; a program of the device
-/// controller in v2, two files in v1. Without rules, it stays as it is.
+/// The group in /sys/fs/cgroup may use no devices but these and the usual ones. Without
+/// rules, this caller need not be able to say so.
 pub(crate) fn apply(rules: &[Rule], groups: &Groups) -> Result<()> {
-    if rules.is_empty() {
-        return Ok(());
+    if !rules.is_empty() {
+        return write(rules, groups);
     }
+    let none = Rule { access: "rwm".to_owned(), ..Rule::default() };
+    let written = write(&[none], groups);
+    let may_not = |error: &anyhow::Error| {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        let errno = error.downcast_ref().copied();
+        kind == Some(ErrorKind::PermissionDenied) || errno == Some(Errno::EPERM)
+    };
+    let has_none = groups.group("devices").is_err();
+    written.or_else(|error| if has_none || may_not(&error) { Ok(()) } else { Err(error) })
+}
+
+/// Writes the rules: a program of the device controller in v2, two files in v1.
+fn write(rules: &[Rule], groups: &Groups) -> Result<()> {
     let usual = USUAL.map(|(kind, major, minor, access)| {
         let (major, minor, access) = (Some(major), Some(minor), access.to_owned());
         Rule { allow: true, kind: kind.to_owned(), major, minor, access }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -351,6 +351,9 @@ fn hooks_run_in_order_with_the_state() {
         let seen =
             json!([state["id"], state["status"], state["pid"], state["annotations"]]);
         assert_eq!(seen, json!(["one", status, wanted, { "a": "b" }]), "{name}");
+        // A hook has the umask of the caller.
+        let mode = |file: &str| fs::metadata(bundle.at(file)).expect("a file").mode();
+        assert_eq!(mode(&format!("state-{name}")), mode("config.json"), "{name}");
     }
 }
 
