@@ -26,7 +26,7 @@ pub(crate) fn create(
     wanted: &Wanted,
 ) -> Result<(Container, Child, Option<Relay>)> {
     let container = Container::make(root, name)?;
-    match make(&container, wanted) {
+    match make(root, &container, wanted) {
         Ok((child, relay)) => {
             container.unlock()?;
             Ok((container, child, relay))
@@ -39,7 +39,11 @@ pub(crate) fn create(
     }
 }
 
-fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)> {
+fn make(
+    root: &Path,
+    container: &Container,
+    wanted: &Wanted,
+) -> Result<(Child, Option<Relay>)> {
     let bundle = &wanted.bundle;
     container.keep_config(bundle)?;
     let mut config = Config::read(&container.at("config.json"), bundle)?;
@@ -63,6 +67,11 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     };
     // If this process is killed, `delete` finds what to remove.
     container.write(&state)?;
+    if let Err(error) = members::refuse_shared(root, &state) {
+        state.groups.clear();
+        container.write(&state)?;
+        return Err(error);
+    }
     state.groups_above = groups.make(&linux.cgroups_path, &linux.resources)?;
     state.groups = groups.paths();
     let new = namespaces::to_clone(linux);

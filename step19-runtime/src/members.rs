@@ -4,11 +4,13 @@ use std::fs::{self, DirEntry};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::{hierarchies, is_inside};
 use nix::unistd::Pid;
 
 use crate::groups::Groups;
+use crate::state::Container;
+use crate::status::State;
 
 /// The groups that the configuration wants, which are not made yet.
 pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
@@ -28,6 +30,26 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
     }
     // Before anything is known of them: what is there is not removed.
     groups.refuse_frozen().map(|()| groups)
+}
+
+/// Refuses groups that another container has, or groups in them. That container may have
+/// ended: its `delete` ends all processes in them. Two that begin at once see each other,
+/// because each has written its state before.
+pub(crate) fn refuse_shared(root: &Path, state: &State) -> Result<()> {
+    for other in Container::all(root)?.iter().filter(|it| it.name != state.id) {
+        // What cannot be read has no `delete`.
+        let theirs = other.state().unwrap_or_default().groups;
+        let is_shared = |it: &&PathBuf| theirs.iter().any(|group| it.starts_with(group));
+        if let Some(group) = state.groups.iter().find(is_shared) {
+            bail!(
+                "make the control group {}: it belongs to the container {}; delete that \
+                 first, or give another linux.cgroupsPath",
+                group.display(),
+                other.name
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Groups {
