@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use common::Program;
 use nix::fcntl::{RenameFlags, renameat2};
@@ -459,4 +461,23 @@ fn a_container_takes_no_group_of_one_that_has_ended() {
     }
     let output = place.ask(&["delete", NAME]);
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Without a PID namespace, processes outlive the first one, and have its terminal.
+#[test]
+fn a_process_that_is_left_does_not_hold_run() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sh", "-c", "trap '' HUP; sleep 1234 & exit 3"], |config| {
+        config["process"]["terminal"] = json!(true);
+        let kinds = ["mount", "uts", "ipc", "network"];
+        config["linux"]["namespaces"] = json!(kinds.map(|it| json!({ "type": it })));
+    });
+    let mut run = place.runtime(&["run", NAME]);
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(run.output().expect("start the step")));
+    let output = receiver.recv_timeout(Duration::from_secs(30)).expect("it ends");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
 }
