@@ -26,7 +26,7 @@ pub(crate) fn create(
     wanted: &Wanted,
 ) -> Result<(Container, Child, Option<Relay>)> {
     let container = Container::make(root, name)?;
-    match make(&container, wanted) {
+    match make(root, &container, wanted) {
         Ok((child, relay)) => {
             container.unlock()?;
             Ok((container, child, relay))
@@ -39,7 +39,11 @@ pub(crate) fn create(
     }
 }
 
-fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)> {
+fn make(
+    root: &Path,
+    container: &Container,
+    wanted: &Wanted,
+) -> Result<(Child, Option<Relay>)> {
     let bundle = &wanted.bundle;
     container.keep_config(bundle)?;
     let mut config = Config::read(&container.at("config.json"), bundle)?;
@@ -51,20 +55,15 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     terminal::check(&config.process, wanted.console.is_some(), wanted.relays)?;
     let plans = config.mounts.iter().map(|it| it.plan(config, bundle));
     let plans = plans.collect::<Result<Vec<_>>>()?;
-    let mut groups = members::find_groups(&linux.cgroups_path, &container.name)?;
     let mut state = State {
         oci_version: config.oci_version.clone(),
         id: container.name.clone(),
         bundle: bundle.clone(),
         rootfs: config.root.path.clone(),
         annotations: config.annotations.clone(),
-        groups: groups.paths(),
         ..State::default()
     };
-    // If this process is killed, `delete` finds what to remove.
-    container.write(&state)?;
-    state.groups_above = groups.make(&linux.cgroups_path, &linux.resources)?;
-    state.groups = groups.paths();
+    let groups = members::make_groups(root, (container, &mut state), linux)?;
     let new = namespaces::to_clone(linux);
     let socket = start::make_socket(container)?;
     let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;
@@ -148,5 +147,8 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         listen(errors)?;
         bail!("make the container: its process has ended before it was ready");
     }
+    // From now on, an engine removes the others.
+    state.groups_above.retain(|it| groups.is_beside_v1(it));
+    container.write(&state)?;
     Ok((child, relay))
 }

@@ -21,6 +21,27 @@ pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
     Ok(groups)
 }
 
+impl Groups {
+    /// Whether the processes are frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let read = |file: &str| {
+            self.paths().iter().find_map(|it| fs::read_to_string(it.join(file)).ok())
+        };
+        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
+            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+    }
+
+    /// Refuses frozen groups: nothing in them would ever run.
+    pub(crate) fn refuse_frozen(&self) -> Result<()> {
+        // Engines look for these words.
+        ensure!(
+            !self.is_frozen(),
+            "container's cgroup unexpectedly frozen; thaw it first"
+        );
+        Ok(())
+    }
+}
+
 /// Stops all processes of the container, or lets them go on.
 pub(crate) fn freeze(container: &Container, wanted: bool) -> Result<()> {
     let (verb, not) = if wanted { ("pause", "running") } else { ("resume", "paused") };

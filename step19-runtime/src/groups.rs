@@ -38,14 +38,14 @@ impl Groups {
     }
 
     /// Makes the groups with their limits; cgroups(7). A user who may make none has none,
-    /// if the configuration does not ask for one. Returns groups above them that it has
-    /// made too, and that no engine removes: those of v2, with v1 beside it.
+    /// if the configuration does not ask for one. Adds to `all_made` what was missing,
+    /// also groups above them, and also if it fails.
     pub(crate) fn make(
         &mut self,
         path: &str,
         resources: &Resources,
-    ) -> Result<Vec<PathBuf>> {
-        let mut above = Vec::new();
+        all_made: &mut Vec<PathBuf>,
+    ) -> Result<()> {
         let limits = resources.limits(self.is_v2())?;
         let has_limits = !limits.is_empty() || !resources.devices.is_empty();
         let may_not = |error: &io::Error| {
@@ -59,23 +59,24 @@ impl Groups {
                     // It stays in the groups of its caller.
                     self.remove_empty();
                     self.hierarchies = hierarchies()?;
-                    return Ok(Vec::new());
+                    all_made.clear();
+                    return Ok(());
                 }
-                made => {
-                    let made = made.with_context(|| {
-                        format!("make the control group {}", group.display())
-                    })?;
-                    if hierarchy.controllers.is_empty() && !self.is_v2() {
-                        above.extend(made);
-                    }
-                }
+                made => all_made.extend(made.with_context(|| {
+                    format!("make the control group {}", group.display())
+                })?),
             }
         }
         // A group above may be frozen.
         self.refuse_frozen()?;
         limits.iter().try_for_each(|(file, value)| self.write(file, value))?;
-        rules::apply(&resources.devices, self)?;
-        Ok(above)
+        rules::apply(&resources.devices, self)
+    }
+
+    /// Whether no engine removes a group: one of v2, with v1 beside it.
+    pub(crate) fn is_beside_v1(&self, group: &Path) -> bool {
+        let mut v2 = self.hierarchies.iter().filter(|it| it.controllers.is_empty());
+        !self.is_v2() && v2.any(|it| group.starts_with(&it.mount))
     }
 
     /// Whether this host has control groups v2 alone.

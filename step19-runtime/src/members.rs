@@ -4,14 +4,17 @@ use std::fs::{self, DirEntry};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::{hierarchies, is_inside};
 use nix::unistd::Pid;
 
+use crate::config::Linux;
 use crate::groups::Groups;
+use crate::state::Container;
+use crate::status::State;
 
 /// The groups that the configuration wants, which are not made yet.
-pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
+fn find_groups(path: &str, name: &str) -> Result<Groups> {
     let wanted = if path.is_empty() { name } else { path };
     ensure!(
         wanted.split(':').count() != 3,
@@ -30,26 +33,50 @@ pub(crate) fn find_groups(path: &str, name: &str) -> Result<Groups> {
     groups.refuse_frozen().map(|()| groups)
 }
 
+/// Makes the groups of a container, which its state names before: if this process is
+/// killed, `delete` finds what to remove.
+pub(crate) fn make_groups(
+    root: &Path,
+    (container, state): (&Container, &mut State),
+    linux: &Linux,
+) -> Result<Groups> {
+    let path = &linux.cgroups_path;
+    let mut groups = find_groups(path, &container.name)?;
+    state.groups = groups.paths();
+    container.write(state)?;
+    if let Err(error) = refuse_shared(root, state) {
+        state.groups.clear();
+        container.write(state)?;
+        return Err(error);
+    }
+    let made = groups.make(path, &linux.resources, &mut state.groups_above);
+    state.groups = groups.paths();
+    // If this fails, all that is made goes.
+    container.write(state)?;
+    made.map(|()| groups)
+}
+
+/// Refuses groups that another container has, or groups in them. That container may have
+/// ended: its `delete` ends all processes in them. Two that begin at once see each other,
+/// because each has written its state before.
+fn refuse_shared(root: &Path, state: &State) -> Result<()> {
+    for other in Container::all(root)?.iter().filter(|it| it.name != state.id) {
+        // What cannot be read has no `delete`.
+        let theirs = other.state().unwrap_or_default().groups;
+        let is_shared = |it: &&PathBuf| theirs.iter().any(|group| it.starts_with(group));
+        if let Some(group) = state.groups.iter().find(is_shared) {
+            bail!(
+                "make the control group {}: it belongs to the container {}; delete that \
+                 first, or give another linux.cgroupsPath",
+                group.display(),
+                other.name
+            );
+        }
+    }
+    Ok(())
+}
+
 impl Groups {
-    /// Whether the processes are frozen.
-    pub(crate) fn is_frozen(&self) -> bool {
-        let read = |file: &str| {
-            self.paths().iter().find_map(|it| fs::read_to_string(it.join(file)).ok())
-        };
-        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
-            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
-    }
-
-    /// Refuses frozen groups: nothing in them would ever run.
-    pub(crate) fn refuse_frozen(&self) -> Result<()> {
-        // Engines look for these words.
-        ensure!(
-            !self.is_frozen(),
-            "container's cgroup unexpectedly frozen; thaw it first"
-        );
-        Ok(())
-    }
-
     /// Lets frozen processes go on: a signal cannot end them before. The container may
     /// have frozen a group of its own.
     pub(crate) fn thaw(&self) {

@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use common::Program;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -500,4 +502,53 @@ fn groups_that_no_path_can_name_are_removed() {
     });
     let output = place.ask(&["delete", "--force", NAME]);
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// The `delete` of a container that has ended ends all processes in its groups.
+#[test]
+fn a_container_takes_no_group_of_one_that_has_ended() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["true"], |_| {});
+    place.does(&["run", "--keep", NAME]);
+    let text = fs::read_to_string(place.dir.path().join("config.json")).expect("read");
+    let config: Value = serde_json::from_str(&text).expect("JSON");
+    let path = config["linux"]["cgroupsPath"].as_str().expect("a path");
+    for path in [path, &format!("{path}/in")] {
+        place.configure(&["sleep", "1000"], |config| {
+            config["linux"]["cgroupsPath"] = json!(path);
+        });
+        // A container that is made would keep a pipe open.
+        let file = place.dir.path().join("said");
+        let err = File::create(&file).expect("make a file");
+        let mut create = place.runtime(&["create", "other"]);
+        let create = create.stdout(Stdio::null()).stderr(err).status();
+        let is_made = create.expect("start the step").success();
+        place.ask(&["delete", "--force", "other"]);
+        let said = fs::read_to_string(file).expect("read");
+        assert!(!is_made && said.contains("it belongs to the container guard"), "{said}");
+    }
+    let output = place.ask(&["delete", NAME]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Without a PID namespace, processes outlive the first one, and have its terminal.
+#[test]
+fn a_process_that_is_left_does_not_hold_run() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sh", "-c", "trap '' HUP; sleep 1234 & exit 3"], |config| {
+        config["process"]["terminal"] = json!(true);
+        let kinds = ["mount", "uts", "ipc", "network"];
+        config["linux"]["namespaces"] = json!(kinds.map(|it| json!({ "type": it })));
+    });
+    let mut run = place.runtime(&["run", NAME]);
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(run.output().expect("start the step")));
+    let output = receiver.recv_timeout(Duration::from_secs(30)).expect("it ends");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
 }

@@ -565,6 +565,27 @@ fn a_group_above_that_no_engine_knows_goes_with_the_last_container() {
 }
 
 #[test]
+fn a_create_that_fails_leaves_no_group_above() {
+    if !is_root() {
+        return;
+    }
+    for (place, value) in [
+        ("/process/args", json!(["/no-such"])),
+        ("/linux/resources/pids", json!({ "limit": 1_u64 << 40 })),
+    ] {
+        let bundle = Bundle::new("true", |config| {
+            let group = config["linux"]["cgroupsPath"].as_str().expect("a path");
+            config["linux"]["cgroupsPath"] = json!(format!("{group}/a/b"));
+            config["linux"]["resources"] = json!({});
+            let (parent, name) = place.rsplit_once('/').expect("a place");
+            config.pointer_mut(parent).expect("a parent")[name] = value;
+        });
+        bundle.fails(&["create", "one"]);
+        assert_eq!(bundle.left(), [""; 0], "{place}");
+    }
+}
+
+#[test]
 fn several_containers_are_made_at_once() {
     let bundle = Bundle::new("sleep 1000", |config| {
         config["linux"]["cgroupsPath"] = json!("");
