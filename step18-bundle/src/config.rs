@@ -113,6 +113,7 @@ impl Config {
         }
         self.process.check()?;
         crate::root::spread(&self.linux)?;
+        crate::values::check_names(self)?;
         crate::namespaces::check(&self.linux)
     }
 }

@@ -103,6 +103,7 @@ impl Config {
         self.hooks.check()?;
         self.process.check()?;
         crate::root::spread(&self.linux)?;
+        crate::values::check_names(self)?;
         crate::namespaces::check(&self.linux)
     }
 }

@@ -40,6 +40,19 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
+/// Refuses names that would be those of the host.
+pub(crate) fn check_names(config: &Config) -> Result<()> {
+    for (field, name) in
+        [("hostname", &config.hostname), ("domainname", &config.domainname)]
+    {
+        ensure!(
+            name.is_empty() || has(&config.linux, Kind::Uts),
+            "{field} would change the host; leave it out, or add a UTS namespace"
+        );
+    }
+    Ok(())
+}
+
 /// Refuses values for a namespace with a path, if the path leads to that of the caller.
 pub(crate) fn check_joined(linux: &Linux, joined: Kind, file: &File) -> Result<()> {
     let Some((_, own, begins)) = VALUES.iter().find(|(kind, ..)| *kind == joined) else {
