@@ -1,6 +1,5 @@
 //! Where the control groups are, v1 and v2; cgroups(7).
 
-use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -26,8 +25,6 @@ pub struct Hierarchy {
     pub own: PathBuf,
     /// The group of the container, if it has its own.
     pub group: Option<PathBuf>,
-    /// Keeps others that begin at the same time from that group.
-    lock: OnceCell<File>,
 }
 
 /// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
@@ -47,8 +44,7 @@ pub fn hierarchies() -> Result<Vec<Hierarchy>> {
         let path = Path::new(path);
         let inside = path.strip_prefix(&root).unwrap_or(path.strip_prefix("/").unwrap_or(path));
         let own = mount.join(inside);
-        let lock = OnceCell::new();
-        found.push(Hierarchy { controllers, group: None, own, mount, lock });
+        found.push(Hierarchy { controllers, group: None, own, mount });
     }
     ensure!(!found.is_empty(), "find the control groups: none are mounted; mount them first");
     Ok(found)
@@ -153,8 +149,7 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// When this caller may not make it, it has processes, or another one begins with it. Then
-    /// none is left.
+    /// When this caller may not make it, or it has processes. Then none is left.
     pub fn make(&self, base: &Path, group: &Path) -> io::Result<Vec<PathBuf>> {
         let (mut made, mut tries) = (Vec::new(), 0..100);
         loop {
@@ -193,15 +188,8 @@ impl Hierarchy {
         };
         // A user can find a group, and may not join it.
         File::options().write(true).open(&processes)?;
-        // Two that begin at once would both see no processes.
-        let lock = File::open(group)?;
-        if lock.try_lock().is_err() {
-            // The other one has it now, and removes it.
-            made.pop_if(|last| last == group);
-            return Err(ErrorKind::AlreadyExists.into());
-        }
         match is_new || left != Path::new("") && is_empty()? {
-            true => self.lock.set(lock).map_err(|_| ErrorKind::AlreadyExists.into()),
+            true => Ok(()),
             false => Err(ErrorKind::AlreadyExists.into()),
         }
     }

@@ -552,26 +552,3 @@ fn a_process_that_is_left_does_not_hold_run() {
     let output = receiver.recv_timeout(Duration::from_secs(30)).expect("it ends");
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
 }
-
-/// Two that begin at once both see a group without processes.
-#[test]
-fn a_group_that_another_begins_with_is_not_taken() {
-    if !is_root() {
-        return;
-    }
-    let place = Place::new();
-    place.configure(&["true"], |_| {});
-    let text = fs::read_to_string(place.dir.path().join("config.json")).expect("read");
-    let config: Value = serde_json::from_str(&text).expect("JSON");
-    let name = &config["linux"]["cgroupsPath"].as_str().expect("a path")[1..];
-    let own = &common::hierarchies().expect("hierarchies")[0];
-    let group = own.mount.join(name);
-    fs::create_dir(&group).expect("make a group");
-    let lock = File::open(&group).expect("open");
-    lock.lock().expect("lock");
-    let run = || place.ask(&["run", NAME]).status.success();
-    let (first, _) = (run(), drop(lock));
-    let second = run();
-    let _ = fs::remove_dir(&group);
-    assert!(!first && second, "{first} {second}");
-}
