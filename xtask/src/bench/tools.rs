@@ -292,8 +292,9 @@ impl Bench<'_> {
             command: format!("{} --exec {NAME} true", quoted(&step)),
         }];
         if let Some(version) = installed("nsenter", "util-linux") {
-            // With --all, an ordinary user is refused the time namespace, which is the host's.
-            let all = "--user --mount --uts --ipc --net --pid --cgroup";
+            // With --all, an ordinary user is refused the time namespace, which is the host's. One
+            // mapped ID has no groups to set.
+            let all = "--preserve-credentials --user --mount --uts --ipc --net --pid --cgroup";
             contenders.push(Contender {
                 name: format!("nsenter {version}"),
                 remark: "no filter, every capability".into(),
