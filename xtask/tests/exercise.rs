@@ -40,7 +40,9 @@ fn an_exercise_fails_until_it_is_done() {
         let _alone = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
         let laid_out = exercise(dir.path(), &[step]);
         assert!(laid_out.status.success(), "{step}: {}", stderr(&laid_out));
-        let todo = exercise(dir.path(), &[step, "--check"]);
+        // Its checks fail, so they do not wait for what a slow machine still does.
+        let mut todo = command(dir.path(), &[step, "--check"]);
+        let todo = todo.env("VERIFY_LIMIT", "5").output().expect("start xtask");
         // The exercise was built: otherwise no check would run.
         assert!(stdout(&todo).contains("\nFAIL"), "{step}: {}{}", stdout(&todo), stderr(&todo));
         assert_eq!(todo.status.code(), Some(1), "{step}: {}", stderr(&todo));
