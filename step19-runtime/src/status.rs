@@ -87,11 +87,15 @@ impl Container {
 
     /// The life of the container now.
     pub(crate) fn status(&self) -> Result<Status> {
-        // First: `create` writes the state before it unlocks.
-        let is_being_made = self.is_being_made();
-        let state = self.state()?;
+        let mut state = self.state()?;
+        if state.created.is_none() {
+            if self.is_being_made() {
+                return Ok(Status::Creating);
+            }
+            // `create` writes the state before it unlocks.
+            state = self.state()?;
+        }
         Ok(match state.created {
-            None if is_being_made => Status::Creating,
             None => Status::Stopped,
             Some(_) if state.pidfd()?.is_none() => Status::Stopped,
             Some(_) if Groups::of(&state.groups)?.is_frozen() => Status::Paused,

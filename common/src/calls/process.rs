@@ -55,10 +55,6 @@ pub fn set_domainname(name: &str) -> nix::Result<()> {
 
 /// Sets from which nodes of memory this process and its programs get pages; set_mempolicy(2).
 /// `nodes` has a bit for each node.
-///
-/// # Errors
-///
-/// As in set_mempolicy(2).
 pub fn set_memory_policy(mode: u32, nodes: &[u64; 16]) -> nix::Result<()> {
     // The kernel leaves the last bit out.
     let bits = u64::BITS as usize * nodes.len() + 1;
