@@ -3,7 +3,11 @@
 
 use anyhow::{Context, Result, anyhow};
 use common::Capabilities;
+use nix::sys::prctl::set_no_new_privs;
 use serde::Deserialize;
+
+use crate::config::Config;
+use crate::filter::{self, Filter};
 
 /// The sets; capabilities(7).
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -72,14 +76,8 @@ pub(crate) fn act_as_command(sets: &Sets) -> Result<()> {
     apply(sets.effective.0, all, sets)
 }
 
-/// Uses all again: without no_new_privs, a filter needs CAP_SYS_ADMIN.
-pub(crate) fn use_all(sets: &Sets) -> Result<()> {
-    let all = common::permitted().context("get the capabilities")?;
-    apply(all, all, sets)
-}
-
 /// Sets the other sets, after this process has become the user.
-pub(crate) fn set(sets: &Sets) -> Result<()> {
+fn set(sets: &Sets) -> Result<()> {
     let Sets { effective, permitted, inheritable, ambient, .. } = *sets;
     apply(effective.0, permitted.0, sets)?;
     // The kernel has no other ambient ones, and `runc spec` writes a longer list.
@@ -93,4 +91,25 @@ pub(crate) fn set(sets: &Sets) -> Result<()> {
 fn apply(effective: Capabilities, permitted: Capabilities, sets: &Sets) -> Result<()> {
     common::set_capabilities(effective, permitted, sets.inheritable.0)
         .context("set the capabilities")
+}
+
+/// The last stages before the command.
+pub(crate) fn limit_command(
+    config: &Config,
+    sets: &Sets,
+    filter: Option<&Filter>,
+) -> Result<()> {
+    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
+    // one that the filter allows.
+    if !config.process.no_new_privileges {
+        let all = common::permitted().context("get the capabilities")?;
+        apply(all, all, sets)?;
+        filter::set(filter)?;
+    }
+    set(sets)?;
+    if config.process.no_new_privileges {
+        set_no_new_privs().context("set no_new_privs")?;
+        filter::set(filter)?;
+    }
+    Ok(())
 }

@@ -82,7 +82,7 @@ impl Config {
     pub(crate) fn read(bundle: &Path) -> Result<Config> {
         let file = bundle.join("config.json");
         let read = || -> Result<Config> {
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(1 << 14);
             common::open::regular(&file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
             ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
             let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;

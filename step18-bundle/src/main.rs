@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{Args, Exit, Relay};
-use nix::sys::prctl::{set_dumpable, set_no_new_privs};
+use nix::sys::prctl::set_dumpable;
 
 use crate::config::Config;
 use crate::namespaces::Kind;
@@ -119,17 +119,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         common::end_with_parent()?;
         capabilities::act_as_command(sets)?;
         let command = config.process.find(home)?;
-        // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must
-        // be one that the filter allows.
-        if !config.process.no_new_privileges {
-            capabilities::use_all(sets)?;
-            filter::set(filter.as_ref())?;
-        }
-        capabilities::set(sets)?;
-        if config.process.no_new_privileges {
-            set_no_new_privs().context("set no_new_privs")?;
-            filter::set(filter.as_ref())?;
-        }
+        capabilities::limit_command(config, sets, filter.as_ref())?;
         command.start()
     })?;
     child.meet(Some(()), |(), id| {

@@ -110,7 +110,7 @@ impl Config {
 
 /// The bytes of a config.json.
 pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(1 << 14);
     common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
     ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
     Ok(bytes)

@@ -131,7 +131,7 @@ fn make(
         let command = config.process.find(home)?;
         common::wait_for_runner(Some(()))?;
         start::wait(&socket, line)?;
-        start::limit_command(config, sets, filter.as_ref())?;
+        capabilities::limit_command(config, sets, filter.as_ref())?;
         // Its file is the container's, so it may do no more than the command.
         let state = inside.to_json(Status::Created);
         let env = &config.process.env;
@@ -147,8 +147,5 @@ fn make(
         listen(errors)?;
         bail!("make the container: its process has ended before it was ready");
     }
-    // From now on, an engine removes the others.
-    state.groups_above.retain(|it| groups.is_beside_v1(it));
-    container.write(&state)?;
     Ok((child, relay))
 }

@@ -17,7 +17,7 @@ use crate::state::Container;
 use crate::status::Status;
 use crate::words::Words;
 use crate::{
-    affinity, capabilities, filter, newcomer, scheduler, start, terminal, users, wanted,
+    affinity, capabilities, filter, newcomer, scheduler, terminal, users, wanted,
 };
 
 /// Runs a command in a container. Exits as it did, or, with --detach, when it is
@@ -101,7 +101,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         }
         capabilities::act_as_command(sets)?;
         let command = process.find(home)?;
-        start::limit_command(config, sets, filter.as_ref())?;
+        capabilities::limit_command(config, sets, filter.as_ref())?;
         command.start()
     };
     let alone = process.terminal || detached;

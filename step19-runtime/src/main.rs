@@ -54,7 +54,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use common::Exit;
 
 use crate::state::Container;
@@ -86,77 +86,45 @@ fn run(words: Vec<OsString>) -> Result<Exit> {
 
 /// Does what the verb says.
 fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
-    let known = verbs::options(verb);
-    let read = || {
-        let words = Words::read(left.clone(), &known, usize::MAX)?;
-        common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
-        Ok::<_, anyhow::Error>(words)
-    };
+    let known = verbs::options(verb)?;
     if ["create", "run", "exec"].contains(&verb) {
         seal::use_copy()?;
     }
     log::detail(&format!("{verb} {left:?} with containers in {}", root.display()));
-    let open = |mut words: Words| Container::open(root, &words.only_name()?);
+    // Words behind the name are those of a command.
+    let has_command = ["exec", "ps"].contains(&verb);
+    let mut words = Words::read(left, &known, if has_command { 0 } else { usize::MAX })?;
+    if !has_command {
+        common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
+    }
+    let name = match verb {
+        "kill" => return end::signal(root, &mut words).map(|()| Exit::SUCCESS),
+        "exec" | "ps" => words.take("the name of a container")?,
+        "list" | "spec" | "features" => words.end().map(|()| String::new())?,
+        _ => words.only_name()?,
+    };
+    let open = || Container::open(root, &name);
     match verb {
-        "create" => {
-            let mut words = read()?;
-            // The engine waits for the process of the container.
-            let _ =
-                create::create(root, &words.only_name()?, &Wanted::of(&words, false)?)?;
-        }
-        "start" => start::start(&open(read()?)?.lock()?)?,
-        "run" => return run::run(root, &mut read()?),
-        "state" => return list::state(root, &read()?.only_name()?),
-        "kill" => {
-            let mut words = read()?;
-            end::signal(root, &mut words)?;
-        }
-        "delete" => {
-            let mut words = read()?;
-            end::delete(root, &words.only_name()?, words.has("force"))?;
-        }
-        "exec" => {
-            let mut words = Words::read(left, &known, 0)?;
-            let name = words.take("the name of a container")?;
-            return enter::exec(root, &name, &words);
-        }
-        "ps" => {
-            let mut words = Words::read(left, &known, 0)?;
-            let name = words.take("the name of a container")?;
-            return ps::ps(&Container::open(root, &name)?, &words);
-        }
-        "pause" | "resume" => {
-            freeze::freeze(&open(read()?)?.lock()?, verb == "pause")?;
-        }
-        "update" => {
-            let mut words = read()?;
-            let container = Container::open(root, &words.only_name()?)?.lock()?;
-            update::update(&container, &words)?;
-        }
-        "events" => {
-            let mut words = read()?;
-            return stats::events(&Container::open(root, &words.only_name()?)?, &words);
-        }
+        // The engine waits for the process of the container.
+        "create" => drop(create::create(root, &name, &Wanted::of(&words, false)?)?),
+        "start" => start::start(&open()?.lock()?)?,
+        "run" => return run::run(root, &name, &words),
+        "state" => return list::state(root, &name),
+        "delete" => end::delete(root, &name, words.has("force"))?,
+        "exec" => return enter::exec(root, &name, &words),
+        "ps" => return ps::ps(&open()?, &words),
+        "update" => update::update(&open()?.lock()?, &words)?,
+        "events" => return stats::events(&open()?, &words),
         "list" => {
-            let words = read()?;
-            words.end()?;
-            return list::list(
-                root,
-                words.get("format").unwrap_or("table"),
-                words.has("quiet"),
-            );
+            let format = words.get("format").unwrap_or("table");
+            return list::list(root, format, words.has("quiet"));
         }
         "spec" => {
-            let words = read()?;
-            words.end()?;
             let bundle = Path::new(words.get("bundle").unwrap_or("."));
             return spec::write(bundle, words.has("rootless"));
         }
-        "features" => {
-            read()?.end()?;
-            return Ok(features::print());
-        }
-        other => bail!("there is no verb {other}; give {}", verbs::names()),
+        "features" => return Ok(features::print()),
+        _ => freeze::freeze(&open()?.lock()?, verb == "pause")?,
     }
     Ok(Exit::SUCCESS)
 }

@@ -11,9 +11,9 @@ use crate::words::Words;
 use crate::{end, start};
 
 /// Makes a container, starts it, and without `--detach` waits for its end.
-pub(crate) fn run(root: &Path, words: &mut Words) -> Result<Exit> {
-    let (name, detached) = (words.only_name()?, words.has("detach"));
-    let (container, child, _relay) = create(root, &name, &Wanted::of(words, !detached)?)?;
+pub(crate) fn run(root: &Path, name: &str, words: &Words) -> Result<Exit> {
+    let detached = words.has("detach");
+    let (container, child, _relay) = create(root, name, &Wanted::of(words, !detached)?)?;
     let started = start::start(&container);
     if detached && started.is_ok() {
         return Ok(Exit::SUCCESS);
@@ -21,7 +21,7 @@ pub(crate) fn run(root: &Path, words: &mut Words) -> Result<Exit> {
     let exit = started.and_then(|()| child.wait());
     // Before the relay ends: processes that are left may have the terminal.
     if !words.has("keep") || exit.is_err() {
-        end::delete(root, &name, true)?;
+        end::delete(root, name, true)?;
     }
     exit
 }

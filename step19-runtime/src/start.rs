@@ -7,11 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::Exit;
-use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
+use nix::sys::prctl::set_pdeathsig;
 
-use crate::capabilities::{self, Sets};
-use crate::config::Config;
-use crate::filter::{self, Filter};
 use crate::state::{Container, SOCKET};
 use crate::status::Status;
 use crate::{end, hooks};
@@ -97,24 +94,4 @@ pub(crate) fn start(container: &Container) -> Result<()> {
         let _ = end::kill(container, libc::SIGKILL);
     }
     ran
-}
-
-/// The last stages before the command, also of a process that enters.
-pub(crate) fn limit_command(
-    config: &Config,
-    sets: &Sets,
-    filter: Option<&Filter>,
-) -> Result<()> {
-    // Without no_new_privs, only CAP_SYS_ADMIN may set a filter. Each next call must be
-    // one that the filter allows.
-    if !config.process.no_new_privileges {
-        capabilities::use_all(sets)?;
-        filter::set(filter)?;
-    }
-    capabilities::set(sets)?;
-    if config.process.no_new_privileges {
-        set_no_new_privs().context("set no_new_privs")?;
-        filter::set(filter)?;
-    }
-    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Lesson 19: the verbs with their options, and the help.
 
+use anyhow::{Result, bail};
+
 use crate::{newcomer, update, wanted};
 
 /// The options before the verb.
@@ -32,8 +34,8 @@ const VERBS: [(&str, &str, &str); 15] = [
 /// The options of a verb, as [`Words::read`] wants them.
 ///
 /// [`Words::read`]: crate::words::Words::read
-pub(crate) fn options(verb: &str) -> Vec<&'static str> {
-    match verb {
+pub(crate) fn options(verb: &str) -> Result<Vec<&'static str>> {
+    Ok(match verb {
         "create" => wanted::OPTIONS.to_vec(),
         "kill" => vec!["all|a"],
         "delete" => vec!["force|f"],
@@ -44,8 +46,9 @@ pub(crate) fn options(verb: &str) -> Vec<&'static str> {
         "events" => vec!["stats", "interval="],
         "list" => vec!["format|f=", "quiet|q"],
         "spec" => vec!["bundle|b=", "rootless"],
-        _ => Vec::new(),
-    }
+        "start" | "state" | "pause" | "resume" | "features" => Vec::new(),
+        other => bail!("there is no verb {other}; give {}", names()),
+    })
 }
 
 /// The names of all verbs, for an error.
@@ -60,7 +63,10 @@ pub(crate) fn help(program: &str) -> String {
     text += "\n\nverbs:";
     for (verb, words, what) in VERBS {
         text += &format!("\n  {:<20}  {what}", format!("{verb} {words}"));
-        options(verb).iter().for_each(|it| text += &format!("\n    {}", shown(it)));
+        options(verb)
+            .iter()
+            .flatten()
+            .for_each(|it| text += &format!("\n    {}", shown(it)));
     }
     text
 }
