@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::bundle;
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
+use crate::file::make_dir;
 use crate::say::{self, note, quoted};
 use crate::style::{Style, colour};
 use crate::table::{Cell, Format, Side, Table};
@@ -92,7 +93,7 @@ impl Args {
         }
         let place = Temporary::new()?;
         let root = place.dir().join("root");
-        fs::create_dir_all(root.join("proc")).context("make a root")?;
+        make_dir(&root.join("proc"))?;
         // This program ends at once. The first steps start it on the host, the
         // other steps in this root. There it has another path, because lesson 10
         // may cover the path on the host.
@@ -230,7 +231,7 @@ fn contender(step: &Lesson, dir: &Path, root: &Path, command: &str) -> Contender
 /// A step as a contender, with a bundle of its own in `place`.
 fn in_bundle(step: &Lesson, dir: &Path, root: &Path, place: &Path) -> Result<Contender> {
     let bundle = place.join(&step.name);
-    fs::create_dir(&bundle).with_context(|| format!("make {}", bundle.display()))?;
+    make_dir(&bundle)?;
     let run = bundle::make(&dir.join(&step.name), &bundle, root, &["/program", "--version"], false);
     let run = run?;
     let words = [run.get_program()].into_iter().chain(run.get_args()).map(quoted);

@@ -14,6 +14,7 @@ use nix::unistd::getuid;
 
 use crate::bundle;
 use crate::cargo;
+use crate::file;
 use crate::rootfs::Root;
 use crate::say;
 use crate::style::{Style, colour};
@@ -48,9 +49,7 @@ impl Args {
             Format::Svg => svg::draw(&rows),
         };
         match &self.output {
-            Some(file) => {
-                fs::write(file, table).with_context(|| format!("write {}", file.display()))
-            }
+            Some(file) => file::write(file, table),
             None => say::print(&table),
         }
     }
@@ -117,6 +116,7 @@ fn measure_all() -> Result<Vec<Row>> {
 fn measure(pid: u32) -> Result<[Cell; COLUMNS.len()]> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let ours = Path::new("/proc/self");
+    let mounts = |proc: &Path| file::read(&proc.join("mountinfo"));
     let mut cells = [Cell::None; COLUMNS.len()];
     for (cell, (column, _)) in cells.iter_mut().zip(COLUMNS) {
         *cell = match column {
@@ -144,11 +144,6 @@ fn root_of(proc: &Path) -> Result<(u64, u64)> {
     let root = proc.join("root");
     let found = fs::metadata(&root).with_context(|| format!("look at {}", root.display()))?;
     Ok((found.dev(), found.ino()))
-}
-
-fn mounts(proc: &Path) -> Result<String> {
-    let file = proc.join("mountinfo");
-    fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
 }
 
 /// Whether the root of a process is an overlay with an upper layer that the host

@@ -1,13 +1,13 @@
 //! The other programs that start containers.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Contender, works};
+use crate::file;
 use crate::say::{note, quoted};
 
 /// A program, its Debian package, and its differences from the last lesson.
@@ -44,9 +44,7 @@ pub(super) const PEERS: [Peer; 4] = [
 /// the reason.
 pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Contender>> {
     let bundle = place.join("bundle");
-    fs::create_dir(&bundle).context("make a bundle")?;
-    let config = serde_json::to_vec(&oci_config(root, program)).context("describe a container")?;
-    fs::write(bundle.join("config.json"), config).context("write a bundle")?;
+    file::write(&bundle.join("config.json"), oci_config(root, program).to_string())?;
     let (root, bundle, state) = (quoted(root), quoted(&bundle), quoted(place.join("state")));
     let program = quoted(program);
 

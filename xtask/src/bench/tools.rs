@@ -18,6 +18,7 @@ use super::peers::version;
 use super::{Args, Contender, Row, circumstances, works};
 use crate::bundle;
 use crate::dist::Dist;
+use crate::file::{self, make_dir};
 use crate::rootfs::Root;
 use crate::say::{self, note, quoted};
 use crate::style::{Style, colour};
@@ -141,10 +142,9 @@ impl Bench<'_> {
         let layout = self.place.join("layout");
         let blobs = layout.join("blobs/sha256");
         let doing = || format!("make an image of {}", self.root.display());
-        fs::create_dir_all(&blobs).with_context(doing)?;
         let blob = |kind: &str, bytes: &[u8]| -> Result<Value> {
             let digest = Digest::of_bytes(bytes, Algorithm::Sha256);
-            fs::write(blobs.join(digest.to_string()), bytes).with_context(doing)?;
+            file::write(&blobs.join(digest.to_string()), bytes)?;
             let kind = format!("application/vnd.oci.image.{kind}");
             Ok(json!({"mediaType": kind, "digest": digest.oci(), "size": bytes.len()}))
         };
@@ -175,7 +175,7 @@ impl Bench<'_> {
         let index = json!({"schemaVersion": 2, "manifests": [manifest]});
         let texts = [("oci-layout", json!({"imageLayoutVersion": "1.0.0"})), ("index.json", index)];
         for (name, text) in texts {
-            fs::write(layout.join(name), text.to_string()).with_context(doing)?;
+            file::write(&layout.join(name), text.to_string())?;
         }
         Ok(format!("{}:{NAME}", quoted(&layout)))
     }
@@ -284,7 +284,7 @@ impl Bench<'_> {
         let Some(first) = list[0]["process"].as_u64() else { bail!("find the container: {list}") };
         // Process 1 is not open to an ordinary user. Its child is.
         let children = format!("/proc/{first}/task/{first}/children");
-        let children = fs::read_to_string(&children).with_context(|| format!("read {children}"))?;
+        let children = file::read(Path::new(&children))?;
         let child = children.split(' ').next().unwrap_or_default();
         let mut contenders = vec![Contender {
             name: "step17-exec --exec".into(),
@@ -307,7 +307,7 @@ impl Bench<'_> {
     /// Lessons 18 and 19: all of them run the same bundle.
     fn run(&self) -> Result<Task> {
         let bundle = self.place.join("bundle");
-        fs::create_dir(&bundle).with_context(|| format!("make {}", bundle.display()))?;
+        make_dir(&bundle)?;
         bundle::make(&self.step(18)?, &bundle, self.root, &["true"], false)?;
         // crun takes no later version.
         let file = bundle.join("config.json");

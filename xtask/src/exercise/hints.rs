@@ -7,6 +7,7 @@ use lessons::Lesson;
 
 use super::Exercise;
 use super::layout::{Parts, Piece, files};
+use crate::file;
 
 /// The file with the number of hints that the learner has seen for each place.
 pub(super) const FILE: &str = ".hints";
@@ -41,8 +42,7 @@ pub(super) fn next(exercise: &Exercise) -> Result<String> {
     let kind = counts[place].min(KINDS.len() - 1);
     counts[place] = kind + 1;
     let text: Vec<String> = counts.iter().map(usize::to_string).collect();
-    fs::write(&given, text.join(" ") + "\n")
-        .with_context(|| format!("write {}", given.display()))?;
+    file::write(&given, text.join(" ") + "\n")?;
     let Place { file, hints, .. } = &places[place];
     // A hint may be code with empty lines around it. The indent of the code stays.
     let hint = hints[kind].trim_start_matches('\n').trim_end();
