@@ -8,18 +8,18 @@ mod tools;
 
 use std::env;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::bundle;
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs;
+use crate::file::make_dir;
 use crate::say::{self, note, quoted};
-use crate::style::{Style, colour};
-use crate::table::{Cell, Format, Side, Table};
+use crate::style::Style;
+use crate::table::{Format, Table};
 use crate::temporary::Temporary;
 use lessons::Lesson;
 use measure::Turns;
@@ -92,7 +92,7 @@ impl Args {
         }
         let place = Temporary::new()?;
         let root = place.dir().join("root");
-        fs::create_dir_all(root.join("proc")).context("make a root")?;
+        make_dir(&root.join("proc"))?;
         // This program ends at once. The first steps start it on the host, the
         // other steps in this root. There it has another path, because lesson 10
         // may cover the path on the host.
@@ -100,31 +100,21 @@ impl Args {
         fetch_rootfs::bring(&program, &root)?;
         let inside = Path::new("/program");
         fs::copy(&program, root.join("program")).context("copy a program to the root")?;
-        let command = |lesson: &Lesson| {
-            let program = if lesson.has_root() { inside } else { &program };
-            format!("{} --version", quoted(program))
-        };
 
         let mut contenders = Vec::new();
         for step in steps {
-            let contender = if step.has_verbs {
-                in_bundle(&step, &built.dir, &root, place.dir())?
-            } else {
-                contender(&step, &built.dir, &root, &command(&step))
-            };
-            match works(&contender.command) {
-                Ok(()) => contenders.push(contender),
-                Err(why) if step.number == last.number => bail!("start {why}"),
-                Err(why) => note(&format!("left out: {why}")),
-            }
+            let program = if step.has_root() { inside } else { &program };
+            contenders.push(contender(&step, &built.dir, &root, program, place.dir())?);
         }
         contenders.extend(peers::find(&root, inside, place.dir())?);
-        let export = &place.dir().join("measured");
-        let turns = Turns { runs: self.runs, export, prepare: None, runtime_dir: None };
-        let rows = measure::by_turns(&contenders, turns)?;
+        let turns = Turns { runs: self.runs, place: place.dir(), prepare: None };
+        contenders.retain(|it| turns.works(it));
+        let rows = turns.measure(&contenders)?;
         drop(place);
 
-        let first = rows.iter().find(|row| row.name == last.name).context("find the last step")?;
+        let first = rows.iter().find(|row| row.name == last.name).with_context(|| {
+            format!("measure {}: it does not run here; read the message above", last.name)
+        })?;
         if first.median > DISTURBED * first.fastest {
             note(&format!(
                 "other programs disturb the measurement: the median of {} is {:.1} times its fastest run; measure again on a quiet machine",
@@ -155,43 +145,36 @@ impl Args {
         let all = self.steps.is_empty();
         let compared = if all { vec![first] } else { steps.clone() };
         let compared: Vec<_> = compared.into_iter().chain(peers).collect();
-        let style = Style::new(colour(&io::stdout()));
-        let print = |table: &Table| match self.format {
-            Format::Markdown => table.markdown(),
-            _ => table.text(style),
-        };
         if self.format == Format::Svg {
             return Ok(chart::draw(&compared, &circumstances));
         }
-        let against = format!("times {}", first.name);
-        let compare =
+        let ratio =
             |row: &&Row| row.cells(&format!("{:.2}", row.median / first.median), &row.remark);
-        let head =
-            ["command", "median ms", "fastest ms", &against, "what it does (peers: more or less)"];
-        let rows = compared.iter().map(compare).collect();
-        let mut out = circumstances.join(" ") + "\n\n" + &print(&table(head, rows));
+        let against = format!("times {}", first.name);
+        let words = "what it does (peers: more or less)";
+        let head = ["command", "median ms", "fastest ms", &against, words];
+        let mut out = circumstances.join(" ") + "\n\n";
+        out += &self.table(&head, compared.iter().map(ratio).collect());
         if all {
             let head = ["step", "median ms", "fastest ms", "adds ms", "what it adds"];
             out.push('\n');
-            out += &print(&table(head, added(&steps, &lessons::all()?)));
+            out += &self.table(&head, added(&steps, &lessons::all()?));
         }
         Ok(out)
+    }
+
+    fn table(&self, head: &[&str], rows: Vec<Vec<String>>) -> String {
+        Table { head: head.into(), rows, strong: None }.render(self.format, Style::of_stdout())
     }
 }
 
 impl Row {
-    fn cells(&self, figure: &str, words: &str) -> [String; 5] {
+    fn cells(&self, figure: &str, words: &str) -> Vec<String> {
         let time = |time: f64| format!("{time:.2}");
-        [&self.name, &time(self.median), &time(self.fastest), figure, words].map(str::to_owned)
+        [&self.name, &time(self.median), &time(self.fastest), figure, words]
+            .map(str::to_owned)
+            .into()
     }
-}
-
-fn table(head: [&str; 5], rows: Vec<[String; 5]>) -> Table<'_> {
-    let [name, .., words] = head;
-    let figures = head[1..4].iter().map(|name| (*name, Side::Right));
-    let head = [(name, Side::Left)].into_iter().chain(figures).chain([(words, Side::Left)]);
-    let rows = rows.into_iter().map(|row| row.map(Cell::new).into_iter().collect());
-    Table { head: head.collect(), rows: rows.collect() }
 }
 
 fn is_step(row: &Row) -> bool {
@@ -200,7 +183,7 @@ fn is_step(row: &Row) -> bool {
 
 /// The second table: the time that each step adds to the step before it in the
 /// table. If the table leaves out a step, the next step gets its part, too.
-fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<[String; 5]> {
+fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<Vec<String>> {
     let mut before = 0.0;
     let mut words = Vec::new();
     let mut cells = Vec::new();
@@ -216,42 +199,29 @@ fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<[String; 5]> {
     cells
 }
 
-/// A step as a contender.
-fn contender(step: &Lesson, dir: &Path, root: &Path, command: &str) -> Contender {
-    let binary = quoted(dir.join(&step.name));
-    let root = if step.has_rootfs { format!("--rootfs {}", quoted(root)) } else { String::new() };
-    Contender {
-        name: step.name.clone(),
-        remark: step.goal.clone(),
-        command: format!("{binary} {root} -- {command}"),
-    }
-}
-
-/// A step as a contender, with a bundle of its own in `place`.
-fn in_bundle(step: &Lesson, dir: &Path, root: &Path, place: &Path) -> Result<Contender> {
-    let bundle = place.join(&step.name);
-    fs::create_dir(&bundle).with_context(|| format!("make {}", bundle.display()))?;
-    let run = bundle::make(&dir.join(&step.name), &bundle, root, &["/program", "--version"], false);
-    let run = run?;
-    let words = [run.get_program()].into_iter().chain(run.get_args()).map(quoted);
-    Ok(Contender {
-        name: step.name.clone(),
-        remark: step.goal.clone(),
-        command: words.collect::<Vec<_>>().join(" "),
-    })
-}
-
-/// Runs a command once. Returns the reason if it fails.
-fn works(command: &str) -> Result<(), String> {
-    let run = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).output();
-    match run {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            Err(text.lines().next().unwrap_or("it printed no reason").to_owned())
+/// A step as a contender. A step with verbs gets a bundle in `place`.
+fn contender(
+    step: &Lesson,
+    dir: &Path,
+    root: &Path,
+    program: &Path,
+    place: &Path,
+) -> Result<Contender> {
+    let binary = dir.join(&step.name);
+    let mut command = Command::new(&binary);
+    if step.has_verbs {
+        let bundle = place.join(&step.name);
+        make_dir(&bundle)?;
+        command = bundle::make(&binary, &bundle, root, &["/program", "--version"], false)?;
+    } else {
+        if step.has_rootfs {
+            command.arg("--rootfs").arg(root);
         }
-        Err(error) => Err(error.to_string()),
+        command.arg("--").arg(program).arg("--version");
     }
+    let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
+    let command = words.collect::<Vec<_>>().join(" ");
+    Ok(Contender { name: step.name.clone(), remark: step.goal.clone(), command })
 }
 
 /// The method and the machine, in two sentences.

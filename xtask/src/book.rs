@@ -9,12 +9,12 @@ mod paper;
 mod program;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::file;
 use crate::say;
 use page::{Form, Page};
 
@@ -131,9 +131,7 @@ impl Book {
         let mdbook = mdbook()?;
         let dir = tempfile::tempdir().context("make a temporary directory")?;
         for name in FILES {
-            let from = book_file(name);
-            let to = dir.path().join(name);
-            fs::copy(&from, to).with_context(|| format!("copy {}", from.display()))?;
+            file::write(&dir.path().join(name), file::read(&book_file(name))?)?;
         }
         self.write(&dir.path().join("src"))?;
 
@@ -151,28 +149,19 @@ impl Book {
     /// Writes the pages and files in the form that mdBook reads.
     fn write(&self, dir: &Path) -> Result<()> {
         for page in &self.pages {
-            write(&dir.join(&page.path), &page.text)?;
+            file::write(&dir.join(&page.path), &page.text)?;
         }
         for file in &self.files {
-            let from = common::workspace().join(file);
-            let text =
-                fs::read_to_string(&from).with_context(|| format!("read {}", from.display()))?;
-            write(&dir.join(page::in_book(file)), &text)?;
+            let text = file::read(&common::workspace().join(file))?;
+            file::write(&dir.join(page::in_book(file)), text)?;
         }
-        write(&dir.join("SUMMARY.md"), &self.summary)
+        file::write(&dir.join("SUMMARY.md"), &self.summary)
     }
 }
 
 /// A file from the directory book/.
 fn book_file(name: &str) -> PathBuf {
     common::workspace().join("book").join(name)
-}
-
-fn write(file: &Path, text: &str) -> Result<()> {
-    let doing = || format!("write {}", file.display());
-    let dir = file.parent().with_context(doing)?;
-    fs::create_dir_all(dir).with_context(doing)?;
-    fs::write(file, text).with_context(doing)
 }
 
 #[cfg(test)]
@@ -183,7 +172,7 @@ mod tests {
     fn every_page_has_its_place() {
         let placed: Vec<_> = AFTER.iter().flat_map(|(_, names)| *names).collect();
         let docs = common::workspace().join("docs");
-        for entry in fs::read_dir(docs).expect("docs").flatten() {
+        for entry in std::fs::read_dir(docs).expect("docs").flatten() {
             let name = format!("docs/{}", entry.file_name().display());
             assert!(
                 !name.ends_with(".md") || placed.iter().any(|place| **place == name),

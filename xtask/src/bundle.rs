@@ -46,6 +46,8 @@ pub(crate) fn make(
     let doing = || format!("change {}", file.display());
     let text = fs::read(&file).with_context(doing)?;
     let mut config: Value = serde_json::from_slice(&text).with_context(doing)?;
+    // crun takes no later version.
+    config["ociVersion"] = json!("1.0.2");
     config["root"]["path"] = json!(root);
     config["process"]["args"] = json!(command);
     config["process"]["terminal"] = json!(terminal);

@@ -1,14 +1,12 @@
 //! Calls cargo to build programs, and finds where they are.
 
 use std::env;
-use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use lessons::Lesson;
 use serde_json::Value;
-use toml::Table;
 
 /// The variables that name a directory for cargo's output. Cargo takes a relative
 /// path from its own current directory.
@@ -17,22 +15,9 @@ const PLACES: [&str; 3] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_
 /// Its configuration, in the workspace and in an exercise.
 pub(crate) const CONFIG: &str = ".cargo/config.toml";
 
-/// Cargo in the workspace, because the workspace's configuration must apply.
-pub(crate) fn command() -> Command {
-    let mut cargo = start::cargo();
-    cargo.current_dir(common::workspace());
-    cargo
-}
-
 /// Whether cargo runs this task.
 pub(crate) fn is_there() -> bool {
     env::var_os("CARGO").is_some()
-}
-
-/// Reads a manifest, or a similar file.
-pub(crate) fn read_toml(file: &Path) -> Result<Table> {
-    let doing = || format!("read {}", file.display());
-    fs::read_to_string(file).with_context(doing)?.parse().with_context(doing)
 }
 
 /// Builds with the arguments `what`, and returns the paths of the programs: only

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use similar::{ChangeTag, TextDiff};
 
 use crate::say;
-use crate::style::{Style, colour};
+use crate::style::Style;
 use lessons::{Pair, Source};
 
 /// Show the lines that lesson B adds to lesson A. On a terminal, use colours and a
@@ -58,9 +58,8 @@ pub(crate) fn show(from: Named<'_>, to: Named<'_>, context: usize) -> Result<()>
     if from.1 == to.1 {
         return say::line(&format!("{} and {} are the same", from.0, to.0));
     }
-    let stdout = io::stdout();
-    let diff = render(from, to, context, Style::new(colour(&stdout)));
-    if stdout.is_terminal() { page(&diff) } else { say::print(&diff) }
+    let diff = render(from, to, context, Style::of_stdout());
+    if io::stdout().is_terminal() { page(&diff) } else { say::print(&diff) }
 }
 
 fn render(from: Named<'_>, to: Named<'_>, context: usize, style: Style) -> String {

@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: the steps as programs that you can copy to other machines.
 
 use std::env::{self, consts::ARCH};
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use crate::cargo;
 use crate::fetch_rootfs::is_static;
+use crate::file::make_dir;
 use crate::say::{self, note};
 
 /// Build the steps as static programs, in one folder
@@ -70,7 +71,7 @@ impl Args {
         };
         let dest = self.dest.unwrap_or_else(usual);
         let built = build_for(&self.arch)?;
-        fs::create_dir_all(&dest).with_context(|| format!("make {}", dest.display()))?;
+        make_dir(&dest)?;
         let mut sums = String::new();
         for Lesson { name, .. } in lessons::all()? {
             let from = built.dir.join(&name);
@@ -143,6 +144,8 @@ fn has_target(target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use std::fs;
 
     use super::*;
 

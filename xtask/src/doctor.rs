@@ -4,7 +4,6 @@ mod engines;
 
 use std::env;
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -23,7 +22,7 @@ use nix::unistd::{
 };
 
 use crate::say::print;
-use crate::style::{Style, colour};
+use crate::style::Style;
 
 /// Try the system calls that the lessons need. Name the first call that fails, the
 /// reason and the remedy
@@ -40,7 +39,7 @@ const UNKNOWN: &str =
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let ladder = Ladder { style: Style::new(colour(&io::stdout())) };
+        let ladder = Ladder { style: Style::of_stdout() };
         let works = ladder.climb();
         if works {
             print("\nEvery lesson can run here.\n")?;

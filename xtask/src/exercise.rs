@@ -7,7 +7,6 @@ mod watch;
 
 use std::env;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,8 +14,9 @@ use anyhow::{Context, Result, ensure};
 use lessons::{Lesson, MAIN, Source};
 use toml::{Table, Value};
 
-use crate::cargo::{self, CONFIG, read_toml};
+use crate::cargo::{self, CONFIG};
 use crate::diff;
+use crate::file::{self, read_toml};
 use crate::say::{self, quoted};
 use crate::verify::{self, Checks, Format, Verdict};
 
@@ -75,7 +75,12 @@ impl Args {
             exercise.say_what_to_do()?;
             return Ok(ExitCode::SUCCESS);
         }
-        exercise.must_be_laid_out()?;
+        ensure!(
+            exercise.is_laid_out(),
+            "find your program in {}: the exercise does not exist yet; `cargo xtask exercise {}` makes it",
+            exercise.dir.display(),
+            exercise.lesson.number
+        );
         if watch {
             return watch::until_interrupted(&exercise);
         }
@@ -97,6 +102,8 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+const MANIFEST: &str = "Cargo.toml";
 
 /// A file of a program beside its code.
 const SPEC: &str = "spec.json";
@@ -147,61 +154,34 @@ impl Exercise {
         self.source_file(MAIN).exists()
     }
 
-    fn must_be_laid_out(&self) -> Result<()> {
-        ensure!(
-            self.is_laid_out(),
-            "find your program in {}: the exercise does not exist yet; `cargo xtask exercise {}` makes it",
-            self.dir.display(),
-            self.lesson.number
-        );
-        Ok(())
-    }
-
-    fn manifest(&self) -> PathBuf {
-        self.dir.join("Cargo.toml")
-    }
-
     /// Makes the exercise. The learner's work, if there is any, is lost.
     fn lay_out(&self) -> Result<()> {
         // The lock file names versions that are already built: cargo needs no network.
-        let lock = common::workspace().join("Cargo.lock");
-        let lock = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;
+        let lock = file::read(&common::workspace().join("Cargo.lock"))?;
         let mut files = vec![
-            (self.manifest(), self.manifest_text()?),
-            (self.dir.join("Cargo.lock"), lock),
-            (self.dir.join(CONFIG), self.config_text()?),
+            (self.file(MANIFEST), self.manifest_text()?),
+            (self.file("Cargo.lock"), lock),
+            (self.file(CONFIG), self.config_text()?),
         ];
         // The program includes it.
         let spec = self.lesson.dir().join(SPEC);
         if spec.exists() {
-            let text = fs::read_to_string(&spec);
-            let text = text.with_context(|| format!("read {}", spec.display()))?;
-            files.push((self.dir.join(SPEC), text));
+            files.push((self.file(SPEC), file::read(&spec)?));
         }
         let program = with_goals(&self.lesson)?.into_iter();
         files.extend(program.map(|Source { name, text }| (self.source_file(&name), text)));
-        for (file, text) in files {
-            let dir = file.parent().unwrap_or(&self.dir);
-            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-            fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
-        }
+        files.iter().try_for_each(|(file, text)| file::write(file, text))?;
         // These files describe the old program.
-        for name in [progress::FILE, hints::FILE] {
-            match fs::remove_file(self.file(name)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error)
-                        .with_context(|| format!("remove {name} in {}", self.dir.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let noted = [progress::FILE, hints::FILE].map(|name| self.file(name));
+        noted.iter().filter(|file| file.exists()).try_for_each(|file| {
+            fs::remove_file(file).with_context(|| format!("remove {}", file.display()))
+        })
     }
 
     /// A manifest that inherits nothing from the workspace.
     fn manifest_text(&self) -> Result<String> {
-        let workspace = read_toml(&common::workspace().join("Cargo.toml"))?;
-        let step = read_toml(&self.lesson.dir().join("Cargo.toml"))?;
+        let workspace = read_toml(&common::workspace().join(MANIFEST))?;
+        let step = read_toml(&self.lesson.dir().join(MANIFEST))?;
         let shared = &workspace["workspace"];
         let mut dependencies = Table::new();
         for name in step["dependencies"].as_table().into_iter().flat_map(Table::keys) {
@@ -251,7 +231,7 @@ impl Exercise {
         let config = read_toml(&file)?;
         let alias = config.get("alias").and_then(|alias| alias.get("xtask")?.as_str());
         let alias = alias.with_context(|| format!("find xtask in {}", file.display()))?;
-        let course = self.course.join("Cargo.toml").display().to_string();
+        let course = self.course.join(MANIFEST).display().to_string();
         let option = format!("--manifest-path={course}");
         let (run, rest) = alias.split_once(' ').unwrap_or((alias, ""));
         // Where cargo finds both aliases, a string replaces the course's alias, and a
@@ -284,7 +264,7 @@ impl Exercise {
         // The workspace's configuration applies: the dependencies are already built
         // there.
         let built = cargo::build(|build| {
-            build.arg("--manifest-path").arg(self.manifest());
+            build.arg("--manifest-path").arg(self.file(MANIFEST));
         })?;
         let checks = verify::program(&self.lesson, cargo::program(&built, &self.name())?, show)?;
         progress::note(self, &program, &checks)?;
@@ -310,7 +290,7 @@ impl Exercise {
              check  cargo xtask exercise {number} --check{option}, or --watch\n\
              stuck  cargo xtask exercise {number} --hint{option}\n",
             near(&self.lesson.dir().join("README.md")),
-            near(&self.manifest()),
+            near(&self.file(MANIFEST)),
         ))
     }
 }

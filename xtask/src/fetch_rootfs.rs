@@ -26,7 +26,7 @@ use nix::errno::Errno;
 use archive::Archive;
 pub(crate) use from_host::{FromHost, bring, is_static};
 use mirror::Mirror;
-use plan::{Asked, Named, Plan, Source, Wanted};
+use plan::{Asked, Plan, Source, Wanted};
 pub(crate) use releases::Release;
 use root::Root;
 
@@ -112,14 +112,11 @@ impl Args {
             let archive = self.named_archive(path, mirror)?;
             return Ok((Wanted::Archive(archive.root.clone()), Some(archive)));
         }
-        let named = [
-            version.map(|_| Named::Version),
-            arch.map(|_| Named::Arch),
-            self.mirror.as_ref().map(|_| Named::Mirror),
-        ];
         let asked = Asked {
             release: Release::new(version.unwrap_or(releases::DEFAULT), arch)?,
-            named: named.into_iter().flatten().collect(),
+            version: version.is_some(),
+            arch: arch.is_some(),
+            mirror: self.mirror.is_some(),
             or: self.or,
         };
         Ok((Wanted::Release(asked), None))

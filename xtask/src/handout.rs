@@ -18,6 +18,7 @@ use flate2::write::GzEncoder;
 
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs::{self, Release};
+use crate::file::make_dir;
 use crate::say::{self, note};
 use crate::temporary::Temporary;
 
@@ -110,7 +111,7 @@ fn tracked() -> Result<Contents> {
 /// Copies the archives of Alpine from the cache to the directory `place`, and
 /// returns their releases.
 fn alpine(place: &Path, contents: &mut Contents) -> Result<Vec<Release>> {
-    fs::create_dir(place).with_context(|| format!("make {}", place.display()))?;
+    make_dir(place)?;
     let releases = fetch_rootfs::copy_kept(place)?;
     let wanted = fetch_rootfs::usual_release()?;
     if !releases.contains(&wanted) {

@@ -4,7 +4,7 @@
 mod svg;
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -14,10 +14,11 @@ use nix::unistd::getuid;
 
 use crate::bundle;
 use crate::cargo;
+use crate::file;
 use crate::rootfs::Root;
 use crate::say;
-use crate::style::{Style, colour};
-use crate::table::{self, Format, Side, Table};
+use crate::style::Style;
+use crate::table::{Format, Table};
 use crate::temporary::Temporary;
 use lessons::Lesson;
 
@@ -36,21 +37,17 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Result<()> {
         let rows = measure_all()?;
-        let style = Style::new(self.output.is_none() && colour(&io::stdout()));
+        let colour = if self.output.is_none() { Style::of_stdout() } else { Style::new(false) };
+        let missing = format!("{NEEDS_ROOT}: measured only when root runs this task");
         let table = match self.format {
-            Format::Text => {
-                let missing = format!("{NEEDS_ROOT}: measured only when root runs this task");
-                format!("{}\n{LEGEND}\n", table(&rows, &[&missing]).text(style))
-            }
-            Format::Markdown => {
-                format!("{}\n{LEGEND}\n", table(&rows, &[NEEDS_ROOT; COLUMNS.len()]).markdown())
-            }
             Format::Svg => svg::draw(&rows),
+            Format::Text => table(&rows, &[&missing]).render(self.format, colour) + LEGEND,
+            Format::Markdown => {
+                table(&rows, &[NEEDS_ROOT; COLUMNS.len()]).render(self.format, colour) + LEGEND
+            }
         };
         match &self.output {
-            Some(file) => {
-                fs::write(file, table).with_context(|| format!("write {}", file.display()))
-            }
+            Some(file) => file::write(file, table),
             None => say::print(&table),
         }
     }
@@ -69,8 +66,8 @@ const COLUMNS: [(&str, &str); 9] = [
     ("root", "files"),
     ("upper", "changes"),
 ];
-const LEGEND: &str = "own: the container's own; shared: the host's; \
-                      none: changes go to the root itself";
+const LEGEND: &str =
+    "\nown: the container's own; shared: the host's; none: changes go to the root itself\n";
 const NEEDS_ROOT: &str = "needs root";
 
 /// The state of one kind of resource in a container.
@@ -117,6 +114,7 @@ fn measure_all() -> Result<Vec<Row>> {
 fn measure(pid: u32) -> Result<[Cell; COLUMNS.len()]> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let ours = Path::new("/proc/self");
+    let mounts = |proc: &Path| file::read(&proc.join("mountinfo"));
     let mut cells = [Cell::None; COLUMNS.len()];
     for (cell, (column, _)) in cells.iter_mut().zip(COLUMNS) {
         *cell = match column {
@@ -144,11 +142,6 @@ fn root_of(proc: &Path) -> Result<(u64, u64)> {
     let root = proc.join("root");
     let found = fs::metadata(&root).with_context(|| format!("look at {}", root.display()))?;
     Ok((found.dev(), found.ino()))
-}
-
-fn mounts(proc: &Path) -> Result<String> {
-    let file = proc.join("mountinfo");
-    fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
 }
 
 /// Whether the root of a process is an overlay with an upper layer that the host
@@ -260,19 +253,15 @@ fn parent(stat: &str) -> Option<u32> {
 
 /// The measurements as a table. `missing` replaces the cells that have none.
 fn table<'a>(rows: &[Row], missing: &[&str]) -> Table<'a> {
-    let columns = COLUMNS.map(|(column, _)| (column, Side::Left));
-    let set = |cell: Cell| match cell {
-        Cell::Own => table::Cell::strong(cell.word()),
-        _ => table::Cell::new(cell.word()),
-    };
     let rows = rows.iter().map(|row| {
-        let name = [table::Cell::new(&*row.step)].into_iter();
-        match row.cells {
-            Some(cells) => name.chain(cells.map(set)).collect(),
-            None => name.chain(missing.iter().map(|text| table::Cell::new(*text))).collect(),
-        }
+        let cells = match row.cells {
+            Some(cells) => cells.map(|cell| cell.word().to_owned()).into(),
+            None => missing.iter().map(ToString::to_string).collect(),
+        };
+        [vec![row.step.clone()], cells].concat()
     });
-    Table { head: [&[("step", Side::Left)], &columns[..]].concat(), rows: rows.collect() }
+    let head = ["step"].into_iter().chain(COLUMNS.map(|(column, _)| column)).collect();
+    Table { head, rows: rows.collect(), strong: Some(Cell::Own.word()) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod doctor;
 mod download;
 mod exercise;
 mod fetch_rootfs;
+mod file;
 mod handout;
 mod isolation;
 mod manual;

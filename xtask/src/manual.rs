@@ -1,7 +1,6 @@
 //! `cargo xtask man` and `cargo xtask completions`: the command lines of the tasks and the
 //! steps, for man(1) and for shells. Both come from what `--help` prints.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -9,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, CommandFactory, ValueHint};
 use clap_complete::Shell;
 
+use crate::file::make_dir;
 use crate::{cargo, say};
 
 /// Write the manual pages of the tasks and the steps to a folder
@@ -31,8 +31,8 @@ pub(crate) struct Completions {
 
 impl Man {
     pub(crate) fn run(self) -> Result<()> {
+        make_dir(&self.dir)?;
         let doing = || format!("write the pages to {}", self.dir.display());
-        fs::create_dir_all(&self.dir).with_context(doing)?;
         for program in [crate::Cli::command().name("cargo-xtask")].into_iter().chain(steps()?) {
             clap_mangen::generate_to(program, &self.dir).with_context(doing)?;
         }

@@ -1,11 +1,11 @@
 //! Colours for a terminal.
 
 use std::env;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 /// Whether to write colours to `out`: only on a terminal, and not with `$NO_COLOR`;
 /// see no-color.org.
-pub(crate) fn colour(out: &impl IsTerminal) -> bool {
+fn colour(out: &impl IsTerminal) -> bool {
     out.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
@@ -18,6 +18,10 @@ pub(crate) struct Style {
 impl Style {
     pub(crate) fn new(colour: bool) -> Style {
         Style { colour }
+    }
+
+    pub(crate) fn of_stdout() -> Style {
+        Style::new(colour(&io::stdout()))
     }
 
     pub(crate) fn bold(self, text: &str) -> String {

@@ -13,88 +13,61 @@ pub(crate) enum Format {
     Svg,
 }
 
-/// The alignment of the cells of a column.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Left,
-    Right,
-}
-
-pub(crate) struct Cell {
-    text: String,
-    strong: bool,
-}
-
 /// A head and rows. A row may have fewer cells than the head. Then its last cell
 /// takes the remaining space.
 pub(crate) struct Table<'a> {
-    pub(crate) head: Vec<(&'a str, Side)>,
-    pub(crate) rows: Vec<Vec<Cell>>,
-}
-
-impl Cell {
-    pub(crate) fn new(text: impl Into<String>) -> Cell {
-        Cell { text: text.into(), strong: false }
-    }
-
-    /// An emphasized cell.
-    pub(crate) fn strong(text: impl Into<String>) -> Cell {
-        Cell { text: text.into(), strong: true }
-    }
+    pub(crate) head: Vec<&'a str>,
+    pub(crate) rows: Vec<Vec<String>>,
+    /// A cell with this word stands out.
+    pub(crate) strong: Option<&'a str>,
 }
 
 impl Table<'_> {
-    pub(crate) fn text(&self, style: Style) -> String {
-        let widths = self.widths();
-        let head: Vec<Cell> = self.head.iter().map(|(name, _)| Cell::new(*name)).collect();
-        let mut out = style.bold(&self.line(&head, &widths, style));
-        for row in &self.rows {
-            out += &self.line(row, &widths, style);
-        }
-        out
+    pub(crate) fn render(&self, format: Format, style: Style) -> String {
+        if format == Format::Markdown { self.markdown() } else { self.text(style) }
     }
 
-    pub(crate) fn markdown(&self) -> String {
+    fn text(&self, style: Style) -> String {
+        let head: Vec<String> = self.head.iter().map(ToString::to_string).collect();
+        let columns: Vec<_> = (0..head.len()).map(|index| self.column(index)).collect();
+        let rows = self.rows.iter().map(|row| self.line(row, &columns, style));
+        style.bold(&self.line(&head, &columns, style)) + &rows.collect::<String>()
+    }
+
+    fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let rule = |side: &Side| if *side == Side::Left { "---" } else { "---:" };
-        let mut out = line(self.head.iter().map(|(name, _)| (*name).to_owned()).collect());
-        out += &line(self.head.iter().map(|(_, side)| rule(side).to_owned()).collect());
-        for row in &self.rows {
-            let cells = row.iter().map(|cell| {
-                let mark = if cell.strong { "**" } else { "" };
-                format!("{mark}{}{mark}", cell.text)
-            });
-            out += &line(cells.collect());
-        }
-        out
-    }
-
-    /// The width of each column. The last cell of a row does not count.
-    fn widths(&self) -> Vec<usize> {
-        let width = |(column, (name, _)): (usize, &(&str, Side))| {
-            let rows = self.rows.iter().filter(|row| column + 1 < row.len());
-            let cells = rows.map(|row| row[column].text.chars().count());
-            cells.chain([name.chars().count()]).max().unwrap_or_default()
+        let head = self.head.iter().map(ToString::to_string).collect();
+        let rules = (0..self.head.len()).map(|at| if self.column(at).1 { "---:" } else { "---" });
+        let mark = |cell: &String| match cell {
+            cell if Some(&**cell) == self.strong => format!("**{cell}**"),
+            cell => cell.clone(),
         };
-        self.head.iter().enumerate().map(width).collect()
+        let rows = self.rows.iter().map(|row| line(row.iter().map(mark).collect()));
+        line(head) + &line(rules.map(str::to_owned).collect()) + &rows.collect::<String>()
     }
 
-    fn line(&self, cells: &[Cell], widths: &[usize], style: Style) -> String {
-        let mut line = String::new();
-        for (index, (cell, ((_, side), width))) in
-            cells.iter().zip(self.head.iter().zip(widths)).enumerate()
-        {
-            let text = &cell.text;
-            let set = match side {
-                _ if index + 1 == cells.len() => text.clone(),
-                Side::Left => format!("{text:width$}"),
-                Side::Right => format!("{text:>width$}"),
-            };
-            line += if index == 0 { "" } else { "  " };
-            line += &if cell.strong { style.green(&set) } else { set };
-        }
-        line.truncate(line.trim_end().len());
-        line + "\n"
+    /// The width of a column, and whether it has numbers. The last cell of a row does not
+    /// count.
+    fn column(&self, index: usize) -> (usize, bool) {
+        let rows = self.rows.iter().filter(|row| index + 1 < row.len());
+        let cells: Vec<&str> = rows.map(|row| &*row[index]).collect();
+        let is_number = !cells.is_empty() && cells.iter().all(|cell| cell.parse::<f64>().is_ok());
+        let widths = cells.iter().chain([&self.head[index]]).map(|cell| cell.chars().count());
+        (widths.max().unwrap_or_default(), is_number)
+    }
+
+    fn line(&self, row: &[String], columns: &[(usize, bool)], style: Style) -> String {
+        let cells =
+            row.iter().zip(columns).enumerate().map(|(index, (cell, &(width, is_number)))| {
+                let set = match is_number {
+                    _ if index + 1 == row.len() => cell.clone(),
+                    true => format!("{cell:>width$}"),
+                    false => format!("{cell:width$}"),
+                };
+                if Some(&**cell) == self.strong { style.green(&set) } else { set }
+            });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
     }
 }
 
@@ -103,13 +76,13 @@ mod tests {
     use super::*;
 
     fn table() -> Table<'static> {
-        let head = vec![("step", Side::Left), ("ms", Side::Right), ("what", Side::Left)];
-        let rows = [["step01", "1.50", "runs"], ["step02-long", "12.25", ""]];
-        let mut rows: Vec<Vec<Cell>> =
-            rows.map(|row| row.map(Cell::new).into_iter().collect()).into();
-        rows[0][0].strong = true;
-        rows.push(vec![Cell::new("step03"), Cell::new("needs root, says a long text")]);
-        Table { head, rows }
+        let rows = [
+            &["step01", "1.50", "runs"][..],
+            &["step02-long", "12.25", ""],
+            &["step03", "needs root, says a long text"],
+        ];
+        let rows = rows.map(|row| row.iter().map(ToString::to_string).collect()).into();
+        Table { head: vec!["step", "ms", "what"], rows, strong: Some("step01") }
     }
 
     #[test]

@@ -36,6 +36,8 @@ fn each_option_of_a_help_is_in_the_manual() {
     for step in ALL.iter().copied() {
         let help = Command::new(bin(step)).arg("--help").output().expect("start a step");
         let help = stdout(&help);
+        let mut lines = help.lines().map(str::trim).filter(|line| line.starts_with('-'));
+        assert!(lines.all(|line| line.contains("  ")), "an option of {step} has no words: {help}");
         let options = help.split([' ', ',', '\n', '[', ']']).filter(|it| it.starts_with('-'));
         let options: Vec<_> = options.collect();
         assert!(options.contains(&"--help"), "{help}");

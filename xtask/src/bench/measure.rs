@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 
 use super::{Contender, Row};
+use crate::say::note;
 
 /// The number of runs of a command before the next command runs.
 const TURN: u32 = 5;
@@ -18,37 +19,57 @@ const TURN: u32 = 5;
 pub(super) struct Turns<'a> {
     /// The number of runs of each command.
     pub(super) runs: u32,
-    /// The file for the results of hyperfine.
-    pub(super) export: &'a Path,
+    /// The directory for the results of hyperfine, and the commands' `XDG_RUNTIME_DIR`.
+    pub(super) place: &'a Path,
     /// Runs before each command, and is not measured.
     pub(super) prepare: Option<&'a str>,
-    /// The commands' `XDG_RUNTIME_DIR`, in the place of the caller's.
-    pub(super) runtime_dir: Option<&'a Path>,
 }
 
-/// Measures all commands in turns, so that a disturbance affects all of them.
-pub(super) fn by_turns(contenders: &[Contender], turns: Turns) -> Result<Vec<Row>> {
-    let mut times = vec![Vec::new(); contenders.len()];
-    // The bar shows only on a terminal.
-    let bar = ProgressBar::new(turns.runs.into());
-    let mut left = turns.runs;
-    while left > 0 {
-        let runs = left.min(TURN);
-        take_turns(contenders, Turns { runs, ..turns }, &mut times)?;
-        left -= runs;
-        bar.inc(runs.into());
-    }
-    bar.finish_and_clear();
-    let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
-        times.sort_by(f64::total_cmp);
-        Row {
-            name: contender.name.clone(),
-            remark: contender.remark.clone(),
-            median: milliseconds(median(&times)),
-            fastest: milliseconds(times[0]),
+/// Runs a command once, as it is measured. Returns the reason if it fails.
+pub(super) fn try_once(command: &str, place: &Path) -> Result<(), String> {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]).env("XDG_RUNTIME_DIR", place).stdin(Stdio::null());
+    let output = shell.output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = said.lines().next().unwrap_or("it printed no reason");
+    if output.status.success() { Ok(()) } else { Err(why.to_owned()) }
+}
+
+impl Turns<'_> {
+    /// Whether a command works. If not, prints the reason.
+    pub(super) fn works(&self, it: &Contender) -> bool {
+        let prepare = self.prepare.unwrap_or("true");
+        let tried = try_once(&format!("{prepare}; {}", it.command), self.place);
+        if let Err(why) = &tried {
+            note(&format!("left out: {} does not run here: {why}", it.name));
         }
-    });
-    Ok(rows.collect())
+        tried.is_ok()
+    }
+
+    /// Measures all commands in turns, so that a disturbance affects all of them.
+    pub(super) fn measure(self, contenders: &[Contender]) -> Result<Vec<Row>> {
+        let mut times = vec![Vec::new(); contenders.len()];
+        // The bar shows only on a terminal.
+        let bar = ProgressBar::new(self.runs.into());
+        let mut left = self.runs;
+        while left > 0 {
+            let runs = left.min(TURN);
+            take_turns(contenders, Turns { runs, ..self }, &mut times)?;
+            left -= runs;
+            bar.inc(runs.into());
+        }
+        bar.finish_and_clear();
+        let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
+            times.sort_by(f64::total_cmp);
+            Row {
+                name: contender.name.clone(),
+                remark: contender.remark.clone(),
+                median: milliseconds(median(&times)),
+                fastest: milliseconds(times[0]),
+            }
+        });
+        Ok(rows.collect())
+    }
 }
 
 /// Converts seconds to milliseconds, rounded to hundredths: sums and ratios then
@@ -72,16 +93,17 @@ fn take_turns(contenders: &[Contender], turns: Turns, times: &mut [Vec<f64>]) ->
     const DOING: &str = "read the results of hyperfine";
     let mut hyperfine = Command::new("hyperfine");
     hyperfine.args(["--shell=none", "--warmup=1", "--style=none", "--ignore-failure"]);
-    hyperfine.arg(format!("--runs={}", turns.runs)).arg("--export-json").arg(turns.export);
+    let export = turns.place.join("measured");
+    hyperfine.arg(format!("--runs={}", turns.runs)).arg("--export-json").arg(&export);
     hyperfine.args(turns.prepare.into_iter().flat_map(|command| ["--prepare", command]));
-    hyperfine.envs(turns.runtime_dir.map(|dir| ("XDG_RUNTIME_DIR", dir)));
+    hyperfine.env("XDG_RUNTIME_DIR", turns.place);
     hyperfine.args(contenders.iter().map(|contender| &contender.command));
     let output = hyperfine.stdin(Stdio::null()).output().context("start hyperfine")?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
         bail!("measure: hyperfine failed: {}", why.trim().replace('\n', " "));
     }
-    let text = fs::read(turns.export).context(DOING)?;
+    let text = fs::read(export).context(DOING)?;
     let measured: Value = serde_json::from_slice(&text).context(DOING)?;
     let list = |value: &Value| value.as_array().cloned().context(DOING);
     let results = list(&measured["results"])?;

@@ -1,13 +1,13 @@
 //! The other programs that start containers.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Contender, works};
+use super::Contender;
+use crate::file;
 use crate::say::{note, quoted};
 
 /// A program, its Debian package, and its differences from the last lesson.
@@ -40,22 +40,16 @@ pub(super) const PEERS: [Peer; 4] = [
     },
 ];
 
-/// The peers that are installed and run on this host. For each other peer, prints
-/// the reason.
+/// The peers that are installed.
 pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Contender>> {
     let bundle = place.join("bundle");
-    fs::create_dir(&bundle).context("make a bundle")?;
-    let config = serde_json::to_vec(&oci_config(root, program)).context("describe a container")?;
-    fs::write(bundle.join("config.json"), config).context("write a bundle")?;
+    file::write(&bundle.join("config.json"), oci_config(root, program).to_string())?;
     let (root, bundle, state) = (quoted(root), quoted(&bundle), quoted(place.join("state")));
     let program = quoted(program);
 
     let mut found = Vec::new();
     for Peer { program: name, package, remark } in PEERS {
-        let Some(version) = version(name) else {
-            note(&format!("{name} is not installed; install the Debian package {package}"));
-            continue;
-        };
+        let Some(version) = installed(name, package) else { continue };
         let command = match name {
             "bwrap" => {
                 format!(
@@ -70,26 +64,24 @@ pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Cont
             }
             _ => format!("{name} --root {state} run -b {bundle} {name}-bench"),
         };
-        match works(&command) {
-            Ok(()) => found.push(Contender {
-                name: format!("{name} {version}"),
-                remark: remark.to_owned(),
-                command,
-            }),
-            Err(why) => note(&format!("left out: {name} does not run here: {why}")),
-        }
+        let name = format!("{name} {version}");
+        found.push(Contender { name, remark: remark.to_owned(), command });
     }
     Ok(found)
 }
 
 /// The version of a program: the first word of `--version` that begins with a digit,
-/// without what a distribution has added.
-pub(super) fn version(name: &str) -> Option<String> {
-    let output = Command::new(name).arg("--version").stdin(Stdio::null()).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+/// without what a distribution has added. Prints a note if the program is missing.
+pub(super) fn installed(program: &str, package: &str) -> Option<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok();
+    let text =
+        output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default();
     let mut words = text.split_whitespace();
-    let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
-    version.split('+').next().map(str::to_owned)
+    let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    if version.is_none() {
+        note(&format!("{program} is not installed; install the Debian package {package}"));
+    }
+    version?.split('+').next().map(str::to_owned)
 }
 
 /// A container like that of the last lesson, as the OCI runtime specification describes it.

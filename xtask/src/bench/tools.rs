@@ -1,7 +1,6 @@
 //! Lessons 16 to 19, each next to other programs that do the same.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 
@@ -13,15 +12,14 @@ use layers::{Algorithm, Digest};
 use nix::unistd::getuid;
 use serde_json::{Value, json};
 
-use super::measure::{self, Turns};
-use super::peers::version;
-use super::{Args, Contender, Row, circumstances, works};
+use super::measure::{Turns, try_once};
+use super::peers::installed;
+use super::{Args, Contender, circumstances};
 use crate::bundle;
 use crate::dist::Dist;
+use crate::file::{self, make_dir};
 use crate::rootfs::Root;
 use crate::say::{self, note, quoted};
-use crate::style::{Style, colour};
-use crate::table::{Cell, Format, Side, Table};
 use crate::temporary::Temporary;
 
 /// The name of the image, and of what is made here for other programs.
@@ -49,59 +47,37 @@ pub(super) fn compare(args: &Args, built: &Dist) -> Result<()> {
     let mut rows = Vec::new();
     for mut task in tasks {
         let step = task.contenders[0].name.clone();
-        task.contenders.retain(|it| match bench.works(&task.prepare, &it.command) {
-            Ok(()) => true,
-            Err(why) => {
-                note(&format!("left out: {} does not run here: {why}", it.name));
-                false
-            }
-        });
+        let turns = Turns { runs: args.runs, place: place.dir(), prepare: task.prepare.as_deref() };
+        task.contenders.retain(|it| turns.works(it));
         ensure!(
             task.contenders.first().is_some_and(|it| it.name == step),
             "measure {step}: it does not run here; read the message above"
         );
-        let turns = Turns {
-            runs: args.runs,
-            export: &place.dir().join("measured"),
-            prepare: task.prepare.as_deref(),
-            runtime_dir: Some(place.dir()),
-        };
-        let measured = measure::by_turns(&task.contenders, turns)?;
-        let first = measured[0].median;
-        rows.extend(measured.into_iter().map(|row| cells(task.name, row, first)));
+        let measured = turns.measure(&task.contenders)?;
+        rows.extend(measured.iter().map(|row| {
+            let ratio = format!("{:.2}", row.median / measured[0].median);
+            [vec![task.name.to_owned()], row.cells(&ratio, &row.remark)].concat()
+        }));
     }
     let head = ["task", "command", "median ms", "fastest ms", "ratio", "what it does more or less"];
-    let head = head.map(|name| match name {
-        "median ms" | "fastest ms" | "ratio" => (name, Side::Right),
-        _ => (name, Side::Left),
-    });
-    let table = Table { head: head.into(), rows };
-    let table = match args.format {
-        Format::Markdown => table.markdown(),
-        _ => table.text(Style::new(colour(&io::stdout()))),
-    };
-    say::print(&format!("{}\n\n{table}", circumstances(args.runs, built.libc).join(" ")))
+    let circumstances = circumstances(args.runs, built.libc).join(" ");
+    say::print(&format!("{circumstances}\n\n{}", args.table(&head, rows)))
 }
 
-fn cells(task: &str, row: Row, first: f64) -> Vec<Cell> {
-    let time = |time: f64| format!("{time:.2}");
-    let cells = [task.to_owned(), row.name, time(row.median), time(row.fastest)];
-    let ratio = time(row.median / first);
-    cells.into_iter().chain([ratio, row.remark]).map(Cell::new).collect()
+/// A contender, and what it does.
+fn contender(name: impl Into<String>, remark: &str, command: String) -> Contender {
+    Contender { name: name.into(), remark: remark.to_owned(), command }
 }
 
 /// A container that is entered. It ends when this is dropped.
-struct Kept(Command);
+struct Kept<F: Fn() -> Command>(F);
 
-impl Drop for Kept {
+impl<F: Fn() -> Command> Drop for Kept<F> {
     fn drop(&mut self) {
         // The state goes away with the place in which it is.
-        let _ = self.0.args(["--kill", NAME, "KILL"]).stderr(Stdio::null()).status();
-        let mut wait = Command::new(self.0.get_program());
-        for (name, value) in self.0.get_envs() {
-            wait.env(name, value.unwrap_or_default());
+        for words in [&["--kill", NAME, "KILL"][..], &["--wait", NAME]] {
+            let _ = (self.0)().args(words).stderr(Stdio::null()).status();
         }
-        let _ = wait.args(["--wait", NAME]).stderr(Stdio::null()).status();
     }
 }
 
@@ -130,21 +106,14 @@ impl Bench<'_> {
         Ok(self.steps.join(&lessons::find(&number.to_string())?.name))
     }
 
-    /// Runs a command once, as it is measured. Returns the reason if it fails.
-    fn works(&self, prepare: &Option<String>, command: &str) -> Result<(), String> {
-        let prepare = prepare.as_deref().unwrap_or("true");
-        works(&format!("export XDG_RUNTIME_DIR={}; {prepare}; {command}", quoted(self.place)))
-    }
-
     /// An image of the root with one layer, as a layout on disk.
     fn layout(&self) -> Result<String> {
         let layout = self.place.join("layout");
         let blobs = layout.join("blobs/sha256");
         let doing = || format!("make an image of {}", self.root.display());
-        fs::create_dir_all(&blobs).with_context(doing)?;
         let blob = |kind: &str, bytes: &[u8]| -> Result<Value> {
             let digest = Digest::of_bytes(bytes, Algorithm::Sha256);
-            fs::write(blobs.join(digest.to_string()), bytes).with_context(doing)?;
+            file::write(&blobs.join(digest.to_string()), bytes)?;
             let kind = format!("application/vnd.oci.image.{kind}");
             Ok(json!({"mediaType": kind, "digest": digest.oci(), "size": bytes.len()}))
         };
@@ -175,7 +144,7 @@ impl Bench<'_> {
         let index = json!({"schemaVersion": 2, "manifests": [manifest]});
         let texts = [("oci-layout", json!({"imageLayoutVersion": "1.0.0"})), ("index.json", index)];
         for (name, text) in texts {
-            fs::write(layout.join(name), text.to_string()).with_context(doing)?;
+            file::write(&layout.join(name), text.to_string())?;
         }
         Ok(format!("{}:{NAME}", quoted(&layout)))
     }
@@ -183,11 +152,11 @@ impl Bench<'_> {
     /// Lesson 16, when the layers are unpacked.
     fn start(&self, layout: &str) -> Result<Task> {
         let step = self.step(16)?;
-        let mut contenders = vec![Contender {
-            name: "step16-images".into(),
-            remark: "the layers are unpacked before".into(),
-            command: self.image(&step, layout, "store"),
-        }];
+        let mut contenders = vec![contender(
+            "step16-images",
+            "the layers are unpacked before",
+            self.image(&step, layout, "store"),
+        )];
         if !getuid().is_root() {
             // The files in its store would belong to subordinate IDs.
             note("left out: podman, which is measured only when root runs this task");
@@ -215,50 +184,50 @@ impl Bench<'_> {
         );
         // The path becomes the name of the image, and a name has no capital letters.
         let pull = format!("cd {} && {podman} pull --quiet oci:layout:{NAME}", quoted(self.place));
-        works(&pull)?;
+        try_once(&pull, self.place)?;
         let run = |runtime: &str| {
             let limits = "--ulimit nofile=1024:1024 --ulimit nproc=2048:2048";
             format!("{podman} {runtime} run --rm --network none {limits} localhost/layout true")
         };
         // Its usual runtime may refuse this host.
-        let command = match works(&run("")) {
+        let command = match try_once(&run(""), self.place) {
             Ok(()) => run(""),
             Err(_) => run("--runtime runc"),
         };
-        Ok(Contender {
-            name: format!("podman {version}"),
-            remark: "also a monitor, a log, a record of the container".into(),
+        Ok(contender(
+            format!("podman {version}"),
+            "also a monitor, a log, a record of the container",
             command,
-        })
+        ))
     }
 
     /// Lesson 16, from the layout.
     fn unpack(&self, layout: &str) -> Task {
         let step = self.steps.join("step16-images");
-        let mut contenders = vec![Contender {
-            name: "step16-images, new store".into(),
-            remark: "checks, unpacks, starts".into(),
-            command: self.image(&step, layout, "new"),
-        }];
+        let mut contenders = vec![contender(
+            "step16-images, new store",
+            "checks, unpacks, starts",
+            self.image(&step, layout, "new"),
+        )];
         let (copy, out) = (self.at("copy"), self.at("unpacked"));
         if let Some(umoci) = installed("umoci", "umoci") {
             let rootless = if getuid().is_root() { "" } else { "--rootless" };
             let unpack = |image: &str| format!("umoci unpack {rootless} --image {image} {out}");
-            contenders.push(Contender {
-                name: format!("umoci {umoci}"),
-                remark: "checks, unpacks, makes a bundle; starts nothing".into(),
-                command: unpack(layout),
-            });
+            contenders.push(contender(
+                format!("umoci {umoci}"),
+                "checks, unpacks, makes a bundle; starts nothing",
+                unpack(layout),
+            ));
             if let Some(skopeo) = installed("skopeo", "skopeo") {
                 let both = format!(
                     "skopeo --insecure-policy copy --quiet oci:{layout} oci:{copy}:{NAME} && {}",
                     unpack(&format!("{copy}:{NAME}"))
                 );
-                contenders.push(Contender {
-                    name: format!("skopeo {skopeo}, umoci"),
-                    remark: "also copies the layout".into(),
-                    command: format!("sh -c {}", quoted(both)),
-                });
+                contenders.push(contender(
+                    format!("skopeo {skopeo}, umoci"),
+                    "also copies the layout",
+                    format!("sh -c {}", quoted(both)),
+                ));
             }
         }
         let prepare = Some(format!("rm -rf {} {copy} {out}", self.at("new")));
@@ -266,40 +235,42 @@ impl Bench<'_> {
     }
 
     /// Lesson 17.
-    fn enter(&self) -> Result<(Task, Kept)> {
+    fn enter(&self) -> Result<(Task, Kept<impl Fn() -> Command>)> {
         let step = self.step(17)?;
-        let run = || {
-            let mut command = Command::new(&step);
-            command.env("XDG_RUNTIME_DIR", self.place).stdout(Stdio::null());
+        let (program, place) = (step.clone(), self.place.to_owned());
+        let run = move || {
+            let mut command = Command::new(&program);
+            command.env("XDG_RUNTIME_DIR", &place).stdout(Stdio::null());
             command
         };
         let mut start = run();
         start.args(["--detach", "--name", NAME, "--ids", "one", "--rootfs"]).arg(self.root);
         let started = start.args(["--", "sleep", "100000"]).status().context("start lesson 17")?;
         ensure!(started.success(), "start lesson 17: it failed; read the message above");
-        let kept = Kept(run());
-        let listed = run().args(["--list", "--format", "json"]).stdout(Stdio::piped()).output();
+        let kept = Kept(run);
+        let listed =
+            (kept.0)().args(["--list", "--format", "json"]).stdout(Stdio::piped()).output();
         let listed = listed.context("list the containers")?;
         let list: Value = serde_json::from_slice(&listed.stdout).context("read the list")?;
         let Some(first) = list[0]["process"].as_u64() else { bail!("find the container: {list}") };
         // Process 1 is not open to an ordinary user. Its child is.
         let children = format!("/proc/{first}/task/{first}/children");
-        let children = fs::read_to_string(&children).with_context(|| format!("read {children}"))?;
+        let children = file::read(Path::new(&children))?;
         let child = children.split(' ').next().unwrap_or_default();
-        let mut contenders = vec![Contender {
-            name: "step17-exec --exec".into(),
-            remark: "the limits of the container".into(),
-            command: format!("{} --exec {NAME} true", quoted(&step)),
-        }];
+        let mut contenders = vec![contender(
+            "step17-exec --exec",
+            "the limits of the container",
+            format!("{} --exec {NAME} true", quoted(&step)),
+        )];
         if let Some(version) = installed("nsenter", "util-linux") {
             // With --all, an ordinary user is refused the time namespace, which is the host's. One
             // mapped ID has no groups to set.
             let all = "--preserve-credentials --user --mount --uts --ipc --net --pid --cgroup";
-            contenders.push(Contender {
-                name: format!("nsenter {version}"),
-                remark: "no filter, every capability".into(),
-                command: format!("nsenter --target {child} {all} true"),
-            });
+            contenders.push(contender(
+                format!("nsenter {version}"),
+                "no filter, every capability",
+                format!("nsenter --target {child} {all} true"),
+            ));
         }
         Ok((Task { name: "enter a container", contenders, prepare: None }, kept))
     }
@@ -307,23 +278,20 @@ impl Bench<'_> {
     /// Lessons 18 and 19: all of them run the same bundle.
     fn run(&self) -> Result<Task> {
         let bundle = self.place.join("bundle");
-        fs::create_dir(&bundle).with_context(|| format!("make {}", bundle.display()))?;
+        make_dir(&bundle)?;
         bundle::make(&self.step(18)?, &bundle, self.root, &["true"], false)?;
-        // crun takes no later version.
-        let file = bundle.join("config.json");
-        let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
-        config["ociVersion"] = json!("1.0.2");
-        fs::write(&file, config.to_string())?;
         let step = quoted(self.step(18)?);
-        let mut contenders = vec![Contender {
-            name: "step18-bundle run".into(),
-            remark: "keeps no state".into(),
-            command: format!("{step} run --bundle {} {}", self.at("bundle"), id()),
-        }];
-        contenders.extend(self.runtimes().map(|(name, runtime)| Contender {
-            name: format!("{name} run"),
-            remark: String::new(),
-            command: format!("{runtime} run --bundle {} {}", self.at("bundle"), id()),
+        let mut contenders = vec![contender(
+            "step18-bundle run",
+            "keeps no state",
+            format!("{step} run --bundle {} {}", self.at("bundle"), id()),
+        )];
+        contenders.extend(self.runtimes().map(|(name, runtime)| {
+            contender(
+                format!("{name} run"),
+                "",
+                format!("{runtime} run --bundle {} {}", self.at("bundle"), id()),
+            )
         }));
         Ok(Task { name: "run a bundle", contenders, prepare: None })
     }
@@ -335,7 +303,7 @@ impl Bench<'_> {
             let script = format!(
                 "{runtime} create --bundle {bundle} {id} && {runtime} start {id} && {runtime} delete --force {id}"
             );
-            Contender { name, remark: String::new(), command: format!("sh -c {}", quoted(script)) }
+            contender(name, "", format!("sh -c {}", quoted(script)))
         });
         Task { name: "create, start, delete", contenders: contenders.collect(), prepare: None }
     }
@@ -356,13 +324,4 @@ impl Bench<'_> {
 /// The name of a container, which no other program on this host has.
 fn id() -> String {
     format!("xtask-bench-{}", process::id())
-}
-
-/// The version of a program. Prints a note if it is missing.
-fn installed(program: &str, package: &str) -> Option<String> {
-    let version = version(program);
-    if version.is_none() {
-        note(&format!("{program} is not installed; install the Debian package {package}"));
-    }
-    version
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+
+use crate::file;
 
 /// The form of a book.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,7 @@ pub(super) struct Page {
 impl Page {
     /// Reads a page of the workspace.
     pub(super) fn read(name: &str) -> Result<Page> {
-        let file = common::workspace().join(name);
-        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let text = file::read(&common::workspace().join(name))?;
         Ok(Page { path: name.replace("README.md", "index.md").into(), text })
     }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::page::Form;
 use super::{Book, book_file};
-use crate::cargo::read_toml;
+use crate::file::read_toml;
 use crate::say;
 
 /// The names of Chromium's program. The name in `$CHROMIUM` comes first.

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use lessons::Lesson;
 
 use super::Exercise;
-use super::layout::{Piece, files, todo};
+use super::layout::{Parts, Piece, files};
+use crate::file;
 
 /// The file with the number of hints that the learner has seen for each place.
 pub(super) const FILE: &str = ".hints";
@@ -41,8 +42,7 @@ pub(super) fn next(exercise: &Exercise) -> Result<String> {
     let kind = counts[place].min(KINDS.len() - 1);
     counts[place] = kind + 1;
     let text: Vec<String> = counts.iter().map(usize::to_string).collect();
-    fs::write(&given, text.join(" ") + "\n")
-        .with_context(|| format!("write {}", given.display()))?;
+    file::write(&given, text.join(" ") + "\n")?;
     let Place { file, hints, .. } = &places[place];
     // A hint may be code with empty lines around it. The indent of the code stays.
     let hint = hints[kind].trim_start_matches('\n').trim_end();
@@ -74,22 +74,20 @@ struct Place {
 
 /// The places of a lesson, in order. The last hint for each place is the code.
 fn places(lesson: &Lesson) -> Result<Vec<Place>> {
-    let missing = || {
-        format!(
-            "give hints for {}: its Cargo.toml must have three hints for each goal",
-            lesson.name
-        )
-    };
     let mut hints = lesson.hints.iter();
-    let mut goals = lesson.exercise.iter();
     let mut places = Vec::new();
-    for file in files(lesson)? {
-        for piece in file.pieces {
-            let Piece::Place { added, .. } = piece else { continue };
-            let comment = todo(lesson.number, goals.next().with_context(missing)?, &added);
-            let [idea, page, call] = hints.next().with_context(missing)?.clone();
-            let hints = [idea, page, call, added];
-            places.push(Place { file: file.name.clone(), comment, hints });
+    for Parts { name: file, pieces, .. } in files(lesson)? {
+        for Piece { comment, after, .. } in pieces {
+            if !comment.is_empty() {
+                let [idea, page, call] = hints.next().cloned().with_context(|| {
+                    let name = &lesson.name;
+                    format!(
+                        "give hints for {name}: its Cargo.toml must have three hints for each goal"
+                    )
+                })?;
+                let file = file.clone();
+                places.push(Place { file, comment, hints: [idea, page, call, after] });
+            }
         }
     }
     Ok(places)
@@ -102,7 +100,6 @@ fn first_line(comment: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exercise::layout;
     use crate::say::quoted;
     use lessons::Source;
 
@@ -135,8 +132,13 @@ mod tests {
                 }
                 replace(&place.file, &place.comment, &place.hints[KINDS.len() - 1]);
             }
-            for (file, old) in layout::removed(lesson).expect("what goes") {
-                replace(&file, &old, "");
+            // The lines that are not replaced, but removed.
+            for file in files(lesson).expect("files") {
+                for piece in
+                    file.pieces.iter().filter(|it| it.after.is_empty() || !it.comment.is_empty())
+                {
+                    replace(&file.name, &piece.before, "");
+                }
             }
             // The imports of the removed code remain.
             let without_imports = |program: Vec<Source>| -> Vec<(String, Vec<String>)> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use lessons::{Lesson, MAIN, Pair, Source};
-use similar::{ChangeTag, TextDiff};
+use similar::{DiffOp, TextDiff};
 
 /// The start of lesson 1. Each other lesson starts from the lesson before it.
 const NOTHING: &str = "\
@@ -18,17 +18,24 @@ fn container(args: &Args) -> Result<Exit> {
 ";
 
 /// A part of a file after its head.
-pub(super) enum Piece {
-    /// Lines of the lesson before, which stay.
-    Kept(String),
-    /// A place where this lesson adds code.
-    Place {
-        added: String,
-        /// Lines of the lesson before, which the new code replaces.
-        replaced: String,
-    },
-    /// Lines of the lesson before, which the learner only removes.
-    Removed(String),
+#[derive(Debug, PartialEq)]
+pub(super) struct Piece {
+    /// The lines that the learner finds.
+    pub(super) before: String,
+    /// The lines of the lesson.
+    pub(super) after: String,
+    /// The goal, if the learner adds code here. Otherwise, it is empty.
+    pub(super) comment: String,
+}
+
+impl Piece {
+    fn new(before: impl Into<String>, after: impl Into<String>) -> Piece {
+        Piece { before: before.into(), after: after.into(), comment: String::new() }
+    }
+
+    fn adds_code(&self) -> bool {
+        !self.after.is_empty() && self.before != self.after
+    }
 }
 
 /// A file of the program, in pieces.
@@ -40,22 +47,39 @@ pub(super) struct Parts {
     pub(super) pieces: Vec<Piece>,
 }
 
+/// The files of an exercise, with a goal at each place where the lesson adds code.
+pub(super) fn files(lesson: &Lesson) -> Result<Vec<Parts>> {
+    let missing = || {
+        format!(
+            "make the exercise {}: `package.metadata.exercise.goals` in its Cargo.toml must have a goal for \
+             each place where it adds code, and no more",
+            lesson.name
+        )
+    };
+    let mut files = compared(lesson)?;
+    let mut goals = lesson.exercise.iter();
+    for piece in files.iter_mut().flat_map(|file| &mut file.pieces).filter(|it| it.adds_code()) {
+        piece.comment = todo(lesson.number, goals.next().with_context(missing)?, &piece.after);
+    }
+    ensure!(goals.next().is_none(), missing());
+    Ok(files)
+}
+
 /// Compares the program of a lesson with the lesson before, file by file. With verbs, a
 /// lesson is too long to be written as a whole: the learner writes some of its functions.
-pub(super) fn files(lesson: &Lesson) -> Result<Vec<Parts>> {
+fn compared(lesson: &Lesson) -> Result<Vec<Parts>> {
+    let program = lesson.program()?;
     if lesson.has_verbs {
-        let program = lesson.program()?.into_iter();
         let of = |Source { name, text }: Source| {
             let pieces = bodies(&name, &text, &lesson.exercise)?;
             Ok(Parts { name, head: String::new(), pieces })
         };
-        return program.map(of).collect();
+        return program.into_iter().map(of).collect();
     }
     let before = match lesson.before()? {
         None => vec![Source { name: MAIN.to_owned(), text: NOTHING.to_owned() }],
         Some(before) => before.program()?,
     };
-    let pairs = lessons::pairs(&before, &lesson.program()?).into_iter();
     let of = |Pair { name, before, after }: Pair| {
         let (head, code) = split(&after);
         let pieces = if before.is_empty() {
@@ -65,7 +89,7 @@ pub(super) fn files(lesson: &Lesson) -> Result<Vec<Parts>> {
         };
         Parts { name, head: with_imports(head, &before), pieces }
     };
-    Ok(pairs.map(of).collect())
+    Ok(lessons::pairs(&before, &program).into_iter().map(of).collect())
 }
 
 /// The code of a new file: a place for each function that a goal names first, as in
@@ -80,11 +104,7 @@ fn new_places(code: &str, goals: &[String]) -> Vec<Piece> {
     let mut cuts: Vec<usize> = goals.iter().filter_map(start).collect();
     cuts.extend([0, code.len()]);
     cuts.sort_unstable();
-    let place = |cut: &[usize]| Piece::Place {
-        added: code[cut[0]..cut[1]].to_owned(),
-        replaced: String::new(),
-    };
-    cuts.windows(2).map(place).collect()
+    cuts.windows(2).map(|cut| Piece::new("", &code[cut[0]..cut[1]])).collect()
 }
 
 /// The code of a file without the functions that a goal names first, as in "Write `join` in
@@ -106,69 +126,32 @@ fn bodies(file: &str, code: &str, goals: &[String]) -> Result<Vec<Piece>> {
         let indent = &line[..line.len() - line.trim_start().len()];
         let end = left[open..].find(&format!("\n{indent}}}\n")).with_context(missing)?;
         let end = open + end + 1;
-        pieces.push(Piece::Kept(left[..open].to_owned()));
-        let replaced = format!("{indent}    Ok(()) // `{name}` does nothing yet\n");
-        pieces.push(Piece::Place { added: left[open..end].to_owned(), replaced });
+        pieces.push(Piece::new(&left[..open], &left[..open]));
+        let nothing = format!("{indent}    Ok(()) // `{name}` does nothing yet\n");
+        pieces.push(Piece::new(nothing, &left[open..end]));
         left = &left[end..];
     }
-    pieces.push(Piece::Kept(left.to_owned()));
+    pieces.push(Piece::new(left, left));
     Ok(pieces)
 }
 
-fn changed_pieces(before: &str, code: &str) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let (mut added, mut replaced) = (String::new(), String::new());
-    let changed = |added: &mut String, replaced: &mut String, pieces: &mut Vec<Piece>| {
-        let (added, replaced) = (std::mem::take(added), std::mem::take(replaced));
-        match (added.is_empty(), replaced.is_empty()) {
-            (true, true) => {}
-            (true, false) => pieces.push(Piece::Removed(replaced)),
-            (false, _) => pieces.push(Piece::Place { added, replaced }),
-        }
+fn changed_pieces(before: &str, after: &str) -> Vec<Piece> {
+    let diff = TextDiff::from_lines(before, after);
+    let piece = |op: &DiffOp| {
+        let before = diff.old_slices()[op.old_range()].concat();
+        Piece::new(before, diff.new_slices()[op.new_range()].concat())
     };
-    for change in TextDiff::from_lines(before, code).iter_all_changes() {
-        match change.tag() {
-            ChangeTag::Insert => added += change.value(),
-            ChangeTag::Delete => replaced += change.value(),
-            ChangeTag::Equal => {
-                changed(&mut added, &mut replaced, &mut pieces);
-                match pieces.last_mut() {
-                    Some(Piece::Kept(kept)) => *kept += change.value(),
-                    _ => pieces.push(Piece::Kept(change.value().to_owned())),
-                }
-            }
-        }
-    }
-    changed(&mut added, &mut replaced, &mut pieces);
-    pieces
+    diff.ops().iter().map(piece).collect()
 }
 
-/// The program of the lesson before, with this lesson's files and imports, and a goal
-/// at each place where this lesson adds code.
+/// The program that the learner begins with: that of the lesson before, with this
+/// lesson's files and imports, and the goals.
 pub(super) fn with_goals(lesson: &Lesson) -> Result<Vec<Source>> {
-    let missing = || {
-        format!(
-            "make the exercise {}: `package.metadata.exercise.goals` in its Cargo.toml must have a goal for \
-             each place where it adds code, and no more",
-            lesson.name
-        )
+    let text = |Parts { name, head, pieces }| {
+        let pieces = pieces.into_iter().map(|it: Piece| it.comment + &it.before);
+        Source { name, text: head + &pieces.collect::<String>() }
     };
-    let mut goals = lesson.exercise.iter();
-    let mut out = Vec::new();
-    for Parts { name, head: mut text, pieces } in files(lesson)? {
-        for piece in pieces {
-            match piece {
-                Piece::Kept(kept) | Piece::Removed(kept) => text += &kept,
-                Piece::Place { added, replaced } => {
-                    text += &todo(lesson.number, goals.next().with_context(missing)?, &added);
-                    text += &replaced;
-                }
-            }
-        }
-        out.push(Source { name, text });
-    }
-    ensure!(goals.next().is_none(), missing());
-    Ok(out)
+    Ok(files(lesson)?.into_iter().map(text).collect())
 }
 
 /// The head of a file. The code that the learner replaces is still there, so the names
@@ -249,20 +232,6 @@ pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
 /// The most columns of a comment.
 const WIDTH: usize = 90;
 
-/// The lines that a learner removes from each file, in order.
-#[cfg(test)]
-pub(super) fn removed(lesson: &Lesson) -> Result<Vec<(String, String)>> {
-    let of = |piece| match piece {
-        Piece::Kept(_) => None,
-        Piece::Place { replaced, .. } => Some(replaced).filter(|it| !it.is_empty()),
-        Piece::Removed(text) => Some(text),
-    };
-    let pieces = files(lesson)?.into_iter();
-    let pieces =
-        pieces.flat_map(|file| file.pieces.into_iter().map(move |it| (file.name.clone(), it)));
-    Ok(pieces.filter_map(|(name, piece)| Some((name, of(piece)?))).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,12 +254,8 @@ mod tests {
         assert_eq!(head, "//! A\n\nuse a;\n\n/// T\nconst T: u8 = 1;\n\n");
         let goals =
             ["Write `b` and `c`.", "Write `d`.", "Call `c`.", "Write `e`."].map(str::to_owned);
-        let places = new_places(code, &goals).into_iter().map(|piece| match piece {
-            Piece::Place { added, .. } => added,
-            _ => panic!("it is not new"),
-        });
         let expected = ["/// B\npub(crate) fn b() {\n\n}\n\nfn c() {}\n", "\n/// D\nfn d() {}\n"];
-        assert!(places.eq(expected));
+        assert_eq!(new_places(code, &goals), expected.map(|added| Piece::new("", added)));
     }
 
     #[test]
@@ -299,10 +264,8 @@ mod tests {
                     ) -> Result<()> {\n        if y {\n        }\n        z\n    }\n}\n";
         let goals = ["Write `a` in a.rs: a.", "Write `b` in a.rs: b.", "Write `c` in c.rs: c."];
         let pieces = bodies("a.rs", text, &goals.map(str::to_owned)).expect("pieces");
-        let places = pieces.iter().filter_map(|piece| match piece {
-            Piece::Place { added, replaced } => Some((&**added, &**replaced)),
-            _ => None,
-        });
+        let places = pieces.iter().filter(|piece| piece.adds_code());
+        let places = places.map(|piece| (&*piece.after, &*piece.before));
         let b =
             ("        if y {\n        }\n        z\n", "        Ok(()) // `b` does nothing yet\n");
         assert!(places.eq([("    x\n", "    Ok(()) // `a` does nothing yet\n"), b]));

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use layers::{Algorithm, Digest};
 use lessons::Source;
 
 use super::{Exercise, layout};
+use crate::file;
 use crate::verify::{Checks, Verdict};
 
 /// The file with the result of the last check, beside the program.
@@ -17,9 +18,8 @@ pub(super) const FILE: &str = ".checked";
 /// all checks, and a stamp of the program.
 pub(super) fn note(exercise: &Exercise, program: &[Source], checks: &Checks) -> Result<()> {
     let (passed, failed) = (checks.count(Verdict::Passed), checks.count(Verdict::Failed));
-    let file = exercise.file(FILE);
     let text = format!("{passed} {} {}\n", passed + failed, stamp(program));
-    fs::write(&file, text).with_context(|| format!("write {}", file.display()))
+    file::write(&exercise.file(FILE), text)
 }
 
 /// The progress in an exercise.

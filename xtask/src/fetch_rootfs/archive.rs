@@ -1,7 +1,7 @@
 //! The archive of a root: from the cache, from a mirror, or named by the user. The
 //! digest is checked before the archive is read.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use layers::{Algorithm, Digest, Folder, Limits, Store, unpack};
 use super::mirror::Mirror;
 use super::root::{PROGRAM_DIRS, Root};
 use super::{CLIENT, Release};
+use crate::file;
 use crate::say::note;
 
 /// An archive. Its digest was checked, if the correct digest is known.
@@ -196,12 +197,11 @@ pub(crate) fn copy_kept(store: &Store, to: &Path) -> Result<Vec<Release>> {
         let mut copy = File::create_new(to.join(&archive)).with_context(doing)?;
         io::copy(&mut file, &mut copy).with_context(doing)?;
         if let Some((name, line)) = digest_file(&release, &digest) {
-            fs::write(to.join(name), line).with_context(doing)?;
+            file::write(&to.join(name), line)?;
         }
         releases.push(release);
     }
-    let marker = to.join(CLIENT.marker());
-    fs::write(&marker, "").with_context(|| format!("write {}", marker.display()))?;
+    file::write(&to.join(CLIENT.marker()), "")?;
     Ok(releases)
 }
 

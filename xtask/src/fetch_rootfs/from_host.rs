@@ -16,6 +16,7 @@ use common::{Program, open};
 use layers::{Folder, names};
 
 use super::root::{PROGRAM_DIRS, Root};
+use crate::file;
 use crate::say::note;
 use needs::needed_by;
 
@@ -247,8 +248,7 @@ fn furnish(root: &Path) -> Result<()> {
         ("container-root", "made from this machine's own programs\n"),
     ];
     for (name, text) in files {
-        let file = root.join("etc").join(name);
-        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        file::write(&root.join("etc").join(name), text)?;
     }
     // At first, only its owner can enter the root.
     directory(root, 0o755)

@@ -21,18 +21,12 @@ pub(crate) enum Wanted {
 pub(crate) struct Asked {
     /// The named release, else the default release.
     pub(crate) release: Release,
-    /// The parts that the options name. The other parts are the default.
-    pub(crate) named: Vec<Named>,
+    /// Whether the options name its version, its architecture, and a mirror.
+    pub(crate) version: bool,
+    pub(crate) arch: bool,
+    pub(crate) mirror: bool,
     /// The programs of this machine that will also do, if the mirror does not answer.
     pub(crate) or: Option<FromHost>,
-}
-
-/// A part of a release that an option names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
-    Version,
-    Arch,
-    Mirror,
 }
 
 /// The decision.
@@ -77,25 +71,15 @@ impl Plan {
     }
 }
 
-impl Asked {
-    fn names(&self, part: Named) -> bool {
-        self.named.contains(&part)
-    }
-
-    fn names_release(&self) -> bool {
-        self.names(Named::Version) || self.names(Named::Arch)
-    }
-}
-
 impl Wanted {
     /// Whether the present root is the wanted root.
     fn is(&self, there: &Root) -> bool {
         match (self, there) {
             (Wanted::Release(asked), Root::Alpine(there)) => {
-                (!asked.names(Named::Version) || asked.release.version() == there.version())
-                    && (!asked.names(Named::Arch) || asked.release.arch() == there.arch())
+                (!asked.version || asked.release.version() == there.version())
+                    && (!asked.arch || asked.release.arch() == there.arch())
             }
-            (Wanted::Release(asked), _) => !asked.names_release(),
+            (Wanted::Release(asked), _) => !asked.version && !asked.arch,
             (Wanted::Archive(root), there) => root == there,
             (Wanted::Host(FromHost::Any), there) => matches!(there, Root::Host { .. }),
             (Wanted::Host(FromHost::Libraries), there) => *there == Root::Host { libraries: true },
@@ -114,13 +98,13 @@ impl Wanted {
     /// release by its name, else a root from the same source.
     fn in_place_of(&self, there: &Root) -> Source {
         let Wanted::Release(asked) = self else { return self.source() };
-        if asked.names_release() {
+        if asked.version || asked.arch {
             return self.source();
         }
         let default = || asked.release.clone();
         match there {
             Root::Alpine(there) => Source::Release(there.clone(), None),
-            _ if asked.names(Named::Mirror) => self.source(),
+            _ if asked.mirror => self.source(),
             Root::Archive(digest) => Source::Kept(digest.clone(), default()),
             Root::Host { libraries: true } => Source::Release(default(), Some(FromHost::Libraries)),
             Root::Host { libraries: false } => Source::Release(default(), Some(FromHost::Any)),
@@ -136,9 +120,10 @@ mod tests {
         Release::new(version, Some(arch)).expect("a release")
     }
 
-    fn wanted(version: &str, arch: &str, named: &[Named]) -> Wanted {
+    fn wanted(version: &str, arch: &str, named: &str) -> Wanted {
         let release = release(version, arch);
-        Wanted::Release(Asked { release, named: named.to_vec(), or: None })
+        let [version, arch, mirror] = ["version", "arch", "mirror"].map(|part| part == named);
+        Wanted::Release(Asked { release, version, arch, mirror, or: None })
     }
 
     #[test]
@@ -151,9 +136,10 @@ mod tests {
         let or = |which| Source::Release(default(), Some(which));
         let archive = || Root::Archive("ab".to_owned());
         let host = |libraries| Root::Host { libraries };
-        let nothing_named = || wanted("3.15.4", "x86_64", &[]);
-        let a_mirror = || wanted("3.15.4", "x86_64", &[Named::Mirror]);
-        let or_host = Asked { release: default(), named: Vec::new(), or: Some(FromHost::Any) };
+        let nothing_named = || wanted("3.15.4", "x86_64", "");
+        let a_mirror = || wanted("3.15.4", "x86_64", "mirror");
+        let (version, arch, mirror) = (false, false, false);
+        let or_host = Asked { release: default(), version, arch, mirror, or: Some(FromHost::Any) };
         let (any, libraries) = (FromHost::Any, FromHost::Libraries);
         let put = Plan::Put;
 
@@ -179,25 +165,25 @@ mod tests {
             ),
             (a_mirror(), alpine(older()), Plan::Stay(Root::Alpine(older())), put(only(older()))),
             (
-                wanted("3.15.11", "x86_64", &[Named::Version]),
+                wanted("3.15.11", "x86_64", "version"),
                 alpine(older()),
                 Plan::Stay(Root::Alpine(older())),
                 put(only(older())),
             ),
             (
-                wanted("3.15.4", "x86_64", &[Named::Version]),
+                wanted("3.15.4", "x86_64", "version"),
                 alpine(older()),
                 Plan::RefuseAnother(Root::Alpine(older())),
                 put(only(default())),
             ),
             (
-                wanted("3.15.4", "x86_64", &[Named::Arch]),
+                wanted("3.15.4", "x86_64", "arch"),
                 alpine(older()),
                 Plan::Stay(Root::Alpine(older())),
                 put(only(default())),
             ),
             (
-                wanted("3.15.4", "x86", &[Named::Arch]),
+                wanted("3.15.4", "x86", "arch"),
                 alpine(default()),
                 Plan::RefuseAnother(Root::Alpine(default())),
                 put(only(release("3.15.4", "x86"))),
@@ -212,7 +198,7 @@ mod tests {
             ),
             (a_mirror(), there(archive()), Plan::Stay(archive()), put(only(default()))),
             (
-                wanted("3.15.4", "x86_64", &[Named::Version]),
+                wanted("3.15.4", "x86_64", "version"),
                 there(archive()),
                 Plan::RefuseAnother(archive()),
                 put(only(default())),
@@ -240,7 +226,7 @@ mod tests {
             (nothing_named(), there(host(true)), Plan::Stay(host(true)), put(or(libraries))),
             (a_mirror(), there(host(true)), Plan::Stay(host(true)), put(only(default()))),
             (
-                wanted("3.15.4", "x86_64", &[Named::Arch]),
+                wanted("3.15.4", "x86_64", "arch"),
                 there(host(true)),
                 Plan::RefuseAnother(host(true)),
                 put(only(default())),

@@ -16,7 +16,8 @@ use serde_json::Value;
 use toml::Table;
 
 use super::{Contents, add_tree};
-use crate::cargo::{self, CONFIG, read_toml};
+use crate::cargo::CONFIG;
+use crate::file::{self, read_toml};
 
 /// The machines that the hand-out is for.
 const TARGETS: [&str; 4] = [
@@ -36,7 +37,7 @@ const CHECKSUMS: &str = ".cargo-checksum.json";
 /// directory `place`. Returns the number of crates with code.
 pub(super) fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
     let vendor = place.join("vendor");
-    let mut cargo = cargo::command();
+    let mut cargo = start::cargo();
     // A mirror that the user has set up applies here, too.
     cargo.args(["vendor", "--locked", "--respect-source-config"]).arg(&vendor);
     let sources = run(cargo, "get the crates")?;
@@ -65,7 +66,8 @@ pub(super) fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
 
 /// Runs cargo and returns its output. Prints its messages only if it fails.
 fn run(mut cargo: Command, doing: &str) -> Result<Vec<u8>> {
-    let output = cargo.output().context("start cargo")?;
+    // The workspace's configuration must apply.
+    let output = cargo.current_dir(common::workspace()).output().context("start cargo")?;
     if !output.status.success() {
         // If standard error is closed or full, the messages are lost.
         let _ = io::stderr().write_all(&output.stderr);
@@ -96,13 +98,13 @@ fn configuration(place: &Path, sources: &[u8], vendor: &Path) -> Result<PathBuf>
     };
     text.parse::<Table>().with_context(doing)?;
     let file = place.join("config.toml");
-    fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    file::write(&file, text)?;
     Ok(file)
 }
 
 /// The name and version of each crate that a build or a test for Linux needs.
 fn needed() -> Result<BTreeSet<[String; 2]>> {
-    let mut cargo = cargo::command();
+    let mut cargo = start::cargo();
     cargo.args(["metadata", "--locked", "--format-version=1"]);
     cargo.args(TARGETS.map(|target| format!("--filter-platform={target}")));
     let doing = "list the crates";

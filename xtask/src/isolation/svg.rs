@@ -28,7 +28,7 @@ pub(super) fn draw(rows: &[Row]) -> String {
     for (index, row) in rows.iter().enumerate() {
         out += &draw_row(row, TOP + index * ROW);
     }
-    out + &picture::foot(bottom, bottom + 27, &[LEGEND])
+    out + &picture::foot(bottom, bottom + 27, &[LEGEND.trim()])
 }
 
 fn draw_row(row: &Row, y: usize) -> String {

@@ -2,7 +2,6 @@
 //! JSON.
 
 use std::fmt;
-use std::io;
 
 use anyhow::{Context, Result};
 use lessons::Lesson;
@@ -10,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::say::print;
-use crate::style::{Style, colour};
+use crate::style::Style;
 
 /// The format of the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -145,7 +144,7 @@ impl Printer {
 
 /// Prints a line of a script, with its verdict in colour on a terminal.
 pub(crate) fn print_line(line: &str) -> Result<()> {
-    let style = Style::new(colour(&io::stdout()));
+    let style = Style::of_stdout();
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     print(&match word {
         "ok" => format!("{} {rest}\n", style.green(word)),
