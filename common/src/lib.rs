@@ -52,7 +52,9 @@ pub use child::runner::{Child, Keep};
 pub use child::signals::{end_on_closed_pipe, restore_signals, signal_number, stop_if_asked};
 pub use child::within::in_child;
 pub use group::Group;
-pub use hierarchy::{Hierarchy, hierarchies, remove_group};
+pub use hierarchy::{
+    Hierarchy, each_group, end_groups, hierarchies, processes_in, signal_groups, thaw_groups,
+};
 pub use net::names::{PASTA_DNS, write_names};
 pub use net::network::{Network, Port, Subnet};
 pub use net::seat::Seat;
