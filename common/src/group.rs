@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::{process, slice};
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
@@ -12,10 +12,10 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, getuid};
 
 use crate::args::limits::number;
-use crate::hierarchy::remove_group;
+use crate::hierarchy::{end_groups, remove_group};
 use crate::places::open::text;
 use crate::said::doing::Doing;
-use crate::{errno_of, hierarchy, note, one_line};
+use crate::{errno_of, note, one_line};
 
 /// Where the groups are, hier(7).
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -113,10 +113,8 @@ impl Drop for Group {
     fn drop(&mut self) {
         self.tell_kills();
         // A process can join from outside.
-        if let Err(error) = hierarchy::end(&self.path) {
-            let doing = format!("remove the control group {}", self.path.display());
-            let said = one_line(&anyhow::Error::from(error).context(doing));
-            note(&format!("{said}; the next start with a limit tries again"));
+        if let Err(error) = end_groups(slice::from_ref(&self.path)) {
+            note(&format!("{}; the next start with a limit tries again", one_line(&error)));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where the control groups are, v1 and v2; cgroups(7).
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -8,10 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use libc::c_int;
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use crate::child::signals;
+use crate::calls::pidfd::{pidfd_open, pidfd_send_signal};
 use crate::places::open;
 
 /// A tree of groups.
@@ -65,71 +67,146 @@ fn mount_of(line: &str, controllers: &[String]) -> Option<(String, PathBuf)> {
     (fits && !place.contains('\\')).then(|| (root.to_owned(), PathBuf::from(place)))
 }
 
-/// Removes a group and the groups in it, which root inside can make: by descriptors, for there
-/// can be more of them in each other than a path can name. They have no processes.
+/// Calls `enter` with each group of a tree of groups, and `leave` with each group in the first
+/// one when it has none left: its name, and the open group above. By descriptors, for root
+/// inside can make more of them in each other than a path can name.
+fn walk(
+    group: &Path,
+    mut enter: impl FnMut(&Path),
+    mut leave: impl FnMut(&File, &OsStr) -> nix::Result<()>,
+) -> io::Result<()> {
+    let mut here = open::directory(&AT_FDCWD, group)?;
+    // The group itself has no name here.
+    let (mut names, mut left) = (Vec::new(), Vec::new());
+    loop {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", here.as_raw_fd()));
+        enter(&path);
+        // An error means that it has just gone.
+        left.push(inner(&path).unwrap_or_default());
+        loop {
+            match left.last_mut().and_then(Vec::pop) {
+                Some(name) => {
+                    // It may have gone, too.
+                    if let Ok(next) = open::directory(&here, &*name) {
+                        here = next;
+                        names.push(name);
+                        break;
+                    }
+                }
+                None => {
+                    let Some(name) = names.pop() else { return Ok(()) };
+                    left.pop();
+                    here = open::directory(&here, "..")?;
+                    leave(&here, &name)?;
+                }
+            }
+        }
+    }
+}
+
+/// Calls `look` with the path of each group, and of each group in it, while that is open. A
+/// group that is gone is no error.
+pub fn each_group(groups: &[PathBuf], mut look: impl FnMut(&Path)) {
+    groups.iter().for_each(|group| drop(walk(group, &mut look, |_, _| Ok(()))));
+}
+
+/// The processes in groups and in those in them, each once.
+pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
+    let mut found = Vec::new();
+    each_group(groups, |group| {
+        let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        // 0 is a process that this PID namespace does not have.
+        found.extend(text.lines().flat_map(str::parse).filter(|id| *id > 0).map(Pid::from_raw));
+    });
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Lets frozen processes go on: in v1, a signal cannot end them before. Root inside may have
+/// frozen a group of its own.
+pub fn thaw_groups(groups: &[PathBuf]) {
+    each_group(groups, |group| {
+        // A hierarchy without the file freezes nothing.
+        let _ = fs::write(group.join("freezer.state"), "THAWED");
+        let _ = fs::write(group.join("cgroup.freeze"), "0");
+    });
+}
+
+/// Sends a signal to the processes in groups and in those in them, to each once. Lets frozen
+/// ones go on if it is SIGKILL.
+pub fn signal_groups(groups: &[PathBuf], number: c_int) {
+    // The file is in v2 since Linux 5.14.
+    let kill = |group: &PathBuf| fs::write(group.join("cgroup.kill"), "1").is_ok();
+    if number == libc::SIGKILL && groups.iter().all(kill) {
+        return;
+    }
+    // Each has a descriptor, and there is a limit on those.
+    for some in processes_in(groups).chunks(64) {
+        let open = some.iter().flat_map(|id| pidfd_open(*id).map(|open| (id, open)));
+        let open: Vec<_> = open.collect();
+        // A process may have ended before, and its number be that of another one.
+        let still = processes_in(groups);
+        for (id, open) in open {
+            if *id != Pid::this() && still.binary_search(id).is_ok() {
+                // An error means that it has ended.
+                let _ = pidfd_send_signal(open, number);
+            }
+        }
+    }
+    if number == libc::SIGKILL {
+        thaw_groups(groups);
+    }
+}
+
+/// Removes a group and the groups in it. They have no processes.
 ///
 /// # Errors
 ///
 /// With EBUSY when there is still a process in one of them; rmdir(2).
-pub fn remove_group(group: &Path) -> io::Result<()> {
+pub(crate) fn remove_group(group: &Path) -> io::Result<()> {
     match fs::remove_dir(group) {
         // It has groups in it, or processes.
         Err(error) if error.kind() == ErrorKind::ResourceBusy => {}
         removed => return removed,
     }
-    let (mut here, mut names) = (open::directory(&AT_FDCWD, group)?, Vec::new());
-    loop {
-        let this = PathBuf::from(format!("/proc/self/fd/{}", here.as_raw_fd()));
-        let next = inner(&this)?.next();
-        if let Some(name) = next.as_deref().and_then(Path::file_name) {
-            here = open::directory(&here, name)?;
-            names.push(name.to_owned());
-        } else if let Some(name) = names.pop() {
-            here = open::directory(&here, "..")?;
-            unlinkat(&here, &*name, UnlinkatFlags::RemoveDir)?;
-        } else {
-            return fs::remove_dir(group);
-        }
-    }
+    walk(group, |_| {}, |above, name| unlinkat(above, name, UnlinkatFlags::RemoveDir))?;
+    fs::remove_dir(group)
 }
 
-/// Kills the processes in a group and in those in it, and removes all of them. A killed process
-/// may be in a call that no signal ends: this waits for at most ten seconds.
-pub(crate) fn end(group: &Path) -> io::Result<()> {
+/// Kills the processes in groups and in those in them, and removes all of them. A killed process
+/// may be in a call that no signal ends: this waits for at most ten seconds. A group that is gone
+/// is no error.
+///
+/// # Errors
+///
+/// When one cannot be removed; rmdir(2). Then the others are.
+pub fn end_groups(groups: &[PathBuf]) -> Result<()> {
     let mut tries = 0..10_000;
-    loop {
+    let mut end = |group: &PathBuf| loop {
         match remove_group(group) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == ErrorKind::ResourceBusy && tries.next().is_some() => {
-                // An error means that a group in it has just gone.
-                let _ = kill_all(group);
+                // In v1, what freezes a process of this group is another one.
+                signal_groups(groups, libc::SIGKILL);
                 // In v1, there is no event for the end of the last process.
                 thread::sleep(Duration::from_millis(1));
             }
-            done => return done,
+            done => {
+                let doing = || format!("remove the control group {}", group.display());
+                return done.with_context(doing);
+            }
         }
-    }
+    };
+    let ends: Vec<Result<()>> = groups.iter().map(&mut end).collect();
+    ends.into_iter().collect()
 }
 
-/// Kills the processes in a group and in those in it.
-fn kill_all(group: &Path) -> io::Result<()> {
-    // The file is in v2 since Linux 5.14.
-    if fs::write(group.join("cgroup.kill"), "1").is_ok() {
-        return Ok(());
-    }
-    for id in fs::read_to_string(group.join("cgroup.procs"))?.lines() {
-        // 0 is a process that this PID namespace does not have.
-        if let Ok(id @ 1..) = id.parse() {
-            signals::send(Pid::from_raw(id), libc::SIGKILL);
-        }
-    }
-    inner(group)?.try_for_each(|inner| kill_all(&inner))
-}
-
-/// The groups in a group.
-fn inner(group: &Path) -> io::Result<impl Iterator<Item = PathBuf>> {
+/// The names of the groups in a group.
+fn inner(group: &Path) -> io::Result<Vec<OsString>> {
     let all = fs::read_dir(group)?.flatten();
     let groups = all.filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
-    Ok(groups.map(|it| it.path()))
+    Ok(groups.map(|it| it.file_name()).collect())
 }
 
 impl Hierarchy {
@@ -184,7 +261,7 @@ impl Hierarchy {
         let processes = group.join("cgroup.procs");
         let is_new = made.last().is_some_and(|last| last == group);
         let is_empty = || -> io::Result<bool> {
-            Ok(fs::read_to_string(&processes)?.is_empty() && inner(group)?.next().is_none())
+            Ok(fs::read_to_string(&processes)?.is_empty() && inner(group)?.is_empty())
         };
         // A user can find a group, and may not join it.
         File::options().write(true).open(&processes)?;
@@ -192,13 +269,6 @@ impl Hierarchy {
             true => Ok(()),
             false => Err(ErrorKind::AlreadyExists.into()),
         }
-    }
-
-    /// Ends the processes in the group of the container, which outlive the first one if there is
-    /// no PID namespace, and removes the group. Does nothing if the container has none.
-    pub fn remove(&self) {
-        // What is left is in the way of no other container.
-        let _ = self.group.as_deref().map(end);
     }
 
     /// Gives the controllers of a group to the groups in it; v2 alone needs this.

@@ -52,7 +52,9 @@ pub use child::runner::{Child, Keep};
 pub use child::signals::{end_on_closed_pipe, restore_signals, signal_number, stop_if_asked};
 pub use child::within::in_child;
 pub use group::Group;
-pub use hierarchy::{Hierarchy, hierarchies, remove_group};
+pub use hierarchy::{
+    Hierarchy, each_group, end_groups, hierarchies, processes_in, signal_groups, thaw_groups,
+};
 pub use net::names::{PASTA_DNS, write_names};
 pub use net::network::{Network, Port, Subnet};
 pub use net::seat::Seat;
@@ -65,7 +67,7 @@ pub use places::overlay::lowerdir;
 pub use places::private::{Private, Purpose, private_directory, runtime_directory};
 pub use places::remove::{remove_tree, remove_tree_in};
 pub use places::scratch::{Entry, InMap, Scratch};
-pub use places::trust::{is_trusted, others_can_rename_in};
+pub use places::trust::{changeable, is_trusted, others_can_rename_in};
 pub use places::users::User;
 pub use said::doing::errno_of;
 pub use said::error::{causes, failure, note, one_line, print, printable, report, status_of};

@@ -1,12 +1,12 @@
 //! Lesson 17: what can be asked of a container that has a name.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{Args, Exit, Verb};
 use libc::c_int;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 
 use crate::facts::{self, Facts, Running};
 use crate::state::Container;
@@ -79,9 +79,8 @@ fn send(process: Option<Running>, signal: c_int) -> Result<bool> {
 fn ends_within(process: Option<Running>, seconds: u64) -> Result<bool> {
     let Some(open) = open(process)? else { return Ok(true) };
     let time = i32::try_from(seconds * 1000).ok().and_then(|time| time.try_into().ok());
-    let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
-    let ended = poll(&mut fds, time.unwrap_or(PollTimeout::MAX));
-    Ok(ended.context("wait for the keeper")? > 0)
+    let ended = common::pidfd_wait(open, time.unwrap_or(PollTimeout::MAX));
+    ended.context("wait for the keeper")
 }
 
 /// Removes what is left of a container.

@@ -139,7 +139,9 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        self.hierarchies.iter().for_each(Hierarchy::remove);
+        let groups = self.hierarchies.iter().filter_map(|it| it.group.clone());
+        // What is left is in the way of no other container.
+        let _ = common::end_groups(&groups.collect::<Vec<_>>());
         // Another container may have a group in one.
         self.made.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
     }

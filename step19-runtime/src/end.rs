@@ -3,14 +3,11 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{pidfd_open, pidfd_send_signal, pidfd_wait};
+use common::{pidfd_send_signal, pidfd_wait};
 use libc::c_int;
 use nix::errno::Errno;
-use nix::unistd::Pid;
 
 use crate::groups::Groups;
 use crate::hooks;
@@ -37,16 +34,12 @@ pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
         Err(Errno::ESRCH) => bail!("{}: container not running", doing()),
         sent => sent.with_context(doing)?,
     }
-    let_end(&container.groups()?, signal);
-    Ok(())
-}
-
-/// A frozen process of v1 ends only when it goes on. An engine may not know that it is
-/// frozen: `pause` may have been killed.
-fn let_end(groups: &Groups, signal: c_int) {
+    // A frozen process of v1 ends only when it goes on. An engine may not know that it is
+    // frozen: `pause` may have been killed.
     if signal == libc::SIGKILL {
-        groups.thaw();
+        common::thaw_groups(&container.groups()?.paths());
     }
+    Ok(())
 }
 
 /// Sends a signal to all processes of a container.
@@ -55,24 +48,8 @@ pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
     if groups.paths().is_empty() {
         return kill(container, signal);
     }
-    groups
-        .processes()
-        .into_iter()
-        .for_each(|process| kill_in(container, process, signal));
-    let_end(&groups, signal);
+    common::signal_groups(&groups.paths(), signal);
     Ok(())
-}
-
-/// Sends a signal to a process of the groups. It may end meanwhile, and its number be
-/// used for another process.
-fn kill_in(container: &Container, process: Pid, signal: c_int) {
-    if let Ok(open) = pidfd_open(process)
-        && process != Pid::this()
-        && container.groups().is_ok_and(|it| it.processes().contains(&process))
-    {
-        // An error means that it has ended.
-        let _ = pidfd_send_signal(open, signal);
-    }
 }
 
 /// Removes a container that has ended, or with `force` any one.
@@ -108,24 +85,11 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     if let Some(open) = state.pidfd()? {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&open, libc::SIGKILL);
-        groups.thaw();
+        common::thaw_groups(&groups.paths());
         wait_for_end(&open, MOST_TIME)?;
     }
-    let mut rounds = 0..MOST_ROUNDS;
-    while let Err(error) = groups.remove() {
-        let is_busy = error.chain().find_map(common::errno_of) == Some(Errno::EBUSY);
-        if !is_busy || rounds.next().is_none() {
-            return Err(error);
-        }
-        // Without a PID namespace, others may be left. Each may start others.
-        let left = groups.processes();
-        left.iter().for_each(|process| kill_in(container, *process, libc::SIGKILL));
-        groups.thaw();
-        let open = left.iter().flat_map(|it| pidfd_open(*it));
-        open.into_iter().try_for_each(|it| wait_for_end(it, MOST_TIME))?;
-        // The last one may still be in its group. In v1, there is no event for its end.
-        sleep(Duration::from_millis(u64::from(left.is_empty())));
-    }
+    // Without a PID namespace, others may be left.
+    common::end_groups(&groups.paths())?;
     // With a group in it, it stays.
     state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
     let config = container.config();
@@ -139,9 +103,6 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     }
     Ok(())
 }
-
-/// A process that starts others faster than they end would never let this end.
-const MOST_ROUNDS: u32 = 5000;
 
 /// How long a killed process may take to end, in milliseconds.
 const MOST_TIME: u16 = 10_000;

@@ -75,7 +75,7 @@ fn write(groups: &Groups, wanted: bool) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > end {
-            groups.thaw();
+            common::thaw_groups(&groups.paths());
             bail!(
                 "{} does not become {done}; look for a process that waits",
                 state.display()

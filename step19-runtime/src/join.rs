@@ -66,8 +66,13 @@ pub(crate) fn join_groups(
         if groups.is_v2()
             && joined.as_ref().is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
         {
-            let other = groups.of_process(process);
-            joined = other.map_or(joined, |other| join(&other.join("cgroup.procs")));
+            common::each_group(&groups.paths(), |other| {
+                let file = other.join("cgroup.procs");
+                let found = fs::read_to_string(&file).unwrap_or_default();
+                if found.lines().any(|it| it == process.to_string()) {
+                    joined = join(&file);
+                }
+            });
         }
         joined.with_context(doing)?;
     }

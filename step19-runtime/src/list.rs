@@ -1,7 +1,7 @@
 //! Lesson 19: what callers can ask about containers.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
@@ -81,7 +81,7 @@ pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> 
 /// The directory of all containers: that of --root, or the usual one.
 pub(crate) fn root(named: Option<&str>, verb: &str) -> Result<PathBuf> {
     match named {
-        Some(root) => Ok(PathBuf::from(root)),
+        Some(root) => path::absolute(root).context("read --root"),
         // They are about no container.
         None if ["spec", "features"].contains(&verb) => Ok(PathBuf::new()),
         None => default_root(),

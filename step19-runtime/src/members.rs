@@ -1,10 +1,9 @@
 //! Lesson 19: the processes in control groups, and the end of groups.
 
-use std::fs::{self, DirEntry};
-use std::io::ErrorKind;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use common::{hierarchies, is_inside};
 use nix::unistd::Pid;
 
@@ -56,14 +55,16 @@ pub(crate) fn make_groups(
     made.map(|()| groups)
 }
 
-/// Refuses groups that another container has, or groups in them. That container may have
-/// ended: its `delete` ends all processes in them. Two that begin at once see each other,
-/// because each has written its state before.
+/// Refuses groups that another container has, or groups in them or above them. That
+/// container may have ended: its `delete` ends all processes in them. Two that begin at
+/// once see each other, because each has written its state before.
 fn refuse_shared(root: &Path, state: &State) -> Result<()> {
     for other in Container::all(root)?.iter().filter(|it| it.name != state.id) {
         // What cannot be read has no `delete`.
         let theirs = other.state().unwrap_or_default().groups;
-        let is_shared = |it: &&PathBuf| theirs.iter().any(|group| it.starts_with(group));
+        let is_shared = |it: &&PathBuf| {
+            theirs.iter().any(|group| it.starts_with(group) || group.starts_with(it))
+        };
         if let Some(group) = state.groups.iter().find(is_shared) {
             bail!(
                 "make the control group {}: it belongs to the container {}; delete that \
@@ -77,67 +78,20 @@ fn refuse_shared(root: &Path, state: &State) -> Result<()> {
 }
 
 impl Groups {
-    /// Lets frozen processes go on: a signal cannot end them before. The container may
-    /// have frozen a group of its own.
-    pub(crate) fn thaw(&self) {
-        for group in self.all() {
-            // A hierarchy without the file freezes nothing.
-            let _ = fs::write(group.join("freezer.state"), "THAWED");
-            let _ = fs::write(group.join("cgroup.freeze"), "0");
-        }
-    }
-
-    /// The groups, and the groups inside of them.
-    fn all(&self) -> Vec<PathBuf> {
-        let (mut found, mut left) = (Vec::new(), self.paths());
-        while let Some(group) = left.pop() {
-            left.extend(inner(&group));
-            found.push(group);
-        }
-        found
-    }
-
-    /// The processes in the groups, and in groups inside of them.
-    pub(crate) fn processes(&self) -> Vec<Pid> {
-        let mut found: Vec<Pid> =
-            self.all().iter().flat_map(|it| processes_in(it)).collect();
-        found.sort_unstable();
-        found.dedup();
-        found
-    }
-
-    /// The group of a process: one of these, or one inside of them.
-    pub(crate) fn of_process(&self, process: Pid) -> Option<PathBuf> {
-        self.all().into_iter().find(|it| processes_in(it).contains(&process))
+    /// Refuses groups in which another process is beside this one: a container of another
+    /// `--root` began with them, too. Each looks when its own process is in them, so at
+    /// least one sees the other.
+    pub(crate) fn refuse_others(&self, process: Pid) -> Result<()> {
+        ensure!(
+            common::processes_in(&self.paths()).iter().all(|it| *it == process),
+            "use the control groups: another container began with them at the same time; \
+             give another linux.cgroupsPath"
+        );
+        Ok(())
     }
 
     /// Removes those that have no process: others may be those of another container.
     pub(crate) fn remove_empty(&self) {
         self.paths().iter().for_each(|group| drop(fs::remove_dir(group)));
     }
-
-    /// Removes the groups, and groups that the container has made in them.
-    pub(crate) fn remove(&self) -> Result<()> {
-        for group in self.paths() {
-            let doing = || format!("remove the control group {}", group.display());
-            match common::remove_group(&group) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                removed => removed.with_context(doing)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The processes in a group.
-fn processes_in(group: &Path) -> Vec<Pid> {
-    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    text.lines().flat_map(str::parse).map(Pid::from_raw).collect()
-}
-
-/// The groups in a group.
-fn inner(group: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    let is_dir = |it: &DirEntry| it.file_type().is_ok_and(|it| it.is_dir());
-    entries.filter(is_dir).map(|entry| entry.path()).collect()
 }

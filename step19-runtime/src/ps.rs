@@ -12,7 +12,7 @@ use crate::words::Words;
 
 /// Prints the processes: their numbers, or what ps(1) says of them.
 pub(crate) fn ps(container: &Container, words: &Words) -> Result<Exit> {
-    let found = own_groups(container)?.processes();
+    let found = common::processes_in(&own_groups(container)?.paths());
     let numbers: Vec<String> = found.iter().map(ToString::to_string).collect();
     match words.get("format") {
         Some("json") => {

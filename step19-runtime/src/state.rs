@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::{Purpose, open, private_directory};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Uid, UnlinkatFlags, User, unlinkat};
+use nix::unistd::{Uid, UnlinkatFlags, User, geteuid, unlinkat};
 
 use crate::config::check_name;
 use crate::status::State;
@@ -32,8 +32,13 @@ pub(crate) const SOCKET: &str = "start";
 /// Opens or makes the directory of all containers.
 fn open_root(root: &Path) -> Result<File> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
-    fs::create_dir_all(root.parent().unwrap_or(root))
+    let above = root.parent().unwrap_or(root);
+    fs::create_dir_all(above)
         .with_context(|| format!("keep containers in {}", root.display()))?;
+    let why = common::changeable(&above.canonicalize()?, 0)?;
+    if let Some(why) = why.filter(|_| geteuid().is_root()) {
+        bail!("{doing} in {}: {why}, and must be root's; {remedy}", root.display());
+    }
     Ok(private_directory(root, Purpose { doing, remedy })?.dir)
 }
 

@@ -476,15 +476,19 @@ fn a_group_that_the_container_has_frozen_is_removed() {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
-/// More groups in each other than a path can name.
+/// More groups in each other than a path can name, and a frozen process in the last one.
 #[test]
 fn groups_that_no_path_can_name_are_removed() {
     if !is_root() {
         return;
     }
     let place = Place::new();
-    let script = "cd /sys/fs/cgroup; [ ! -d pids ] || cd pids; name=$(printf %0100d 0); \
-        for i in $(seq 50); do mkdir $name && cd -P $name || exit 1; done; echo ready; exec sleep 1000";
+    let script = "cd /sys/fs/cgroup; [ ! -d freezer ] || cd freezer; name=$(printf %0100d 0); \
+        for i in $(seq 50); do mkdir $name && cd -P $name || exit 1; done; \
+        sh -c 'echo $$ >cgroup.procs; exec sleep 1000' & \
+        until grep -q . cgroup.procs; do :; done; \
+        if [ -e freezer.state ]; then echo FROZEN >freezer.state; \
+        else echo 1 >cgroup.freeze; fi; echo ready; exec sleep 1000";
     place.configure(&["sh", "-c", script], |config| {
         config["mounts"]
             .as_array_mut()
@@ -532,6 +536,33 @@ fn a_container_takes_no_group_of_one_that_has_ended() {
     }
     let output = place.ask(&["delete", NAME]);
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Each keeps its states in a directory of its own, and knows nothing of the other.
+#[test]
+fn two_that_begin_at_once_do_not_share_a_group() {
+    if !is_root() {
+        return;
+    }
+    let places = [Place::new(), Place::new()];
+    places[0].configure(&["sleep", "1000"], |_| {});
+    let config = fs::read(places[0].dir.path().join("config.json")).expect("read");
+    fs::write(places[1].dir.path().join("config.json"), config).expect("write");
+    let mut made = 0;
+    for _ in 0..40 {
+        let begun = places.each_ref().map(|place| {
+            let mut create = place.runtime(&["create", NAME]);
+            create.stdout(Stdio::null()).stderr(Stdio::null());
+            create.spawn().expect("start the step")
+        });
+        let both = begun.map(|mut it| it.wait().expect("wait").success());
+        for place in &places {
+            place.ask(&["delete", "--force", NAME]);
+        }
+        assert_ne!(both, [true; 2]);
+        made += usize::from(both != [false; 2]);
+    }
+    assert!(made > 0, "they refuse each other again and again");
 }
 
 /// Without a PID namespace, processes outlive the first one, and have its terminal.

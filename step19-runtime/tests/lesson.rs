@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -261,6 +261,31 @@ fn a_directory_that_others_can_write_to_keeps_no_containers() {
     fs::set_permissions(&all, fs::Permissions::from_mode(0o777)).expect("open it");
     let said = bundle.fails(&["create", "one"]);
     assert!(said.contains("name another place with --root"), "{said}");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+/// Its owner could put another directory in the place of the one with the containers.
+#[test]
+fn a_directory_of_another_user_has_no_containers_of_root_below_it() {
+    if !is_root() {
+        return;
+    }
+    let bundle = Bundle::new("true", |_| {});
+    let above = bundle.at("above");
+    let root = above.join("state").display().to_string();
+    fs::create_dir(&above).expect("make a directory");
+    for (owner, mode, is_safe) in
+        [(65533, 0o755, false), (0, 0o777, false), (0, 0o1777, true)]
+    {
+        chown(&above, Some(owner), None).expect("give it away");
+        fs::set_permissions(&above, fs::Permissions::from_mode(mode))
+            .expect("set the mode");
+        let output = bundle.ask(&["--root", &root, "run", "one"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.success(), is_safe, "{mode:o}: {said}");
+        let why = format!("above belongs to user {owner} ");
+        assert_eq!(said.contains(&why), !is_safe, "{said}");
+    }
     assert_eq!(bundle.left(), [""; 0]);
 }
 

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::Exit;
+use crate::calls::pidfd::pidfd_wait;
 
 /// Any child, for waitpid(2).
 pub(crate) const ANY: Pid = Pid::from_raw(-1);
@@ -63,10 +64,8 @@ pub(crate) fn poll_for(fds: &mut [PollFd<'_>], time: PollTimeout) -> Result<()> 
 }
 
 /// Whether a descriptor has something to read now.
-pub(crate) fn has_input(fd: &impl AsFd) -> Result<bool> {
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    poll_for(&mut fds, PollTimeout::ZERO)?;
-    Ok(fds[0].any().unwrap_or(false))
+pub(crate) fn has_input(fd: impl AsFd) -> Result<bool> {
+    pidfd_wait(fd, PollTimeout::ZERO).context("look for something to read")
 }
 
 /// Whether poll(2) has found something to read.

@@ -18,7 +18,7 @@ use nix::unistd::geteuid;
 /// # Errors
 ///
 /// When stat(2) fails for a place.
-pub(crate) fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
+pub fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
     for (above, dir) in path.ancestors().enumerate() {
         let found = fs::symlink_metadata(dir)?;
         let will_do = above >= strict && found.is_dir() && !others_can_rename_in(&found);

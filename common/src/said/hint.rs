@@ -62,6 +62,7 @@ enum Call {
     OpenPlace,
     MakeScratch,
     LockScratch,
+    MakeState,
     UseGroups,
     EnableController,
     LimitSwap,
@@ -138,11 +139,14 @@ struct Failed {
     path: Option<PathBuf>,
     namespaces: CloneFlags,
     in_chroot: bool,
+    /// The words of the caller.
+    remedy: &'static str,
 }
 
 impl Failed {
     fn new(call: Call) -> Failed {
-        Failed { call, path: None, namespaces: CloneFlags::empty(), in_chroot: false }
+        let namespaces = CloneFlags::empty();
+        Failed { call, path: None, namespaces, in_chroot: false, remedy: "" }
     }
 
     /// Reads the type of a context from this crate, else the words of a context
@@ -159,7 +163,9 @@ impl Failed {
             Some(Doing::OpenPlace(path)) => at(Call::OpenPlace, path),
             Some(Doing::MakeScratch(path)) => at(Call::MakeScratch, path),
             Some(Doing::LockScratch(path)) => at(Call::LockScratch, path),
-            Some(Doing::MakeState { .. }) => Failed::new(Call::Any),
+            Some(Doing::MakeState { remedy, .. }) => {
+                Failed { remedy, ..Failed::new(Call::MakeState) }
+            }
             Some(Doing::UseGroups(path)) => at(Call::UseGroups, path),
             Some(Doing::WriteGroup { file, .. }) => at(groups::call(file), file),
             Some(Doing::Publish(_)) => Failed::new(Call::Publish),
@@ -183,9 +189,6 @@ fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
 pub fn hint(error: &Error) -> Option<&'static str> {
     if let Some(Said(message)) = error.downcast_ref() {
         return tools::remedy(message);
-    }
-    if let Some(Doing::MakeState { remedy, .. }) = error.downcast_ref() {
-        return Some(remedy);
     }
     let errno = error.chain().find_map(errno_of)?;
     let failed = Failed::of(error);
@@ -269,6 +272,7 @@ mod tests {
             (Doing::UseGroups("/x".into()), Errno::EACCES, "Delegate=yes"),
             (Doing::Publish("127.0.0.1:80:80/tcp".into()), Errno::EACCES, "port_start"),
             (Doing::OpenPlace("/x".into()), Errno::ENOTDIR, "a directory is needed"),
+            (Doing::MakeState { dir: "/x".into(), remedy: "name it" }, Errno::ENOENT, "name it"),
         ] {
             let said = hint(&Error::from(errno).context(doing)).unwrap_or_default();
             assert!(said.contains(remedy), "{said}");

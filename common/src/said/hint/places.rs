@@ -23,6 +23,7 @@ remedies! { |failed|
     MakeScratch: EEXIST => TAKEN;
     MakeScratch: ENOENT | ENOTDIR | EACCES | EPERM | EROFS => SCRATCH;
     LockScratch: EACCES => SCRATCH;
+    MakeState: ENOENT | ENOTDIR | EACCES | EPERM | EROFS | ENOSPC | EDQUOT => failed.remedy;
     EnterNamespaces: EPERM | EACCES =>
         "only the user that started the container can enter it: enter all of its namespaces in a single call, by a process in it that this user may trace";
     KeepState: ENOENT => NO_PROC;
