@@ -38,9 +38,9 @@ END_OF_PROGRAM
     with
 }
 
-# forget_groups: removes the control groups that killed programs have left.
+# forget_groups: removes the control groups that killed and faulty programs have left.
 forget_groups() {
-    rmdir /sys/fs/cgroup/verify-$$-* /sys/fs/cgroup/*/verify-$$-* 2>/dev/null || :
+    find /sys/fs/cgroup -depth -type d \( -name "verify-$$" -o -name "verify-$$-*" \) -exec rmdir {} + 2>/dev/null || :
 }
 
 # bundle DIR COMMAND...: a bundle for this command.

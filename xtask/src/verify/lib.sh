@@ -225,6 +225,7 @@ clean() {
     }
     exec 3<&- 4>&- 6>&- 7>&- 8>&- 9>&-
     wait_until none_holds
+    ! command -v forget_groups >/dev/null || forget_groups
     ours_mounted | while read -r mount; do
         umount "$(printf '%s\n' "$mount" | as_it_is)"
     done
