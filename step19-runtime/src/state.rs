@@ -32,12 +32,12 @@ pub(crate) const SOCKET: &str = "start";
 /// Opens or makes the directory of all containers.
 fn open_root(root: &Path) -> Result<File> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
-    let above = root.parent().unwrap_or(root);
-    fs::create_dir_all(above)
-        .with_context(|| format!("keep containers in {}", root.display()))?;
-    let why = common::changeable(&above.canonicalize()?, 0)?;
-    if let Some(why) = why.filter(|_| geteuid().is_root()) {
-        bail!("{doing} in {}: {why}, and must be root's; {remedy}", root.display());
+    let (above, place) = (root.parent().unwrap_or(root), root.display());
+    fs::create_dir_all(above).with_context(|| format!("{doing} in {place}"))?;
+    if geteuid().is_root()
+        && let Some(why) = common::changeable(&above.canonicalize()?, 0)?
+    {
+        bail!("{doing} in {place}: {why}, and must be root's; {remedy}");
     }
     Ok(private_directory(root, Purpose { doing, remedy })?.dir)
 }
