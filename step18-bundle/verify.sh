@@ -146,7 +146,6 @@ new is "it exits with the command's status"            42               "$(exits
 page 'What the kernel did' step01-run
 start
 new is 'the command ends when the program is killed'   'gone'           "$(after_kill)"
-forget_groups
 stop
 page 'The new code'
 is 'the host has no new mount in the end'              ''               "$(new_mounts)"
