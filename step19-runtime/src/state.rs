@@ -33,7 +33,7 @@ pub(crate) const SOCKET: &str = "start";
 fn open_root(root: &Path) -> Result<File> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
     let (above, place) = (root.parent().unwrap_or(root), root.display());
-    fs::create_dir_all(above).with_context(|| format!("{doing} in {place}"))?;
+    fs::create_dir_all(above).with_context(|| format!("keep containers in {place}"))?;
     if geteuid().is_root()
         && let Some(why) = common::changeable(&above.canonicalize()?, 0)?
     {
