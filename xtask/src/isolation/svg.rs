@@ -5,12 +5,12 @@ use crate::picture::{self, MARGIN, text};
 
 /// The top of the first row.
 const TOP: usize = 120;
-const ROW: usize = 38;
+const ROW: usize = 30;
 /// The width of the first column.
 const STEP: usize = 172;
 const COLUMN: usize = 72;
 /// The box around a word: its size, and the space around it.
-const BOX: (usize, usize) = (64, 26);
+const BOX: (usize, usize) = (64, 24);
 const GAP: usize = 10;
 
 /// Draws the table. The result of each row is only in its own group and in its own
@@ -32,7 +32,7 @@ pub(super) fn draw(rows: &[Row]) -> String {
 }
 
 fn draw_row(row: &Row, y: usize) -> String {
-    let base = y + 25;
+    let base = y + 20;
     let mut out = format!("  <g id=\"{}\">\n", row.step);
     out += &picture::row(y, base, &row.step);
     match row.cells {
@@ -91,5 +91,7 @@ mod tests {
         assert_eq!(names.len(), 20, "{svg}");
         assert!(names.windows(2).all(|pair| pair[0] + ROW == pair[1]), "{names:?}");
         assert!(lines.iter().all(|y| *y < height), "{height}: {lines:?}");
+        // A projector shows the whole picture, and its letters must stay large.
+        assert!(height < value(&svg, "width"), "{height}");
     }
 }
