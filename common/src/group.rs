@@ -14,7 +14,6 @@ use nix::unistd::{AccessFlags, access, getuid};
 use crate::args::limits::number;
 use crate::hierarchy::{end_groups, remove_group};
 use crate::places::open::text;
-use crate::said::doing::Doing;
 use crate::{errno_of, note, one_line};
 
 /// Where the groups are, hier(7).
@@ -121,7 +120,7 @@ impl Drop for Group {
 
 /// Writes a file of the kernel, which must be there.
 fn write(file: &Path, value: &str) -> Result<()> {
-    let doing = || Doing::WriteGroup { file: file.to_owned(), value: value.to_owned() };
+    let doing = || format!("write {value} to {}", file.display());
     let open = File::options().write(true).open(file);
     open.and_then(|mut file| file.write_all(value.as_bytes())).with_context(doing)
 }
@@ -143,7 +142,7 @@ fn place_for_groups() -> Result<PathBuf> {
     }
     for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
         access(&place.join(file), AccessFlags::W_OK)
-            .with_context(|| Doing::UseGroups(place.clone()))?;
+            .with_context(|| format!("make a control group in {}", place.display()))?;
     }
     Ok(place)
 }

@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, anyhow};
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
@@ -20,14 +19,12 @@ use nix::unistd::{Pid, setsid};
 use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::process::{FORK, cloning, raw_clone, work_and_exit};
 use crate::child::runner::Child;
 use crate::child::signals;
 use crate::child::signals::Signals;
 use crate::child::terminal::Terminal;
 use crate::child::within;
-use crate::said::doing::Doing;
-use crate::said::host;
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
@@ -61,7 +58,7 @@ pub fn clone_after(
     let terminal = Terminal::of_streams().filter(|_| !session);
     start(terminal, namespaces, work, || {
         let (reader, writer) = UnixStream::pair().context("open a line to a child")?;
-        let between = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
+        let between = raw_clone(CloneFlags::empty()).context(FORK)?;
         if between.as_raw() == 0 {
             drop(reader);
             let cloned = join().and_then(|()| clone_into(namespaces | CloneFlags::CLONE_PARENT));
@@ -81,11 +78,7 @@ pub fn clone_after(
 }
 
 fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
-    raw_clone(namespaces).map_err(|errno| {
-        let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
-        let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
-        anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
-    })
+    raw_clone(namespaces).with_context(|| cloning(namespaces))
 }
 
 /// Makes a child with `cloned`, which returns 0 in the child.

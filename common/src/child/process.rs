@@ -8,17 +8,25 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::Exit;
-use crate::said::doing::Doing;
 use crate::said::error::report;
 
 /// Starts a process that calls `work`, and exits with the status that `work` returns; fork(2).
 /// If `work` fails, the process prints the error, and exits with the status of the error.
 pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
-    let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
+    let pid = raw_clone(CloneFlags::empty()).context(FORK)?;
     if pid.as_raw() == 0 {
         work_and_exit(work);
     }
     Ok(pid)
+}
+
+/// The contexts of a failed clone(2), for which there are remedies.
+pub(crate) const FORK: &str = "fork the command";
+
+pub(crate) fn cloning(namespaces: CloneFlags) -> String {
+    let names: Vec<&str> = namespaces.iter_names().map(|(name, _)| name).collect();
+    let with = if names.is_empty() { "" } else { " with " };
+    format!("clone a child{with}{}", names.join(" | "))
 }
 
 /// Calls the work of a child, and ends the process with its status.

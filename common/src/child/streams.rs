@@ -21,12 +21,11 @@ use nix::unistd::{isatty, pipe2, setsid};
 
 use crate::Exit;
 use crate::child::console::{PTMX, TTY, is_usual, put};
-use crate::child::process::{raw_clone, spawn, work_and_exit};
+use crate::child::process::{FORK, raw_clone, spawn, work_and_exit};
 use crate::child::signals::{self, Patience};
 use crate::child::terminal::Terminal;
 use crate::child::wait::{poll_for, poll_on};
-use crate::said::doing::Doing;
-use crate::said::error::report;
+use crate::said::error::{WRITE_OUTPUT, report};
 
 const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
@@ -77,7 +76,7 @@ impl Copier {
             return Ok(None);
         }
         let (line, theirs) = UnixStream::pair().context("open a line to the copier")?;
-        let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
+        let pid = raw_clone(CloneFlags::empty()).context(FORK)?;
         if pid.as_raw() == 0 {
             drop(line);
             work_and_exit(|| {
@@ -182,7 +181,7 @@ impl Pipe {
             Ok(0) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
             Ok(count) => {
-                self.file.write_all(&buffer[..count]).context(Doing::Print).map(|()| count)
+                self.file.write_all(&buffer[..count]).context(WRITE_OUTPUT).map(|()| count)
             }
             Err(error) => Err(error).context("read a pipe"),
         };

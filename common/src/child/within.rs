@@ -10,9 +10,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::process::{cloning, raw_clone, work_and_exit};
 use crate::child::signals;
-use crate::said::doing::Doing;
 use crate::{Exit, one_line};
 
 /// The first byte of the answer of a child that has done its work. An error is text.
@@ -49,8 +48,7 @@ pub fn in_child(
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let (mut ours, mut theirs) = UnixStream::pair().context("open a line to a child")?;
-    let cloned = raw_clone(namespaces);
-    let pid = cloned.context(Doing::Clone { namespaces, in_chroot: false })?;
+    let pid = raw_clone(namespaces).with_context(|| cloning(namespaces))?;
     if pid.as_raw() == 0 {
         drop(ours);
         work_and_exit(|| {

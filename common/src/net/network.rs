@@ -17,7 +17,6 @@ use crate::args::limits::number;
 use crate::child::signals::Patience;
 use crate::net::tool::has_tool;
 use crate::places::open::text;
-use crate::said::doing::Doing;
 use crate::said::error::note;
 
 /// How the container is connected.
@@ -181,7 +180,7 @@ impl Port {
     /// When another program uses it, or the host does not have the address. When a signal
     /// asks the runner to end.
     pub fn take(&self) -> Result<OwnedFd> {
-        let doing = || Doing::Publish(self.to_string());
+        let doing = || format!("publish {self}");
         let mut patience = Patience::new()?;
         // If its runner was just killed, a container's port is free a moment later.
         for _ in 0..20 {

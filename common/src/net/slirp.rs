@@ -16,8 +16,7 @@ use nix::unistd::{dup, pipe};
 use crate::child::signals::Patience;
 use crate::net::network::Port;
 use crate::net::tool::{kill, read_all, said, start};
-use crate::said::doing::Said;
-use crate::said::error::printable;
+use crate::said::error::{Said, printable};
 
 /// A running slirp4netns. It ends when this is dropped, or when the runner ends.
 pub struct Slirp {

@@ -18,7 +18,6 @@ use nix::unistd::getuid;
 use crate::args::process::is_place;
 use crate::note;
 use crate::places::open::READ;
-use crate::said::doing::Doing;
 
 /// A file or directory of the host, and its place in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +175,7 @@ impl Root {
         let rootfs = rootfs.as_ref();
         let flags = O_PATH | OFlag::O_DIRECTORY;
         let opened = openat(AT_FDCWD, rootfs, flags, Mode::empty());
-        opened.map(Root).with_context(|| Doing::OpenRoot(rootfs.to_owned()))
+        opened.map(Root).with_context(|| format!("open the root {}", rootfs.display()))
     }
 
     /// A directory in the root, as a place for a mount. Makes a missing directory.
@@ -200,7 +199,7 @@ impl Root {
         let path = PathBuf::from(path);
         match self.open_in(&path, O_PATH) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-            Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
+            Err(errno) => Err(errno).context(opening(&path)),
             Ok(file) => Ok(Some(Place { path, file })),
         }
     }
@@ -236,7 +235,7 @@ impl Root {
         let path = path.to_owned();
         match self.open_or_make(&path, directory, MOST_LINKS) {
             Ok(file) => Ok(Place { path, file }),
-            Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
+            Err(errno) => Err(errno).context(opening(&path)),
         }
     }
 
@@ -269,6 +268,10 @@ impl Root {
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         open_at(&self.0, path, flags, resolve)
     }
+}
+
+fn opening(place: &Path) -> String {
+    format!("open {} in the root", place.display())
 }
 
 const O_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);

@@ -13,7 +13,6 @@ use nix::sys::stat::Mode;
 use nix::unistd::{getgid, getuid};
 
 use crate::note;
-use crate::said::doing::Doing;
 
 /// The most bytes for all options of mount(2): one page.
 const PAGE: usize = 4096;
@@ -73,7 +72,7 @@ pub(crate) fn upper_or_work(
     may_use_path: impl FnOnce(&Metadata) -> Result<bool>,
 ) -> Result<String> {
     let opened = open(dir)?;
-    let doing = || Doing::OpenLayer(dir.to_owned());
+    let doing = || opening(dir);
     let found = opened.metadata().with_context(doing)?;
     let room = if may_use_path(&found).with_context(doing)? { ROOM_UPPER_OR_WORK } else { 0 };
     Ok(name(dir, opened, room))
@@ -88,12 +87,16 @@ fn name(path: &Path, dir: File, room: usize) -> String {
     }
 }
 
+fn opening(dir: &Path) -> String {
+    format!("open the layer {}", dir.display())
+}
+
 /// Opens a directory with `O_PATH`, which needs no right to list it. std drops
 /// `O_PATH` with musl.
 fn open(dir: &Path) -> Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = fcntl::openat(fcntl::AT_FDCWD, dir, flags, Mode::empty());
-    let opened = opened.with_context(|| Doing::OpenLayer(dir.to_owned()))?;
+    let opened = opened.with_context(|| opening(dir))?;
     Ok(File::from(opened))
 }
 

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::getuid;
 
+use crate::causes;
 use crate::places::open;
 use crate::places::trust::{belongs, others_can_write};
-use crate::said::doing::Doing;
 
 /// What a private directory is for, in the words of its errors.
 #[derive(Clone, Copy, Debug)]
@@ -78,19 +78,20 @@ pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
 /// When the directory belongs to another user, or other users can write to it. When it is
 /// a symbolic link or a file. When it cannot be made.
 pub fn private_directory(name: &Path, purpose: Purpose) -> Result<Private> {
-    make_or_open(name, purpose, |dir| Doing::MakeState { dir, remedy: purpose.remedy })
+    let made = make_or_open(name, purpose, "make the directory");
+    made.map_err(|error| match error.is::<io::Error>() {
+        true => anyhow!("{}; {}", causes(&error), purpose.remedy),
+        false => error,
+    })
 }
 
-/// As [`private_directory`], with the context of an error of mkdir(2).
-pub(crate) fn make_or_open(
-    name: &Path,
-    purpose: Purpose,
-    doing: impl Fn(PathBuf) -> Doing,
-) -> Result<Private> {
+/// As [`private_directory`], with the words for an error of mkdir(2).
+pub(crate) fn make_or_open(name: &Path, purpose: Purpose, making: &str) -> Result<Private> {
+    let doing = || format!("{making} {}", name.display());
     loop {
         let new = match DirBuilder::new().mode(0o700).create(name) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-            made => made.map(|()| true).with_context(|| doing(name.to_owned()))?,
+            made => made.map(|()| true).with_context(doing)?,
         };
         let dir = match open::directory(&AT_FDCWD, name) {
             Ok(dir) => dir,

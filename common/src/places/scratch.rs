@@ -19,9 +19,8 @@ use nix::sys::statvfs::FsFlags;
 
 use crate::places::open::{self, text};
 use crate::places::overlay::upper_or_work;
-use crate::said::doing::Doing;
 use crate::{Ids, note};
-use dir::Dir;
+use dir::{Dir, locking, making};
 pub use entry::Entry;
 use home::{Home, home};
 pub use removal::InMap;
@@ -135,13 +134,13 @@ impl Scratch {
                 Err(Errno::ENOENT) => continue,
                 Err(errno) => {
                     let name = home.dir.name.join(&entry);
-                    return Err(errno).with_context(|| Doing::MakeScratch(name));
+                    return Err(errno).with_context(|| making(&name));
                 }
             }
             let name = home.dir.name.join(&entry);
             let file = match home.dir.open(&*entry) {
                 Err(Errno::ENOENT) => continue,
-                opened => opened.with_context(|| Doing::LockScratch(name.clone()))?,
+                opened => opened.with_context(|| locking(&name))?,
             };
             // If not, another runner has swept it.
             let Some(dir) = Dir::locked(name, file)?.filter(|dir| dir.found.nlink() > 0) else {
@@ -149,7 +148,7 @@ impl Scratch {
             };
             for entry in ENTRIES {
                 let name = dir.name.join(entry);
-                dir.make(entry, DIRECTORY).with_context(|| Doing::MakeScratch(name))?;
+                dir.make(entry, DIRECTORY).with_context(|| making(&name))?;
             }
             return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new(), removal });
         }

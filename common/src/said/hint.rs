@@ -31,157 +31,90 @@ mod order;
 mod places;
 mod tools;
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Error;
 use nix::errno::Errno;
-use nix::sched::CloneFlags;
 
-use crate::said::doing::{Doing, Said, errno_of};
+use crate::said::error::{Said, errno_of};
 use crate::said::host;
 
-/// The action that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Clone,
-    Fork,
-    MapIds,
-    WriteMaps,
-    BecomeUser,
-    KeepMountsPrivate,
-    Mount,
-    MountProc,
-    MountOverlay,
-    DeleteLower,
-    Bind,
-    EnterRoot,
-    PivotRoot,
-    EnterDirectory,
-    OpenLayer,
-    OpenRoot,
-    OpenPlace,
-    MakeScratch,
-    LockScratch,
-    MakeState,
-    UseGroups,
-    EnableController,
-    LimitSwap,
-    WriteGroup,
-    MakeCgroupNamespace,
-    DropCapabilities,
-    ConnectNetwork,
-    AllowPing,
-    Publish,
-    SetFilter,
-    EnterNamespaces,
-    KeepState,
-    KeepContainers,
-    RemoveContainer,
-    Print,
-    /// An unknown action.
-    Any,
+/// Makes the actions, and the first words of their contexts. A path may follow them.
+macro_rules! calls {
+    ($($call:ident: $($words:literal),+;)+) => {
+        /// The action that failed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Call {
+            $($call,)+
+            /// A write to these files of a control group.
+            EnableController,
+            LimitSwap,
+            /// An unknown action.
+            Any,
+        }
+
+        const WORDS: &[(&str, Call)] = &[$($(($words, Call::$call),)+)+];
+    };
 }
 
-/// The first words of the contexts in the lessons and the tasks. A path may
-/// follow them.
-const LESSONS: &[(&str, Call)] = &[
-    ("make the mounts private", Call::KeepMountsPrivate),
-    ("write /proc/self/", Call::MapIds),
-    ("write the uid_map", Call::WriteMaps),
-    ("write the gid_map", Call::WriteMaps),
-    ("leave the groups of the caller", Call::WriteMaps),
-    ("set the supplementary groups", Call::BecomeUser),
-    ("set the group ID", Call::BecomeUser),
-    ("set the user ID", Call::BecomeUser),
-    ("mount the overlay on ", Call::MountOverlay),
-    ("mount proc on ", Call::MountProc),
-    ("mount ", Call::Mount),
-    ("bind ", Call::Bind),
-    ("open /dev/null", Call::OpenPlace),
-    ("chroot to ", Call::EnterRoot),
-    ("chdir to ", Call::EnterRoot),
-    ("pivot_root to ", Call::PivotRoot),
-    ("write to standard output", Call::Print),
-    ("make a cgroup namespace", Call::MakeCgroupNamespace),
-    ("delete a lower directory", Call::DeleteLower),
-    ("drop ", Call::DropCapabilities),
-    ("set the capabilities", Call::DropCapabilities),
-    ("set no_new_privs", Call::DropCapabilities),
-    ("open a socket", Call::ConnectNetwork),
-    ("get the flags of lo", Call::ConnectNetwork),
-    ("set the flags of lo", Call::ConnectNetwork),
-    ("set the bridge's ", Call::ConnectNetwork),
-    ("get the number of the device", Call::ConnectNetwork),
-    ("set ping_group_range", Call::AllowPing),
-    ("set the seccomp filter", Call::SetFilter),
-    ("go to the working directory ", Call::EnterDirectory),
-    ("enter the namespaces of the process ", Call::EnterNamespaces),
-    ("write 0 to ", Call::WriteGroup),
-    ("make the directory of a container", Call::KeepState),
-    ("write the state of the container ", Call::KeepState),
-    ("write the end of the container ", Call::KeepState),
-    ("keep containers in ", Call::KeepContainers),
-    ("keep the configuration", Call::KeepContainers),
-    ("keep the state of the container ", Call::KeepContainers),
-    ("make the container ", Call::KeepContainers),
-    ("make the socket for ", Call::KeepContainers),
-    ("remove the container ", Call::RemoveContainer),
-    ("keep the mounts in this namespace", Call::KeepMountsPrivate),
-    ("become group ", Call::BecomeUser),
-    ("become user ", Call::BecomeUser),
-    ("write setgroups", Call::WriteMaps),
-    ("join the namespace ", Call::EnterNamespaces),
-];
+calls! {
+    Clone: "clone a child";
+    Fork: "fork the command";
+    MapIds: "write /proc/self/";
+    WriteMaps: "write the uid_map", "write the gid_map", "leave the groups of the caller",
+        "write setgroups";
+    BecomeUser: "set the supplementary groups", "set the group ID", "set the user ID",
+        "become group ", "become user ";
+    KeepMountsPrivate: "make the mounts private", "keep the mounts in this namespace";
+    MountOverlay: "mount the overlay on ";
+    MountProc: "mount proc on ";
+    Mount: "mount ";
+    DeleteLower: "delete a lower directory";
+    Bind: "bind ";
+    EnterRoot: "chroot to ", "chdir to ";
+    PivotRoot: "pivot_root to ";
+    EnterDirectory: "go to the working directory ";
+    OpenLayer: "open the layer ";
+    OpenRoot: "open the root ";
+    OpenPlace: "open /";
+    MakeScratch: "make the scratch directory ";
+    LockScratch: "lock the scratch directory ";
+    UseGroups: "make a control group in ";
+    WriteGroup: "write 0 to ";
+    MakeCgroupNamespace: "make a cgroup namespace";
+    DropCapabilities: "drop ", "set the capabilities", "set no_new_privs";
+    ConnectNetwork: "open a socket", "get the flags of lo", "set the flags of lo",
+        "set the bridge's ", "get the number of the device";
+    AllowPing: "set ping_group_range";
+    Publish: "publish ";
+    SetFilter: "set the seccomp filter";
+    EnterNamespaces: "enter the namespaces of the process ", "join the namespace ";
+    KeepState: "make the directory of a container", "write the state of the container ",
+        "write the end of the container ";
+    KeepContainers: "keep containers in ", "keep the configuration",
+        "keep the state of the container ", "make the container ", "make the socket for ";
+    RemoveContainer: "remove the container ";
+    Print: "write to standard output";
+}
 
-/// A failed call, with all that the error says about it.
+/// A failed call.
 struct Failed {
     call: Call,
-    path: Option<PathBuf>,
-    namespaces: CloneFlags,
-    in_chroot: bool,
-    /// The words of the caller.
-    remedy: &'static str,
+    /// What follows the words of the context.
+    object: String,
 }
 
 impl Failed {
-    fn new(call: Call) -> Failed {
-        let namespaces = CloneFlags::empty();
-        Failed { call, path: None, namespaces, in_chroot: false, remedy: "" }
-    }
-
-    /// Reads the type of a context from this crate, else the words of a context
-    /// from a lesson.
+    /// Reads the innermost context with known words.
     fn of(error: &Error) -> Failed {
-        let at = |call, path: &Path| Failed { path: Some(path.to_owned()), ..Failed::new(call) };
-        match error.downcast_ref() {
-            Some(&Doing::Clone { namespaces, in_chroot }) => {
-                Failed { namespaces, in_chroot, ..Failed::new(Call::Clone) }
-            }
-            Some(Doing::Fork) => Failed::new(Call::Fork),
-            Some(Doing::OpenLayer(path)) => at(Call::OpenLayer, path),
-            Some(Doing::OpenRoot(path)) => at(Call::OpenRoot, path),
-            Some(Doing::OpenPlace(path)) => at(Call::OpenPlace, path),
-            Some(Doing::MakeScratch(path)) => at(Call::MakeScratch, path),
-            Some(Doing::LockScratch(path)) => at(Call::LockScratch, path),
-            Some(Doing::MakeState { remedy, .. }) => {
-                Failed { remedy, ..Failed::new(Call::MakeState) }
-            }
-            Some(Doing::UseGroups(path)) => at(Call::UseGroups, path),
-            Some(Doing::WriteGroup { file, .. }) => at(groups::call(file), file),
-            Some(Doing::Publish(_)) => Failed::new(Call::Publish),
-            Some(Doing::Print) => Failed::new(Call::Print),
-            None => {
-                let known = error.chain().find_map(|cause| of_lesson(&cause.to_string()));
-                known.map_or(Failed::new(Call::Any), |(call, path)| at(call, &path))
-            }
-        }
+        let known = error.chain().rev().find_map(|cause| Failed::read(&cause.to_string()));
+        known.unwrap_or(Failed { call: Call::Any, object: String::new() })
     }
-}
 
-/// The action that a lesson's words name, and the path that follows them.
-fn of_lesson(doing: &str) -> Option<(Call, PathBuf)> {
-    // Only the first words count: the name at the end may contain any words.
-    LESSONS.iter().find_map(|(words, call)| Some((*call, doing.strip_prefix(words)?.into())))
+    /// Only the first words count: the name at the end may contain any words.
+    fn read(doing: &str) -> Option<Failed> {
+        let known = |(words, call): &(&str, Call)| Some((*call, doing.strip_prefix(words)?));
+        let (call, object) = groups::call(doing).or_else(|| WORDS.iter().find_map(known))?;
+        Some(Failed { call, object: object.to_owned() })
+    }
 }
 
 /// The remedy for an error from a failed system call, or from a tool of the host: the first
@@ -234,7 +167,7 @@ const FULL: &str = "the file system is full; free some space, or name a director
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::PathBuf;
 
     use super::*;
     use crate::workspace;
@@ -257,60 +190,52 @@ mod tests {
 
     #[test]
     fn a_failure_of_this_crate_is_known_whatever_is_said_around_it() {
-        let cloning = |namespaces, errno| {
-            let doing = Doing::Clone { namespaces, in_chroot: false };
-            let error = Error::from(errno).context(doing).context("start the child of lesson 99");
+        let within = |doing: &str, errno| {
+            let error = Error::from(errno).context(doing.to_owned()).context("bind /x to /y");
             hint(&error).unwrap_or_default()
         };
-        assert!(cloning(CloneFlags::CLONE_NEWNET, Errno::EPERM).contains("step 3"));
-        assert!(cloning(CloneFlags::CLONE_NEWUSER, Errno::ENOSPC).contains("max_user_namespaces"));
-        let scratch = Doing::MakeScratch("/x".into());
-        let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS)).context(scratch);
-        assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
         for (doing, errno, remedy) in [
-            (Doing::UseGroups("/x".into()), Errno::EROFS, "read-only"),
-            (Doing::UseGroups("/x".into()), Errno::EACCES, "Delegate=yes"),
-            (Doing::Publish("127.0.0.1:80:80/tcp".into()), Errno::EACCES, "port_start"),
-            (Doing::OpenPlace("/x".into()), Errno::ENOTDIR, "a directory is needed"),
-            (Doing::MakeState { dir: "/x".into(), remedy: "name it" }, Errno::ENOENT, "name it"),
+            ("clone a child with CLONE_NEWNET", Errno::EPERM, "step 3"),
+            ("clone a child with CLONE_NEWUSER", Errno::ENOSPC, "max_user_namespaces"),
+            ("make a control group in /x", Errno::EROFS, "read-only"),
+            ("make a control group in /x", Errno::EACCES, "Delegate=yes"),
+            ("publish 127.0.0.1:80:80/tcp", Errno::EACCES, "port_start"),
+            ("open /x in the root", Errno::ENOTDIR, "a directory is needed"),
+            ("write +pids to /x/cgroup.subtree_control", Errno::ENOENT, "controller"),
+            ("write 0 to /x/memory.swap.max", Errno::ENOENT, "swapaccount"),
+            ("write 4 to /sys/fs/cgroup/x/pids.max", Errno::EINVAL, "a smaller number"),
         ] {
-            let said = hint(&Error::from(errno).context(doing)).unwrap_or_default();
-            assert!(said.contains(remedy), "{said}");
+            let said = within(doing, errno);
+            assert!(said.contains(remedy), "{doing}: {said}");
         }
-        for (file, remedy) in
-            [("cgroup.subtree_control", "controller"), ("memory.swap.max", "swapaccount")]
-        {
-            let write = Doing::WriteGroup { file: Path::new("/x").join(file), value: "0".into() };
-            let error = Error::from(Errno::ENOENT).context(write);
-            assert!(hint(&error).is_some_and(|said| said.contains(remedy)), "{file}");
-        }
+        let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS));
+        let error = error.context("make the scratch directory /x");
+        assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
     }
 
     /// The first row counts: a row with fewer words must come later.
     #[test]
     fn no_row_hides_a_later_one() {
-        for (at, (first, _)) in LESSONS.iter().enumerate() {
-            let hidden = LESSONS[at + 1..].iter().find(|(later, _)| later.starts_with(first));
+        for (at, (first, _)) in WORDS.iter().enumerate() {
+            let hidden = WORDS[at + 1..].iter().find(|(later, _)| later.starts_with(first));
             assert!(hidden.is_none(), "{first:?} hides {hidden:?}");
         }
     }
 
-    /// Each row has words of a program. Tests lie in directories below.
+    /// Each row has words of a program. Tests of the other crates lie in directories below.
     #[test]
     fn each_row_is_of_a_program() {
         let list = |dir: PathBuf| dir.read_dir().into_iter().flatten().flatten();
+        let below = |dir: &str| list(workspace().join("common/src").join(dir));
         let sources = list(workspace().to_owned()).flat_map(|it| list(it.path().join("src")));
+        let sources =
+            sources.chain(["child", "net", "places", "places/scratch"].into_iter().flat_map(below));
+        let sources = sources.chain(below("said").filter(|it| it.file_name() == "error.rs"));
         let sources = sources.filter_map(|file| fs::read_to_string(file.path()).ok());
         let sources: Vec<String> = sources.collect();
-        let mut contexts = Vec::new();
-        for source in &sources {
-            // `context("…")`, and `context(|| format!("…"))` or its like.
-            let texts = source.split("context(").skip(1);
-            let texts = texts.filter_map(|rest| rest.split('"').nth(1));
-            contexts.extend(texts.map(|text| text.split('{').next().unwrap_or_default()));
-        }
-        for (words, _) in LESSONS {
-            assert!(contexts.iter().any(|it| it.starts_with(words)), "{words}");
+        for (words, _) in WORDS {
+            let begun = format!("\"{}", words.trim_end_matches(['/', ' ']));
+            assert!(sources.iter().any(|source| source.contains(&begun)), "{words}");
         }
     }
 }

@@ -18,7 +18,6 @@ use super::{ENTRIES, entry};
 use crate::places::open;
 use crate::places::private::is_own;
 use crate::places::trust::{belongs, changeable, is_trusted};
-use crate::said::doing::Doing;
 
 /// An open directory, and its metadata.
 #[derive(Debug)]
@@ -47,9 +46,7 @@ impl Dir {
         match file.try_lock() {
             Ok(()) => Dir::new(name, file).map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| Doing::LockScratch(name.clone()))
-            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| locking(&name)),
         }
     }
 
@@ -58,7 +55,7 @@ impl Dir {
     pub(super) fn named(name: &Path) -> Result<Option<Dir>> {
         let doing = || format!("use the scratch directory {}", name.display());
         // The caller's own symbolic link is allowed.
-        let absolute = path::absolute(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
+        let absolute = path::absolute(name).with_context(|| making(name))?;
         let absolute: PathBuf = absolute.components().collect();
         for way in absolute.ancestors() {
             let link = fs::symlink_metadata(way).ok();
@@ -71,13 +68,10 @@ impl Dir {
                 );
             }
         }
-        make_named(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
+        make_named(name).with_context(|| making(name))?;
         let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(name);
-        let dir = Dir::locked(
-            name.to_owned(),
-            file.with_context(|| Doing::LockScratch(name.to_owned()))?,
-        )?;
+        let dir = Dir::locked(name.to_owned(), file.with_context(|| locking(name))?)?;
         let found = dir.as_ref().map(|dir| &dir.found);
         if let Some(found) = found.filter(|found| !is_own(found)) {
             bail!(
@@ -137,7 +131,7 @@ impl Dir {
         let name = self.name.join(entry);
         match self.make(entry, mode) {
             Err(Errno::EEXIST) => {}
-            made => return made.with_context(|| Doing::MakeScratch(name.clone())),
+            made => return made.with_context(|| making(&name)),
         }
         let doing = || format!("use the scratch directory {}", name.display());
         let found = self.look_at(entry).with_context(doing)?;
@@ -180,6 +174,16 @@ impl Dir {
     pub(super) fn open<P: NixPath + ?Sized>(&self, entry: &P) -> nix::Result<File> {
         open::directory(&self.file, entry)
     }
+}
+
+pub(super) fn making(dir: &Path) -> String {
+    format!("{MAKE} {}", dir.display())
+}
+
+pub(super) const MAKE: &str = "make the scratch directory";
+
+pub(super) fn locking(dir: &Path) -> String {
+    format!("lock the scratch directory {}", dir.display())
 }
 
 /// Makes a directory that only the caller can enter, and the directories above it,

@@ -13,13 +13,12 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::getuid;
 
 use super::NO_ATTRIBUTES;
-use super::dir::{Dir, has_user_attributes};
+use super::dir::{Dir, MAKE, has_user_attributes};
 use super::removal::Removal;
 use crate::child::signals::is_ignored;
 use crate::note;
 use crate::places::open;
 use crate::places::private::{Private, Purpose, make_or_open};
-use crate::said::doing::Doing;
 
 /// The places for the home, in this order, if `$TMPDIR` is not set. All are sticky
 /// and belong to root, so that no other user can rename a directory there.
@@ -111,7 +110,7 @@ impl Home {
     /// Makes the home, and refuses another user's file of that name. Sweeps a home
     /// that exists.
     fn make(name: PathBuf, removal: Removal) -> Result<Home> {
-        let Private { dir, new, .. } = make_or_open(&name, PURPOSE, Doing::MakeScratch)?;
+        let Private { dir, new, .. } = make_or_open(&name, PURPOSE, MAKE)?;
         let dir = Dir::new(name, dir)?;
         let home = Home { path: dir.name.clone(), dir };
         if !new {

@@ -1,13 +1,12 @@
 //! Cloning into namespaces, and mapping the IDs.
 
 use nix::errno::Errno;
-use nix::sched::CloneFlags;
 
 use super::{APPARMOR, Call, Failed, PROFILE, SELINUX};
 use crate::said::host;
 
 remedies! { |failed|
-    Clone: EPERM if user(failed) && failed.in_chroot =>
+    Clone: EPERM if user(failed) && host::in_chroot() =>
         "this process is in a chroot, and the kernel makes no user namespace there; start it outside of the chroot";
     Clone: EPERM if user(failed) && host::is_unmapped() =>
         "this process has no ID in its user namespace, as in the container of lesson 3, so the kernel refuses a further user namespace; start it outside of that container";
@@ -57,7 +56,7 @@ pub(super) fn module() -> &'static str {
 
 /// Whether the call asked for a user namespace.
 fn user(failed: &Failed) -> bool {
-    failed.namespaces.contains(CloneFlags::CLONE_NEWUSER)
+    failed.object.contains("CLONE_NEWUSER")
 }
 
 /// Whether an AppArmor profile may have refused the user namespace.

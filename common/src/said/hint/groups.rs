@@ -1,7 +1,5 @@
 //! Control groups.
 
-use std::path::Path;
-
 use nix::errno::Errno;
 use nix::unistd::getuid;
 
@@ -24,11 +22,13 @@ remedies! { |failed|
         "this host has reached the limit on cgroup namespaces; as root: sysctl user.max_cgroup_namespaces=10000";
 }
 
-/// The action behind a write to a file of a group.
-pub(super) fn call(file: &Path) -> Call {
-    match file.file_name().and_then(|name| name.to_str()) {
-        Some("cgroup.subtree_control") => Call::EnableController,
-        Some("memory.swap.max") => Call::LimitSwap,
-        _ => Call::WriteGroup,
-    }
+/// The action behind a write to a file of a group, and the file.
+pub(super) fn call(doing: &str) -> Option<(Call, &str)> {
+    let (_value, file) = doing.strip_prefix("write ")?.rsplit_once(" to ")?;
+    let call = match file.rsplit('/').next()? {
+        "cgroup.subtree_control" => Call::EnableController,
+        "memory.swap.max" => Call::LimitSwap,
+        _ => Some(Call::WriteGroup).filter(|_| file.starts_with("/sys/fs/cgroup/"))?,
+    };
+    Some((call, file))
 }

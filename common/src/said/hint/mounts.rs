@@ -69,5 +69,5 @@ fn upper_is_full(failed: &Failed) -> bool {
 
 /// The file system of the scratch directory: the overlay was to be mounted in it.
 fn upper_fs(failed: &Failed) -> Option<Statfs> {
-    statfs(failed.path.as_ref()?).ok()
+    statfs(&*failed.object).ok()
 }

@@ -1,5 +1,7 @@
 //! The root, the directories around it, and containers that have a name.
 
+use std::path::Path;
+
 use nix::errno::Errno;
 
 use super::clone::{NO_PROC, SECCOMP};
@@ -23,7 +25,6 @@ remedies! { |failed|
     MakeScratch: EEXIST => TAKEN;
     MakeScratch: ENOENT | ENOTDIR | EACCES | EPERM | EROFS => SCRATCH;
     LockScratch: EACCES => SCRATCH;
-    MakeState: ENOENT | ENOTDIR | EACCES | EPERM | EROFS | ENOSPC | EDQUOT => failed.remedy;
     EnterNamespaces: EPERM | EACCES =>
         "only the user that started the container can enter it: enter all of its namespaces in a single call, by a process in it that this user may trace";
     KeepState: ENOENT => NO_PROC;
@@ -40,5 +41,5 @@ const SCRATCH: &str = "name a directory that this user can write to, with --scra
 
 /// Whether a relative path failed because the current directory no longer exists.
 fn here_is_gone(failed: &Failed) -> bool {
-    failed.path.as_ref().is_some_and(|path| path.is_relative()) && host::is_nowhere()
+    Path::new(&failed.object).is_relative() && host::is_nowhere()
 }
