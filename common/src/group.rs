@@ -36,15 +36,10 @@ impl Group {
     /// Makes a group: for root in the root of all groups, for another user in the user's
     /// own group. First removes the groups of runners that were killed.
     ///
-    /// A group can give the controller of memory to the groups in it only if it has no
-    /// processes. So the processes of the user's group, such as the shell, first move to
-    /// a group `caller` in it, beside the new group. See the rule "no internal
-    /// processes" in cgroups(7).
-    ///
-    /// # Errors
-    ///
-    /// When this host does not use control groups v2 alone, or the group does not belong
-    /// to this user.
+    /// A group can give the controller of memory to the groups in it only if it has no processes.
+    /// So the processes of the user's group, such as the shell, first move to a group `caller` in
+    /// it, beside the new group. See the rule "no internal processes" in cgroups(7). Fails when
+    /// this host does not use control groups v2 alone, or the group does not belong to this user.
     pub fn make() -> Result<Group> {
         let place = place_for_groups()?;
         move_processes_out(&place)?;
@@ -52,15 +47,12 @@ impl Group {
         let mut attempt = 0;
         loop {
             let path = place.join(format!("{PREFIX}{}.{attempt}", process::id()));
+            attempt += 1;
             match fs::create_dir(&path) {
-                Ok(()) => {}
                 // An old process with this ID left it, or a process in another PID
                 // namespace uses it.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    attempt += 1;
-                    continue;
-                }
-                Err(error) => return Err(error).with_context(|| making(&path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                made => made.with_context(|| making(&path))?,
             }
             // If not, another runner has just swept it.
             if let Some(lock) = lock(&path) {
@@ -69,11 +61,8 @@ impl Group {
         }
     }
 
-    /// Whether this caller can make a group here; changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The reason why not, with a remedy.
+    /// Whether this caller can make a group here; changes nothing. The error is the reason why
+    /// not, with a remedy.
     pub fn check() -> Result<()> {
         place_for_groups().map(drop)
     }
@@ -83,11 +72,8 @@ impl Group {
         &self.path
     }
 
-    /// Writes `value` to a file of the group, or with `../` of the group above.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses the value or the controller is missing.
+    /// Writes `value` to a file of the group, or with `../` of the group above. Fails when the
+    /// kernel refuses the value or the controller is missing.
     pub fn write(&self, file: &str, value: &str) -> Result<()> {
         write(&self.path.join(file), value)
     }

@@ -42,14 +42,10 @@ const MOST_RANGES: usize = 5;
 const FIRST_FREE: u64 = 100_000;
 
 impl Args {
-    /// The users and groups of the container: those that `--ids` names, else the caller's.
-    /// Nothing if the container has only one user: with `--ids one`, or when the caller has no
-    /// range of IDs or lacks newuidmap(1). Then it says what is missing, on a terminal: a
-    /// script gets the same lines on each host.
-    ///
-    /// # Errors
-    ///
-    /// When `--ids` names another user, and the caller is not root.
+    /// The users and groups of the container: those that `--ids` names, else the caller's. Nothing
+    /// if the container has only one user: with `--ids one`, or when the caller has no range of
+    /// IDs or lacks newuidmap(1). Then it says what is missing, on a terminal: a script gets the
+    /// same lines on each host. Fails when `--ids` names another user, and the caller is not root.
     pub fn ids(&self) -> Result<Option<Ids>> {
         let word = self.ids.as_deref();
         if word == Some("one") {
@@ -111,11 +107,7 @@ impl From<User> for Owner {
 }
 
 impl Ids {
-    /// The caller's own ranges.
-    ///
-    /// # Errors
-    ///
-    /// What is missing, and how to get it.
+    /// The caller's own ranges. Fails with what is missing, and how to get it.
     pub fn of_caller() -> Result<Ids> {
         Ids::of(&Owner::caller())
     }

@@ -60,11 +60,7 @@ impl fmt::Display for Capability {
 pub struct Capabilities(u64);
 
 impl Capabilities {
-    /// The set of these names.
-    ///
-    /// # Errors
-    ///
-    /// When a name is wrong.
+    /// The set of these names. Fails when a name is wrong.
     pub fn of(names: &[impl AsRef<str>]) -> Result<Capabilities> {
         names.iter().try_fold(Capabilities::default(), |set, name| {
             let name = name.as_ref();
@@ -74,11 +70,7 @@ impl Capabilities {
         })
     }
 
-    /// This set, and the capabilities with these names.
-    ///
-    /// # Errors
-    ///
-    /// When a name is wrong.
+    /// This set, and the capabilities with these names. Fails when a name is wrong.
     pub fn and(self, names: &[&str]) -> Result<Capabilities> {
         Ok(Capabilities(self.0 | Capabilities::of(names)?.0))
     }
@@ -164,13 +156,9 @@ fn bit(option: &str, word: &OsStr) -> Result<u64> {
     })
 }
 
-/// Drops a capability from this process's bounding set: no program that the process
-/// executes can get it. PR_CAPBSET_DROP in prctl(2). Does nothing if it is not in the set: a
-/// drop makes new credentials, which takes longer than to ask.
-///
-/// # Errors
-///
-/// When this process does not have CAP_SETPCAP.
+/// Drops a capability from this process's bounding set: no program that the process executes can
+/// get it. PR_CAPBSET_DROP in prctl(2). Does nothing if it is not in the set: a drop makes new
+/// credentials, which takes longer than to ask. Fails when this process does not have CAP_SETPCAP.
 pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
     if capability.in_bounding_set() == 0 {
         return Ok(());
@@ -182,12 +170,9 @@ pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
     Errno::result(dropped).map(drop)
 }
 
-/// Makes a capability ambient: a program that this process executes has it, whoever the
-/// user is. PR_CAP_AMBIENT_RAISE in prctl(2).
-///
-/// # Errors
-///
-/// EPERM when the capability is not both permitted and inheritable.
+/// Makes a capability ambient: a program that this process executes has it, whoever the user is.
+/// PR_CAP_AMBIENT_RAISE in prctl(2). Fails with EPERM when the capability is not both permitted
+/// and inheritable.
 pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
     const NONE: libc::c_ulong = 0;
     let (raise, number) = (libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(capability.0));
@@ -216,12 +201,8 @@ const VERSION: u32 = 0x2008_0522;
 /// The ID that means the caller; capget(2).
 const THIS_PROCESS: u32 = 0;
 
-/// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that
-/// it does not have.
-///
-/// # Errors
-///
-/// When a set has a capability that this process may not have.
+/// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that it does
+/// not have. Fails when a set has a capability that this process may not have.
 pub fn set_capabilities(
     effective: Capabilities,
     permitted: Capabilities,

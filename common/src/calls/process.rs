@@ -3,10 +3,7 @@
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// Sets the soft and the hard limit of a process; prlimit(2). `resource` is `RLIMIT_…`.
-///
-/// # Errors
-///
+/// Sets the soft and the hard limit of a process; prlimit(2). `resource` is `RLIMIT_…`. Fails with
 /// EPERM when a process without CAP_SYS_RESOURCE raises a hard limit.
 pub fn set_limit(process: Pid, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
@@ -41,11 +38,8 @@ pub fn set_scheduler(process: Pid, attributes: &libc::sched_attr) -> nix::Result
     Errno::result(set).map(drop)
 }
 
-/// Sets the NIS domain name of the UTS namespace; setdomainname(2).
-///
-/// # Errors
-///
-/// EINVAL when the name is longer than 64 bytes. EPERM without CAP_SYS_ADMIN.
+/// Sets the NIS domain name of the UTS namespace; setdomainname(2). Fails with EINVAL when the
+/// name is longer than 64 bytes. Fails with EPERM without CAP_SYS_ADMIN.
 pub fn set_domainname(name: &str) -> nix::Result<()> {
     #[allow(unsafe_code, reason = "nix has no setdomainname(2)")]
     // SAFETY: the kernel reads `name`, whose length it gets.

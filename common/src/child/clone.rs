@@ -5,7 +5,7 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, anyhow};
@@ -13,18 +13,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{Pid, close, setsid};
 
 use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
-use crate::child::process::{FORK, cloning, raw_clone, work_and_exit};
+use crate::child::process::{cloning, raw_clone, work_and_exit};
 use crate::child::runner::Child;
 use crate::child::signals;
 use crate::child::signals::Signals;
 use crate::child::terminal::Terminal;
-use crate::child::within;
+use crate::child::within::given_in_child;
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
@@ -42,7 +41,7 @@ use crate::child::within;
 /// none of the other threads. If another thread held a lock of the allocator, the
 /// child would wait for ever. A program with threads can start a step.
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces))
+    start(Terminal::of_streams(), namespaces, work, |child| clone_into(namespaces, child))
 }
 
 /// As [`clone()`], but first a process between the runner and the child calls `join`, such as to
@@ -56,61 +55,58 @@ pub fn clone_after(
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
     let terminal = Terminal::of_streams().filter(|_| !session);
-    start(terminal, namespaces, work, || {
-        let (reader, writer) = UnixStream::pair().context("open a line to a child")?;
-        let between = raw_clone(CloneFlags::empty()).context(FORK)?;
-        if between.as_raw() == 0 {
-            drop(reader);
-            let cloned = join().and_then(|()| clone_into(namespaces | CloneFlags::CLONE_PARENT));
-            if cloned.as_ref().is_ok_and(|pid| pid.as_raw() == 0) {
-                return cloned;
-            }
-            let number = cloned.map(|pid| pid.as_raw().to_ne_bytes().to_vec());
-            work_and_exit(|| within::answer(writer, number));
-        }
-        drop(writer);
-        let number = within::hear(&reader);
-        // An error means that the caller ignores the end of children.
-        let _ = waitpid(between, None);
-        let number = number?.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
+    start(terminal, namespaces, work, |child| {
+        let between = |line: RawFd| {
+            join()?;
+            let pid = clone_into(namespaces | CloneFlags::CLONE_PARENT, || {
+                // Nothing in the child drops it, and the runner reads to its end.
+                close(line).context("close the line of another process")?;
+                child()
+            })?;
+            Ok(pid.as_raw().to_ne_bytes().to_vec())
+        };
+        let number = given_in_child(CloneFlags::empty(), |_| Ok(()), between)?;
+        let number = number.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
         Ok(Pid::from_raw(libc::pid_t::from_ne_bytes(number)))
     })
 }
 
-fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
-    raw_clone(namespaces).with_context(|| cloning(namespaces))
+fn clone_into(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
+    let pid = raw_clone(namespaces).with_context(|| cloning(namespaces))?;
+    if pid.as_raw() == 0 {
+        work_and_exit(child);
+    }
+    Ok(pid)
 }
 
-/// Makes a child with `cloned`, which returns 0 in the child.
+/// Makes a child with `cloned`, which gets the work of the child.
 fn start(
     terminal: Option<Terminal>,
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
-    cloned: impl FnOnce() -> Result<Pid>,
+    cloned: impl FnOnce(Box<dyn FnOnce() -> Result<Exit> + '_>) -> Result<Pid>,
 ) -> Result<Child> {
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
     let mut signals = Signals::new()?;
-    let pid = cloned()?;
-    if pid.as_raw() == 0 {
-        work_and_exit(|| {
-            drop(ours);
-            if !die_with_runner(&theirs)? {
-                // The runner reported the reason, or a signal killed it.
-                return Ok(Exit::SETUP);
-            }
-            match &terminal {
-                Some(terminal) => terminal.lead(),
-                None => drop(setsid().context("begin a session")?),
-            }
-            if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
-                leave_keyring()?;
-            }
-            line::keep(theirs);
-            work()
-        });
-    }
+    let pid = cloned(Box::new(|| {
+        // Nothing in the child drops the runner's end.
+        close(ours.as_raw_fd()).context("close the line of the runner")?;
+        if !die_with_runner(&theirs)? {
+            // The runner reported the reason, or a signal killed it.
+            return Ok(Exit::SETUP);
+        }
+        match &terminal {
+            Some(terminal) => terminal.lead(),
+            None => drop(setsid().context("begin a session")?),
+        }
+        if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+            leave_keyring()?;
+        }
+        line::keep(theirs.try_clone().context("keep the line to the runner")?);
+        work()
+    }))?;
     signals.command_started();
     Ok(Child::new(pid, terminal, ours, theirs, signals))
 }

@@ -88,12 +88,9 @@ pub(crate) fn wipe_environment() {
     }
 }
 
-/// Gives this process a new, empty session keyring: no namespace hides the
-/// caller's keys. KEYCTL_JOIN_SESSION_KEYRING in keyctl(2), session-keyring(7).
-///
-/// # Errors
-///
-/// When this user has as many keys as the kernel allows.
+/// Gives this process a new, empty session keyring: no namespace hides the caller's keys.
+/// KEYCTL_JOIN_SESSION_KEYRING in keyctl(2), session-keyring(7). Fails when this user has as many
+/// keys as the kernel allows.
 pub fn leave_keyring() -> Result<()> {
     /// Not in libc.
     const JOIN_SESSION_KEYRING: libc::c_long = 1;

@@ -35,15 +35,11 @@ pub struct Run {
 /// So this function first closes the runner's descriptors, and overwrites the caller's
 /// environment except TERM.
 ///
-/// The container must not trace this process, change its memory or follow its links in
-/// `/proc/1`. Otherwise the command could cancel the request of process 1 to die with
-/// the runner. See PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in
-/// ptrace(2).
-///
-/// # Errors
-///
-/// When the kernel refuses a call, or when `/proc` in the root is a symbolic link, so that
-/// proc was mounted in another place.
+/// The container must not trace this process, change its memory or follow its links in `/proc/1`.
+/// Otherwise the command could cancel the request of process 1 to die with the runner. See
+/// PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in ptrace(2). Fails when the
+/// kernel refuses a call, or when `/proc` in the root is a symbolic link, so that proc was mounted
+/// in another place.
 pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     // Otherwise proc was mounted on the old root, and then unmounted in its place: the old root
     // still covers this one.

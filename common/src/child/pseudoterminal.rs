@@ -24,11 +24,7 @@ use crate::child::wait::poll_on;
 use crate::{Exit, Place};
 
 /// Opens a new pseudoterminal by its ptmx. Returns the side of the runner, and that of the
-/// command.
-///
-/// # Errors
-///
-/// When the place is another file, or the kernel refuses a call; ioctl_tty(2).
+/// command. Fails when the place is another file, or the kernel refuses a call; ioctl_tty(2).
 pub fn open_pseudoterminal(ptmx: &Place) -> Result<(OwnedFd, OwnedFd)> {
     let doing = || format!("open {ptmx}");
     ensure!(fstat(ptmx).with_context(doing)?.st_rdev == PTMX, "{}: it is another file", doing());

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use crate::Exit;
 use crate::child::wait::{has_something, poll_for};
-use crate::said::error::Failure;
+use crate::said::error::failure;
 
 /// Signals of a fault in the process itself. The kernel ends a process that blocks
 /// them.
@@ -253,12 +253,8 @@ pub(crate) fn pending() -> SigSet {
     }
 }
 
-/// The number of the signal `name`: as in signal(7), such as `SIGTERM` or `TERM`,
-/// `SIGRTMIN+3`, or the number itself.
-///
-/// # Errors
-///
-/// When no signal has this name.
+/// The number of the signal `name`: as in signal(7), such as `SIGTERM` or `TERM`, `SIGRTMIN+3`, or
+/// the number itself. Fails when no signal has this name.
 pub fn signal_number(name: &str) -> Result<c_int> {
     let upper = name.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -284,8 +280,7 @@ const AFTER_A_SIGNAL: Duration = Duration::from_secs(1);
 
 /// The error after a signal, with the exit status for it.
 fn ended_by(signal: Signal) -> anyhow::Error {
-    let message = format!("{signal} has ended the wait");
-    Failure { exit: Exit::by_signal(signal), message }.into()
+    failure(Exit::by_signal(signal), format!("{signal} has ended the wait"))
 }
 
 /// The signals that ask this process to end, without those that the caller ignores.
@@ -294,11 +289,7 @@ fn asking() -> SigSet {
 }
 
 /// Lets long work end when a signal asks this process to end, and this process has blocked the
-/// signal: call it again and again.
-///
-/// # Errors
-///
-/// After such a signal, with the exit status for it.
+/// signal: call it again and again. Fails after such a signal, with the exit status for it.
 pub fn stop_if_asked() -> Result<()> {
     let come = pending();
     match asking().iter().find(|signal| come.contains(*signal)) {

@@ -24,13 +24,10 @@ const SLIRP_DNS: &str = "10.0.2.3";
 /// The nameservers behind a resolver on loopback, systemd-resolved.service(8).
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
-/// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network
-/// `/etc/resolv.conf`. Replaces a symbolic link, and does not follow it. Also writes
-/// `/run/host/container-manager`: systemd-detect-virt(1) finds a container by this file.
-///
-/// # Errors
-///
-/// When a file cannot be written. A root that belongs to another user keeps its own.
+/// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network `/etc/resolv.conf`.
+/// Replaces a symbolic link, and does not follow it. Also writes `/run/host/container-manager`:
+/// systemd-detect-virt(1) finds a container by this file. Fails when a file cannot be written. A
+/// root that belongs to another user keeps its own.
 pub fn write_names(network: Option<Network>, root: &Root) -> Result<()> {
     let name = gethostname().context("get the hostname")?;
     let name = name.to_string_lossy();

@@ -82,11 +82,8 @@ impl Network {
     }
 
     /// Checks that pasta or slirp4netns can publish the ports, and that no other program uses
-    /// them. Both fail silently at some ports for UDP.
-    ///
-    /// # Errors
-    ///
-    /// When a port would get no answers, and as [`Port::take`].
+    /// them. Both fail silently at some ports for UDP. Fails when a port would get no answers, and
+    /// as [`Port::take`].
     pub fn check_ports(self, ports: &[Port]) -> Result<()> {
         for port in ports {
             let is_udp = port.protocol == "udp";
@@ -173,12 +170,8 @@ impl Port {
         is_same && (*self == everywhere || name == self.name() || name == everywhere.name())
     }
 
-    /// Takes the port on the host, so that no other program can use it.
-    ///
-    /// # Errors
-    ///
-    /// When another program uses it, or the host does not have the address. When a signal
-    /// asks the runner to end.
+    /// Takes the port on the host, so that no other program can use it. Fails when another program
+    /// uses it, or the host does not have the address. Fails when a signal asks the runner to end.
     pub fn take(&self) -> Result<OwnedFd> {
         let doing = || format!("publish {self}");
         let mut patience = Patience::new()?;

@@ -53,13 +53,10 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes the first free place on a bridge, under a lock. First removes the remains of
-    /// killed runners.
-    ///
-    /// # Errors
-    ///
-    /// When no address is free, a route of the host overlaps with the subnet, the bridge has
-    /// another subnet, or another program uses a port. When a signal asks the runner to end.
+    /// Takes the first free place on a bridge, under a lock. First removes the remains of killed
+    /// runners. Fails when no address is free, a route of the host overlaps with the subnet, the
+    /// bridge has another subnet, or another program uses a port. Fails when a signal asks the
+    /// runner to end.
     pub fn take(bridge: &'static str, subnet: Subnet, ports: &[Port]) -> Result<Seat> {
         // Before the lock, because this may wait.
         let held = ports.iter().map(Port::take).collect::<Result<_>>()?;

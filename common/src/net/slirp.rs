@@ -26,12 +26,9 @@ pub struct Slirp {
 }
 
 impl Slirp {
-    /// Starts it with the option `--ready-fd`, and waits until the network is ready. It must
-    /// read its end from standard input.
-    ///
-    /// # Errors
-    ///
-    /// When it ends instead, with its message. When a signal asks the runner to end.
+    /// Starts it with the option `--ready-fd`, and waits until the network is ready. It must read
+    /// its end from standard input. Fails when it ends instead, with its message. Fails when a
+    /// signal asks the runner to end.
     pub fn start(command: &mut Command) -> Result<Slirp> {
         let doing = "start slirp4netns";
         // It writes other lines to standard output. It closes `ready` after the byte; the kernel
@@ -59,11 +56,8 @@ impl Slirp {
         Ok(self.line.read(&mut [0])? > 0)
     }
 
-    /// Publishes a port, by a request to the socket that `--api-socket` names.
-    ///
-    /// # Errors
-    ///
-    /// When slirp4netns refuses the port. When a signal asks the runner to end.
+    /// Publishes a port, by a request to the socket that `--api-socket` names. Fails when
+    /// slirp4netns refuses the port. Fails when a signal asks the runner to end.
     pub fn publish(&mut self, socket: &Path, port: &Port) -> Result<()> {
         let doing = || format!("publish {port} with slirp4netns");
         let Port { address, host, inside, protocol } = port;

@@ -33,21 +33,15 @@ pub const PACKAGES: [(&str, &str); 7] = [
     ("slirp4netns", "slirp4netns"),
 ];
 
-/// Runs a tool, writes `input` to it, and returns its output.
-///
-/// # Errors
-///
-/// When the tool is missing, with the name of its package. When it fails, with its words
-/// and its message. When a signal asks the runner to end, and the tool does not end soon.
+/// Runs a tool, writes `input` to it, and returns its output. Fails when the tool is missing, with
+/// the name of its package. Fails when it fails, with its words and its message. Fails when a
+/// signal asks the runner to end, and the tool does not end soon.
 pub fn run(tool: &mut Command, input: &str) -> Result<String> {
     Running::start(tool, input)?.finish(tool, input)
 }
 
-/// As [`run`], for two tools at the same time, without input and output.
-///
-/// # Errors
-///
-/// As [`run`], for the first tool that fails.
+/// As [`run`], for two tools at the same time, without input and output. Fails as [`run`], for the
+/// first tool that fails.
 pub fn run_both(first: &mut Command, second: &mut Command) -> Result<()> {
     let one = Running::start(first, "")?;
     let two = Running::start(second, "");
@@ -105,11 +99,8 @@ pub(crate) fn kill(tool: &Child) {
     let _ = killpg(Pid::from_raw(tool.id() as libc::pid_t), Signal::SIGKILL);
 }
 
-/// Reads until the other end of a pipe or socket closes.
-///
-/// # Errors
-///
-/// When a signal asks the runner to end.
+/// Reads until the other end of a pipe or socket closes. Fails when a signal asks the runner to
+/// end.
 pub(crate) fn read_all(from: &mut (impl Read + AsFd), to: &mut Vec<u8>) -> Result<()> {
     let mut patience = Patience::new()?;
     let mut part = [0; 4096];
@@ -123,13 +114,9 @@ pub(crate) fn read_all(from: &mut (impl Read + AsFd), to: &mut Vec<u8>) -> Resul
     }
 }
 
-/// Starts a tool, and returns also the file that gets its standard error. The terminal's keys
-/// do not reach it. It dies with this process. A tool of root has its own mounts, because root
-/// can change those of the host: slirp4netns(1) would unmount them.
-///
-/// # Errors
-///
-/// When it cannot be executed.
+/// Starts a tool, and returns also the file that gets its standard error. The terminal's keys do
+/// not reach it. It dies with this process. A tool of root has its own mounts, because root can
+/// change those of the host: slirp4netns(1) would unmount them. Fails when it cannot be executed.
 pub(crate) fn start(tool: &mut Command) -> Result<(Child, File)> {
     // Not a pipe, which this process would have to read as long as the tool runs.
     let errors = memfd_create("errors", MFdFlags::MFD_CLOEXEC).map(File::from);

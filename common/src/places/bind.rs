@@ -120,14 +120,11 @@ impl Bind {
         self.host = real;
     }
 
-    /// Opens the file or directory of the host, and then the place for it in a root. Makes
-    /// a missing place: a directory for a directory, else a file. See [`Root::directory`].
-    ///
-    /// # Errors
-    ///
-    /// When the host has no such file, when a part of its path is a symbolic link, or when
-    /// the place is a file and not a directory, or a directory and not a file. When this
-    /// process is already in the root: the path would lead to a file of the container.
+    /// Opens the file or directory of the host, and then the place for it in a root. Makes a
+    /// missing place: a directory for a directory, else a file. See [`Root::directory`]. Fails
+    /// when the host has no such file, when a part of its path is a symbolic link, or when the
+    /// place is a file and not a directory, or a directory and not a file. Fails when this process
+    /// is already in the root: the path would lead to a file of the container.
     pub fn open(&self, root: &Root) -> Result<(OwnedFd, Place)> {
         let doing = || format!("bind {self}");
         let entered = root.is_entered().with_context(doing)?;
@@ -166,11 +163,7 @@ impl fmt::Display for Bind {
 pub struct Root(OwnedFd);
 
 impl Root {
-    /// Opens a root.
-    ///
-    /// # Errors
-    ///
-    /// When it is not a directory.
+    /// Opens a root. Fails when it is not a directory.
     pub fn open(rootfs: impl AsRef<Path>) -> Result<Root> {
         let rootfs = rootfs.as_ref();
         let flags = O_PATH | OFlag::O_DIRECTORY;
@@ -180,21 +173,15 @@ impl Root {
 
     /// A directory in the root, as a place for a mount. Makes a missing directory.
     ///
-    /// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT. If it
-    /// leads to a missing directory, that is made.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be made, or the place is not a directory.
+    /// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT. If it leads
+    /// to a missing directory, that is made. Fails when the directory cannot be made, or the place
+    /// is not a directory.
     pub fn directory(&self, path: &str) -> Result<Place> {
         self.place(Path::new(path), true)
     }
 
-    /// A file or directory in the root, as a place for a mount, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened.
+    /// A file or directory in the root, as a place for a mount, if there is one. Fails when it
+    /// cannot be opened.
     pub fn find(&self, path: &str) -> Result<Option<Place>> {
         let path = PathBuf::from(path);
         match self.open_in(&path, O_PATH) {
@@ -210,11 +197,8 @@ impl Root {
         Ok((this.st_dev, this.st_ino) == (current.st_dev, current.st_ino))
     }
 
-    /// As [`Root::find`], by a path without symbolic links.
-    ///
-    /// # Errors
-    ///
-    /// As in openat2(2): ELOOP when a part of the path is a symbolic link.
+    /// As [`Root::find`], by a path without symbolic links. Fails as in openat2(2): ELOOP when a
+    /// part of the path is a symbolic link.
     pub fn find_without_links(&self, path: &Path) -> nix::Result<Place> {
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS;
         let file = open_at(&self.0, path, O_PATH, resolve)?;
@@ -226,11 +210,8 @@ impl Root {
         self.open_in(path, READ)
     }
 
-    /// As [`Root::directory`]; without `directory`, a place for a file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Root::directory`], and when a place for a file is a directory.
+    /// As [`Root::directory`]; without `directory`, a place for a file. Fails as
+    /// [`Root::directory`], and when a place for a file is a directory.
     pub fn place(&self, path: &Path, directory: bool) -> Result<Place> {
         let path = path.to_owned();
         match self.open_or_make(&path, directory, MOST_LINKS) {
@@ -287,11 +268,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether it is a directory.
-    ///
-    /// # Errors
-    ///
-    /// As in fstat(2).
+    /// Whether it is a directory. Fails as in fstat(2).
     pub fn is_directory(&self) -> nix::Result<bool> {
         is_directory(&self.file)
     }

@@ -33,12 +33,8 @@ const WORDS: usize = 100;
 /// The descriptor stays open until [`fork`](crate::fork()) closes it, because mount(2)
 /// needs it. Call it in the mount namespace of the mount.
 ///
-/// Source: "Multiple lower layers" in the kernel's overlayfs documentation,
-/// `/proc/PID/fd` in proc(5).
-///
-/// # Errors
-///
-/// When a layer is missing, is not a directory or cannot be opened.
+/// Source: "Multiple lower layers" in the kernel's overlayfs documentation, `/proc/PID/fd` in
+/// proc(5). Fails when a layer is missing, is not a directory or cannot be opened.
 pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     ensure!(!layers.is_empty(), "mount an overlay: no lower layer is named");
     let room = ROOM_LOWER / layers.len();
@@ -58,14 +54,10 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     Ok(names)
 }
 
-/// The path of upper or work, as the value of overlay's option `upperdir=` or
-/// `workdir=`. It has the form of [`lowerdir`]. `may_use_path` looks at the open directory.
-/// If it returns false, because another user can rename the directory, the option has the
-/// name of a descriptor.
-///
-/// # Errors
-///
-/// When the directory is missing, is not a directory or cannot be opened. When
+/// The path of upper or work, as the value of overlay's option `upperdir=` or `workdir=`. It has
+/// the form of [`lowerdir`]. `may_use_path` looks at the open directory. If it returns false,
+/// because another user can rename the directory, the option has the name of a descriptor. Fails
+/// when the directory is missing, is not a directory or cannot be opened. Fails when
 /// `may_use_path` fails.
 pub(crate) fn upper_or_work(
     dir: &Path,

@@ -53,11 +53,8 @@ impl Private {
 
 /// Opens or makes the private directory `name`-UID in the place for files that a reboot removes:
 /// in `$XDG_RUNTIME_DIR` if that belongs to this user, else in `/run` for root and in
-/// `/run/user/UID` for another user. If that is missing, in `/tmp`.
-///
-/// # Errors
-///
-/// As [`private_directory`].
+/// `/run/user/UID` for another user. If that is missing, in `/tmp`. Fails as
+/// [`private_directory`].
 pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
     let user = getuid();
     // With `sudo -E`, the variable names a directory of another user.
@@ -71,12 +68,9 @@ pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
     private_directory(&place.join(format!("{name}-{user}")), purpose)
 }
 
-/// Opens the directory `name`, or makes it with the mode 700. Its parent must exist.
-///
-/// # Errors
-///
-/// When the directory belongs to another user, or other users can write to it. When it is
-/// a symbolic link or a file. When it cannot be made.
+/// Opens the directory `name`, or makes it with the mode 700. Its parent must exist. Fails when
+/// the directory belongs to another user, or other users can write to it. Fails when it is a
+/// symbolic link or a file. Fails when it cannot be made.
 pub fn private_directory(name: &Path, purpose: Purpose) -> Result<Private> {
     let made = make_or_open(name, purpose, "make the directory");
     made.map_err(|error| match error.is::<io::Error>() {

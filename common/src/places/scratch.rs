@@ -22,9 +22,9 @@ use crate::places::overlay::upper_or_work;
 use crate::{Ids, note};
 use dir::{Dir, locking, making};
 pub use entry::Entry;
-use home::{Home, home};
+use home::home;
 pub use removal::InMap;
-use removal::Removal;
+use removal::remove;
 
 /// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
 /// not share an upper directory, and the kernel only warns.
@@ -35,23 +35,19 @@ use removal::Removal;
 #[derive(Debug)]
 pub struct Scratch {
     /// The directory above a temporary directory.
-    home: Option<Home>,
+    home: Option<Dir>,
     /// Holds the lock.
     dir: Dir,
     /// The path, device and inode of `upper` and `work`, if another user can replace
     /// these directories: the child mounts by path.
     looked_at: Vec<(PathBuf, (u64, u64))>,
-    removal: Removal,
+    in_map: Option<InMap>,
 }
 
 impl Scratch {
-    /// The directory `named`, which is made if it is missing. Without a name: a new
-    /// directory in `$TMPDIR` if that is set; else in `/dev/shm`, `/tmp` or `/var/tmp`.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be made, belongs to another user, or another container
-    /// uses it.
+    /// The directory `named`, which is made if it is missing. Without a name: a new directory in
+    /// `$TMPDIR` if that is set; else in `/dev/shm`, `/tmp` or `/var/tmp`. Fails when the
+    /// directory cannot be made, belongs to another user, or another container uses it.
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
         Scratch::removed_by(named, None)
     }
@@ -63,7 +59,7 @@ impl Scratch {
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let mut scratch = match named {
             Some(dir) => Scratch::named(dir)?,
-            None => Scratch::made(Removal(in_map))?,
+            None => Scratch::made(in_map)?,
         };
         scratch.look()?;
         Ok(scratch)
@@ -83,15 +79,12 @@ impl Scratch {
         if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
             note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
         }
-        Ok(Scratch { home: None, dir, looked_at: Vec::new(), removal: Removal(None) })
+        Ok(Scratch { home: None, dir, looked_at: Vec::new(), in_map: None })
     }
 
     /// Writes the container's subordinate IDs to a named directory: files in `upper` belong to
-    /// them. Says if an earlier container had others.
-    ///
-    /// # Errors
-    ///
-    /// When the file that says so cannot be read or written.
+    /// them. Says if an earlier container had others. Fails when the file that says so cannot be
+    /// read or written.
     pub(crate) fn remember(&self, ids: Option<&Ids>) -> Result<()> {
         if self.home.is_some() {
             return Ok(());
@@ -117,28 +110,20 @@ impl Scratch {
     }
 
     /// Makes a new scratch directory.
-    fn made(removal: Removal) -> Result<Scratch> {
+    fn made(in_map: Option<InMap>) -> Result<Scratch> {
         let mut attempt = 0;
         loop {
-            let home = home(removal)?;
+            let home = home(in_map)?;
             let entry = format!("{}.{attempt}", process::id());
-            match home.dir.make(&entry, Mode::S_IRWXU) {
-                Ok(()) => {}
-                // An old process with this ID left it, or a process with this ID in
-                // another PID namespace uses it.
-                Err(Errno::EEXIST) => {
-                    attempt += 1;
-                    continue;
-                }
-                // Another runner has just removed the home.
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => {
-                    let name = home.dir.name.join(&entry);
-                    return Err(errno).with_context(|| making(&name));
-                }
+            attempt += 1;
+            let name = home.name.join(&entry);
+            match home.make(&entry, Mode::S_IRWXU) {
+                // An old process with this ID left it, or a process with this ID in another PID
+                // namespace uses it. Or another runner has just removed the home.
+                Err(Errno::EEXIST | Errno::ENOENT) => continue,
+                made => made.with_context(|| making(&name))?,
             }
-            let name = home.dir.name.join(&entry);
-            let file = match home.dir.open(&*entry) {
+            let file = match home.open(&*entry) {
                 Err(Errno::ENOENT) => continue,
                 opened => opened.with_context(|| locking(&name))?,
             };
@@ -150,7 +135,7 @@ impl Scratch {
                 let name = dir.name.join(entry);
                 dir.make(entry, DIRECTORY).with_context(|| making(&name))?;
             }
-            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new(), removal });
+            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new(), in_map });
         }
     }
 
@@ -169,22 +154,15 @@ impl Scratch {
         self.dir.name.join("merged")
     }
 
-    /// `upper` as the value of overlay's option `upperdir=`; see [`lowerdir`].
-    ///
-    /// # Errors
-    ///
-    /// When the directory is missing or cannot be opened, or another user has replaced it.
+    /// `upper` as the value of overlay's option `upperdir=`; see [`lowerdir`]. Fails when the
+    /// directory is missing or cannot be opened, or another user has replaced it.
     ///
     /// [`lowerdir`]: crate::lowerdir
     pub fn upper_option(&self) -> Result<String> {
         self.option(&self.upper())
     }
 
-    /// `work` as the value of overlay's option `workdir=`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Scratch::upper_option`].
+    /// `work` as the value of overlay's option `workdir=`. Fails as [`Scratch::upper_option`].
     pub fn work_option(&self) -> Result<String> {
         self.option(&self.work())
     }
@@ -202,12 +180,7 @@ impl Scratch {
 
     /// Notes `upper` and `work` as they are now, unless no other user can replace them.
     fn look(&mut self) -> Result<()> {
-        // No other user can replace a directory in the home.
-        let holds = match &self.home {
-            Some(home) => home.path == home.dir.name,
-            None => self.dir.name_holds(),
-        };
-        if !holds {
+        if !self.dir.name_holds() {
             for entry in ["upper", "work"] {
                 let name = self.dir.name.join(entry);
                 let found = self.dir.look_at(entry);
@@ -218,12 +191,9 @@ impl Scratch {
         Ok(())
     }
 
-    /// Checks that the root of this process is the overlay on this scratch directory, and
-    /// that it can be written. It needs a proc on `/proc`.
-    ///
-    /// # Errors
-    ///
-    /// When the overlay is read-only, or another user has replaced the scratch directory.
+    /// Checks that the root of this process is the overlay on this scratch directory, and that it
+    /// can be written. It needs a proc on `/proc`. Fails when the overlay is read-only, or another
+    /// user has replaced the scratch directory.
     pub fn check_root(&self) -> Result<()> {
         self.check(Path::new("/"))?;
         // Such an overlay names its upper directory by a descriptor.
@@ -239,12 +209,8 @@ impl Scratch {
         Ok(())
     }
 
-    /// Checks the overlay that is mounted on `at`. If the kernel cannot make `work/work`,
-    /// it mounts the overlay read-only without an error.
-    ///
-    /// # Errors
-    ///
-    /// When the overlay is read-only.
+    /// Checks the overlay that is mounted on `at`. If the kernel cannot make `work/work`, it
+    /// mounts the overlay read-only without an error. Fails when the overlay is read-only.
     pub fn check(&self, at: &Path) -> Result<()> {
         let doing = || format!("use the overlay on {}", self.merged().display());
         let found = statfs(at).with_context(doing)?;
@@ -263,15 +229,9 @@ impl Drop for Scratch {
         let (Some(home), Some(entry)) = (&self.home, self.dir.name.file_name()) else {
             return;
         };
-        let dir = home.path.join(entry);
-        // These are all directories of a container that wrote nothing.
-        // `removal` removes the rest.
-        for entry in ["merged", "upper", "work/work", "work"] {
-            let _ = fs::remove_dir(dir.join(entry));
-        }
-        match self.removal.remove(&dir) {
+        match remove(home, entry.as_ref(), self.in_map) {
             // Fails while other runners have directories in the home.
-            Ok(()) => drop(fs::remove_dir(&home.dir.name)),
+            Ok(()) => drop(fs::remove_dir(&home.name)),
             Err(error) => note(&crate::one_line(&error)),
         }
     }

@@ -10,14 +10,10 @@ use nix::unistd::geteuid;
 /// The first place, of `path` and the directories above it, that a user other than
 /// the caller and root can change. The result is the reason in words.
 ///
-/// `path` is absolute. A symbolic link counts as such a place: its target has other
-/// directories above it. A sticky directory such as `/tmp` may be writable for all:
-/// a user cannot rename another user's files there. But the first `strict` places,
-/// from `path` upwards, may not, because a new file in them would do harm.
-///
-/// # Errors
-///
-/// When stat(2) fails for a place.
+/// `path` is absolute. A symbolic link counts as such a place: its target has other directories
+/// above it. A sticky directory such as `/tmp` may be writable for all: a user cannot rename
+/// another user's files there. But the first `strict` places, from `path` upwards, may not,
+/// because a new file in them would do harm. Fails when stat(2) fails for a place.
 pub fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
     for (above, dir) in path.ancestors().enumerate() {
         let found = fs::symlink_metadata(dir)?;

@@ -36,14 +36,11 @@ impl User {
         User { uid: Uid::from_raw(0), gid: Gid::from_raw(0), groups: Vec::new(), home: None }
     }
 
-    /// Finds `USER[:GROUP]` in the root, each by name or number. Digits are always a number,
-    /// which needs no entry. Without a GROUP, the user has the group of its entry, or 0, and all
-    /// groups that name it in /etc/group. Without an entry, the home directory is `/`.
-    ///
-    /// # Errors
-    ///
-    /// When the root has no such user or group. When a file is not a regular file, or too
-    /// long. When the user has too many groups.
+    /// Finds `USER[:GROUP]` in the root, each by name or number. Digits are always a number, which
+    /// needs no entry. Without a GROUP, the user has the group of its entry, or 0, and all groups
+    /// that name it in /etc/group. Without an entry, the home directory is `/`. Fails when the
+    /// root has no such user or group. Fails when a file is not a regular file, or too long. Fails
+    /// when the user has too many groups.
     pub fn find(word: &str, root: &Root) -> Result<User> {
         let read = |path| read(root, path).with_context(|| format!("read {path} in the root"));
         let find = || User::find_in(word, &read(PASSWD)?, &read(GROUP)?);

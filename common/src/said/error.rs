@@ -15,9 +15,9 @@ static NAME: OnceLock<&str> = OnceLock::new();
 /// A failure with its own exit status. The status of all other failures is
 /// [`Exit::SETUP`].
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) exit: Exit,
-    pub(crate) message: String,
+struct Failure {
+    exit: Exit,
+    message: String,
 }
 
 impl fmt::Display for Failure {

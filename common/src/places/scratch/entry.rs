@@ -43,12 +43,9 @@ struct Watcher {
 impl Scratch {
     /// Makes a link to the network namespace of `child`.
     ///
-    /// pasta(1) ends when this name is removed. It does not see the end of a namespace in
-    /// `/proc`. If the runner is killed, another process removes the name.
-    ///
-    /// # Errors
-    ///
-    /// When the link or the process cannot be made.
+    /// pasta(1) ends when this name is removed. It does not see the end of a namespace in `/proc`.
+    /// If the runner is killed, another process removes the name. Fails when the link or the
+    /// process cannot be made.
     pub fn link_network(&self, child: Pid) -> Result<Entry> {
         let path = self.dir.name.join(LINK);
         let doing = || format!("make the link {}", path.display());
@@ -61,10 +58,7 @@ impl Scratch {
 
     /// A name for a socket. The path is short, because unix(7) allows 107 bytes. It leads through
     /// this process: a program in another user namespace gets [`Entry::in_dir`] in its place.
-    ///
-    /// # Errors
-    ///
-    /// When a socket of that name cannot be removed.
+    /// Fails when a socket of that name cannot be removed.
     pub fn socket(&self) -> Result<Entry> {
         let (runner, dir) = (process::id(), self.dir.file.as_raw_fd());
         self.entry(SOCKET, format!("/proc/{runner}/fd/{dir}/{SOCKET}").into())
