@@ -152,11 +152,7 @@ fn move_processes_out(group: &Path) -> Result<()> {
         if processes.is_empty() {
             return Ok(());
         }
-        if let Err(error) = fs::create_dir(&caller)
-            && error.kind() != ErrorKind::AlreadyExists
-        {
-            return Err(error).context(making(&caller));
-        }
+        fs::create_dir_all(&caller).with_context(|| making(&caller))?;
         for process in processes.lines() {
             match write(&caller.join("cgroup.procs"), process) {
                 // It has just ended.

@@ -36,7 +36,7 @@ pub use calls::process::{
     set_domainname, set_io_priority, set_limit, set_memory_policy, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
-pub use child::clone::{clone, clone_after, end_with_parent};
+pub use child::clone::{clone, clone_after, end_with_parent, spawn};
 pub use child::console::{console, open_to_users, use_devices};
 pub use child::exec::{
     become_program, exec, exec_with, find_program, fresh_environment, start_again,
@@ -45,7 +45,6 @@ pub use child::exit::Exit;
 pub use child::inherit::{close_descriptors, close_descriptors_but, leave_keyring};
 pub use child::init::{Run, fork};
 pub use child::line::{Told, give_terminal, tell_start, wait_for_runner};
-pub use child::process::spawn;
 pub use child::program::Program;
 pub use child::pseudoterminal::{Relay, open_pseudoterminal, resize, use_terminal};
 pub use child::runner::{Child, Keep};

@@ -38,11 +38,7 @@ impl Capability {
     /// 1 if this process has it in its bounding set, 0 if not, and a negative number if this
     /// kernel does not have it; PR_CAPBSET_READ in prctl(2).
     fn in_bounding_set(self) -> c_int {
-        #[allow(unsafe_code, reason = "nix has no PR_CAPBSET_READ")]
-        // SAFETY: the call takes two numbers and touches no memory.
-        unsafe {
-            libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(self.0))
-        }
+        change(libc::PR_CAPBSET_READ, self.0.into(), 0)
     }
 }
 
@@ -163,23 +159,25 @@ pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
     if capability.in_bounding_set() == 0 {
         return Ok(());
     }
-    let number = libc::c_ulong::from(capability.0);
-    #[allow(unsafe_code, reason = "nix has no PR_CAPBSET_DROP")]
-    // SAFETY: the call takes two numbers and touches no memory.
-    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number) };
-    Errno::result(dropped).map(drop)
+    Errno::result(change(libc::PR_CAPBSET_DROP, capability.0.into(), 0)).map(drop)
+}
+
+/// prctl(2) with an option about capabilities, which takes at most two numbers.
+fn change(option: c_int, first: libc::c_ulong, second: libc::c_ulong) -> c_int {
+    const NONE: libc::c_ulong = 0;
+    #[allow(unsafe_code, reason = "nix has none of these options")]
+    // SAFETY: the call takes numbers and touches no memory.
+    unsafe {
+        libc::prctl(option, first, second, NONE, NONE)
+    }
 }
 
 /// Makes a capability ambient: a program that this process executes has it, whoever the user is.
 /// PR_CAP_AMBIENT_RAISE in prctl(2). Fails with EPERM when the capability is not both permitted
 /// and inheritable.
 pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
-    const NONE: libc::c_ulong = 0;
-    let (raise, number) = (libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(capability.0));
-    #[allow(unsafe_code, reason = "nix has no PR_CAP_AMBIENT")]
-    // SAFETY: the call takes numbers and touches no memory.
-    let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, NONE, NONE) };
-    Errno::result(raised).map(drop)
+    let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+    Errno::result(change(libc::PR_CAP_AMBIENT, raise, capability.0.into())).map(drop)
 }
 
 /// The capabilities that this process may make effective; capget(2).

@@ -5,11 +5,13 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context, Result, anyhow};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -18,12 +20,12 @@ use nix::unistd::{Pid, close, setsid};
 use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
-use crate::child::process::{cloning, raw_clone, work_and_exit};
 use crate::child::runner::Child;
-use crate::child::signals;
-use crate::child::signals::Signals;
+use crate::child::signals::{self, Signals};
 use crate::child::terminal::Terminal;
+use crate::child::wait::is_ready;
 use crate::child::within::given_in_child;
+use crate::said::error::report;
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
@@ -128,7 +130,56 @@ fn die_with_runner(line: &UnixStream) -> Result<bool> {
     set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
     // The runner may have ended before the line above. getppid(2) does not help:
     // it returns 0 for a parent outside of the PID namespace, dead or alive.
-    let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
-    Ok(!fds[0].any().unwrap_or(false))
+    Ok(!is_ready(line, PollFlags::empty()).context("look for the runner")?)
+}
+
+/// Starts a process that calls `work`, and exits with the status that `work` returns; fork(2).
+/// If `work` fails, the process prints the error, and exits with the status of the error.
+pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
+    let pid = raw_clone(CloneFlags::empty()).context(FORK)?;
+    if pid.as_raw() == 0 {
+        work_and_exit(work);
+    }
+    Ok(pid)
+}
+
+/// The contexts of a failed clone(2), for which there are remedies.
+pub(crate) const FORK: &str = "fork the command";
+
+pub(crate) fn cloning(namespaces: CloneFlags) -> String {
+    let names: Vec<&str> = namespaces.iter_names().map(|(name, _)| name).collect();
+    let with = if names.is_empty() { "" } else { " with " };
+    format!("clone a child{with}{}", names.join(" | "))
+}
+
+/// Calls the work of a child, and ends the process with its status.
+pub(crate) fn work_and_exit(work: impl FnOnce() -> Result<Exit>) -> ! {
+    // This process has a copy of the parent's frames, and a panic must not unwind
+    // into them. The panic has already printed its message.
+    let exit = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => report(&error),
+        Err(_panic) => Exit::SETUP,
+    };
+    #[allow(unsafe_code, reason = "nix has no _exit(2)")]
+    // SAFETY: ends the process; nothing of it runs afterwards.
+    unsafe {
+        libc::_exit(i32::from(exit.code()))
+    }
+}
+
+/// clone(2) without shared memory or a new stack: fork(2) with flags.
+///
+/// Not clone3(2), which the seccomp filters of containers refuse.
+pub(crate) fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
+    const NONE: libc::c_long = 0;
+    let flags = libc::c_long::from(flags.bits() | libc::SIGCHLD);
+    // s390x has the stack before the flags; clone(2).
+    let (first, second) = if cfg!(target_arch = "s390x") { (NONE, flags) } else { (flags, NONE) };
+    #[allow(unsafe_code, reason = "nix's clone wants a stack and a function")]
+    // SAFETY: the child gets a copy of this process, as after fork(2). The
+    // process has one thread, so no other thread holds a lock. Zero is valid for
+    // the stack and for the pointers that the flags do not ask for.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, NONE, NONE, NONE) };
+    Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))
 }

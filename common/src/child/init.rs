@@ -12,9 +12,9 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::Exit;
+use crate::child::clone::spawn;
 use crate::child::inherit::{close_descriptors, wipe_environment};
 use crate::child::line::{self, ENDED};
-use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::{ANY, Waited, poll_on, wait_for};
 use crate::said::host;

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use nix::unistd::{Pid, pipe2, write};
 
 use crate::Exit;
-use crate::child::process::work_and_exit;
+use crate::child::clone::work_and_exit;
 
 /// In the child: its end of the socket to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();

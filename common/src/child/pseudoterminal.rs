@@ -17,8 +17,8 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use crate::child::clone::spawn;
 use crate::child::console::{PTMX, put};
-use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::poll_on;
 use crate::{Exit, Place};

@@ -17,7 +17,7 @@ use crate::Exit;
 use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
-use crate::child::wait::{ANY, Ended, Waited, has_input, has_something, poll_for, wait_for};
+use crate::child::wait::{ANY, Ended, Waited, has_something, is_ready, poll_for, wait_for};
 
 /// The time after a SIGHUP until the runner first continues the command again.
 const AFTER_A_HANGUP: Duration = Duration::from_secs(1);
@@ -242,7 +242,9 @@ impl Child {
             self.resume();
         }
         // Before the output: it is the command's then.
-        if self.start.as_ref().map(|start| has_input(&start.pipe)).transpose()? == Some(true) {
+        if self.start.as_ref().map(|start| is_ready(&start.pipe, PollFlags::POLLIN)).transpose()?
+            == Some(true)
+        {
             self.tell_start(keep)?;
         }
         for (number, _) in ready[outputs].iter().enumerate().filter(|(_, ready)| **ready) {
@@ -286,7 +288,7 @@ impl Child {
     /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
     /// only when it exits. Remembers the signals to the runner since then.
     fn add_signal(&mut self, mut ended: Ended) -> Result<Ended> {
-        while has_input(&self.line)? && self.hear()?.0 > 0 {}
+        while is_ready(&self.line, PollFlags::POLLIN)? && self.hear()?.0 > 0 {}
         ended.signal = ended.signal.or(self.told_end);
         if ended.signal.is_some() {
             while let Some(signal) = self.signals.next()? {

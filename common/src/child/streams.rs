@@ -20,11 +20,11 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{isatty, pipe2, setsid};
 
 use crate::Exit;
+use crate::child::clone::{FORK, raw_clone, spawn, work_and_exit};
 use crate::child::console::{PTMX, TTY, is_usual, put};
-use crate::child::process::{FORK, raw_clone, spawn, work_and_exit};
 use crate::child::signals::{self, Patience};
 use crate::child::terminal::Terminal;
-use crate::child::wait::{poll_for, poll_on};
+use crate::child::wait::{is_ready, poll_on};
 use crate::said::error::{WRITE_OUTPUT, report};
 
 const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
@@ -195,9 +195,7 @@ impl Pipe {
     fn feed(&mut self, buffer: &mut [u8]) -> Result<()> {
         let Some(pipe) = &mut self.writer else { return Ok(()) };
         // Without room, the position in the file stays: other programs may share it.
-        let mut room = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
-        poll_for(&mut room, PollTimeout::ZERO)?;
-        if !room[0].any().unwrap_or(false) {
+        if !is_ready(&*pipe, PollFlags::POLLOUT)? {
             return Ok(());
         }
         let mut moved = || {

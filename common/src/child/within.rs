@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::child::process::{cloning, raw_clone, work_and_exit};
+use crate::child::clone::{cloning, raw_clone, work_and_exit};
 use crate::child::signals;
 use crate::{Exit, one_line};
 

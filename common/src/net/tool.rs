@@ -33,8 +33,8 @@ pub const PACKAGES: [(&str, &str); 7] = [
     ("slirp4netns", "slirp4netns"),
 ];
 
-/// Runs a tool, writes `input` to it, and returns its output. Fails when the tool is missing, with
-/// the name of its package. Fails when it fails, with its words and its message. Fails when a
+/// Runs a tool, writes `input` to it, and returns its output. Fails when the tool is missing, and
+/// names its package. When the tool fails, the error has its words and its message. Fails when a
 /// signal asks the runner to end, and the tool does not end soon.
 pub fn run(tool: &mut Command, input: &str) -> Result<String> {
     Running::start(tool, input)?.finish(tool, input)

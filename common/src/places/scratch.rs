@@ -3,7 +3,6 @@
 mod dir;
 mod entry;
 mod home;
-mod removal;
 
 use std::fs;
 use std::io::{self, Read};
@@ -22,9 +21,8 @@ use crate::places::overlay::upper_or_work;
 use crate::{Ids, note};
 use dir::{Dir, locking, making};
 pub use entry::Entry;
-use home::home;
-pub use removal::InMap;
-use removal::remove;
+pub use home::InMap;
+use home::{home, remove};
 
 /// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
 /// not share an upper directory, and the kernel only warns.

@@ -14,9 +14,9 @@ use nix::unistd::{Pid, UnlinkatFlags, pipe2, read, setsid, symlinkat, unlinkat};
 
 use super::Scratch;
 use crate::Exit;
+use crate::child::clone::spawn;
 use crate::child::console::put;
 use crate::child::inherit::close_from;
-use crate::child::process::spawn;
 
 pub(super) const LINK: &str = "netns";
 const SOCKET: &str = "socket";

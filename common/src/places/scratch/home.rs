@@ -1,4 +1,4 @@
-//! The home: the directory for a user's scratch directories.
+//! The home: the directory for a user's scratch directories, and their end.
 
 use std::cmp::Reverse;
 use std::env;
@@ -14,10 +14,10 @@ use nix::unistd::getuid;
 
 use super::NO_ATTRIBUTES;
 use super::dir::{Dir, MAKE, has_user_attributes};
-use super::removal::{InMap, remove};
+use super::entry::LINK;
 use crate::child::signals::is_ignored;
-use crate::note;
 use crate::places::private::{Private, Purpose, make_or_open};
+use crate::{Ids, note, remove_tree_in};
 
 /// The places for the home, in this order, if `$TMPDIR` is not set. All are sticky
 /// and belong to root, so that no other user can rename a directory there.
@@ -124,6 +124,28 @@ fn sweep(home: &Dir, in_map: Option<InMap>) {
             // Two runners may remove it at the same time.
             let _ = remove(home, entry.as_ref(), in_map);
         }
+    }
+}
+
+/// Does work in a process that has these IDs: in a new user namespace with such maps.
+pub type InMap = fn(&Ids, &dyn Fn() -> Result<()>) -> Result<()>;
+
+/// Removes a directory in the home. With `in_map`, it tries that again in such a process.
+pub(super) fn remove(home: &Dir, entry: &Path, in_map: Option<InMap>) -> Result<()> {
+    let dir = home.by_descriptor().join(entry);
+    // First: a pasta that looks later sees only the first of the removed names.
+    let _ = fs::remove_file(dir.join(LINK));
+    // All directories of a container that wrote nothing. This opens none of them.
+    let gone = ["merged", "upper", "work/work", "work", ""].map(|it| fs::remove_dir(dir.join(it)));
+    if gone.last().is_some_and(Result::is_ok) {
+        return Ok(());
+    }
+    let remove = || remove_tree_in(&home.file, &home.name.join(entry));
+    let removed = remove();
+    let (Err(_), Some(in_map)) = (&removed, in_map) else { return removed };
+    match Ids::of_caller() {
+        Ok(ids) => in_map(&ids, &remove),
+        Err(_no_ids) => removed,
     }
 }
 
