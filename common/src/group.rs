@@ -23,8 +23,7 @@ const PREFIX: &str = "containers-";
 /// The group for the caller's processes, beside the groups of containers.
 const CALLER: &str = "caller";
 
-/// A control group for the container of this run. It is removed when this is
-/// dropped.
+/// A control group for the container of this run. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Group {
     path: PathBuf,

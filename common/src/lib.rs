@@ -1,12 +1,10 @@
 //! The code that every step needs and no lesson explains.
 //!
-//! A step makes every system call of its lesson itself. This crate does the
-//! rest, like Go's `os/exec`. It reads the command line ([`Step`],
-//! [`Args`]). It clones the child and waits for it ([`clone()`],
-//! [`Child::wait`]). It does the work of process 1 ([`fork`], [`Run::reap`]), and
-//! executes the command ([`exec()`]). It manages the terminal, and the scratch
-//! directory of an overlay ([`Scratch`]). It reports a failed system call as one
-//! line with a remedy ([`hint()`]).
+//! A step makes every system call of its lesson itself. This crate does the rest, like Go's
+//! `os/exec`. It reads the command line ([`Step`], [`Args`]). It clones the child and waits for it
+//! ([`clone()`], [`Child::wait`]). It does the work of process 1 ([`fork`], [`Run::reap`]), and
+//! executes the command ([`exec()`]). It manages the terminal, and the scratch directory of an
+//! overlay ([`Scratch`]). It reports a failed system call as one line with a remedy ([`hint()`]).
 
 mod args;
 mod calls;

@@ -21,8 +21,7 @@ pub fn pidfd_open(process: Pid) -> nix::Result<OwnedFd> {
     }
 }
 
-/// Sends the signal with this number to an open process; pidfd_send_signal(2), since Linux
-/// 5.1.
+/// Sends the signal with this number to an open process; pidfd_send_signal(2), since Linux 5.1.
 pub fn pidfd_send_signal(process: impl AsFd, number: c_int) -> nix::Result<()> {
     const NO_FLAGS: c_long = 0;
     const NO_DETAILS: *const libc::siginfo_t = std::ptr::null();

@@ -31,11 +31,10 @@ use crate::said::error::report;
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
 /// with the status of the error.
 ///
-/// The child dies with the runner. If standard input and output are a terminal,
-/// the child leads a new process group, which is in the foreground if the runner was.
-/// Otherwise it leads a new session. So a signal to the caller's group reaches only
-/// the runner, and the command gets it once, from the runner. And `kill 0` in the
-/// container does not reach the caller.
+/// The child dies with the runner. If standard input and output are a terminal, the child leads a
+/// new process group, which is in the foreground if the runner was. Otherwise it leads a new
+/// session. So a signal to the caller's group reaches only the runner, and the command gets it
+/// once, from the runner. And `kill 0` in the container does not reach the caller.
 ///
 /// In a user namespace of its own, the child has a session keyring of its own, too.
 ///
@@ -136,16 +135,14 @@ fn die_with_runner(line: &UnixStream) -> Result<bool> {
 /// Starts a process that calls `work`, and exits with the status that `work` returns; fork(2).
 /// If `work` fails, the process prints the error, and exits with the status of the error.
 pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
-    let pid = raw_clone(CloneFlags::empty()).context(FORK)?;
+    let pid = raw_clone(CloneFlags::empty()).context("fork the command")?;
     if pid.as_raw() == 0 {
         work_and_exit(work);
     }
     Ok(pid)
 }
 
-/// The contexts of a failed clone(2), for which there are remedies.
-pub(crate) const FORK: &str = "fork the command";
-
+/// The context of a failed clone(2).
 pub(crate) fn cloning(namespaces: CloneFlags) -> String {
     let names: Vec<&str> = namespaces.iter_names().map(|(name, _)| name).collect();
     let with = if names.is_empty() { "" } else { " with " };

@@ -77,9 +77,8 @@ pub fn exec_with(command: &[CString], environment: &[CString]) -> Result<Exit> {
     become_program(&file, command, environment)
 }
 
-/// The file of a program: `name` if that has a slash, else the first in the PATH of
-/// `environment` that this process can execute. Refuses a file that leads out of the root. Fails
-/// as [`exec()`].
+/// The file of a program: `name` if that has a slash, else the first in the PATH of `environment`
+/// that this process can execute. Refuses a file that leads out of the root. Fails as [`exec()`].
 pub fn find_program(name: &CStr, environment: &[CString]) -> Result<CString> {
     find(name, environment, Some(&mut false))
 }

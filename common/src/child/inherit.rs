@@ -16,9 +16,8 @@ use crate::child::line;
 pub(crate) fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
     let close = |first: RawFd, last: libc::c_uint| {
         #[allow(unsafe_code, reason = "nix has no close_range(2)")]
-        // SAFETY: the callers do not use a descriptor in the range again: the
-        // runner calls this before it opens any, and the child when it needs
-        // only `keep`.
+        // SAFETY: the callers do not use a descriptor in the range again: the runner calls this
+        // before it opens any, and the child when it needs only `keep`.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         Errno::result(closed).map(drop)
     };

@@ -59,8 +59,7 @@ impl Run {
         self
     }
 
-    /// Waits as process 1 of a PID namespace until the command ends, and returns
-    /// its status.
+    /// Waits as process 1 of a PID namespace until the command ends, and returns its status.
     ///
     /// Process 1 inherits every orphan and must reap it. Signals from its own
     /// namespace have no default action for it. It passes the runner's signals to
@@ -71,8 +70,7 @@ impl Run {
     pub fn reap(self) -> Result<Exit> {
         let line = line::childs_end();
         if let Some(line) = line {
-            // A stopped runner reads nothing, and process 1 must not wait for
-            // it.
+            // A stopped runner reads nothing, and process 1 must not wait for it.
             line.set_nonblocking(true).context("open a line to the runner")?;
         }
         let tell = |byte| {
@@ -97,9 +95,8 @@ impl Run {
                             signals::send(self.pid, self.stop);
                             continue;
                         }
-                        // The runner and the terminal send to the group that
-                        // process 1 leads. The command is in that group, unless
-                        // it leads its own group.
+                        // The runner and the terminal send to the group that process 1 leads. The
+                        // command is in that group, unless it leads its own group.
                         let beside = getpgid(Some(self.pid)) == Ok(getpgrp());
                         if !(beside && signal.is_for_group() && !signal.early) {
                             signals::send(self.pid, signal.number);

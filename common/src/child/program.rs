@@ -18,9 +18,8 @@ pub enum Program {
 }
 
 impl Program {
-    /// Reads what a file is: a script, execve(2), "Interpreter scripts", or a
-    /// program with or without a loader, elf(5). Nothing when it is neither, is
-    /// damaged or cannot be read.
+    /// Reads what a file is: a script, execve(2), "Interpreter scripts", or a program with or
+    /// without a loader, elf(5). Nothing when it is neither, is damaged or cannot be read.
     pub fn of(file: &File) -> Option<Program> {
         Program::with_machine(file).0
     }

@@ -158,11 +158,10 @@ impl Child {
 
     /// Waits in the runner until the child ends, and returns its status.
     ///
-    /// The runner passes signals to the child, except SIGCHLD and the signals of a fault
-    /// of its own, such as SIGSEGV and SIGABRT. If Ctrl-Z stops the command, the
-    /// runner stops too, so that the caller's shell sees it. If the shell continues
-    /// the runner, the runner continues the command. The runner also reaps every
-    /// other child of its process.
+    /// The runner passes signals to the child, except SIGCHLD and the signals of a fault of its
+    /// own, such as SIGSEGV and SIGABRT. If Ctrl-Z stops the command, the runner stops too, so
+    /// that the caller's shell sees it. If the shell continues the runner, the runner continues
+    /// the command. The runner also reaps every other child of its process.
     pub fn wait(self) -> Result<Exit> {
         self.wait_and(&mut ())
     }
@@ -307,10 +306,9 @@ impl Child {
 
     /// The end of the runner. `held` says whether the command held the terminal.
     ///
-    /// A shell continues its script after a Ctrl-C, unless the key ended the program
-    /// that the shell waits for. So the runner ends by the same signal. It also sends
-    /// the signal to the caller's group: that group was in the background, and did not
-    /// get the key.
+    /// A shell continues its script after a Ctrl-C, unless the key ended the program that the
+    /// shell waits for. So the runner ends by the same signal. It also sends the signal to the
+    /// caller's group: that group was in the background, and did not get the key.
     fn exit(&self, ended: &Ended, held: bool) -> Exit {
         let key = ended.signal.and_then(|number| Signal::try_from(number).ok());
         let key = key.filter(|key| matches!(key, Signal::SIGINT | Signal::SIGQUIT));
@@ -382,8 +380,7 @@ impl Child {
             self.hung_up = None;
             return Ok(());
         }
-        // The kernel did not stop the runner, as in an orphaned process group;
-        // setpgid(2).
+        // The kernel did not stop the runner, as in an orphaned process group; setpgid(2).
         match signal {
             // The process that stopped the command will continue it.
             Signal::SIGSTOP => {}

@@ -20,8 +20,7 @@ use crate::Exit;
 use crate::child::wait::{has_something, poll_for};
 use crate::said::error::failure;
 
-/// Signals of a fault in the process itself. The kernel ends a process that blocks
-/// them.
+/// Signals of a fault in the process itself. The kernel ends a process that blocks them.
 const FAULTS: [Signal; 7] = {
     use Signal::*;
     [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP]
@@ -43,9 +42,8 @@ pub(crate) fn reset() -> Result<()> {
 /// Whether the caller ignores SIGPIPE.
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does
-/// not remember the caller's action. The C library calls the functions in the
-/// section `.init_array` first.
+/// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does not remember the
+/// caller's action. The C library calls the functions in the section `.init_array` first.
 #[used]
 #[allow(unsafe_code, reason = "Rust has no code before its own start")]
 // SAFETY: the section is a list of such functions.
@@ -60,8 +58,7 @@ static BEFORE_RUST: extern "C" fn() = {
 /// Whether this process ignores a signal. The code needs nothing of Rust's start.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
-    // SAFETY: nothing changes; the kernel writes only to `action`, for which zeros are
-    // valid.
+    // SAFETY: nothing changes; the kernel writes only to `action`, for which zeros are valid.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal as c_int, std::ptr::null(), &raw mut action);
@@ -198,8 +195,7 @@ impl AsFd for Signals {
 pub(crate) struct Received {
     /// Its number; nix has no names for real-time signals.
     pub(crate) number: c_int,
-    /// The sender: 0 for the kernel and for a process outside of this PID
-    /// namespace.
+    /// The sender: 0 for the kernel and for a process outside of this PID namespace.
     pub(crate) sender: Pid,
     /// Whether the kernel sent it, as it does for the terminal.
     pub(crate) by_kernel: bool,
@@ -245,8 +241,7 @@ pub(crate) fn suffer(signal: Signal) -> Result<()> {
 pub(crate) fn pending() -> SigSet {
     let mut set = *SigSet::empty().as_ref();
     #[allow(unsafe_code, reason = "nix has no sigpending(2)")]
-    // SAFETY: the kernel writes to `set`, which is a valid set before and
-    // after.
+    // SAFETY: the kernel writes to `set`, which is a valid set before and after.
     unsafe {
         libc::sigpending(&raw mut set);
         SigSet::from_sigset_t_unchecked(set)

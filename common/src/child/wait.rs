@@ -24,8 +24,7 @@ pub(crate) enum Waited {
 /// The end of a process.
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
-    /// The number of the signal that ended the process; nix has no names for
-    /// real-time signals.
+    /// The number of the signal that ended the process; nix has no names for real-time signals.
     pub(crate) signal: Option<c_int>,
 }
 

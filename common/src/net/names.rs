@@ -15,9 +15,8 @@ use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
 use crate::places::open::text;
 use crate::{Network, Root, note};
 
-/// The nameserver that pasta passes on to the host's, if it is started with
-/// `--dns-forward` and this address. A link-local address, RFC 3927, which
-/// a host seldom has.
+/// The nameserver that pasta passes on to the host's, if it is started with `--dns-forward` and
+/// this address. A link-local address, RFC 3927, which a host seldom has.
 pub const PASTA_DNS: &str = "169.254.1.1";
 /// The nameserver that slirp4netns passes on to the host's.
 const SLIRP_DNS: &str = "10.0.2.3";

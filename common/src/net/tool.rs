@@ -150,9 +150,8 @@ pub(crate) fn start(tool: &mut Command) -> Result<(Child, File)> {
     Ok((started?, errors))
 }
 
-/// Gives this process a copy of all mounts: its changes stay in the copy, and an end of a
-/// mount outside still arrives; mount_namespaces(7). Without CAP_SYS_ADMIN, it can change
-/// no mount.
+/// Gives this process a copy of all mounts: its changes stay in the copy, and an end of a mount
+/// outside still arrives; mount_namespaces(7). Without CAP_SYS_ADMIN, it can change no mount.
 fn leave_mounts() -> nix::Result<()> {
     const NONE: Option<&str> = None;
     match unshare(CloneFlags::CLONE_NEWNS) {

@@ -17,7 +17,7 @@ use nix::unistd::getuid;
 
 use crate::args::process::is_place;
 use crate::note;
-use crate::places::open::READ;
+use crate::places::open::{READ, place};
 
 /// A file or directory of the host, and its place in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,9 +89,8 @@ impl Bind {
         }
     }
 
-    /// Replaces each link of root in the path by its target: a container of another user
-    /// cannot have made it. Root follows none. Call it in the runner, which sees who owns a
-    /// file.
+    /// Replaces each link of root in the path by its target: a container of another user cannot
+    /// have made it. Root follows none. Call it in the runner, which sees who owns a file.
     pub(crate) fn follow_links_of_root(&mut self) {
         // If the directory of this process is gone, `open` reports it later.
         let Ok(path) = absolute(&self.host) else { return };
@@ -166,9 +165,7 @@ impl Root {
     /// Opens a root. Fails when it is not a directory.
     pub fn open(rootfs: impl AsRef<Path>) -> Result<Root> {
         let rootfs = rootfs.as_ref();
-        let flags = O_PATH | OFlag::O_DIRECTORY;
-        let opened = openat(AT_FDCWD, rootfs, flags, Mode::empty());
-        opened.map(Root).with_context(|| format!("open the root {}", rootfs.display()))
+        place(rootfs).map(Root).with_context(|| format!("open the root {}", rootfs.display()))
     }
 
     /// A directory in the root, as a place for a mount. Makes a missing directory.
@@ -260,8 +257,7 @@ const O_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 /// The kernel follows no more links in a path; path_resolution(7).
 const MOST_LINKS: u32 = 40;
 
-/// A place in the root, as an open descriptor: no process can replace the place before
-/// the mount.
+/// A place in the root, as an open descriptor: no process can replace the place before the mount.
 pub struct Place {
     path: PathBuf,
     file: OwnedFd,

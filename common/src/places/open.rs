@@ -17,6 +17,12 @@ pub fn directory<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::Result<F
     openat(at, name, flags, Mode::empty()).map(File::from)
 }
 
+/// Opens a directory with `O_PATH`, which needs no right to list it. std drops `O_PATH` with musl.
+pub(crate) fn place(path: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, path, flags, Mode::empty())
+}
+
 /// Opens a regular file, to read. Fails when the file cannot be opened, or has another type.
 pub fn regular(path: impl AsRef<Path>) -> io::Result<File> {
     checked(openat(AT_FDCWD, path.as_ref(), READ, Mode::empty())?)

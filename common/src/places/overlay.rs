@@ -8,11 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::Mode;
 use nix::unistd::{getgid, getuid};
 
 use crate::note;
+use crate::places::open::place;
 
 /// The most bytes for all options of mount(2): one page.
 const PAGE: usize = 4096;
@@ -25,8 +24,7 @@ const ROOM_UPPER_OR_WORK: usize = PAGE / 8;
 /// The bytes for the option names, such as `upperdir=`.
 const WORDS: usize = 100;
 
-/// The value of overlay's option `lowerdir=`: the layers, topmost first, with
-/// `:` between them.
+/// The value of overlay's option `lowerdir=`: the layers, topmost first, with `:` between them.
 ///
 /// In a path, a `\` goes before each `\`, `:` and `,`. If a path is not UTF-8 or does
 /// not fit, the option has the name of an open descriptor instead, `/proc/self/fd/N`.
@@ -83,19 +81,13 @@ fn opening(dir: &Path) -> String {
     format!("open the layer {}", dir.display())
 }
 
-/// Opens a directory with `O_PATH`, which needs no right to list it. std drops
-/// `O_PATH` with musl.
 fn open(dir: &Path) -> Result<File> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = fcntl::openat(fcntl::AT_FDCWD, dir, flags, Mode::empty());
-    let opened = opened.with_context(|| opening(dir))?;
-    Ok(File::from(opened))
+    place(dir).map(File::from).with_context(|| opening(dir))
 }
 
-/// Warns if the owner or the group of a lower layer is not the caller's: the container
-/// cannot change its files, because a copy in upper keeps owner and group, and both
-/// must be mapped. Call it in the runner. In the container, an ID without a mapping
-/// shows as `nobody`.
+/// Warns if the owner or the group of a lower layer is not the caller's: the container cannot
+/// change its files, because a copy in upper keeps owner and group, and both must be mapped. Call
+/// it in the runner. In the container, an ID without a mapping shows as `nobody`.
 pub(crate) fn warn_of_owner(layer: &Path) {
     let (uid, gid) = (getuid(), getgid());
     // If the layer is missing, `lowerdir` reports it later.

@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::dir::Type;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::fcntl::{AT_FDCWD, AtFlags, renameat};
+use nix::sys::stat::{fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
+use crate::places::open::place;
 use reach::{entries, is_ours, open};
 
-/// Removes a directory and all files below it, as `rm -rf`. It also removes
-/// directories without read or write permission, such as the `work/work` of mode
-/// 000 that an overlay leaves.
+/// Removes a directory and all files below it, as `rm -rf`. It also removes directories without
+/// read or write permission, such as the `work/work` of mode 000 that an overlay leaves.
 ///
 /// It removes and changes nothing outside of the tree, even if another process moves things in the
 /// tree at the same time. It follows no symbolic link, enters no mount, and never uses `..`. It
@@ -33,8 +33,7 @@ pub fn remove_tree(tree: &Path) -> Result<()> {
         Err(_not_empty) => {}
     }
     let above = tree.parent().filter(|above| !above.as_os_str().is_empty());
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let above = openat(AT_FDCWD, above.unwrap_or(Path::new(".")), flags, Mode::empty());
+    let above = place(above.unwrap_or(Path::new(".")));
     remove_tree_in(above.with_context(|| doing(tree))?, tree)
 }
 

@@ -27,9 +27,8 @@ use home::{home, remove};
 /// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
 /// not share an upper directory, and the kernel only warns.
 ///
-/// A temporary directory is removed when this is dropped. A directory that the
-/// caller named stays. If a runner is killed, its directory stays without a lock,
-/// and a later runner removes it.
+/// A temporary directory is removed when this is dropped. A directory that the caller named stays.
+/// If a runner is killed, its directory stays without a lock, and a later runner removes it.
 #[derive(Debug)]
 pub struct Scratch {
     /// The directory above a temporary directory.

@@ -30,16 +30,14 @@ fn is_private(found: &Metadata) -> bool {
     !found.is_symlink() && is_trusted(found.uid()) && !others_can_write(found)
 }
 
-/// Whether users other than the caller and root can rename the caller's files in a
-/// directory.
+/// Whether users other than the caller and root can rename the caller's files in a directory.
 pub fn others_can_rename_in(dir: &Metadata) -> bool {
     let sticky = dir.mode() & libc::S_ISVTX != 0;
     !is_trusted(dir.uid()) || !sticky && others_can_write(dir)
 }
 
-/// Whether users other than the owner may write to a file. The owner's private
-/// group, which has the owner's number, does not count ("USERGROUPS_ENAB" in
-/// login.defs(5)).
+/// Whether users other than the owner may write to a file. The owner's private group, which has
+/// the owner's number, does not count ("USERGROUPS_ENAB" in login.defs(5)).
 pub(crate) fn others_can_write(found: &Metadata) -> bool {
     let others = if found.gid() == found.uid() { 0o002 } else { 0o022 };
     found.mode() & others != 0

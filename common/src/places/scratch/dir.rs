@@ -125,8 +125,7 @@ impl Dir {
         File::from(file).write_all(text.as_bytes())
     }
 
-    /// As [`Dir::make`], unless a directory is already there that the container can
-    /// use.
+    /// As [`Dir::make`], unless a directory is already there that the container can use.
     pub(super) fn make_or_check(&self, entry: &str, mode: Mode) -> Result<()> {
         let name = self.name.join(entry);
         match self.make(entry, mode) {

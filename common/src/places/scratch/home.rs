@@ -22,10 +22,9 @@ use crate::{Ids, note, remove_tree_in};
 /// The places for the home, in this order, if `$TMPDIR` is not set. All are sticky
 /// and belong to root, so that no other user can rename a directory there.
 ///
-/// The first place is in memory, shm_overview(7). There it takes a tenth of the time
-/// of a disk to make and remove directories; on a disk, that is half of a
-/// container's start. `/tmp` may be in memory too; the last place is on a disk,
-/// hier(7).
+/// The first place is in memory, shm_overview(7). There it takes a tenth of the time of a disk to
+/// make and remove directories; on a disk, that is half of a container's start. `/tmp` may be in
+/// memory too; the last place is on a disk, hier(7).
 const PLACES: [&str; 3] = ["/dev/shm", "/tmp", "/var/tmp"];
 
 /// The free bytes that a place must have to come first. A Docker container has only
