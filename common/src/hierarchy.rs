@@ -13,7 +13,7 @@ use libc::c_int;
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use crate::calls::pidfd::{pidfd_open, pidfd_send_signal};
+use crate::calls::process::{pidfd_open, pidfd_send_signal};
 use crate::places::open;
 
 /// A tree of groups.

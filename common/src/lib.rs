@@ -29,9 +29,9 @@ pub use calls::device::{device_flags, set_device_flags};
 pub use calls::mount::{
     change_mount, fsconfig, fsmount, fsopen, mount_setattr, move_mount, open_tree,
 };
-pub use calls::pidfd::{pidfd_open, pidfd_send_signal, pidfd_wait};
 pub use calls::process::{
-    set_domainname, set_io_priority, set_limit, set_memory_policy, set_personality, set_scheduler,
+    pidfd_open, pidfd_send_signal, pidfd_wait, set_domainname, set_io_priority, set_limit,
+    set_memory_policy, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
 pub use child::clone::{clone, clone_after, end_with_parent, spawn};

@@ -21,18 +21,20 @@ pub(crate) fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         Errno::result(closed).map(drop)
     };
-    let mut sorted: Vec<RawFd> = keep.iter().copied().filter(|it| *it >= first).collect();
-    sorted.sort_unstable();
-    let mut ranges = Vec::new();
-    for next in sorted {
-        ranges.extend((next > first).then(|| (first, next as libc::c_uint - 1)));
-        first = next + 1;
-    }
-    ranges.push((first, libc::c_uint::MAX));
-    match ranges.iter().try_for_each(|(first, last)| close(*first, *last)) {
-        // An older kernel, or a seccomp filter that does not know the call.
-        Err(Errno::ENOSYS | Errno::EPERM) => close_each(ranges[0].0, keep),
-        closed => closed.context("close the descriptors of the caller")?,
+    let lowest = first;
+    let mut kept: Vec<RawFd> = keep.iter().copied().filter(|it| *it >= first).collect();
+    kept.sort_unstable();
+    for end in kept.into_iter().chain([RawFd::MAX]) {
+        let closed = if end > first { close(first, end as libc::c_uint - 1) } else { Ok(()) };
+        match closed {
+            // An older kernel, or a seccomp filter that does not know the call.
+            Err(Errno::ENOSYS | Errno::EPERM) => {
+                close_each(lowest, keep);
+                break;
+            }
+            closed => closed.context("close the descriptors of the caller")?,
+        }
+        first = end.saturating_add(1);
     }
     Ok(())
 }

@@ -1,41 +1,13 @@
 //! Remedies for system calls that fail.
 
-/// Makes a table of remedies: a function that finds the first row with the call and the error
-/// of what has failed, and whose condition is true. The call `_` is any call.
-macro_rules! remedies {
-    (|$failed:ident|
-        $($($call:tt)|+: $($errno:ident)|+ $(if $condition:expr)? => $remedy:expr;)+
-    ) => {
-        pub(in crate::said::hint) fn remedy($failed: &Failed, errno: Errno) -> Option<&'static str> {
-            Some(match ($failed.call, errno) {
-                $(($(call!($call))|+, $(Errno::$errno)|+) $(if $condition)? => $remedy,)+
-                _ => return None,
-            })
-        }
-    };
-}
-
-macro_rules! call {
-    (_) => {
-        _
-    };
-    ($call:ident) => {
-        Call::$call
-    };
-}
-
-mod clone;
-mod groups;
-mod mounts;
-mod order;
-mod places;
+mod table;
 mod tools;
 
+pub(crate) use table::NO_ROOT;
+
 use anyhow::Error;
-use nix::errno::Errno;
 
 use crate::said::error::{Said, errno_of};
-use crate::said::host;
 
 /// Makes the actions, and the first words of their contexts. A path may follow them.
 macro_rules! calls {
@@ -112,9 +84,20 @@ impl Failed {
     /// Only the first words count: the name at the end may contain any words.
     fn read(doing: &str) -> Option<Failed> {
         let known = |(words, call): &(&str, Call)| Some((*call, doing.strip_prefix(words)?));
-        let (call, object) = groups::call(doing).or_else(|| WORDS.iter().find_map(known))?;
+        let (call, object) = of_group(doing).or_else(|| WORDS.iter().find_map(known))?;
         Some(Failed { call, object: object.to_owned() })
     }
+}
+
+/// The action behind a write to a file of a group, and the file.
+fn of_group(doing: &str) -> Option<(Call, &str)> {
+    let (_value, file) = doing.strip_prefix("write ")?.rsplit_once(" to ")?;
+    let call = match file.rsplit('/').next()? {
+        "cgroup.subtree_control" => Call::EnableController,
+        "memory.swap.max" => Call::LimitSwap,
+        _ => Some(Call::WriteGroup).filter(|_| file.starts_with("/sys/fs/cgroup/"))?,
+    };
+    Some((call, file))
 }
 
 /// The remedy for an error from a failed system call, or from a tool of the host: the first
@@ -124,50 +107,15 @@ pub fn hint(error: &Error) -> Option<&'static str> {
         return tools::remedy(message);
     }
     let errno = error.chain().find_map(errno_of)?;
-    let failed = Failed::of(error);
-    type Table = fn(&Failed, Errno) -> Option<&'static str>;
-    // An earlier stage explains more than the host does.
-    let tables: [Table; 6] =
-        [order::remedy, clone::remedy, groups::remedy, mounts::remedy, places::remedy, remedy];
-    tables.into_iter().find_map(|remedy| remedy(&failed, errno))
+    table::remedy(&Failed::of(error), errno)
 }
-
-remedies! { |failed|
-    DropCapabilities: EPERM if host::is_confined() => PROFILE;
-    DropCapabilities: EPERM =>
-        "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities";
-    SetFilter: EPERM => clone::SECCOMP;
-    SetFilter: ENOSYS if host::is_filtered() => clone::SECCOMP;
-    SetFilter: ENOSYS | EINVAL =>
-        "this kernel likely has no seccomp filters; start a kernel with CONFIG_SECCOMP_FILTER";
-    ConnectNetwork: EPERM =>
-        "this needs CAP_NET_ADMIN in the new network; bring lo up before you give up capabilities";
-    ConnectNetwork: EROFS =>
-        "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta";
-    AllowPing: EROFS => "/proc/sys is read-only; set this before the lesson makes it so";
-    EnterDirectory: EACCES =>
-        "the user of the command cannot enter it; name another directory with --workdir, or another user with --user";
-    Publish: EACCES =>
-        "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl";
-    Print: ENOSPC => "the file system of standard output is full; free some space";
-    _: ENOSPC => FULL;
-    _: EMFILE => "this process has reached the limit on open files; raise it with ulimit -n";
-    _: ELOOP => "a symbolic link in the path leads back to itself";
-    _: ENAMETOOLONG => "use a name of at most 255 bytes and a path of at most 4095";
-}
-
-const APPARMOR: &str = "this host's AppArmor gives no capabilities in a new user namespace; use the profile of docs/hosts.md, or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
-const PROFILE: &str = "an AppArmor profile confines this program, and likely refuses this; start it outside of the profile that /proc/self/attr/current names, or in Docker with --security-opt apparmor=unconfined";
-const SELINUX: &str =
-    "a security module, likely SELinux, refuses this; log in as an unconfined user";
-pub(crate) const NO_ROOT: &str = "the root has neither /bin nor /usr/bin, so it is likely not a root; fetch a root with `cargo xtask fetch-rootfs --force`, or name another directory";
-const TAKEN: &str = "a file has that name; name another directory with --scratch or TMPDIR";
-const FULL: &str = "the file system is full; free some space, or name a directory on another file system with --scratch or TMPDIR";
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+
+    use nix::errno::Errno;
 
     use super::*;
     use crate::workspace;
