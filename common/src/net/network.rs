@@ -176,15 +176,17 @@ impl Port {
         let doing = || format!("publish {self}");
         let mut patience = Patience::new()?;
         // If its runner was just killed, a container's port is free a moment later.
-        for _ in 0..20 {
+        let mut tries = 0..20;
+        loop {
             match self.bind() {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && tries.next().is_some() =>
+                {
                     patience.sleep(None, PollTimeout::from(50u16)).with_context(doing)?;
                 }
                 bound => return bound.with_context(doing),
             }
         }
-        self.bind().with_context(doing)
     }
 
     fn bind(&self) -> io::Result<OwnedFd> {

@@ -143,6 +143,7 @@ fn name(number: u32) -> String {
 }
 
 /// What the host has by our names.
+#[derive(Default)]
 struct Host {
     bridge: &'static str,
     has_bridge: bool,
@@ -181,14 +182,7 @@ impl Table {
 
 impl Host {
     fn look(bridge: &'static str) -> Result<Host> {
-        let mut host = Host {
-            bridge,
-            has_bridge: false,
-            subnet: None,
-            devices: Vec::new(),
-            containers: Vec::new(),
-            tables: Vec::new(),
-        };
+        let mut host = Host { bridge, ..Host::default() };
         for line in run(Command::new("ip").args(["-o", "link", "show"]), "")?.lines() {
             let mut words = line.split([' ', '\\']);
             let device = words.nth(1).unwrap_or_default().trim_end_matches(':');

@@ -77,8 +77,7 @@ impl Slirp {
         };
         line.write_all(request.as_bytes()).with_context(doing)?;
         line.shutdown(Shutdown::Write).with_context(doing)?;
-        let mut answer = Vec::new();
-        read_all(&mut line, &mut answer).with_context(doing)?;
+        let answer = read_all(&mut line).with_context(doing)?;
         let answer = String::from_utf8_lossy(&answer);
         ensure!(answer.contains("\"return\""), "{}: {}", doing(), printable(answer.trim()));
         Ok(())

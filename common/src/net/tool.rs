@@ -68,14 +68,12 @@ impl Running {
 
     /// Waits for the tool, and returns its output. If the wait fails, kills the tool.
     fn finish(mut self, tool: &Command, input: &str) -> Result<String> {
-        let mut stdout = Vec::new();
-        if let Some(from) = &mut self.tool.stdout
-            && let Err(error) = read_all(from, &mut stdout)
-        {
+        let read = self.tool.stdout.as_mut().map_or(Ok(Vec::new()), read_all);
+        if read.is_err() {
             kill(&self.tool);
             let _ = self.tool.wait();
-            return Err(error).with_context(|| words(tool));
         }
+        let stdout = read.with_context(|| words(tool))?;
         let status = self.tool.wait().with_context(|| words(tool))?;
         if status.success() {
             return Ok(String::from_utf8_lossy(&stdout).into_owned());
@@ -101,14 +99,14 @@ pub(crate) fn kill(tool: &Child) {
 
 /// Reads until the other end of a pipe or socket closes. Fails when a signal asks the runner to
 /// end.
-pub(crate) fn read_all(from: &mut (impl Read + AsFd), to: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn read_all(from: &mut (impl Read + AsFd)) -> Result<Vec<u8>> {
     let mut patience = Patience::new()?;
-    let mut part = [0; 4096];
+    let (mut all, mut part) = (Vec::new(), [0; 4096]);
     loop {
         if patience.sleep(Some(from.as_fd()), PollTimeout::NONE)? {
             match from.read(&mut part)? {
-                0 => return Ok(()),
-                count => to.extend_from_slice(&part[..count]),
+                0 => return Ok(all),
+                count => all.extend_from_slice(&part[..count]),
             }
         }
     }

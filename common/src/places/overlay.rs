@@ -53,20 +53,19 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
 }
 
 /// The path of upper or work, as the value of overlay's option `upperdir=` or `workdir=`. It has
-/// the form of [`lowerdir`]. `may_use_path` looks at the open directory. If it returns false,
-/// because another user can rename the directory, the option has the name of a descriptor. Fails
-/// when the directory is missing, is not a directory or cannot be opened. Fails when
-/// `may_use_path` fails.
-pub(crate) fn upper_or_work(
-    dir: &Path,
-    may_use_path: impl FnOnce(&Metadata) -> Result<bool>,
-) -> Result<String> {
+/// the form of [`lowerdir`]. With `ours`, another user can rename the directory: it must be this
+/// one, and the option has the name of a descriptor. Fails when the directory is missing, is not a
+/// directory or cannot be opened, or is another one.
+pub(crate) fn upper_or_work(dir: &Path, ours: Option<&Metadata>) -> Result<String> {
     let opened = open(dir)?;
-    let doing = || opening(dir);
-    let found = opened.metadata().with_context(doing)?;
-    let room = if may_use_path(&found).with_context(doing)? { ROOM_UPPER_OR_WORK } else { 0 };
-    Ok(name(dir, opened, room))
+    let Some(ours) = ours else { return Ok(name(dir, opened, ROOM_UPPER_OR_WORK)) };
+    let found = opened.metadata().with_context(|| opening(dir))?;
+    let is_ours = (found.dev(), found.ino()) == (ours.dev(), ours.ino());
+    ensure!(is_ours, "{}: {REPLACED}", opening(dir));
+    Ok(name(dir, opened, 0))
 }
+
+pub(crate) const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
 
 /// A name of the directory that fits into the option string.
 fn name(path: &Path, dir: File, room: usize) -> String {

@@ -17,7 +17,7 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
 
 use crate::places::open::{self, text};
-use crate::places::overlay::upper_or_work;
+use crate::places::overlay::{REPLACED, upper_or_work};
 use crate::{Ids, note};
 use dir::{Dir, locking, making};
 pub use entry::Entry;
@@ -35,9 +35,8 @@ pub struct Scratch {
     home: Option<Dir>,
     /// Holds the lock.
     dir: Dir,
-    /// The path, device and inode of `upper` and `work`, if another user can replace
-    /// these directories: the child mounts by path.
-    looked_at: Vec<(PathBuf, (u64, u64))>,
+    /// Whether no other user can replace this directory: the child mounts by path.
+    name_holds: bool,
     in_map: Option<InMap>,
 }
 
@@ -54,15 +53,14 @@ impl Scratch {
     pub(crate) fn removed_by(named: Option<&Path>, in_map: Option<InMap>) -> Result<Scratch> {
         // The caller's umask may forbid everything. The command gets this umask, too.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
-        let mut scratch = match named {
-            Some(dir) => Scratch::named(dir)?,
-            None => Scratch::made(in_map)?,
+        let (home, dir) = match named {
+            Some(dir) => (None, Scratch::named(dir)?),
+            None => Scratch::made(in_map).map(|(home, dir)| (Some(home), dir))?,
         };
-        scratch.look()?;
-        Ok(scratch)
+        Ok(Scratch { name_holds: dir.name_holds(), home, dir, in_map })
     }
 
-    fn named(name: &Path) -> Result<Scratch> {
+    fn named(name: &Path) -> Result<Dir> {
         let Some(dir) = Dir::named(name)? else {
             bail!(
                 "use the scratch directory {}: another container is using it; wait until that container ends, or name another directory",
@@ -76,7 +74,7 @@ impl Scratch {
         if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
             note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
         }
-        Ok(Scratch { home: None, dir, looked_at: Vec::new(), in_map: None })
+        Ok(dir)
     }
 
     /// Writes the container's subordinate IDs to a named directory: files in `upper` belong to
@@ -106,8 +104,8 @@ impl Scratch {
         Ok(())
     }
 
-    /// Makes a new scratch directory.
-    fn made(in_map: Option<InMap>) -> Result<Scratch> {
+    /// Makes a new scratch directory in a home.
+    fn made(in_map: Option<InMap>) -> Result<(Dir, Dir)> {
         let mut attempt = 0;
         loop {
             let home = home(in_map)?;
@@ -132,7 +130,7 @@ impl Scratch {
                 let name = dir.name.join(entry);
                 dir.make(entry, DIRECTORY).with_context(|| making(&name))?;
             }
-            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new(), in_map });
+            return Ok((home, dir));
         }
     }
 
@@ -156,36 +154,19 @@ impl Scratch {
     ///
     /// [`lowerdir`]: crate::lowerdir
     pub fn upper_option(&self) -> Result<String> {
-        self.option(&self.upper())
+        self.option("upper")
     }
 
     /// `work` as the value of overlay's option `workdir=`. Fails as [`Scratch::upper_option`].
     pub fn work_option(&self) -> Result<String> {
-        self.option(&self.work())
+        self.option("work")
     }
 
-    fn option(&self, dir: &Path) -> Result<String> {
-        let before = self.looked_at.iter().find(|(name, _)| name == dir).map(|(_, id)| *id);
-        upper_or_work(dir, |found| match before {
-            None => Ok(true),
-            Some(before) => {
-                ensure!(before == (found.dev(), found.ino()), REPLACED);
-                Ok(false)
-            }
-        })
-    }
-
-    /// Notes `upper` and `work` as they are now, unless no other user can replace them.
-    fn look(&mut self) -> Result<()> {
-        if !self.dir.name_holds() {
-            for entry in ["upper", "work"] {
-                let name = self.dir.name.join(entry);
-                let found = self.dir.look_at(entry);
-                let found = found.with_context(|| format!("look at {}", name.display()))?;
-                self.looked_at.push((name, (found.dev(), found.ino())));
-            }
-        }
-        Ok(())
+    fn option(&self, entry: &str) -> Result<String> {
+        let name = self.dir.name.join(entry);
+        let ours = (!self.name_holds).then(|| self.dir.look_at(entry)).transpose();
+        let ours = ours.with_context(|| format!("look at {}", name.display()))?;
+        upper_or_work(&name, ours.as_ref())
     }
 
     /// Checks that the root of this process is the overlay on this scratch directory, and that it
@@ -199,7 +180,7 @@ impl Scratch {
         };
         let found = |mounts: io::Result<String>| mounts.is_ok_and(|it| it.lines().any(ours));
         ensure!(
-            self.looked_at.is_empty() || found(text("/proc/self/mountinfo")),
+            self.name_holds || found(text("/proc/self/mountinfo")),
             "use the overlay on {}: {REPLACED}",
             self.merged().display()
         );
@@ -245,8 +226,6 @@ const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
 /// The warning about a file system without user attributes.
 const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory with files of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
-
-const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
 
 #[cfg(test)]
 mod tests {
