@@ -1,7 +1,6 @@
 //! Remedies for system calls that fail.
 
 mod table;
-mod tools;
 
 pub(crate) use table::NO_ROOT;
 
@@ -104,7 +103,7 @@ fn of_group(doing: &str) -> Option<(Call, &str)> {
 /// that fits, if there is any. A remedy that we could not try says "likely".
 pub fn hint(error: &Error) -> Option<&'static str> {
     if let Some(Said(message)) = error.downcast_ref() {
-        return tools::remedy(message);
+        return table::for_tool(message);
     }
     let errno = error.chain().find_map(errno_of)?;
     table::remedy(&Failed::of(error), errno)

@@ -26,18 +26,13 @@ pub(super) struct Dir {
     pub(super) name: PathBuf,
     pub(super) file: File,
     pub(super) found: Metadata,
-    /// Whether new files here may get a group other than the caller's: a set-group-ID
-    /// directory gives its own group to new files, inode(7).
-    gives_group: bool,
 }
 
 impl Dir {
     /// Reads the metadata of an open directory.
     pub(super) fn new(name: PathBuf, file: File) -> Result<Dir> {
         let found = file.metadata().with_context(|| format!("look at {}", name.display()))?;
-        let set_gid = found.mode() & libc::S_ISGID != 0;
-        let gives_group = set_gid || found.gid() != getgid().as_raw();
-        Ok(Dir { name, file, found, gives_group })
+        Ok(Dir { name, file, found })
     }
 
     /// Locks a directory and then reads its metadata; flock(2). Returns nothing if
@@ -109,7 +104,8 @@ impl Dir {
     /// overlay on a directory with another group.
     pub(super) fn make(&self, entry: &str, mode: Mode) -> nix::Result<()> {
         mkdirat(&self.file, entry, mode)?;
-        if self.gives_group {
+        // A set-group-ID directory gives its own group to new files, inode(7).
+        if self.found.mode() & libc::S_ISGID != 0 || self.found.gid() != getgid().as_raw() {
             let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
             fchownat(&self.file, entry, None, Some(getgid()), flags)?;
             // No other user can put a link there: this directory is ours.

@@ -1,4 +1,4 @@
-//! The table of remedies for system calls that fail.
+//! The table of remedies for system calls that fail, and that for tools of the host.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -292,3 +292,36 @@ fn upper_fs(failed: &Failed) -> Option<Statfs> {
 fn here_is_gone(failed: &Failed) -> bool {
     Path::new(&failed.object).is_relative() && host::is_nowhere()
 }
+
+/// The remedy for a tool of the host, whose messages are words only: the first row of which a part is
+/// in the message.
+pub(super) fn for_tool(message: &str) -> Option<&'static str> {
+    let fits = |(parts, _): &&(&[&str], _)| parts.iter().any(|part| message.contains(part));
+    TOOLS.iter().find(fits).map(|(_, remedy)| *remedy)
+}
+
+/// Parts of messages, and remedies.
+const TOOLS: [(&[&str], &str); 7] = [
+    (
+        &["write to uid_map failed", "write to gid_map failed"],
+        "newuidmap(1) and newgidmap(1) have no rights here: they are not set-user-ID root, or their file system is mounted with nosuid; install the package uidmap again, or give --ids one",
+    ),
+    (&["BusyBox"], "this is a tool of busybox; install the package iproute2 or util-linux"),
+    (
+        &["Failed to open tun socket", "/dev/net/tun"],
+        "this user cannot open /dev/net/tun; as root: modprobe tun; chmod 666 /dev/net/tun",
+    ),
+    (
+        &["External interface not usable"],
+        "pasta needs a default route by an Ethernet device; for a host without one, install the package slirp4netns",
+    ),
+    (&["failed to execute nft"], "install the package nftables"),
+    (
+        &["Operation not permitted"],
+        "this root may not change the network, as in a Docker container; start that container with --cap-add NET_ADMIN, or use --network pasta",
+    ),
+    (
+        &["Unknown device type", "Operation not supported", "Protocol not supported"],
+        "this kernel likely has not loaded a module; as root: modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_fib_ipv4",
+    ),
+];
