@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access, getuid};
 use crate::args::limits::number;
 use crate::hierarchy::{end_groups, remove_group};
 use crate::places::open::text;
+use crate::said::doing::{Call, Doing};
 use crate::{errno_of, note, one_line};
 
 /// Where the groups are, hier(7).
@@ -105,7 +106,10 @@ impl Drop for Group {
 
 /// Writes a file of the kernel, which must be there.
 fn write(file: &Path, value: &str) -> Result<()> {
-    let doing = || format!("write {value} to {}", file.display());
+    let doing = || {
+        let object = format_args!("{value} to {}", file.display());
+        Doing::new(Call::write_group(file), "write ", object)
+    };
     let open = File::options().write(true).open(file);
     open.and_then(|mut file| file.write_all(value.as_bytes())).with_context(doing)
 }
@@ -126,8 +130,9 @@ fn place_for_groups() -> Result<PathBuf> {
         }
     }
     for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
-        access(&place.join(file), AccessFlags::W_OK)
-            .with_context(|| format!("make a control group in {}", place.display()))?;
+        access(&place.join(file), AccessFlags::W_OK).with_context(|| {
+            Doing::new(Call::UseGroups, "make a control group in ", place.display())
+        })?;
     }
     Ok(place)
 }

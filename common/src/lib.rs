@@ -66,9 +66,8 @@ pub use places::remove::{remove_tree, remove_tree_in};
 pub use places::scratch::{Entry, InMap, Scratch};
 pub use places::trust::{changeable, is_trusted, others_can_rename_in};
 pub use places::users::User;
-pub use said::error::{
-    causes, errno_of, failure, note, one_line, print, printable, report, status_of,
-};
+pub use said::doing::errno_of;
+pub use said::error::{causes, failure, note, one_line, print, printable, report, status_of};
 pub use said::hint::hint;
 pub use said::time::utc;
 

@@ -25,6 +25,7 @@ use crate::child::signals::{self, Signals};
 use crate::child::terminal::Terminal;
 use crate::child::wait::is_ready;
 use crate::child::within::given_in_child;
+use crate::said::doing::{Call, Doing};
 use crate::said::error::report;
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
@@ -135,7 +136,8 @@ fn die_with_runner(line: &UnixStream) -> Result<bool> {
 /// Starts a process that calls `work`, and exits with the status that `work` returns; fork(2).
 /// If `work` fails, the process prints the error, and exits with the status of the error.
 pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
-    let pid = raw_clone(CloneFlags::empty()).context("fork the command")?;
+    let pid = raw_clone(CloneFlags::empty())
+        .with_context(|| Doing::new(Call::Fork, "fork the command", ""))?;
     if pid.as_raw() == 0 {
         work_and_exit(work);
     }
@@ -143,10 +145,10 @@ pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
 }
 
 /// The context of a failed clone(2).
-pub(crate) fn cloning(namespaces: CloneFlags) -> String {
+pub(crate) fn cloning(namespaces: CloneFlags) -> Doing {
     let names: Vec<&str> = namespaces.iter_names().map(|(name, _)| name).collect();
-    let with = if names.is_empty() { "" } else { " with " };
-    format!("clone a child{with}{}", names.join(" | "))
+    let words = if names.is_empty() { "clone a child" } else { "clone a child with " };
+    Doing::new(Call::Clone, words, names.join(" | "))
 }
 
 /// Calls the work of a child, and ends the process with its status.

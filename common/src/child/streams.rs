@@ -24,7 +24,8 @@ use crate::child::console::{PTMX, TTY, is_usual, put};
 use crate::child::signals::{self, Patience};
 use crate::child::terminal::Terminal;
 use crate::child::wait::{is_ready, poll_on};
-use crate::said::error::{WRITE_OUTPUT, report};
+use crate::said::doing::Doing;
+use crate::said::error::report;
 
 const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
@@ -178,7 +179,7 @@ impl Pipe {
             Ok(0) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
             Ok(count) => {
-                self.file.write_all(&buffer[..count]).context(WRITE_OUTPUT).map(|()| count)
+                self.file.write_all(&buffer[..count]).with_context(Doing::print).map(|()| count)
             }
             Err(error) => Err(error).context("read a pipe"),
         };

@@ -17,6 +17,7 @@ use crate::args::limits::number;
 use crate::child::signals::Patience;
 use crate::net::tool::has_tool;
 use crate::places::open::text;
+use crate::said::doing::{Call, Doing};
 use crate::said::error::note;
 
 /// How the container is connected.
@@ -173,7 +174,7 @@ impl Port {
     /// Takes the port on the host, so that no other program can use it. Fails when another program
     /// uses it, or the host does not have the address. Fails when a signal asks the runner to end.
     pub fn take(&self) -> Result<OwnedFd> {
-        let doing = || format!("publish {self}");
+        let doing = || Doing::new(Call::Publish, "publish ", self);
         let mut patience = Patience::new()?;
         // If its runner was just killed, a container's port is free a moment later.
         let mut tries = 0..20;

@@ -16,7 +16,8 @@ use nix::unistd::{dup, pipe};
 use crate::child::signals::Patience;
 use crate::net::network::Port;
 use crate::net::tool::{kill, read_all, said, start};
-use crate::said::error::{Said, printable};
+use crate::said::doing::{Call, Doing, Said};
+use crate::said::error::printable;
 
 /// A running slirp4netns. It ends when this is dropped, or when the runner ends.
 pub struct Slirp {
@@ -59,7 +60,8 @@ impl Slirp {
     /// Publishes a port, by a request to the socket that `--api-socket` names. Fails when
     /// slirp4netns refuses the port. Fails when a signal asks the runner to end.
     pub fn publish(&mut self, socket: &Path, port: &Port) -> Result<()> {
-        let doing = || format!("publish {port} with slirp4netns");
+        let doing =
+            || Doing::new(Call::Publish, "publish ", format_args!("{port} with slirp4netns"));
         let Port { address, host, inside, protocol } = port;
         let request = format!(
             r#"{{"execute": "add_hostfwd", "arguments": {{"proto": "{protocol}",

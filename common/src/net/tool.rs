@@ -20,7 +20,8 @@ use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::child::signals::{self, Patience};
-use crate::said::error::{Said, printable};
+use crate::said::doing::Said;
+use crate::said::error::printable;
 
 /// The tools that are not on every host, and their packages.
 pub const PACKAGES: [(&str, &str); 7] = [

@@ -18,6 +18,7 @@ use nix::unistd::getuid;
 use crate::args::process::is_place;
 use crate::note;
 use crate::places::open::{READ, place};
+use crate::said::doing::{Call, Doing};
 
 /// A file or directory of the host, and its place in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +166,9 @@ impl Root {
     /// Opens a root. Fails when it is not a directory.
     pub fn open(rootfs: impl AsRef<Path>) -> Result<Root> {
         let rootfs = rootfs.as_ref();
-        place(rootfs).map(Root).with_context(|| format!("open the root {}", rootfs.display()))
+        place(rootfs)
+            .map(Root)
+            .with_context(|| Doing::new(Call::OpenRoot, "open the root ", rootfs.display()))
     }
 
     /// A directory in the root, as a place for a mount. Makes a missing directory.
@@ -248,8 +251,8 @@ impl Root {
     }
 }
 
-fn opening(place: &Path) -> String {
-    format!("open {} in the root", place.display())
+fn opening(place: &Path) -> Doing {
+    Doing::new(Call::OpenPlace, "open ", format_args!("{} in the root", place.display()))
 }
 
 const O_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);

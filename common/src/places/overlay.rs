@@ -12,6 +12,7 @@ use nix::unistd::{getgid, getuid};
 
 use crate::note;
 use crate::places::open::place;
+use crate::said::doing::{Call, Doing};
 
 /// The most bytes for all options of mount(2): one page.
 const PAGE: usize = 4096;
@@ -76,8 +77,8 @@ fn name(path: &Path, dir: File, room: usize) -> String {
     }
 }
 
-fn opening(dir: &Path) -> String {
-    format!("open the layer {}", dir.display())
+fn opening(dir: &Path) -> Doing {
+    Doing::new(Call::OpenLayer, "open the layer ", dir.display())
 }
 
 fn open(dir: &Path) -> Result<File> {

@@ -1,6 +1,7 @@
 //! A directory of this user, which no other user can change.
 
 use std::env;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -72,20 +73,24 @@ pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
 /// the directory belongs to another user, or other users can write to it. Fails when it is a
 /// symbolic link or a file. Fails when it cannot be made.
 pub fn private_directory(name: &Path, purpose: Purpose) -> Result<Private> {
-    let made = make_or_open(name, purpose, "make the directory");
+    let doing = || format!("make the directory {}", name.display());
+    let made = make_or_open(name, purpose, doing);
     made.map_err(|error| match error.is::<io::Error>() {
         true => anyhow!("{}; {}", causes(&error), purpose.remedy),
         false => error,
     })
 }
 
-/// As [`private_directory`], with the words for an error of mkdir(2).
-pub(crate) fn make_or_open(name: &Path, purpose: Purpose, making: &str) -> Result<Private> {
-    let doing = || format!("{making} {}", name.display());
+/// As [`private_directory`], with the context of an error of mkdir(2).
+pub(crate) fn make_or_open<C: Display + Send + Sync + 'static>(
+    name: &Path,
+    purpose: Purpose,
+    doing: impl Fn() -> C,
+) -> Result<Private> {
     loop {
         let new = match DirBuilder::new().mode(0o700).create(name) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-            made => made.map(|()| true).with_context(doing)?,
+            made => made.map(|()| true).with_context(&doing)?,
         };
         let dir = match open::directory(&AT_FDCWD, name) {
             Ok(dir) => dir,

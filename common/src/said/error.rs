@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use anyhow::Context;
 use nix::errno::Errno;
 
+use crate::said::doing::{Doing, errno_of};
 use crate::{Exit, hint};
 
 /// The name before each line of a step.
@@ -26,25 +27,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// The message of a tool of the host that failed.
-#[derive(Debug)]
-pub(crate) struct Said(pub(crate) String);
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Said {}
-
-/// The error number in a cause, from nix or from std.
-pub fn errno_of(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
-    let from_std = |error: &io::Error| error.raw_os_error().map(Errno::from_raw);
-    let from_nix = cause.downcast_ref::<Errno>().copied();
-    from_nix.or_else(|| cause.downcast_ref::<io::Error>().and_then(from_std))
-}
 
 /// An error with its own exit status, which [`status_of`] finds.
 pub fn failure(exit: Exit, message: String) -> anyhow::Error {
@@ -81,13 +63,10 @@ pub fn report(error: &anyhow::Error) -> Exit {
     status_of(error)
 }
 
-/// The context of a failed write to standard output, for which there are remedies.
-pub(crate) const WRITE_OUTPUT: &str = "write to standard output";
-
 /// Writes a text and a newline to standard output, and returns the exit status. `println!`
 /// panics if standard output is closed or full; this reports it.
 pub fn print(text: &str) -> Exit {
-    match writeln!(io::stdout(), "{text}").context(WRITE_OUTPUT) {
+    match writeln!(io::stdout(), "{text}").with_context(Doing::print) {
         Ok(()) => Exit::SUCCESS,
         Err(error) => report(&error),
     }

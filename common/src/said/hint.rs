@@ -4,67 +4,11 @@ mod table;
 
 pub(crate) use table::NO_ROOT;
 
+use std::path::Path;
+
 use anyhow::Error;
 
-use crate::said::error::{Said, errno_of};
-
-/// Makes the actions, and the first words of their contexts. A path may follow them.
-macro_rules! calls {
-    ($($call:ident: $($words:literal),+;)+) => {
-        /// The action that failed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        enum Call {
-            $($call,)+
-            /// A write to these files of a control group.
-            EnableController,
-            LimitSwap,
-            /// An unknown action.
-            Any,
-        }
-
-        const WORDS: &[(&str, Call)] = &[$($(($words, Call::$call),)+)+];
-    };
-}
-
-calls! {
-    Clone: "clone a child";
-    Fork: "fork the command";
-    MapIds: "write /proc/self/";
-    WriteMaps: "write the uid_map", "write the gid_map", "leave the groups of the caller",
-        "write setgroups";
-    BecomeUser: "set the supplementary groups", "set the group ID", "set the user ID",
-        "become group ", "become user ";
-    KeepMountsPrivate: "make the mounts private", "keep the mounts in this namespace";
-    MountOverlay: "mount the overlay on ";
-    MountProc: "mount proc on ";
-    Mount: "mount ";
-    DeleteLower: "delete a lower directory";
-    Bind: "bind ";
-    EnterRoot: "chroot to ", "chdir to ";
-    PivotRoot: "pivot_root to ";
-    EnterDirectory: "go to the working directory ";
-    OpenLayer: "open the layer ";
-    OpenRoot: "open the root ";
-    OpenPlace: "open /";
-    MakeScratch: "make the scratch directory ";
-    LockScratch: "lock the scratch directory ";
-    UseGroups: "make a control group in ";
-    WriteGroup: "write 0 to ";
-    MakeCgroupNamespace: "make a cgroup namespace";
-    DropCapabilities: "drop ", "set the capabilities", "set no_new_privs";
-    ConnectNetwork: "open a socket", "get the flags of lo", "set the flags of lo",
-        "set the bridge's ", "get the number of the device";
-    AllowPing: "set ping_group_range";
-    Publish: "publish ";
-    SetFilter: "set the seccomp filter";
-    EnterNamespaces: "enter the namespaces of the process ", "join the namespace ";
-    KeepState: "make the directory of a container", "write the state of the container ",
-        "write the end of the container ";
-    KeepContainers: "keep containers in ", "keep the configuration",
-        "keep the state of the container ", "make the container ", "make the socket for ";
-    RemoveContainer: "remove the container ";
-    Print: "write to standard output";
-}
+use crate::said::doing::{Call, Doing, Said, WORDS, errno_of};
 
 /// A failed call.
 struct Failed {
@@ -74,9 +18,12 @@ struct Failed {
 }
 
 impl Failed {
-    /// Reads the innermost context with known words.
+    /// Reads the type of a context from this crate, else the words of a context from a lesson.
     fn of(error: &Error) -> Failed {
-        let known = error.chain().rev().find_map(|cause| Failed::read(&cause.to_string()));
+        if let Some(Doing { call, object, .. }) = error.downcast_ref() {
+            return Failed { call: *call, object: object.clone() };
+        }
+        let known = error.chain().find_map(|cause| Failed::read(&cause.to_string()));
         known.unwrap_or(Failed { call: Call::Any, object: String::new() })
     }
 
@@ -88,15 +35,10 @@ impl Failed {
     }
 }
 
-/// The action behind a write to a file of a group, and the file.
+/// The action of a lesson that writes to a file of a group, and the file.
 fn of_group(doing: &str) -> Option<(Call, &str)> {
     let (_value, file) = doing.strip_prefix("write ")?.rsplit_once(" to ")?;
-    let call = match file.rsplit('/').next()? {
-        "cgroup.subtree_control" => Call::EnableController,
-        "memory.swap.max" => Call::LimitSwap,
-        _ => Some(Call::WriteGroup).filter(|_| file.starts_with("/sys/fs/cgroup/"))?,
-    };
-    Some((call, file))
+    file.starts_with("/sys/fs/cgroup/").then(|| (Call::write_group(Path::new(file)), file))
 }
 
 /// The remedy for an error from a failed system call, or from a tool of the host: the first
@@ -137,27 +79,38 @@ mod tests {
 
     #[test]
     fn a_failure_of_this_crate_is_known_whatever_is_said_around_it() {
-        let within = |doing: &str, errno| {
-            let error = Error::from(errno).context(doing.to_owned()).context("bind /x to /y");
+        let of = |call, object: &str, errno| {
+            let doing = Doing::new(call, "do this with ", object);
+            let error = Error::from(errno).context(doing).context("bind /x to /y");
             hint(&error).unwrap_or_default()
         };
-        for (doing, errno, remedy) in [
-            ("clone a child with CLONE_NEWNET", Errno::EPERM, "step 3"),
-            ("clone a child with CLONE_NEWUSER", Errno::ENOSPC, "max_user_namespaces"),
-            ("make a control group in /x", Errno::EROFS, "read-only"),
-            ("make a control group in /x", Errno::EACCES, "Delegate=yes"),
-            ("publish 127.0.0.1:80:80/tcp", Errno::EACCES, "port_start"),
-            ("open /x in the root", Errno::ENOTDIR, "a directory is needed"),
-            ("write +pids to /x/cgroup.subtree_control", Errno::ENOENT, "controller"),
-            ("write 0 to /x/memory.swap.max", Errno::ENOENT, "swapaccount"),
-            ("write 4 to /sys/fs/cgroup/x/pids.max", Errno::EINVAL, "a smaller number"),
+        for (call, object, errno, remedy) in [
+            (Call::Clone, "CLONE_NEWNET", Errno::EPERM, "step 3"),
+            (Call::Clone, "CLONE_NEWUSER", Errno::ENOSPC, "max_user_namespaces"),
+            (Call::UseGroups, "/x", Errno::EROFS, "read-only"),
+            (Call::UseGroups, "/x", Errno::EACCES, "Delegate=yes"),
+            (Call::Publish, "127.0.0.1:80:80/tcp", Errno::EACCES, "port_start"),
+            (Call::OpenPlace, "/x", Errno::ENOTDIR, "a directory is needed"),
         ] {
-            let said = within(doing, errno);
-            assert!(said.contains(remedy), "{doing}: {said}");
+            let said = of(call, object, errno);
+            assert!(said.contains(remedy), "{call:?}: {said}");
         }
-        let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS));
-        let error = error.context("make the scratch directory /x");
+        let scratch = Doing::new(Call::MakeScratch, "make ", "/x");
+        let error = Error::from(std::io::Error::from_raw_os_error(libc::EROFS)).context(scratch);
         assert!(hint(&error).is_some_and(|remedy| remedy.contains("--scratch")));
+        for (file, errno, remedy) in [
+            ("cgroup.subtree_control", Errno::ENOENT, "controller"),
+            ("memory.swap.max", Errno::ENOENT, "swapaccount"),
+            ("pids.max", Errno::EINVAL, "a smaller number"),
+        ] {
+            let file = Path::new("/sys/fs/cgroup/x").join(file);
+            let said = of(Call::write_group(&file), "0", errno);
+            assert!(said.contains(remedy), "{said}");
+            // A lesson has only words.
+            let said =
+                super::hint(&Error::from(errno).context(format!("write 0 to {}", file.display())));
+            assert!(said.is_some_and(|said| said.contains(remedy)), "{said:?}");
+        }
     }
 
     /// The first row counts: a row with fewer words must come later.
@@ -169,20 +122,22 @@ mod tests {
         }
     }
 
-    /// Each row has words of a program. Tests of the other crates lie in directories below.
+    /// Each row has words of a program. Tests lie in directories below.
     #[test]
     fn each_row_is_of_a_program() {
         let list = |dir: PathBuf| dir.read_dir().into_iter().flatten().flatten();
-        let below = |dir: &str| list(workspace().join("common/src").join(dir));
         let sources = list(workspace().to_owned()).flat_map(|it| list(it.path().join("src")));
-        let sources =
-            sources.chain(["child", "net", "places", "places/scratch"].into_iter().flat_map(below));
-        let sources = sources.chain(below("said").filter(|it| it.file_name() == "error.rs"));
         let sources = sources.filter_map(|file| fs::read_to_string(file.path()).ok());
         let sources: Vec<String> = sources.collect();
+        let mut contexts = Vec::new();
+        for source in &sources {
+            // `context("…")`, and `context(|| format!("…"))` or its like.
+            let texts = source.split("context(").skip(1);
+            let texts = texts.filter_map(|rest| rest.split('"').nth(1));
+            contexts.extend(texts.map(|text| text.split('{').next().unwrap_or_default()));
+        }
         for (words, _) in WORDS {
-            let begun = format!("\"{}", words.trim_end_matches(['/', ' ']));
-            assert!(sources.iter().any(|source| source.contains(&begun)), "{words}");
+            assert!(contexts.iter().any(|it| it.starts_with(words)), "{words}");
         }
     }
 }

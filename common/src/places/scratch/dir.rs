@@ -18,6 +18,7 @@ use super::{ENTRIES, entry};
 use crate::places::open;
 use crate::places::private::is_own;
 use crate::places::trust::{belongs, changeable, is_trusted};
+use crate::said::doing::{Call, Doing};
 
 /// An open directory, and its metadata.
 #[derive(Debug)]
@@ -171,14 +172,12 @@ impl Dir {
     }
 }
 
-pub(super) fn making(dir: &Path) -> String {
-    format!("{MAKE} {}", dir.display())
+pub(super) fn making(dir: &Path) -> Doing {
+    Doing::new(Call::MakeScratch, "make the scratch directory ", dir.display())
 }
 
-pub(super) const MAKE: &str = "make the scratch directory";
-
-pub(super) fn locking(dir: &Path) -> String {
-    format!("lock the scratch directory {}", dir.display())
+pub(super) fn locking(dir: &Path) -> Doing {
+    Doing::new(Call::LockScratch, "lock the scratch directory ", dir.display())
 }
 
 /// Makes a directory that only the caller can enter, and the directories above it,

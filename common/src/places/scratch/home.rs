@@ -13,7 +13,7 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::getuid;
 
 use super::NO_ATTRIBUTES;
-use super::dir::{Dir, MAKE, has_user_attributes};
+use super::dir::{Dir, has_user_attributes, making};
 use super::entry::LINK;
 use crate::child::signals::is_ignored;
 use crate::places::private::{Private, Purpose, make_or_open};
@@ -83,7 +83,7 @@ fn outlives_session() -> bool {
 
 /// Makes the home, and refuses another user's file of that name. Sweeps a home that exists.
 fn make(name: PathBuf, in_map: Option<InMap>) -> Result<Dir> {
-    let Private { dir, new, .. } = make_or_open(&name, PURPOSE, MAKE)?;
+    let Private { dir, new, .. } = make_or_open(&name, PURPOSE, || making(&name))?;
     let home = Dir::new(name, dir)?;
     if !new {
         sweep(&home, in_map);

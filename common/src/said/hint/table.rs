@@ -12,8 +12,9 @@ use nix::sys::statfs::{
 };
 use nix::unistd::getuid;
 
-use super::{Call, Failed};
+use super::Failed;
 use crate::calls::{capabilities, seccomp};
+use crate::said::doing::Call;
 use crate::said::host;
 
 /// Makes the table of remedies: a function that finds the first row with the call and the error of
