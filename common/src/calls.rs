@@ -5,6 +5,5 @@ pub(crate) mod bpf;
 pub(crate) mod capabilities;
 pub(crate) mod device;
 pub(crate) mod mount;
-pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod seccomp;

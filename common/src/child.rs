@@ -8,7 +8,6 @@ pub(crate) mod inherit;
 pub(crate) mod init;
 pub(crate) mod landlock;
 pub(crate) mod line;
-pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod pseudoterminal;
 pub(crate) mod runner;

@@ -14,7 +14,7 @@ use nix::unistd::{AccessFlags, access, getuid};
 use crate::args::limits::number;
 use crate::hierarchy::{end_groups, remove_group};
 use crate::places::open::text;
-use crate::said::doing::Doing;
+use crate::said::doing::{Call, Doing};
 use crate::{errno_of, note, one_line};
 
 /// Where the groups are, hier(7).
@@ -24,8 +24,7 @@ const PREFIX: &str = "containers-";
 /// The group for the caller's processes, beside the groups of containers.
 const CALLER: &str = "caller";
 
-/// A control group for the container of this run. It is removed when this is
-/// dropped.
+/// A control group for the container of this run. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Group {
     path: PathBuf,
@@ -37,15 +36,10 @@ impl Group {
     /// Makes a group: for root in the root of all groups, for another user in the user's
     /// own group. First removes the groups of runners that were killed.
     ///
-    /// A group can give the controller of memory to the groups in it only if it has no
-    /// processes. So the processes of the user's group, such as the shell, first move to
-    /// a group `caller` in it, beside the new group. See the rule "no internal
-    /// processes" in cgroups(7).
-    ///
-    /// # Errors
-    ///
-    /// When this host does not use control groups v2 alone, or the group does not belong
-    /// to this user.
+    /// A group can give the controller of memory to the groups in it only if it has no processes.
+    /// So the processes of the user's group, such as the shell, first move to a group `caller` in
+    /// it, beside the new group. See the rule "no internal processes" in cgroups(7). Fails when
+    /// this host does not use control groups v2 alone, or the group does not belong to this user.
     pub fn make() -> Result<Group> {
         let place = place_for_groups()?;
         move_processes_out(&place)?;
@@ -53,15 +47,12 @@ impl Group {
         let mut attempt = 0;
         loop {
             let path = place.join(format!("{PREFIX}{}.{attempt}", process::id()));
+            attempt += 1;
             match fs::create_dir(&path) {
-                Ok(()) => {}
                 // An old process with this ID left it, or a process in another PID
                 // namespace uses it.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    attempt += 1;
-                    continue;
-                }
-                Err(error) => return Err(error).with_context(|| making(&path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                made => made.with_context(|| making(&path))?,
             }
             // If not, another runner has just swept it.
             if let Some(lock) = lock(&path) {
@@ -70,11 +61,8 @@ impl Group {
         }
     }
 
-    /// Whether this caller can make a group here; changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The reason why not, with a remedy.
+    /// Whether this caller can make a group here; changes nothing. The error is the reason why
+    /// not, with a remedy.
     pub fn check() -> Result<()> {
         place_for_groups().map(drop)
     }
@@ -84,11 +72,8 @@ impl Group {
         &self.path
     }
 
-    /// Writes `value` to a file of the group, or with `../` of the group above.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses the value or the controller is missing.
+    /// Writes `value` to a file of the group, or with `../` of the group above. Fails when the
+    /// kernel refuses the value or the controller is missing.
     pub fn write(&self, file: &str, value: &str) -> Result<()> {
         write(&self.path.join(file), value)
     }
@@ -121,7 +106,10 @@ impl Drop for Group {
 
 /// Writes a file of the kernel, which must be there.
 fn write(file: &Path, value: &str) -> Result<()> {
-    let doing = || Doing::WriteGroup { file: file.to_owned(), value: value.to_owned() };
+    let doing = || {
+        let object = format_args!("{value} to {}", file.display());
+        Doing::new(Call::write_group(file), "write ", object)
+    };
     let open = File::options().write(true).open(file);
     open.and_then(|mut file| file.write_all(value.as_bytes())).with_context(doing)
 }
@@ -142,8 +130,9 @@ fn place_for_groups() -> Result<PathBuf> {
         }
     }
     for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
-        access(&place.join(file), AccessFlags::W_OK)
-            .with_context(|| Doing::UseGroups(place.clone()))?;
+        access(&place.join(file), AccessFlags::W_OK).with_context(|| {
+            Doing::new(Call::UseGroups, "make a control group in ", place.display())
+        })?;
     }
     Ok(place)
 }
@@ -167,11 +156,7 @@ fn move_processes_out(group: &Path) -> Result<()> {
         if processes.is_empty() {
             return Ok(());
         }
-        if let Err(error) = fs::create_dir(&caller)
-            && error.kind() != ErrorKind::AlreadyExists
-        {
-            return Err(error).context(making(&caller));
-        }
+        fs::create_dir_all(&caller).with_context(|| making(&caller))?;
         for process in processes.lines() {
             match write(&caller.join("cgroup.procs"), process) {
                 // It has just ended.

@@ -13,7 +13,7 @@ use libc::c_int;
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use crate::calls::pidfd::{pidfd_open, pidfd_send_signal};
+use crate::calls::process::{pidfd_open, pidfd_send_signal};
 use crate::places::open;
 
 /// A tree of groups.
@@ -159,11 +159,8 @@ pub fn signal_groups(groups: &[PathBuf], number: c_int) {
     }
 }
 
-/// Removes a group and the groups in it. They have no processes.
-///
-/// # Errors
-///
-/// With EBUSY when there is still a process in one of them; rmdir(2).
+/// Removes a group and the groups in it. They have no processes. Fails with EBUSY when there is
+/// still a process in one of them; rmdir(2).
 pub(crate) fn remove_group(group: &Path) -> io::Result<()> {
     match fs::remove_dir(group) {
         // It has groups in it, or processes.
@@ -176,11 +173,7 @@ pub(crate) fn remove_group(group: &Path) -> io::Result<()> {
 
 /// Kills the processes in groups and in those in them, and removes all of them. A killed process
 /// may be in a call that no signal ends: this waits for at most ten seconds. A group that is gone
-/// is no error.
-///
-/// # Errors
-///
-/// When one cannot be removed; rmdir(2). Then the others are.
+/// is no error. Fails when one cannot be removed; rmdir(2). Then the others are.
 pub fn end_groups(groups: &[PathBuf]) -> Result<()> {
     let mut tries = 0..10_000;
     let mut end = |group: &PathBuf| loop {
@@ -222,11 +215,8 @@ impl Hierarchy {
     }
 
     /// Makes a group below `base`, and those above it. Returns those that were missing, in the
-    /// order in which they are made.
-    ///
-    /// # Errors
-    ///
-    /// When this caller may not make it, or it has processes. Then none is left.
+    /// order in which they are made. Fails when this caller may not make it, or it has processes.
+    /// Then none is left.
     pub fn make(&self, base: &Path, group: &Path) -> io::Result<Vec<PathBuf>> {
         let (mut made, mut tries) = (Vec::new(), 0..100);
         loop {

@@ -1,12 +1,10 @@
 //! The code that every step needs and no lesson explains.
 //!
-//! A step makes every system call of its lesson itself. This crate does the
-//! rest, like Go's `os/exec`. It reads the command line ([`Step`],
-//! [`Args`]). It clones the child and waits for it ([`clone()`],
-//! [`Child::wait`]). It does the work of process 1 ([`fork`], [`Run::reap`]), and
-//! executes the command ([`exec()`]). It manages the terminal, and the scratch
-//! directory of an overlay ([`Scratch`]). It reports a failed system call as one
-//! line with a remedy ([`hint()`]).
+//! A step makes every system call of its lesson itself. This crate does the rest, like Go's
+//! `os/exec`. It reads the command line ([`Step`], [`Args`]). It clones the child and waits for it
+//! ([`clone()`], [`Child::wait`]). It does the work of process 1 ([`fork`], [`Run::reap`]), and
+//! executes the command ([`exec()`]). It manages the terminal, and the scratch directory of an
+//! overlay ([`Scratch`]). It reports a failed system call as one line with a remedy ([`hint()`]).
 
 mod args;
 mod calls;
@@ -31,12 +29,12 @@ pub use calls::device::{device_flags, set_device_flags};
 pub use calls::mount::{
     change_mount, fsconfig, fsmount, fsopen, mount_setattr, move_mount, open_tree,
 };
-pub use calls::pidfd::{pidfd_open, pidfd_send_signal, pidfd_wait};
 pub use calls::process::{
-    set_domainname, set_io_priority, set_limit, set_memory_policy, set_personality, set_scheduler,
+    pidfd_open, pidfd_send_signal, pidfd_wait, set_domainname, set_io_priority, set_limit,
+    set_memory_policy, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
-pub use child::clone::{clone, clone_after, end_with_parent};
+pub use child::clone::{clone, clone_after, end_with_parent, spawn};
 pub use child::console::{console, open_to_users, use_devices};
 pub use child::exec::{
     become_program, exec, exec_with, find_program, fresh_environment, start_again,
@@ -45,7 +43,6 @@ pub use child::exit::Exit;
 pub use child::inherit::{close_descriptors, close_descriptors_but, leave_keyring};
 pub use child::init::{Run, fork};
 pub use child::line::{Told, give_terminal, tell_start, wait_for_runner};
-pub use child::process::spawn;
 pub use child::program::Program;
 pub use child::pseudoterminal::{Relay, open_pseudoterminal, resize, use_terminal};
 pub use child::runner::{Child, Keep};

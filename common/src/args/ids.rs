@@ -42,23 +42,18 @@ const MOST_RANGES: usize = 5;
 const FIRST_FREE: u64 = 100_000;
 
 impl Args {
-    /// The users and groups of the container: those that `--ids` names, else the caller's.
-    /// Nothing if the container has only one user: with `--ids one`, or when the caller has no
-    /// range of IDs or lacks newuidmap(1). Then it says what is missing, on a terminal: a
-    /// script gets the same lines on each host.
-    ///
-    /// # Errors
-    ///
-    /// When `--ids` names another user, and the caller is not root.
+    /// The users and groups of the container: those that `--ids` names, else the caller's. Nothing
+    /// if the container has only one user: with `--ids one`, or when the caller has no range of
+    /// IDs or lacks newuidmap(1). Then it says what is missing, on a terminal: a script gets the
+    /// same lines on each host. Fails when `--ids` names another user, and the caller is not root.
     pub fn ids(&self) -> Result<Option<Ids>> {
         let word = self.ids.as_deref();
         if word == Some("one") {
             return Ok(None);
         }
-        let own = Owner::caller();
-        let owner = word.map_or_else(|| own.clone(), Owner::named);
+        let owner = Owner::of(word);
         ensure!(
-            getuid().is_root() || owner.uid == own.uid,
+            getuid().is_root() || owner.uid == Some(getuid()),
             "--ids {}: only root can use the IDs of another user; leave --ids out, or give one",
             owner.name
         );
@@ -76,7 +71,6 @@ impl Args {
 }
 
 /// A user by name and number, as in the first field of a line of [`FILES`].
-#[derive(Clone)]
 struct Owner {
     /// The name, or the number in digits.
     name: String,
@@ -86,38 +80,26 @@ struct Owner {
 }
 
 impl Owner {
-    fn caller() -> Owner {
-        match User::from_uid(getuid()) {
-            Ok(Some(user)) => user.into(),
-            _ => Owner { name: getuid().to_string(), uid: Some(getuid()), gid: None },
+    /// The user that a word names, else the caller. A name that is in the files, but not in
+    /// /etc/passwd, is good too.
+    fn of(word: Option<&str>) -> Owner {
+        let id = |word| number(word).and_then(|id| u32::try_from(id).ok()).map(Uid::from_raw);
+        let uid = word.map_or_else(|| Some(getuid()), id);
+        let named = word.and_then(|word| User::from_name(word).ok().flatten());
+        match named.or_else(|| User::from_uid(uid?).ok().flatten()) {
+            Some(user) => Owner { name: user.name, uid: Some(user.uid), gid: Some(user.gid) },
+            None => {
+                let name = word.map_or_else(|| getuid().to_string(), str::to_owned);
+                Owner { name, uid, gid: None }
+            }
         }
-    }
-
-    /// A name that is in the files, but not in /etc/passwd, is good too.
-    fn named(word: &str) -> Owner {
-        let number = number(word).and_then(|id| u32::try_from(id).ok()).map(Uid::from_raw);
-        let found = User::from_name(word).ok().flatten();
-        match found.or_else(|| User::from_uid(number?).ok().flatten()) {
-            Some(user) => user.into(),
-            None => Owner { name: word.to_owned(), uid: number, gid: None },
-        }
-    }
-}
-
-impl From<User> for Owner {
-    fn from(user: User) -> Owner {
-        Owner { name: user.name, uid: Some(user.uid), gid: Some(user.gid) }
     }
 }
 
 impl Ids {
-    /// The caller's own ranges.
-    ///
-    /// # Errors
-    ///
-    /// What is missing, and how to get it.
+    /// The caller's own ranges. Fails with what is missing, and how to get it.
     pub fn of_caller() -> Result<Ids> {
-        Ids::of(&Owner::caller())
+        Ids::of(&Owner::of(None))
     }
 
     fn of(owner: &Owner) -> Result<Ids> {

@@ -11,8 +11,7 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// The number of processes. Threads count, and process 1 too.
     pub pids: Option<u64>,
-    /// The processor time in each 100 milliseconds, in microseconds; 100,000 is one
-    /// processor.
+    /// The processor time in each 100 milliseconds, in microseconds; 100,000 is one processor.
     pub cpu: Option<u64>,
 }
 

@@ -112,11 +112,8 @@ pub(crate) fn parse_env(word: OsString) -> Result<Option<CString>> {
     Ok(Some(variable))
 }
 
-/// Reads a variable of a process: a name, `=` and a value; environ(7).
-///
-/// # Errors
-///
-/// When it is something else, or has a zero.
+/// Reads a variable of a process: a name, `=` and a value; environ(7). Fails when it is something
+/// else, or has a zero.
 pub fn variable(text: impl Into<Vec<u8>>) -> Result<CString> {
     let text = text.into();
     let at = text.iter().position(|&byte| byte == b'=');

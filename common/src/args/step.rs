@@ -6,20 +6,19 @@ mod tests;
 
 use std::env;
 use std::ffi::{CString, OsString};
-use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::calls::capabilities::{Capabilities, Changes};
 use crate::child::exec::words;
 use crate::child::streams::Copier;
 use crate::child::{inherit, signals};
 use crate::places::overlay::warn_of_owner;
-use crate::said::error::{note, print, report, speak_as};
+use crate::said::error::{failure, note, print, report, speak_as, status_of};
 use crate::{
     Bind, Exit, Ids, InMap, Limits, Names, Network, Port, Scratch, Subnet, Tmpfs, workspace,
 };
@@ -124,7 +123,7 @@ impl Step {
                 print(&format!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage()))
             }
             Ok(Parsed::Version) => print(&format!("{} {}", self.name, self.version)),
-            Err(error) => self.report(&error.context(WrongUse)),
+            Err(error) => self.report(&failure(Exit::USAGE, error.to_string())),
         };
         exit.end()
     }
@@ -154,11 +153,10 @@ impl Step {
 
     /// Reports an error, with the usage if the command line is wrong.
     fn report(&self, error: &anyhow::Error) -> Exit {
-        if error.downcast_ref::<WrongUse>().is_none() {
+        if status_of(error) != Exit::USAGE {
             return report(error);
         }
-        // The first cause below that context.
-        note(&error.chain().nth(1).map(ToString::to_string).unwrap_or_default());
+        note(&error.to_string());
         // As in `note`: if standard error is closed or full, it is lost.
         let _ = writeln!(io::stderr(), "{}", self.usage());
         Exit::USAGE
@@ -246,16 +244,6 @@ impl Step {
     }
 }
 
-/// The context of an error in the command line.
-#[derive(Debug)]
-struct WrongUse;
-
-impl fmt::Display for WrongUse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("read the command line")
-    }
-}
-
 const NO_COMMAND: &str = "the command is missing";
 
 enum Parsed {
@@ -286,12 +274,8 @@ impl Args {
         layers
     }
 
-    /// The directory for unpacked layers: `--store`, else `container-layers` in
-    /// `$XDG_DATA_HOME`, else in `$HOME/.local/share`.
-    ///
-    /// # Errors
-    ///
-    /// When the caller has no home directory.
+    /// The directory for unpacked layers: `--store`, else `container-layers` in `$XDG_DATA_HOME`,
+    /// else in `$HOME/.local/share`. Fails when the caller has no home directory.
     pub fn store(&self) -> Result<PathBuf> {
         let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
         let data =
@@ -305,7 +289,7 @@ impl Args {
     /// The error for a command line without a command, if the image has none, either.
     pub fn no_command(&self) -> anyhow::Error {
         let image = if self.image.is_some() { ", and the image has none" } else { "" };
-        anyhow!("{NO_COMMAND}{image}").context(WrongUse)
+        failure(Exit::USAGE, format!("{NO_COMMAND}{image}"))
     }
 
     /// The addresses of containers on the bridge: `--subnet`, or a default.
@@ -313,33 +297,21 @@ impl Args {
         self.subnet.unwrap_or_default()
     }
 
-    /// The capabilities that root inside keeps: those in `usual`, as `--cap-add` and
-    /// `--cap-drop` change them.
-    ///
-    /// # Errors
-    ///
-    /// When a name in `usual` is wrong.
+    /// The capabilities that root inside keeps: those in `usual`, as `--cap-add` and `--cap-drop`
+    /// change them. Fails when a name in `usual` is wrong.
     pub fn capabilities(&self, usual: &[&str]) -> Result<Capabilities> {
         Ok(self.changes.apply(Capabilities::of(usual)?))
     }
 
-    /// The directory for upper, work and merged: `--scratch`, or a temporary directory
-    /// for this run.
-    ///
-    /// # Errors
-    ///
-    /// As [`Scratch::new`].
+    /// The directory for upper, work and merged: `--scratch`, or a temporary directory for this
+    /// run. Fails as [`Scratch::new`].
     pub fn scratch(&self) -> Result<Scratch> {
         self.make_scratch(None, None)
     }
 
-    /// As [`Args::scratch`], for a container with these IDs. Its temporary directory is
-    /// removed by a process that `in_map` makes, if this process cannot do it. Says if a
-    /// container with other IDs has used `--scratch` before.
-    ///
-    /// # Errors
-    ///
-    /// As [`Scratch::new`].
+    /// As [`Args::scratch`], for a container with these IDs. Its temporary directory is removed by
+    /// a process that `in_map` makes, if this process cannot do it. Says if a container with other
+    /// IDs has used `--scratch` before. Fails as [`Scratch::new`].
     pub fn scratch_removed_by(&self, in_map: InMap, ids: Option<&Ids>) -> Result<Scratch> {
         self.make_scratch(Some(in_map), ids)
     }

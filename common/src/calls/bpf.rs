@@ -4,13 +4,9 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-/// Loads a program of the type BPF_PROG_TYPE_CGROUP_DEVICE, and attaches it to a control
-/// group, beside the programs that the group has.
-///
-/// # Errors
-///
-/// EPERM without CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. EINVAL or EACCES when the
-/// kernel refuses the program.
+/// Loads a program of the type BPF_PROG_TYPE_CGROUP_DEVICE, and attaches it to a control group,
+/// beside the programs that the group has. Fails with EPERM without CAP_BPF and CAP_NET_ADMIN, or
+/// CAP_SYS_ADMIN. Fails with EINVAL or EACCES when the kernel refuses the program.
 pub fn attach_device_program(program: &[u64], group: impl AsFd) -> nix::Result<()> {
     /// The numbers in linux/bpf.h.
     const BPF_PROG_LOAD: libc::c_long = 5;

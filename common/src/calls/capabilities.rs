@@ -38,11 +38,7 @@ impl Capability {
     /// 1 if this process has it in its bounding set, 0 if not, and a negative number if this
     /// kernel does not have it; PR_CAPBSET_READ in prctl(2).
     fn in_bounding_set(self) -> c_int {
-        #[allow(unsafe_code, reason = "nix has no PR_CAPBSET_READ")]
-        // SAFETY: the call takes two numbers and touches no memory.
-        unsafe {
-            libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(self.0))
-        }
+        change(libc::PR_CAPBSET_READ, self.0.into(), 0)
     }
 }
 
@@ -60,11 +56,7 @@ impl fmt::Display for Capability {
 pub struct Capabilities(u64);
 
 impl Capabilities {
-    /// The set of these names.
-    ///
-    /// # Errors
-    ///
-    /// When a name is wrong.
+    /// The set of these names. Fails when a name is wrong.
     pub fn of(names: &[impl AsRef<str>]) -> Result<Capabilities> {
         names.iter().try_fold(Capabilities::default(), |set, name| {
             let name = name.as_ref();
@@ -74,11 +66,7 @@ impl Capabilities {
         })
     }
 
-    /// This set, and the capabilities with these names.
-    ///
-    /// # Errors
-    ///
-    /// When a name is wrong.
+    /// This set, and the capabilities with these names. Fails when a name is wrong.
     pub fn and(self, names: &[&str]) -> Result<Capabilities> {
         Ok(Capabilities(self.0 | Capabilities::of(names)?.0))
     }
@@ -164,37 +152,32 @@ fn bit(option: &str, word: &OsStr) -> Result<u64> {
     })
 }
 
-/// Drops a capability from this process's bounding set: no program that the process
-/// executes can get it. PR_CAPBSET_DROP in prctl(2). Does nothing if it is not in the set: a
-/// drop makes new credentials, which takes longer than to ask.
-///
-/// # Errors
-///
-/// When this process does not have CAP_SETPCAP.
+/// Drops a capability from this process's bounding set: no program that the process executes can
+/// get it. PR_CAPBSET_DROP in prctl(2). Does nothing if it is not in the set: a drop makes new
+/// credentials, which takes longer than to ask. Fails when this process does not have CAP_SETPCAP.
 pub fn drop_bounding(capability: Capability) -> nix::Result<()> {
     if capability.in_bounding_set() == 0 {
         return Ok(());
     }
-    let number = libc::c_ulong::from(capability.0);
-    #[allow(unsafe_code, reason = "nix has no PR_CAPBSET_DROP")]
-    // SAFETY: the call takes two numbers and touches no memory.
-    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number) };
-    Errno::result(dropped).map(drop)
+    Errno::result(change(libc::PR_CAPBSET_DROP, capability.0.into(), 0)).map(drop)
 }
 
-/// Makes a capability ambient: a program that this process executes has it, whoever the
-/// user is. PR_CAP_AMBIENT_RAISE in prctl(2).
-///
-/// # Errors
-///
-/// EPERM when the capability is not both permitted and inheritable.
-pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
+/// prctl(2) with an option about capabilities, which takes at most two numbers.
+fn change(option: c_int, first: libc::c_ulong, second: libc::c_ulong) -> c_int {
     const NONE: libc::c_ulong = 0;
-    let (raise, number) = (libc::PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(capability.0));
-    #[allow(unsafe_code, reason = "nix has no PR_CAP_AMBIENT")]
+    #[allow(unsafe_code, reason = "nix has none of these options")]
     // SAFETY: the call takes numbers and touches no memory.
-    let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, number, NONE, NONE) };
-    Errno::result(raised).map(drop)
+    unsafe {
+        libc::prctl(option, first, second, NONE, NONE)
+    }
+}
+
+/// Makes a capability ambient: a program that this process executes has it, whoever the user is.
+/// PR_CAP_AMBIENT_RAISE in prctl(2). Fails with EPERM when the capability is not both permitted
+/// and inheritable.
+pub fn raise_ambient(capability: Capability) -> nix::Result<()> {
+    let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+    Errno::result(change(libc::PR_CAP_AMBIENT, raise, capability.0.into())).map(drop)
 }
 
 /// The capabilities that this process may make effective; capget(2).
@@ -216,12 +199,8 @@ const VERSION: u32 = 0x2008_0522;
 /// The ID that means the caller; capget(2).
 const THIS_PROCESS: u32 = 0;
 
-/// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that
-/// it does not have.
-///
-/// # Errors
-///
-/// When a set has a capability that this process may not have.
+/// Sets the capabilities of this process; capset(2). The kernel ignores capabilities that it does
+/// not have. Fails when a set has a capability that this process may not have.
 pub fn set_capabilities(
     effective: Capabilities,
     permitted: Capabilities,

@@ -1,12 +1,14 @@
-//! Calls that change how the kernel treats a process. nix does not have them.
+//! Calls that name a process by a descriptor, or change how the kernel treats it. nix does not have
+//! them.
 
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use libc::{c_int, c_long};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-/// Sets the soft and the hard limit of a process; prlimit(2). `resource` is `RLIMIT_…`.
-///
-/// # Errors
-///
+/// Sets the soft and the hard limit of a process; prlimit(2). `resource` is `RLIMIT_…`. Fails with
 /// EPERM when a process without CAP_SYS_RESOURCE raises a hard limit.
 pub fn set_limit(process: Pid, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
@@ -41,11 +43,8 @@ pub fn set_scheduler(process: Pid, attributes: &libc::sched_attr) -> nix::Result
     Errno::result(set).map(drop)
 }
 
-/// Sets the NIS domain name of the UTS namespace; setdomainname(2).
-///
-/// # Errors
-///
-/// EINVAL when the name is longer than 64 bytes. EPERM without CAP_SYS_ADMIN.
+/// Sets the NIS domain name of the UTS namespace; setdomainname(2). Fails with EINVAL when the
+/// name is longer than 64 bytes. Fails with EPERM without CAP_SYS_ADMIN.
 pub fn set_domainname(name: &str) -> nix::Result<()> {
     #[allow(unsafe_code, reason = "nix has no setdomainname(2)")]
     // SAFETY: the kernel reads `name`, whose length it gets.
@@ -70,4 +69,57 @@ pub fn set_personality(persona: libc::c_ulong) -> nix::Result<()> {
     // SAFETY: the call takes a number and touches no memory.
     let set = unsafe { libc::personality(persona) };
     Errno::result(set).map(drop)
+}
+
+/// Opens a process; pidfd_open(2), since Linux 5.3. After its end, the kernel may give its ID
+/// to another process, but the descriptor never means another process. poll(2) finds it
+/// readable when the process has ended.
+pub fn pidfd_open(process: Pid) -> nix::Result<OwnedFd> {
+    const NO_FLAGS: c_long = 0;
+    #[allow(unsafe_code, reason = "nix has no pidfd_open(2)")]
+    // SAFETY: the call takes two numbers. The kernel returns a new descriptor, which nothing
+    // else has.
+    unsafe {
+        let opened = libc::syscall(libc::SYS_pidfd_open, process.as_raw(), NO_FLAGS);
+        Errno::result(opened).map(|new| OwnedFd::from_raw_fd(new as c_int))
+    }
+}
+
+/// Sends the signal with this number to an open process; pidfd_send_signal(2), since Linux 5.1.
+pub fn pidfd_send_signal(process: impl AsFd, number: c_int) -> nix::Result<()> {
+    const NO_FLAGS: c_long = 0;
+    const NO_DETAILS: *const libc::siginfo_t = std::ptr::null();
+    let process = process.as_fd().as_raw_fd();
+    #[allow(unsafe_code, reason = "nix has no pidfd_send_signal(2)")]
+    // SAFETY: with a null pointer, the kernel makes the details of the signal itself.
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process, number, NO_DETAILS, NO_FLAGS)
+    };
+    Errno::result(sent).map(drop)
+}
+
+/// Waits for the end of an open process, at most for a time. Returns whether it has ended;
+/// poll(2). For another descriptor: whether it has something to read.
+pub fn pidfd_wait(process: impl AsFd, time: PollTimeout) -> nix::Result<bool> {
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, time).map(|ended| ended > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    #[test]
+    fn a_signal_reaches_an_open_process() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("start sleep");
+        let pid = Pid::from_raw(child.id().try_into().expect("an ID"));
+        let open = pidfd_open(pid).expect("open it");
+        assert_eq!(pidfd_wait(&open, PollTimeout::ZERO), Ok(false));
+        pidfd_send_signal(&open, libc::SIGTERM).expect("send a signal");
+        assert_eq!(pidfd_wait(&open, PollTimeout::NONE), Ok(true));
+        assert_eq!(child.wait().expect("wait").signal(), Some(libc::SIGTERM));
+        assert_eq!(pidfd_send_signal(&open, 0), Err(Errno::ESRCH));
+    }
 }

@@ -24,13 +24,10 @@ pub const fn audit_arch() -> u32 {
 pub const SYS_KEXEC_FILE_LOAD: libc::c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
 
 /// Makes the kernel run `filter` before each system call of this process and of its later
-/// children. Nothing removes a filter.
-///
-/// # Errors
-///
-/// EINVAL when the filter is empty or longer than 4096 instructions, when an instruction
-/// is wrong, or when the kernel has no filters. ENOSYS when the kernel has no seccomp(2).
-/// EACCES when this process has neither no_new_privs nor CAP_SYS_ADMIN.
+/// children. Nothing removes a filter. Fails with EINVAL when the filter is empty or longer than
+/// 4096 instructions, when an instruction is wrong, or when the kernel has no filters. Fails with
+/// ENOSYS when the kernel has no seccomp(2). Fails with EACCES when this process has neither
+/// no_new_privs nor CAP_SYS_ADMIN.
 pub fn set_filter(filter: &[sock_filter]) -> nix::Result<()> {
     const NO_FLAGS: libc::c_ulong = 0;
     set_filter_with(filter, NO_FLAGS)?;

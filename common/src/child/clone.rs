@@ -5,39 +5,37 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{Pid, close, setsid};
 
 use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
-use crate::child::process::{raw_clone, work_and_exit};
 use crate::child::runner::Child;
-use crate::child::signals;
-use crate::child::signals::Signals;
+use crate::child::signals::{self, Signals};
 use crate::child::terminal::Terminal;
-use crate::child::within;
-use crate::said::doing::Doing;
-use crate::said::host;
+use crate::child::wait::is_ready;
+use crate::child::within::given_in_child;
+use crate::said::doing::{Call, Doing};
+use crate::said::error::report;
 
 /// Clones a child into new namespaces. The child calls `work`, and exits with the
 /// status that `work` returns. If `work` fails, the child prints the error, and exits
 /// with the status of the error.
 ///
-/// The child dies with the runner. If standard input and output are a terminal,
-/// the child leads a new process group, which is in the foreground if the runner was.
-/// Otherwise it leads a new session. So a signal to the caller's group reaches only
-/// the runner, and the command gets it once, from the runner. And `kill 0` in the
-/// container does not reach the caller.
+/// The child dies with the runner. If standard input and output are a terminal, the child leads a
+/// new process group, which is in the foreground if the runner was. Otherwise it leads a new
+/// session. So a signal to the caller's group reaches only the runner, and the command gets it
+/// once, from the runner. And `kill 0` in the container does not reach the caller.
 ///
 /// In a user namespace of its own, the child has a session keyring of its own, too.
 ///
@@ -45,7 +43,7 @@ use crate::said::host;
 /// none of the other threads. If another thread held a lock of the allocator, the
 /// child would wait for ever. A program with threads can start a step.
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces))
+    start(Terminal::of_streams(), namespaces, work, |child| clone_into(namespaces, child))
 }
 
 /// As [`clone()`], but first a process between the runner and the child calls `join`, such as to
@@ -59,65 +57,58 @@ pub fn clone_after(
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
     let terminal = Terminal::of_streams().filter(|_| !session);
-    start(terminal, namespaces, work, || {
-        let (reader, writer) = UnixStream::pair().context("open a line to a child")?;
-        let between = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
-        if between.as_raw() == 0 {
-            drop(reader);
-            let cloned = join().and_then(|()| clone_into(namespaces | CloneFlags::CLONE_PARENT));
-            if cloned.as_ref().is_ok_and(|pid| pid.as_raw() == 0) {
-                return cloned;
-            }
-            let number = cloned.map(|pid| pid.as_raw().to_ne_bytes().to_vec());
-            work_and_exit(|| within::answer(writer, number));
-        }
-        drop(writer);
-        let number = within::hear(&reader);
-        // An error means that the caller ignores the end of children.
-        let _ = waitpid(between, None);
-        let number = number?.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
+    start(terminal, namespaces, work, |child| {
+        let between = |line: RawFd| {
+            join()?;
+            let pid = clone_into(namespaces | CloneFlags::CLONE_PARENT, || {
+                // Nothing in the child drops it, and the runner reads to its end.
+                close(line).context("close the line of another process")?;
+                child()
+            })?;
+            Ok(pid.as_raw().to_ne_bytes().to_vec())
+        };
+        let number = given_in_child(CloneFlags::empty(), |_| Ok(()), between)?;
+        let number = number.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
         Ok(Pid::from_raw(libc::pid_t::from_ne_bytes(number)))
     })
 }
 
-fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
-    raw_clone(namespaces).map_err(|errno| {
-        let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
-        let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
-        anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
-    })
+fn clone_into(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
+    let pid = raw_clone(namespaces).with_context(|| cloning(namespaces))?;
+    if pid.as_raw() == 0 {
+        work_and_exit(child);
+    }
+    Ok(pid)
 }
 
-/// Makes a child with `cloned`, which returns 0 in the child.
+/// Makes a child with `cloned`, which gets the work of the child.
 fn start(
     terminal: Option<Terminal>,
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
-    cloned: impl FnOnce() -> Result<Pid>,
+    cloned: impl FnOnce(Box<dyn FnOnce() -> Result<Exit> + '_>) -> Result<Pid>,
 ) -> Result<Child> {
     signals::reset()?;
     signals::block()?;
     let (ours, theirs) = UnixStream::pair().context("open a line to the child")?;
     let mut signals = Signals::new()?;
-    let pid = cloned()?;
-    if pid.as_raw() == 0 {
-        work_and_exit(|| {
-            drop(ours);
-            if !die_with_runner(&theirs)? {
-                // The runner reported the reason, or a signal killed it.
-                return Ok(Exit::SETUP);
-            }
-            match &terminal {
-                Some(terminal) => terminal.lead(),
-                None => drop(setsid().context("begin a session")?),
-            }
-            if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
-                leave_keyring()?;
-            }
-            line::keep(theirs);
-            work()
-        });
-    }
+    let pid = cloned(Box::new(|| {
+        // Nothing in the child drops the runner's end.
+        close(ours.as_raw_fd()).context("close the line of the runner")?;
+        if !die_with_runner(&theirs)? {
+            // The runner reported the reason, or a signal killed it.
+            return Ok(Exit::SETUP);
+        }
+        match &terminal {
+            Some(terminal) => terminal.lead(),
+            None => drop(setsid().context("begin a session")?),
+        }
+        if namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+            leave_keyring()?;
+        }
+        line::keep(theirs.try_clone().context("keep the line to the runner")?);
+        work()
+    }))?;
     signals.command_started();
     Ok(Child::new(pid, terminal, ours, theirs, signals))
 }
@@ -139,7 +130,55 @@ fn die_with_runner(line: &UnixStream) -> Result<bool> {
     set_pdeathsig(Signal::SIGKILL).context("ask to die with the runner")?;
     // The runner may have ended before the line above. getppid(2) does not help:
     // it returns 0 for a parent outside of the PID namespace, dead or alive.
-    let mut fds = [PollFd::new(line.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).context("look for the runner")?;
-    Ok(!fds[0].any().unwrap_or(false))
+    Ok(!is_ready(line, PollFlags::empty()).context("look for the runner")?)
+}
+
+/// Starts a process that calls `work`, and exits with the status that `work` returns; fork(2).
+/// If `work` fails, the process prints the error, and exits with the status of the error.
+pub fn spawn(work: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
+    let pid = raw_clone(CloneFlags::empty())
+        .with_context(|| Doing::new(Call::Fork, "fork the command", ""))?;
+    if pid.as_raw() == 0 {
+        work_and_exit(work);
+    }
+    Ok(pid)
+}
+
+/// The context of a failed clone(2).
+pub(crate) fn cloning(namespaces: CloneFlags) -> Doing {
+    let names: Vec<&str> = namespaces.iter_names().map(|(name, _)| name).collect();
+    let words = if names.is_empty() { "clone a child" } else { "clone a child with " };
+    Doing::new(Call::Clone, words, names.join(" | "))
+}
+
+/// Calls the work of a child, and ends the process with its status.
+pub(crate) fn work_and_exit(work: impl FnOnce() -> Result<Exit>) -> ! {
+    // This process has a copy of the parent's frames, and a panic must not unwind
+    // into them. The panic has already printed its message.
+    let exit = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => report(&error),
+        Err(_panic) => Exit::SETUP,
+    };
+    #[allow(unsafe_code, reason = "nix has no _exit(2)")]
+    // SAFETY: ends the process; nothing of it runs afterwards.
+    unsafe {
+        libc::_exit(i32::from(exit.code()))
+    }
+}
+
+/// clone(2) without shared memory or a new stack: fork(2) with flags.
+///
+/// Not clone3(2), which the seccomp filters of containers refuse.
+pub(crate) fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
+    const NONE: libc::c_long = 0;
+    let flags = libc::c_long::from(flags.bits() | libc::SIGCHLD);
+    // s390x has the stack before the flags; clone(2).
+    let (first, second) = if cfg!(target_arch = "s390x") { (NONE, flags) } else { (flags, NONE) };
+    #[allow(unsafe_code, reason = "nix's clone wants a stack and a function")]
+    // SAFETY: the child gets a copy of this process, as after fork(2). The
+    // process has one thread, so no other thread holds a lock. Zero is valid for
+    // the stack and for the pointers that the flags do not ask for.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, NONE, NONE, NONE) };
+    Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))
 }

@@ -56,10 +56,9 @@ pub fn console() -> Vec<Bind> {
     binds
 }
 
-/// Opens each device on standard input, output and error again, by its name in the
-/// container: ttyname(3) then finds the terminal, and the mount of the host, where root could
-/// change the mode of the device, is out of reach. A device of another user, which this user
-/// cannot open, stays.
+/// Opens each device on standard input, output and error again, by its name in the container:
+/// ttyname(3) then finds the terminal, and the mount of the host, where root could change the mode
+/// of the device, is out of reach. A device of another user, which this user cannot open, stays.
 pub fn use_devices() -> Result<()> {
     replace(|stream| in_container(&stream)).context("use a device of the container")
 }

@@ -14,7 +14,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OpenHow, ResolveFlag, openat2};
 use nix::sys::prctl::get_dumpable;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, access, execv, execve, execveat};
+use nix::unistd::{AccessFlags, access, execve, execveat};
 
 use crate::Exit;
 use crate::calls::seccomp;
@@ -53,42 +53,34 @@ pub fn fresh_environment() {
 /// Becomes the command: execve(2) with `command` as the arguments. It looks up
 /// `command[0]` in PATH, unless that has a slash.
 ///
-/// It returns only on failure. The result has a child's type, so that `exec` can be
-/// the last call of a child.
-///
-/// # Errors
-///
-/// With [`Exit::NOT_FOUND`] if the command is missing, else with
-/// [`Exit::NOT_EXECUTABLE`] and the reason. The kernel also says "No such file or
-/// directory" for a missing interpreter or loader.
+/// It returns only on failure. The result has a child's type, so that `exec` can be the last call
+/// of a child. Fails with [`Exit::NOT_FOUND`] if the command is missing, else with
+/// [`Exit::NOT_EXECUTABLE`] and the reason. The kernel also says "No such file or directory" for a
+/// missing interpreter or loader.
 pub fn exec(command: &[CString]) -> Result<Exit> {
-    become_command(command, None)
+    exec_with(command, &own_environment()?)
 }
 
-/// As [`exec`], with `environment` as the variables of the command. They are not variables of
+/// As [`exec()`], with `environment` as the variables of the command. They are not variables of
 /// this process, not even for a moment: some of them would change what it does.
 pub fn exec_with(command: &[CString], environment: &[CString]) -> Result<Exit> {
-    become_command(command, Some(environment))
+    if process::id() == 1 {
+        Terminal::fail_in_background();
+    }
+    signals::restore_signals()?;
+    // Only `fork` makes a process non-dumpable, after the last change of the root.
+    let has_own_root = get_dumpable() == Ok(false);
+    // With a filter on mounts, Landlock takes nothing away that a container still has.
+    let mut confined = has_own_root && seccomp::is_set() && execute_only_in_root().is_ok();
+    let name = command.first().map_or(c"", CString::as_c_str);
+    let file = find(name, environment, has_own_root.then_some(&mut confined))?;
+    become_program(&file, command, environment)
 }
 
-/// The file of a program: `name` if that has a slash, else the first in the PATH of
-/// `environment` that this process can execute. Refuses a file that leads out of the root; see
-/// [`exec`].
-///
-/// # Errors
-///
-/// With [`Exit::NOT_FOUND`] if there is no such file, else with [`Exit::NOT_EXECUTABLE`].
+/// The file of a program: `name` if that has a slash, else the first in the PATH of `environment`
+/// that this process can execute. Refuses a file that leads out of the root. Fails as [`exec()`].
 pub fn find_program(name: &CStr, environment: &[CString]) -> Result<CString> {
-    try_each(name, path_in(environment).as_deref(), |file, path| {
-        if let Err(errno) = access(path, AccessFlags::X_OK) {
-            return Ok(Err(errno));
-        }
-        if !path.is_file() {
-            return Ok(Err(Errno::EACCES));
-        }
-        refuse_way_out(path, &mut false)?;
-        Ok(Ok(file.to_owned()))
-    })
+    find(name, environment, Some(&mut false))
 }
 
 /// Becomes the program of a file; execve(2). It returns only on failure.
@@ -103,54 +95,33 @@ pub fn become_program(file: &CStr, command: &[CString], environment: &[CString])
 pub fn start_again(file: impl AsFd) -> Result<()> {
     signals::reset()?;
     let words = words(env::args_os().collect())?;
-    let variables =
-        env::vars_os().map(|(name, value)| [name, "=".into(), value].into_iter().collect());
-    let variables = self::words(variables.collect())?;
-    execveat(file, c"", &words, &variables, AtFlags::AT_EMPTY_PATH)?;
+    execveat(file, c"", &words, &own_environment()?, AtFlags::AT_EMPTY_PATH)?;
     Ok(())
 }
 
-fn become_command(command: &[CString], environment: Option<&[CString]>) -> Result<Exit> {
-    let name = command.first().map_or(c"", CString::as_c_str);
-    if process::id() == 1 {
-        Terminal::fail_in_background();
-    }
-    signals::restore_signals()?;
-    // Only `fork` makes a process non-dumpable, after the last change of the root.
-    let has_own_root = get_dumpable() == Ok(false);
-    // With a filter on mounts, Landlock takes nothing away that a container still has.
-    let mut confined = has_own_root && seccomp::is_set() && execute_only_in_root().is_ok();
-    let search = match environment {
-        None => env::var_os("PATH"),
-        Some(environment) => path_in(environment),
-    };
-    try_each(name, search.as_deref(), |file, path| {
-        if has_own_root {
-            refuse_way_out(path, &mut confined)?;
-        }
-        // Both return only on failure.
-        let failed = match environment {
-            None => execv(file, command).map(|never| match never {}),
-            Some(environment) => execve(file, command, environment).map(|never| match never {}),
-        };
-        Ok(failed)
-    })
+/// The variables of this process.
+fn own_environment() -> Result<Vec<CString>> {
+    let all = env::vars_os().map(|(name, value)| [name, "=".into(), value].into_iter().collect());
+    words(all.collect())
 }
 
-/// Tries the files that `name` can mean, in order, until one is good. Without one, returns the
-/// reason, with [`Exit::NOT_EXECUTABLE`] or [`Exit::NOT_FOUND`].
-fn try_each<T>(
-    name: &CStr,
-    search: Option<&OsStr>,
-    mut attempt: impl FnMut(&CStr, &Path) -> Result<nix::Result<T>>,
-) -> Result<T> {
+/// Tries the files that `name` can mean, in order, until this process can execute one. With
+/// `confined`, that is in a root of its own: see [`way_out`].
+fn find(name: &CStr, environment: &[CString], confined: Option<&mut bool>) -> Result<CString> {
+    let search = path_in(environment);
     let searched = !name.to_bytes().contains(&b'/');
     let mut refused = None;
-    for path in candidates(name, search) {
-        let Ok(file) = CString::new(path.as_os_str().as_bytes()) else { continue };
-        match attempt(&file, &path)? {
-            Ok(good) => return Ok(good),
-            Err(Errno::ENOENT | Errno::ENOTDIR) if fs::metadata(&path).is_err() => {}
+    for path in candidates(name, search.as_deref()) {
+        let is_file = |()| if path.is_file() { Ok(()) } else { Err(Errno::EACCES) };
+        match access(&path, AccessFlags::X_OK).and_then(is_file) {
+            Ok(()) => {
+                if let Some(why) = confined.and_then(|confined| way_out(&path, confined)) {
+                    let message = format!("execute {}: {why}", path.display());
+                    return Err(failure(Exit::NOT_EXECUTABLE, message));
+                }
+                return CString::new(path.into_os_string().into_vec()).context("read the command");
+            }
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
             Err(Errno::EACCES) if searched && fs::metadata(&path).is_err() => {}
             Err(errno) => {
                 refused = Some((path, errno));
@@ -163,7 +134,7 @@ fn try_each<T>(
     }
     Err(match refused {
         Some((path, errno)) => failure(Exit::NOT_EXECUTABLE, cannot_execute(&path, errno)),
-        None => failure(Exit::NOT_FOUND, not_found(name, search)),
+        None => failure(Exit::NOT_FOUND, not_found(name, search.as_deref())),
     })
 }
 
@@ -242,17 +213,6 @@ fn cannot_execute(path: &Path, errno: Errno) -> String {
         _ => errno.desc().to_owned(),
     };
     format!("execute {shown}: {why}")
-}
-
-/// Refuses a file that leads out of the root; see [`way_out`].
-fn refuse_way_out(path: &Path, confined: &mut bool) -> Result<()> {
-    match way_out(path, confined) {
-        None => Ok(()),
-        Some(why) => {
-            let message = format!("execute {}: {why}", path.display());
-            Err(failure(Exit::NOT_EXECUTABLE, message))
-        }
-    }
 }
 
 /// Looks at a file before it is executed in a root of its own. Returns the reason not to

@@ -16,24 +16,25 @@ use crate::child::line;
 pub(crate) fn close_from(mut first: RawFd, keep: &[RawFd]) -> Result<()> {
     let close = |first: RawFd, last: libc::c_uint| {
         #[allow(unsafe_code, reason = "nix has no close_range(2)")]
-        // SAFETY: the callers do not use a descriptor in the range again: the
-        // runner calls this before it opens any, and the child when it needs
-        // only `keep`.
+        // SAFETY: the callers do not use a descriptor in the range again: the runner calls this
+        // before it opens any, and the child when it needs only `keep`.
         let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         Errno::result(closed).map(drop)
     };
-    let mut sorted: Vec<RawFd> = keep.iter().copied().filter(|it| *it >= first).collect();
-    sorted.sort_unstable();
-    let mut ranges = Vec::new();
-    for next in sorted {
-        ranges.extend((next > first).then(|| (first, next as libc::c_uint - 1)));
-        first = next + 1;
-    }
-    ranges.push((first, libc::c_uint::MAX));
-    match ranges.iter().try_for_each(|(first, last)| close(*first, *last)) {
-        // An older kernel, or a seccomp filter that does not know the call.
-        Err(Errno::ENOSYS | Errno::EPERM) => close_each(ranges[0].0, keep),
-        closed => closed.context("close the descriptors of the caller")?,
+    let lowest = first;
+    let mut kept: Vec<RawFd> = keep.iter().copied().filter(|it| *it >= first).collect();
+    kept.sort_unstable();
+    for end in kept.into_iter().chain([RawFd::MAX]) {
+        let closed = if end > first { close(first, end as libc::c_uint - 1) } else { Ok(()) };
+        match closed {
+            // An older kernel, or a seccomp filter that does not know the call.
+            Err(Errno::ENOSYS | Errno::EPERM) => {
+                close_each(lowest, keep);
+                break;
+            }
+            closed => closed.context("close the descriptors of the caller")?,
+        }
+        first = end.saturating_add(1);
     }
     Ok(())
 }
@@ -88,12 +89,9 @@ pub(crate) fn wipe_environment() {
     }
 }
 
-/// Gives this process a new, empty session keyring: no namespace hides the
-/// caller's keys. KEYCTL_JOIN_SESSION_KEYRING in keyctl(2), session-keyring(7).
-///
-/// # Errors
-///
-/// When this user has as many keys as the kernel allows.
+/// Gives this process a new, empty session keyring: no namespace hides the caller's keys.
+/// KEYCTL_JOIN_SESSION_KEYRING in keyctl(2), session-keyring(7). Fails when this user has as many
+/// keys as the kernel allows.
 pub fn leave_keyring() -> Result<()> {
     /// Not in libc.
     const JOIN_SESSION_KEYRING: libc::c_long = 1;

@@ -12,9 +12,9 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpgid, getpgrp};
 
 use crate::Exit;
+use crate::child::clone::spawn;
 use crate::child::inherit::{close_descriptors, wipe_environment};
 use crate::child::line::{self, ENDED};
-use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::{ANY, Waited, poll_on, wait_for};
 use crate::said::host;
@@ -35,15 +35,11 @@ pub struct Run {
 /// So this function first closes the runner's descriptors, and overwrites the caller's
 /// environment except TERM.
 ///
-/// The container must not trace this process, change its memory or follow its links in
-/// `/proc/1`. Otherwise the command could cancel the request of process 1 to die with
-/// the runner. See PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in
-/// ptrace(2).
-///
-/// # Errors
-///
-/// When the kernel refuses a call, or when `/proc` in the root is a symbolic link, so that
-/// proc was mounted in another place.
+/// The container must not trace this process, change its memory or follow its links in `/proc/1`.
+/// Otherwise the command could cancel the request of process 1 to die with the runner. See
+/// PR_SET_DUMPABLE in prctl(2), and "Ptrace access mode checking" in ptrace(2). Fails when the
+/// kernel refuses a call, or when `/proc` in the root is a symbolic link, so that proc was mounted
+/// in another place.
 pub fn fork(work: impl FnOnce() -> Result<Exit>) -> Result<Run> {
     // Otherwise proc was mounted on the old root, and then unmounted in its place: the old root
     // still covers this one.
@@ -63,8 +59,7 @@ impl Run {
         self
     }
 
-    /// Waits as process 1 of a PID namespace until the command ends, and returns
-    /// its status.
+    /// Waits as process 1 of a PID namespace until the command ends, and returns its status.
     ///
     /// Process 1 inherits every orphan and must reap it. Signals from its own
     /// namespace have no default action for it. It passes the runner's signals to
@@ -75,8 +70,7 @@ impl Run {
     pub fn reap(self) -> Result<Exit> {
         let line = line::childs_end();
         if let Some(line) = line {
-            // A stopped runner reads nothing, and process 1 must not wait for
-            // it.
+            // A stopped runner reads nothing, and process 1 must not wait for it.
             line.set_nonblocking(true).context("open a line to the runner")?;
         }
         let tell = |byte| {
@@ -101,9 +95,8 @@ impl Run {
                             signals::send(self.pid, self.stop);
                             continue;
                         }
-                        // The runner and the terminal send to the group that
-                        // process 1 leads. The command is in that group, unless
-                        // it leads its own group.
+                        // The runner and the terminal send to the group that process 1 leads. The
+                        // command is in that group, unless it leads its own group.
                         let beside = getpgid(Some(self.pid)) == Ok(getpgrp());
                         if !(beside && signal.is_for_group() && !signal.early) {
                             signals::send(self.pid, signal.number);

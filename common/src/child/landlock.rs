@@ -14,12 +14,8 @@ const REFER: u64 = 1 << 13;
 /// Lets this process and its children execute only files below the root directory. Whatever
 /// name leads elsewhere, the kernel does not execute the file.
 ///
-/// From now on, they cannot mount either.
-///
-/// # Errors
-///
-/// When the kernel has no Landlock since 5.19, or this process has neither no_new_privs nor
-/// CAP_SYS_ADMIN; landlock_restrict_self(2).
+/// From now on, they cannot mount either. Fails when the kernel has no Landlock since 5.19, or
+/// this process has neither no_new_privs nor CAP_SYS_ADMIN; landlock_restrict_self(2).
 pub(crate) fn execute_only_in_root() -> nix::Result<()> {
     /// The numbers in linux/landlock.h.
     const PATH_BENEATH: libc::c_long = 1;

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use nix::unistd::{Pid, pipe2, write};
 
 use crate::Exit;
-use crate::child::process::work_and_exit;
+use crate::child::clone::work_and_exit;
 
 /// In the child: its end of the socket to the runner.
 static LINE: OnceLock<UnixStream> = OnceLock::new();
@@ -33,8 +33,7 @@ pub(crate) fn keep(line: UnixStream) {
 /// of no signal.
 pub(crate) const READY: u8 = 0;
 
-/// The byte with which a process says that it becomes the command. It is the number of no
-/// signal.
+/// The byte with which a process says that it becomes the command. It is the number of no signal.
 pub(crate) const START: u8 = 127;
 
 /// Waits in the child until the runner has done what this meeting is for, such as a network:

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::mem::offset_of;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -19,9 +18,8 @@ pub enum Program {
 }
 
 impl Program {
-    /// Reads what a file is: a script, execve(2), "Interpreter scripts", or a
-    /// program with or without a loader, elf(5). Nothing when it is neither, is
-    /// damaged or cannot be read.
+    /// Reads what a file is: a script, execve(2), "Interpreter scripts", or a program with or
+    /// without a loader, elf(5). Nothing when it is neither, is damaged or cannot be read.
     pub fn of(file: &File) -> Option<Program> {
         Program::with_machine(file).0
     }
@@ -69,24 +67,16 @@ impl Program {
 /// The place and the length of a number, in a program of 32 bits and in one of 64; elf(5).
 type Field = [(usize, usize); 2];
 
-macro_rules! field {
-    ($narrow:ident, $wide:ident, $member:ident: $of_narrow:ty, $of_wide:ty) => {
-        [
-            (offset_of!(libc::$narrow, $member), size_of::<$of_narrow>()),
-            (offset_of!(libc::$wide, $member), size_of::<$of_wide>()),
-        ]
-    };
-}
-
-/// The machine, the table of segments, the size of its entries, and their number.
-const MACHINE: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_machine: u16, u16);
-const TABLE: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_phoff: u32, u64);
-const ENTRY_SIZE: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_phentsize: u16, u16);
-const ENTRIES: Field = field!(Elf32_Ehdr, Elf64_Ehdr, e_phnum: u16, u16);
-/// Of a segment: its kind, its place in the file and its length there, in bytes.
-const KIND: Field = field!(Elf32_Phdr, Elf64_Phdr, p_type: u32, u32);
-const OFFSET: Field = field!(Elf32_Phdr, Elf64_Phdr, p_offset: u32, u64);
-const LENGTH: Field = field!(Elf32_Phdr, Elf64_Phdr, p_filesz: u32, u64);
+/// e_machine; e_phoff, the table of segments; e_phentsize and e_phnum, the size and the number of
+/// its entries.
+const MACHINE: Field = [(18, 2), (18, 2)];
+const TABLE: Field = [(28, 4), (32, 8)];
+const ENTRY_SIZE: Field = [(42, 2), (54, 2)];
+const ENTRIES: Field = [(44, 2), (56, 2)];
+/// Of a segment: p_type; p_offset, its place in the file; p_filesz, its length there, in bytes.
+const KIND: Field = [(0, 4), (0, 4)];
+const OFFSET: Field = [(4, 4), (8, 8)];
+const LENGTH: Field = [(16, 4), (32, 8)];
 
 /// What the first bytes of a program say about the rest of it.
 struct Elf {

@@ -17,18 +17,14 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use crate::child::clone::spawn;
 use crate::child::console::{PTMX, put};
-use crate::child::process::spawn;
 use crate::child::signals::{self, Signals};
 use crate::child::wait::poll_on;
 use crate::{Exit, Place};
 
 /// Opens a new pseudoterminal by its ptmx. Returns the side of the runner, and that of the
-/// command.
-///
-/// # Errors
-///
-/// When the place is another file, or the kernel refuses a call; ioctl_tty(2).
+/// command. Fails when the place is another file, or the kernel refuses a call; ioctl_tty(2).
 pub fn open_pseudoterminal(ptmx: &Place) -> Result<(OwnedFd, OwnedFd)> {
     let doing = || format!("open {ptmx}");
     ensure!(fstat(ptmx).with_context(doing)?.st_rdev == PTMX, "{}: it is another file", doing());

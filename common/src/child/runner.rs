@@ -17,7 +17,7 @@ use crate::Exit;
 use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
-use crate::child::wait::{ANY, Ended, Waited, has_input, has_something, poll_for, wait_for};
+use crate::child::wait::{ANY, Ended, Waited, has_something, is_ready, poll_for, wait_for};
 
 /// The time after a SIGHUP until the runner first continues the command again.
 const AFTER_A_HANGUP: Duration = Duration::from_secs(1);
@@ -158,11 +158,10 @@ impl Child {
 
     /// Waits in the runner until the child ends, and returns its status.
     ///
-    /// The runner passes signals to the child, except SIGCHLD and the signals of a fault
-    /// of its own, such as SIGSEGV and SIGABRT. If Ctrl-Z stops the command, the
-    /// runner stops too, so that the caller's shell sees it. If the shell continues
-    /// the runner, the runner continues the command. The runner also reaps every
-    /// other child of its process.
+    /// The runner passes signals to the child, except SIGCHLD and the signals of a fault of its
+    /// own, such as SIGSEGV and SIGABRT. If Ctrl-Z stops the command, the runner stops too, so
+    /// that the caller's shell sees it. If the shell continues the runner, the runner continues
+    /// the command. The runner also reaps every other child of its process.
     pub fn wait(self) -> Result<Exit> {
         self.wait_and(&mut ())
     }
@@ -242,7 +241,9 @@ impl Child {
             self.resume();
         }
         // Before the output: it is the command's then.
-        if self.start.as_ref().map(|start| has_input(&start.pipe)).transpose()? == Some(true) {
+        if self.start.as_ref().map(|start| is_ready(&start.pipe, PollFlags::POLLIN)).transpose()?
+            == Some(true)
+        {
             self.tell_start(keep)?;
         }
         for (number, _) in ready[outputs].iter().enumerate().filter(|(_, ready)| **ready) {
@@ -286,7 +287,7 @@ impl Child {
     /// Adds to `ended` the signal that ended the command. Only process 1 reports it, and
     /// only when it exits. Remembers the signals to the runner since then.
     fn add_signal(&mut self, mut ended: Ended) -> Result<Ended> {
-        while has_input(&self.line)? && self.hear()?.0 > 0 {}
+        while is_ready(&self.line, PollFlags::POLLIN)? && self.hear()?.0 > 0 {}
         ended.signal = ended.signal.or(self.told_end);
         if ended.signal.is_some() {
             while let Some(signal) = self.signals.next()? {
@@ -305,10 +306,9 @@ impl Child {
 
     /// The end of the runner. `held` says whether the command held the terminal.
     ///
-    /// A shell continues its script after a Ctrl-C, unless the key ended the program
-    /// that the shell waits for. So the runner ends by the same signal. It also sends
-    /// the signal to the caller's group: that group was in the background, and did not
-    /// get the key.
+    /// A shell continues its script after a Ctrl-C, unless the key ended the program that the
+    /// shell waits for. So the runner ends by the same signal. It also sends the signal to the
+    /// caller's group: that group was in the background, and did not get the key.
     fn exit(&self, ended: &Ended, held: bool) -> Exit {
         let key = ended.signal.and_then(|number| Signal::try_from(number).ok());
         let key = key.filter(|key| matches!(key, Signal::SIGINT | Signal::SIGQUIT));
@@ -380,8 +380,7 @@ impl Child {
             self.hung_up = None;
             return Ok(());
         }
-        // The kernel did not stop the runner, as in an orphaned process group;
-        // setpgid(2).
+        // The kernel did not stop the runner, as in an orphaned process group; setpgid(2).
         match signal {
             // The process that stopped the command will continue it.
             Signal::SIGSTOP => {}

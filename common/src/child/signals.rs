@@ -18,10 +18,9 @@ use nix::unistd::Pid;
 
 use crate::Exit;
 use crate::child::wait::{has_something, poll_for};
-use crate::said::error::Failure;
+use crate::said::error::failure;
 
-/// Signals of a fault in the process itself. The kernel ends a process that blocks
-/// them.
+/// Signals of a fault in the process itself. The kernel ends a process that blocks them.
 const FAULTS: [Signal; 7] = {
     use Signal::*;
     [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP]
@@ -43,9 +42,8 @@ pub(crate) fn reset() -> Result<()> {
 /// Whether the caller ignores SIGPIPE.
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does
-/// not remember the caller's action. The C library calls the functions in the
-/// section `.init_array` first.
+/// Runs before `main` and before Rust's own start, which ignores SIGPIPE and does not remember the
+/// caller's action. The C library calls the functions in the section `.init_array` first.
 #[used]
 #[allow(unsafe_code, reason = "Rust has no code before its own start")]
 // SAFETY: the section is a list of such functions.
@@ -60,8 +58,7 @@ static BEFORE_RUST: extern "C" fn() = {
 /// Whether this process ignores a signal. The code needs nothing of Rust's start.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     #[allow(unsafe_code, reason = "nix's sigaction changes the action")]
-    // SAFETY: nothing changes; the kernel writes only to `action`, for which zeros are
-    // valid.
+    // SAFETY: nothing changes; the kernel writes only to `action`, for which zeros are valid.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal as c_int, std::ptr::null(), &raw mut action);
@@ -198,8 +195,7 @@ impl AsFd for Signals {
 pub(crate) struct Received {
     /// Its number; nix has no names for real-time signals.
     pub(crate) number: c_int,
-    /// The sender: 0 for the kernel and for a process outside of this PID
-    /// namespace.
+    /// The sender: 0 for the kernel and for a process outside of this PID namespace.
     pub(crate) sender: Pid,
     /// Whether the kernel sent it, as it does for the terminal.
     pub(crate) by_kernel: bool,
@@ -245,20 +241,15 @@ pub(crate) fn suffer(signal: Signal) -> Result<()> {
 pub(crate) fn pending() -> SigSet {
     let mut set = *SigSet::empty().as_ref();
     #[allow(unsafe_code, reason = "nix has no sigpending(2)")]
-    // SAFETY: the kernel writes to `set`, which is a valid set before and
-    // after.
+    // SAFETY: the kernel writes to `set`, which is a valid set before and after.
     unsafe {
         libc::sigpending(&raw mut set);
         SigSet::from_sigset_t_unchecked(set)
     }
 }
 
-/// The number of the signal `name`: as in signal(7), such as `SIGTERM` or `TERM`,
-/// `SIGRTMIN+3`, or the number itself.
-///
-/// # Errors
-///
-/// When no signal has this name.
+/// The number of the signal `name`: as in signal(7), such as `SIGTERM` or `TERM`, `SIGRTMIN+3`, or
+/// the number itself. Fails when no signal has this name.
 pub fn signal_number(name: &str) -> Result<c_int> {
     let upper = name.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -284,8 +275,7 @@ const AFTER_A_SIGNAL: Duration = Duration::from_secs(1);
 
 /// The error after a signal, with the exit status for it.
 fn ended_by(signal: Signal) -> anyhow::Error {
-    let message = format!("{signal} has ended the wait");
-    Failure { exit: Exit::by_signal(signal), message }.into()
+    failure(Exit::by_signal(signal), format!("{signal} has ended the wait"))
 }
 
 /// The signals that ask this process to end, without those that the caller ignores.
@@ -294,11 +284,7 @@ fn asking() -> SigSet {
 }
 
 /// Lets long work end when a signal asks this process to end, and this process has blocked the
-/// signal: call it again and again.
-///
-/// # Errors
-///
-/// After such a signal, with the exit status for it.
+/// signal: call it again and again. Fails after such a signal, with the exit status for it.
 pub fn stop_if_asked() -> Result<()> {
     let come = pending();
     match asking().iter().find(|signal| come.contains(*signal)) {

@@ -7,24 +7,23 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::wait::waitpid;
-use nix::unistd::{isatty, pipe2, setsid};
+use nix::unistd::{close, isatty, pipe2, setsid};
 
 use crate::Exit;
+use crate::child::clone::spawn;
 use crate::child::console::{PTMX, TTY, is_usual, put};
-use crate::child::process::{raw_clone, spawn, work_and_exit};
 use crate::child::signals::{self, Patience};
 use crate::child::terminal::Terminal;
-use crate::child::wait::{poll_for, poll_on};
+use crate::child::wait::{is_ready, poll_on};
 use crate::said::doing::Doing;
 use crate::said::error::report;
 
@@ -77,15 +76,13 @@ impl Copier {
             return Ok(None);
         }
         let (line, theirs) = UnixStream::pair().context("open a line to the copier")?;
-        let pid = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
-        if pid.as_raw() == 0 {
-            drop(line);
-            work_and_exit(|| {
-                // The only child of the runner is the container's.
-                spawn(|| copy(theirs, pipes))?;
-                Ok(Exit::SUCCESS)
-            });
-        }
+        let pid = spawn(|| {
+            // Nothing here drops the runner's end.
+            close(line.as_raw_fd()).context("close the line of the runner")?;
+            // The only child of the runner is the container's.
+            spawn(|| copy(&theirs, &mut pipes))?;
+            Ok(Exit::SUCCESS)
+        })?;
         // An error means that the caller ignores the end of children.
         let _ = waitpid(pid, None);
         for Pipe { is_output, numbers, reader, writer, .. } in &pipes {
@@ -182,7 +179,7 @@ impl Pipe {
             Ok(0) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(0)),
             Ok(count) => {
-                self.file.write_all(&buffer[..count]).context(Doing::Print).map(|()| count)
+                self.file.write_all(&buffer[..count]).with_context(Doing::print).map(|()| count)
             }
             Err(error) => Err(error).context("read a pipe"),
         };
@@ -196,9 +193,7 @@ impl Pipe {
     fn feed(&mut self, buffer: &mut [u8]) -> Result<()> {
         let Some(pipe) = &mut self.writer else { return Ok(()) };
         // Without room, the position in the file stays: other programs may share it.
-        let mut room = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
-        poll_for(&mut room, PollTimeout::ZERO)?;
-        if !room[0].any().unwrap_or(false) {
+        if !is_ready(&*pipe, PollFlags::POLLOUT)? {
             return Ok(());
         }
         let mut moved = || {
@@ -218,7 +213,7 @@ impl Pipe {
     }
 
     /// Lets the caller go on after the last byte that the container has read; lseek(2).
-    fn give_back(mut self, buffer: &mut [u8]) -> Result<()> {
+    fn give_back(&mut self, buffer: &mut [u8]) -> Result<()> {
         fcntl(&self.reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("empty a pipe")?;
         let mut unread = 0;
         while let Ok(count @ 1..) = self.reader.read(buffer) {
@@ -235,7 +230,7 @@ fn go_back(file: &mut File, count: usize) -> Result<()> {
 }
 
 /// Copies until the runner has finished or ended, and then what is left in the pipes.
-fn copy(mut line: UnixStream, mut pipes: Vec<Pipe>) -> Result<Exit> {
+fn copy(mut line: &UnixStream, pipes: &mut Vec<Pipe>) -> Result<Exit> {
     // The keys of the terminal are for the container, which may write until its end.
     setsid().context("begin a session")?;
     // The error of write(2) says the same.
@@ -243,7 +238,7 @@ fn copy(mut line: UnixStream, mut pipes: Vec<Pipe>) -> Result<Exit> {
     pipes.iter_mut().try_for_each(Pipe::take_side)?;
     let (mut buffer, mut failed) = (vec![0; 1 << 16], false);
     loop {
-        let over = sleep(&line, &pipes)?;
+        let over = sleep(line, pipes)?;
         let (before, mut copied) = (pipes.len(), false);
         pipes.retain_mut(|pipe| {
             let moved = if pipe.is_output { pipe.drain(&mut buffer) } else { Ok(Some(0)) };
@@ -256,7 +251,7 @@ fn copy(mut line: UnixStream, mut pipes: Vec<Pipe>) -> Result<Exit> {
         }
         pipes.iter_mut().try_for_each(|pipe| pipe.feed(&mut buffer))?;
     }
-    for input in pipes.into_iter().filter(|pipe| !pipe.is_output) {
+    for input in pipes.iter_mut().filter(|pipe| !pipe.is_output) {
         input.give_back(&mut buffer)?;
     }
     if !failed {

@@ -10,7 +10,6 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::Exit;
-use crate::calls::pidfd::pidfd_wait;
 
 /// Any child, for waitpid(2).
 pub(crate) const ANY: Pid = Pid::from_raw(-1);
@@ -25,8 +24,7 @@ pub(crate) enum Waited {
 /// The end of a process.
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
-    /// The number of the signal that ended the process; nix has no names for
-    /// real-time signals.
+    /// The number of the signal that ended the process; nix has no names for real-time signals.
     pub(crate) signal: Option<c_int>,
 }
 
@@ -63,9 +61,11 @@ pub(crate) fn poll_for(fds: &mut [PollFd<'_>], time: PollTimeout) -> Result<()> 
     }
 }
 
-/// Whether a descriptor has something to read now.
-pub(crate) fn has_input(fd: impl AsFd) -> Result<bool> {
-    pidfd_wait(fd, PollTimeout::ZERO).context("look for something to read")
+/// Whether a descriptor has one of these events now, or its other end is closed.
+pub(crate) fn is_ready(fd: impl AsFd, events: PollFlags) -> Result<bool> {
+    let mut fds = [PollFd::new(fd.as_fd(), events)];
+    poll_for(&mut fds, PollTimeout::ZERO)?;
+    Ok(fds[0].any().unwrap_or(false))
 }
 
 /// Whether poll(2) has found something to read.

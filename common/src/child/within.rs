@@ -1,6 +1,7 @@
 //! Work of the runner in other namespaces: a child does it, and the runner waits.
 
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
@@ -10,26 +11,15 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::clone::{cloning, raw_clone, work_and_exit};
 use crate::child::signals;
-use crate::said::doing::Doing;
 use crate::{Exit, one_line};
 
 /// The first byte of the answer of a child that has done its work. An error is text.
 const DONE: u8 = 0;
 
-/// Answers the runner from its child: with the bytes that the work gives, or with the error.
-pub(crate) fn answer(mut line: UnixStream, given: Result<Vec<u8>>) -> Result<Exit> {
-    let answer = match given {
-        Ok(bytes) => [&[DONE], &bytes[..]].concat(),
-        Err(error) => one_line(&error).into_bytes(),
-    };
-    line.write_all(&answer).context("answer the runner")?;
-    Ok(Exit::SUCCESS)
-}
-
 /// Waits for the answer of a child: the bytes that its work has given.
-pub(crate) fn hear(mut line: &UnixStream) -> Result<Vec<u8>> {
+fn hear(mut line: &UnixStream) -> Result<Vec<u8>> {
     let mut answer = Vec::new();
     // An error means that the child has ended.
     let _ = line.read_to_end(&mut answer);
@@ -48,9 +38,17 @@ pub fn in_child(
     prepare: impl FnOnce(Pid) -> Result<()>,
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    given_in_child(namespaces, prepare, |_| work().map(|()| Vec::new())).map(drop)
+}
+
+/// As [`in_child`], for work that gives bytes, and gets the number of the line to the runner.
+pub(crate) fn given_in_child(
+    namespaces: CloneFlags,
+    prepare: impl FnOnce(Pid) -> Result<()>,
+    work: impl FnOnce(RawFd) -> Result<Vec<u8>>,
+) -> Result<Vec<u8>> {
     let (mut ours, mut theirs) = UnixStream::pair().context("open a line to a child")?;
-    let cloned = raw_clone(namespaces);
-    let pid = cloned.context(Doing::Clone { namespaces, in_chroot: false })?;
+    let pid = raw_clone(namespaces).with_context(|| cloning(namespaces))?;
     if pid.as_raw() == 0 {
         drop(ours);
         work_and_exit(|| {
@@ -59,15 +57,19 @@ pub fn in_child(
             if theirs.read(&mut [0]).unwrap_or(0) == 0 {
                 return Ok(Exit::SETUP);
             }
-            let given = work().map(|()| Vec::new());
-            answer(theirs, given)
+            let answer = match work(theirs.as_raw_fd()) {
+                Ok(bytes) => [&[DONE], &bytes[..]].concat(),
+                Err(error) => one_line(&error).into_bytes(),
+            };
+            theirs.write_all(&answer).context("answer the runner")?;
+            Ok(Exit::SUCCESS)
         });
     }
     drop(theirs);
     let done = prepare(pid).and_then(|()| {
         // An error means that the child has ended.
         let _ = ours.write_all(&[DONE]);
-        hear(&ours).map(drop)
+        hear(&ours)
     });
     if done.is_err() {
         signals::send(pid, libc::SIGKILL);

@@ -15,22 +15,18 @@ use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
 use crate::places::open::text;
 use crate::{Network, Root, note};
 
-/// The nameserver that pasta passes on to the host's, if it is started with
-/// `--dns-forward` and this address. A link-local address, RFC 3927, which
-/// a host seldom has.
+/// The nameserver that pasta passes on to the host's, if it is started with `--dns-forward` and
+/// this address. A link-local address, RFC 3927, which a host seldom has.
 pub const PASTA_DNS: &str = "169.254.1.1";
 /// The nameserver that slirp4netns passes on to the host's.
 const SLIRP_DNS: &str = "10.0.2.3";
 /// The nameservers behind a resolver on loopback, systemd-resolved.service(8).
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
-/// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network
-/// `/etc/resolv.conf`. Replaces a symbolic link, and does not follow it. Also writes
-/// `/run/host/container-manager`: systemd-detect-virt(1) finds a container by this file.
-///
-/// # Errors
-///
-/// When a file cannot be written. A root that belongs to another user keeps its own.
+/// Writes `/etc/hosts` and `/etc/hostname` in the root, and with a network `/etc/resolv.conf`.
+/// Replaces a symbolic link, and does not follow it. Also writes `/run/host/container-manager`:
+/// systemd-detect-virt(1) finds a container by this file. Fails when a file cannot be written. A
+/// root that belongs to another user keeps its own.
 pub fn write_names(network: Option<Network>, root: &Root) -> Result<()> {
     let name = gethostname().context("get the hostname")?;
     let name = name.to_string_lossy();

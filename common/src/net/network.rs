@@ -17,7 +17,7 @@ use crate::args::limits::number;
 use crate::child::signals::Patience;
 use crate::net::tool::has_tool;
 use crate::places::open::text;
-use crate::said::doing::Doing;
+use crate::said::doing::{Call, Doing};
 use crate::said::error::note;
 
 /// How the container is connected.
@@ -83,11 +83,8 @@ impl Network {
     }
 
     /// Checks that pasta or slirp4netns can publish the ports, and that no other program uses
-    /// them. Both fail silently at some ports for UDP.
-    ///
-    /// # Errors
-    ///
-    /// When a port would get no answers, and as [`Port::take`].
+    /// them. Both fail silently at some ports for UDP. Fails when a port would get no answers, and
+    /// as [`Port::take`].
     pub fn check_ports(self, ports: &[Port]) -> Result<()> {
         for port in ports {
             let is_udp = port.protocol == "udp";
@@ -174,25 +171,23 @@ impl Port {
         is_same && (*self == everywhere || name == self.name() || name == everywhere.name())
     }
 
-    /// Takes the port on the host, so that no other program can use it.
-    ///
-    /// # Errors
-    ///
-    /// When another program uses it, or the host does not have the address. When a signal
-    /// asks the runner to end.
+    /// Takes the port on the host, so that no other program can use it. Fails when another program
+    /// uses it, or the host does not have the address. Fails when a signal asks the runner to end.
     pub fn take(&self) -> Result<OwnedFd> {
-        let doing = || Doing::Publish(self.to_string());
+        let doing = || Doing::new(Call::Publish, "publish ", self);
         let mut patience = Patience::new()?;
         // If its runner was just killed, a container's port is free a moment later.
-        for _ in 0..20 {
+        let mut tries = 0..20;
+        loop {
             match self.bind() {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && tries.next().is_some() =>
+                {
                     patience.sleep(None, PollTimeout::from(50u16)).with_context(doing)?;
                 }
                 bound => return bound.with_context(doing),
             }
         }
-        self.bind().with_context(doing)
     }
 
     fn bind(&self) -> io::Result<OwnedFd> {

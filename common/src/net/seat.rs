@@ -53,13 +53,10 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes the first free place on a bridge, under a lock. First removes the remains of
-    /// killed runners.
-    ///
-    /// # Errors
-    ///
-    /// When no address is free, a route of the host overlaps with the subnet, the bridge has
-    /// another subnet, or another program uses a port. When a signal asks the runner to end.
+    /// Takes the first free place on a bridge, under a lock. First removes the remains of killed
+    /// runners. Fails when no address is free, a route of the host overlaps with the subnet, the
+    /// bridge has another subnet, or another program uses a port. Fails when a signal asks the
+    /// runner to end.
     pub fn take(bridge: &'static str, subnet: Subnet, ports: &[Port]) -> Result<Seat> {
         // Before the lock, because this may wait.
         let held = ports.iter().map(Port::take).collect::<Result<_>>()?;
@@ -146,6 +143,7 @@ fn name(number: u32) -> String {
 }
 
 /// What the host has by our names.
+#[derive(Default)]
 struct Host {
     bridge: &'static str,
     has_bridge: bool,
@@ -184,14 +182,7 @@ impl Table {
 
 impl Host {
     fn look(bridge: &'static str) -> Result<Host> {
-        let mut host = Host {
-            bridge,
-            has_bridge: false,
-            subnet: None,
-            devices: Vec::new(),
-            containers: Vec::new(),
-            tables: Vec::new(),
-        };
+        let mut host = Host { bridge, ..Host::default() };
         for line in run(Command::new("ip").args(["-o", "link", "show"]), "")?.lines() {
             let mut words = line.split([' ', '\\']);
             let device = words.nth(1).unwrap_or_default().trim_end_matches(':');

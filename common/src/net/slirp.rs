@@ -16,7 +16,7 @@ use nix::unistd::{dup, pipe};
 use crate::child::signals::Patience;
 use crate::net::network::Port;
 use crate::net::tool::{kill, read_all, said, start};
-use crate::said::doing::Said;
+use crate::said::doing::{Call, Doing, Said};
 use crate::said::error::printable;
 
 /// A running slirp4netns. It ends when this is dropped, or when the runner ends.
@@ -27,12 +27,9 @@ pub struct Slirp {
 }
 
 impl Slirp {
-    /// Starts it with the option `--ready-fd`, and waits until the network is ready. It must
-    /// read its end from standard input.
-    ///
-    /// # Errors
-    ///
-    /// When it ends instead, with its message. When a signal asks the runner to end.
+    /// Starts it with the option `--ready-fd`, and waits until the network is ready. It must read
+    /// its end from standard input. Fails when it ends instead, with its message. Fails when a
+    /// signal asks the runner to end.
     pub fn start(command: &mut Command) -> Result<Slirp> {
         let doing = "start slirp4netns";
         // It writes other lines to standard output. It closes `ready` after the byte; the kernel
@@ -60,13 +57,11 @@ impl Slirp {
         Ok(self.line.read(&mut [0])? > 0)
     }
 
-    /// Publishes a port, by a request to the socket that `--api-socket` names.
-    ///
-    /// # Errors
-    ///
-    /// When slirp4netns refuses the port. When a signal asks the runner to end.
+    /// Publishes a port, by a request to the socket that `--api-socket` names. Fails when
+    /// slirp4netns refuses the port. Fails when a signal asks the runner to end.
     pub fn publish(&mut self, socket: &Path, port: &Port) -> Result<()> {
-        let doing = || format!("publish {port} with slirp4netns");
+        let doing =
+            || Doing::new(Call::Publish, "publish ", format_args!("{port} with slirp4netns"));
         let Port { address, host, inside, protocol } = port;
         let request = format!(
             r#"{{"execute": "add_hostfwd", "arguments": {{"proto": "{protocol}",
@@ -84,8 +79,7 @@ impl Slirp {
         };
         line.write_all(request.as_bytes()).with_context(doing)?;
         line.shutdown(Shutdown::Write).with_context(doing)?;
-        let mut answer = Vec::new();
-        read_all(&mut line, &mut answer).with_context(doing)?;
+        let answer = read_all(&mut line).with_context(doing)?;
         let answer = String::from_utf8_lossy(&answer);
         ensure!(answer.contains("\"return\""), "{}: {}", doing(), printable(answer.trim()));
         Ok(())

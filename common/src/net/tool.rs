@@ -34,21 +34,15 @@ pub const PACKAGES: [(&str, &str); 7] = [
     ("slirp4netns", "slirp4netns"),
 ];
 
-/// Runs a tool, writes `input` to it, and returns its output.
-///
-/// # Errors
-///
-/// When the tool is missing, with the name of its package. When it fails, with its words
-/// and its message. When a signal asks the runner to end, and the tool does not end soon.
+/// Runs a tool, writes `input` to it, and returns its output. Fails when the tool is missing, and
+/// names its package. When the tool fails, the error has its words and its message. Fails when a
+/// signal asks the runner to end, and the tool does not end soon.
 pub fn run(tool: &mut Command, input: &str) -> Result<String> {
     Running::start(tool, input)?.finish(tool, input)
 }
 
-/// As [`run`], for two tools at the same time, without input and output.
-///
-/// # Errors
-///
-/// As [`run`], for the first tool that fails.
+/// As [`run`], for two tools at the same time, without input and output. Fails as [`run`], for the
+/// first tool that fails.
 pub fn run_both(first: &mut Command, second: &mut Command) -> Result<()> {
     let one = Running::start(first, "")?;
     let two = Running::start(second, "");
@@ -75,14 +69,12 @@ impl Running {
 
     /// Waits for the tool, and returns its output. If the wait fails, kills the tool.
     fn finish(mut self, tool: &Command, input: &str) -> Result<String> {
-        let mut stdout = Vec::new();
-        if let Some(from) = &mut self.tool.stdout
-            && let Err(error) = read_all(from, &mut stdout)
-        {
+        let read = self.tool.stdout.as_mut().map_or(Ok(Vec::new()), read_all);
+        if read.is_err() {
             kill(&self.tool);
             let _ = self.tool.wait();
-            return Err(error).with_context(|| words(tool));
         }
+        let stdout = read.with_context(|| words(tool))?;
         let status = self.tool.wait().with_context(|| words(tool))?;
         if status.success() {
             return Ok(String::from_utf8_lossy(&stdout).into_owned());
@@ -106,31 +98,24 @@ pub(crate) fn kill(tool: &Child) {
     let _ = killpg(Pid::from_raw(tool.id() as libc::pid_t), Signal::SIGKILL);
 }
 
-/// Reads until the other end of a pipe or socket closes.
-///
-/// # Errors
-///
-/// When a signal asks the runner to end.
-pub(crate) fn read_all(from: &mut (impl Read + AsFd), to: &mut Vec<u8>) -> Result<()> {
+/// Reads until the other end of a pipe or socket closes. Fails when a signal asks the runner to
+/// end.
+pub(crate) fn read_all(from: &mut (impl Read + AsFd)) -> Result<Vec<u8>> {
     let mut patience = Patience::new()?;
-    let mut part = [0; 4096];
+    let (mut all, mut part) = (Vec::new(), [0; 4096]);
     loop {
         if patience.sleep(Some(from.as_fd()), PollTimeout::NONE)? {
             match from.read(&mut part)? {
-                0 => return Ok(()),
-                count => to.extend_from_slice(&part[..count]),
+                0 => return Ok(all),
+                count => all.extend_from_slice(&part[..count]),
             }
         }
     }
 }
 
-/// Starts a tool, and returns also the file that gets its standard error. The terminal's keys
-/// do not reach it. It dies with this process. A tool of root has its own mounts, because root
-/// can change those of the host: slirp4netns(1) would unmount them.
-///
-/// # Errors
-///
-/// When it cannot be executed.
+/// Starts a tool, and returns also the file that gets its standard error. The terminal's keys do
+/// not reach it. It dies with this process. A tool of root has its own mounts, because root can
+/// change those of the host: slirp4netns(1) would unmount them. Fails when it cannot be executed.
 pub(crate) fn start(tool: &mut Command) -> Result<(Child, File)> {
     // Not a pipe, which this process would have to read as long as the tool runs.
     let errors = memfd_create("errors", MFdFlags::MFD_CLOEXEC).map(File::from);
@@ -164,9 +149,8 @@ pub(crate) fn start(tool: &mut Command) -> Result<(Child, File)> {
     Ok((started?, errors))
 }
 
-/// Gives this process a copy of all mounts: its changes stay in the copy, and an end of a
-/// mount outside still arrives; mount_namespaces(7). Without CAP_SYS_ADMIN, it can change
-/// no mount.
+/// Gives this process a copy of all mounts: its changes stay in the copy, and an end of a mount
+/// outside still arrives; mount_namespaces(7). Without CAP_SYS_ADMIN, it can change no mount.
 fn leave_mounts() -> nix::Result<()> {
     const NONE: Option<&str> = None;
     match unshare(CloneFlags::CLONE_NEWNS) {

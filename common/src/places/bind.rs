@@ -17,8 +17,8 @@ use nix::unistd::getuid;
 
 use crate::args::process::is_place;
 use crate::note;
-use crate::places::open::READ;
-use crate::said::doing::Doing;
+use crate::places::open::{READ, place};
+use crate::said::doing::{Call, Doing};
 
 /// A file or directory of the host, and its place in the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +90,8 @@ impl Bind {
         }
     }
 
-    /// Replaces each link of root in the path by its target: a container of another user
-    /// cannot have made it. Root follows none. Call it in the runner, which sees who owns a
-    /// file.
+    /// Replaces each link of root in the path by its target: a container of another user cannot
+    /// have made it. Root follows none. Call it in the runner, which sees who owns a file.
     pub(crate) fn follow_links_of_root(&mut self) {
         // If the directory of this process is gone, `open` reports it later.
         let Ok(path) = absolute(&self.host) else { return };
@@ -121,14 +120,11 @@ impl Bind {
         self.host = real;
     }
 
-    /// Opens the file or directory of the host, and then the place for it in a root. Makes
-    /// a missing place: a directory for a directory, else a file. See [`Root::directory`].
-    ///
-    /// # Errors
-    ///
-    /// When the host has no such file, when a part of its path is a symbolic link, or when
-    /// the place is a file and not a directory, or a directory and not a file. When this
-    /// process is already in the root: the path would lead to a file of the container.
+    /// Opens the file or directory of the host, and then the place for it in a root. Makes a
+    /// missing place: a directory for a directory, else a file. See [`Root::directory`]. Fails
+    /// when the host has no such file, when a part of its path is a symbolic link, or when the
+    /// place is a file and not a directory, or a directory and not a file. Fails when this process
+    /// is already in the root: the path would lead to a file of the container.
     pub fn open(&self, root: &Root) -> Result<(OwnedFd, Place)> {
         let doing = || format!("bind {self}");
         let entered = root.is_entered().with_context(doing)?;
@@ -167,40 +163,30 @@ impl fmt::Display for Bind {
 pub struct Root(OwnedFd);
 
 impl Root {
-    /// Opens a root.
-    ///
-    /// # Errors
-    ///
-    /// When it is not a directory.
+    /// Opens a root. Fails when it is not a directory.
     pub fn open(rootfs: impl AsRef<Path>) -> Result<Root> {
         let rootfs = rootfs.as_ref();
-        let flags = O_PATH | OFlag::O_DIRECTORY;
-        let opened = openat(AT_FDCWD, rootfs, flags, Mode::empty());
-        opened.map(Root).with_context(|| Doing::OpenRoot(rootfs.to_owned()))
+        place(rootfs)
+            .map(Root)
+            .with_context(|| Doing::new(Call::OpenRoot, "open the root ", rootfs.display()))
     }
 
     /// A directory in the root, as a place for a mount. Makes a missing directory.
     ///
-    /// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT. If it
-    /// leads to a missing directory, that is made.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be made, or the place is not a directory.
+    /// A symbolic link in the path stays inside the root: openat2(2), RESOLVE_IN_ROOT. If it leads
+    /// to a missing directory, that is made. Fails when the directory cannot be made, or the place
+    /// is not a directory.
     pub fn directory(&self, path: &str) -> Result<Place> {
         self.place(Path::new(path), true)
     }
 
-    /// A file or directory in the root, as a place for a mount, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened.
+    /// A file or directory in the root, as a place for a mount, if there is one. Fails when it
+    /// cannot be opened.
     pub fn find(&self, path: &str) -> Result<Option<Place>> {
         let path = PathBuf::from(path);
         match self.open_in(&path, O_PATH) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-            Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
+            Err(errno) => Err(errno).context(opening(&path)),
             Ok(file) => Ok(Some(Place { path, file })),
         }
     }
@@ -211,11 +197,8 @@ impl Root {
         Ok((this.st_dev, this.st_ino) == (current.st_dev, current.st_ino))
     }
 
-    /// As [`Root::find`], by a path without symbolic links.
-    ///
-    /// # Errors
-    ///
-    /// As in openat2(2): ELOOP when a part of the path is a symbolic link.
+    /// As [`Root::find`], by a path without symbolic links. Fails as in openat2(2): ELOOP when a
+    /// part of the path is a symbolic link.
     pub fn find_without_links(&self, path: &Path) -> nix::Result<Place> {
         let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS;
         let file = open_at(&self.0, path, O_PATH, resolve)?;
@@ -227,16 +210,13 @@ impl Root {
         self.open_in(path, READ)
     }
 
-    /// As [`Root::directory`]; without `directory`, a place for a file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Root::directory`], and when a place for a file is a directory.
+    /// As [`Root::directory`]; without `directory`, a place for a file. Fails as
+    /// [`Root::directory`], and when a place for a file is a directory.
     pub fn place(&self, path: &Path, directory: bool) -> Result<Place> {
         let path = path.to_owned();
         match self.open_or_make(&path, directory, MOST_LINKS) {
             Ok(file) => Ok(Place { path, file }),
-            Err(errno) => Err(errno).context(Doing::OpenPlace(path)),
+            Err(errno) => Err(errno).context(opening(&path)),
         }
     }
 
@@ -271,24 +251,23 @@ impl Root {
     }
 }
 
+fn opening(place: &Path) -> Doing {
+    Doing::new(Call::OpenPlace, "open ", format_args!("{} in the root", place.display()))
+}
+
 const O_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 /// The kernel follows no more links in a path; path_resolution(7).
 const MOST_LINKS: u32 = 40;
 
-/// A place in the root, as an open descriptor: no process can replace the place before
-/// the mount.
+/// A place in the root, as an open descriptor: no process can replace the place before the mount.
 pub struct Place {
     path: PathBuf,
     file: OwnedFd,
 }
 
 impl Place {
-    /// Whether it is a directory.
-    ///
-    /// # Errors
-    ///
-    /// As in fstat(2).
+    /// Whether it is a directory. Fails as in fstat(2).
     pub fn is_directory(&self) -> nix::Result<bool> {
         is_directory(&self.file)
     }

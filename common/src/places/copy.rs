@@ -17,12 +17,9 @@ use crate::places::open;
 /// The deepest directory that is copied.
 const MOST_DEEP: u32 = 256;
 
-/// Copies the files of a directory to a file system that has no place yet, with their owners
-/// and modes. Does nothing if the place is a file.
-///
-/// # Errors
-///
-/// When a file cannot be read or made, or directories are more than 256 deep.
+/// Copies the files of a directory to a file system that has no place yet, with their owners and
+/// modes. Does nothing if the place is a file. Fails when a file cannot be read or made, or
+/// directories are more than 256 deep.
 pub fn copy_files(from: &Place, to: impl AsFd) -> Result<()> {
     if !from.is_directory()? {
         return Ok(());

@@ -10,30 +10,26 @@ use nix::NixPath;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
-/// Opens a directory in another directory.
-///
-/// # Errors
-///
-/// When the name is missing, or is not a directory. A symbolic link is not followed.
+/// Opens a directory in another directory. Fails when the name is missing, or is not a directory.
+/// A symbolic link is not followed.
 pub fn directory<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::Result<File> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     openat(at, name, flags, Mode::empty()).map(File::from)
 }
 
-/// Opens a regular file, to read.
-///
-/// # Errors
-///
-/// When the file cannot be opened, or has another type.
+/// Opens a directory with `O_PATH`, which needs no right to list it. std drops `O_PATH` with musl.
+pub(crate) fn place(path: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(AT_FDCWD, path, flags, Mode::empty())
+}
+
+/// Opens a regular file, to read. Fails when the file cannot be opened, or has another type.
 pub fn regular(path: impl AsRef<Path>) -> io::Result<File> {
     checked(openat(AT_FDCWD, path.as_ref(), READ, Mode::empty())?)
 }
 
-/// Opens a regular file in a directory, to read.
-///
-/// # Errors
-///
-/// As [`regular`], and when the name is a symbolic link.
+/// Opens a regular file in a directory, to read. Fails as [`regular`], and when the name is a
+/// symbolic link.
 pub fn regular_in<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> io::Result<File> {
     checked(openat(at, name, READ | OFlag::O_NOFOLLOW, Mode::empty())?)
 }
@@ -57,11 +53,7 @@ pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&whole(regular(path)?, 16 << 20)?).into_owned())
 }
 
-/// Reads an open file to its end.
-///
-/// # Errors
-///
-/// When it cannot be read, or has more than `most` bytes.
+/// Reads an open file to its end. Fails when it cannot be read, or has more than `most` bytes.
 pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;

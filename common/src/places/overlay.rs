@@ -8,12 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::Mode;
 use nix::unistd::{getgid, getuid};
 
 use crate::note;
-use crate::said::doing::Doing;
+use crate::places::open::place;
+use crate::said::doing::{Call, Doing};
 
 /// The most bytes for all options of mount(2): one page.
 const PAGE: usize = 4096;
@@ -26,20 +25,15 @@ const ROOM_UPPER_OR_WORK: usize = PAGE / 8;
 /// The bytes for the option names, such as `upperdir=`.
 const WORDS: usize = 100;
 
-/// The value of overlay's option `lowerdir=`: the layers, topmost first, with
-/// `:` between them.
+/// The value of overlay's option `lowerdir=`: the layers, topmost first, with `:` between them.
 ///
 /// In a path, a `\` goes before each `\`, `:` and `,`. If a path is not UTF-8 or does
 /// not fit, the option has the name of an open descriptor instead, `/proc/self/fd/N`.
 /// The descriptor stays open until [`fork`](crate::fork()) closes it, because mount(2)
 /// needs it. Call it in the mount namespace of the mount.
 ///
-/// Source: "Multiple lower layers" in the kernel's overlayfs documentation,
-/// `/proc/PID/fd` in proc(5).
-///
-/// # Errors
-///
-/// When a layer is missing, is not a directory or cannot be opened.
+/// Source: "Multiple lower layers" in the kernel's overlayfs documentation, `/proc/PID/fd` in
+/// proc(5). Fails when a layer is missing, is not a directory or cannot be opened.
 pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     ensure!(!layers.is_empty(), "mount an overlay: no lower layer is named");
     let room = ROOM_LOWER / layers.len();
@@ -59,25 +53,20 @@ pub fn lowerdir(layers: &[PathBuf]) -> Result<String> {
     Ok(names)
 }
 
-/// The path of upper or work, as the value of overlay's option `upperdir=` or
-/// `workdir=`. It has the form of [`lowerdir`]. `may_use_path` looks at the open directory.
-/// If it returns false, because another user can rename the directory, the option has the
-/// name of a descriptor.
-///
-/// # Errors
-///
-/// When the directory is missing, is not a directory or cannot be opened. When
-/// `may_use_path` fails.
-pub(crate) fn upper_or_work(
-    dir: &Path,
-    may_use_path: impl FnOnce(&Metadata) -> Result<bool>,
-) -> Result<String> {
+/// The path of upper or work, as the value of overlay's option `upperdir=` or `workdir=`. It has
+/// the form of [`lowerdir`]. With `ours`, another user can rename the directory: it must be this
+/// one, and the option has the name of a descriptor. Fails when the directory is missing, is not a
+/// directory or cannot be opened, or is another one.
+pub(crate) fn upper_or_work(dir: &Path, ours: Option<&Metadata>) -> Result<String> {
     let opened = open(dir)?;
-    let doing = || Doing::OpenLayer(dir.to_owned());
-    let found = opened.metadata().with_context(doing)?;
-    let room = if may_use_path(&found).with_context(doing)? { ROOM_UPPER_OR_WORK } else { 0 };
-    Ok(name(dir, opened, room))
+    let Some(ours) = ours else { return Ok(name(dir, opened, ROOM_UPPER_OR_WORK)) };
+    let found = opened.metadata().with_context(|| opening(dir))?;
+    let is_ours = (found.dev(), found.ino()) == (ours.dev(), ours.ino());
+    ensure!(is_ours, "{}: {REPLACED}", opening(dir));
+    Ok(name(dir, opened, 0))
 }
+
+pub(crate) const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
 
 /// A name of the directory that fits into the option string.
 fn name(path: &Path, dir: File, room: usize) -> String {
@@ -88,19 +77,17 @@ fn name(path: &Path, dir: File, room: usize) -> String {
     }
 }
 
-/// Opens a directory with `O_PATH`, which needs no right to list it. std drops
-/// `O_PATH` with musl.
-fn open(dir: &Path) -> Result<File> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = fcntl::openat(fcntl::AT_FDCWD, dir, flags, Mode::empty());
-    let opened = opened.with_context(|| Doing::OpenLayer(dir.to_owned()))?;
-    Ok(File::from(opened))
+fn opening(dir: &Path) -> Doing {
+    Doing::new(Call::OpenLayer, "open the layer ", dir.display())
 }
 
-/// Warns if the owner or the group of a lower layer is not the caller's: the container
-/// cannot change its files, because a copy in upper keeps owner and group, and both
-/// must be mapped. Call it in the runner. In the container, an ID without a mapping
-/// shows as `nobody`.
+fn open(dir: &Path) -> Result<File> {
+    place(dir).map(File::from).with_context(|| opening(dir))
+}
+
+/// Warns if the owner or the group of a lower layer is not the caller's: the container cannot
+/// change its files, because a copy in upper keeps owner and group, and both must be mapped. Call
+/// it in the runner. In the container, an ID without a mapping shows as `nobody`.
 pub(crate) fn warn_of_owner(layer: &Path) {
     let (uid, gid) = (getuid(), getgid());
     // If the layer is missing, `lowerdir` reports it later.

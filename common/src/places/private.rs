@@ -1,8 +1,9 @@
 //! A directory of this user, which no other user can change.
 
 use std::env;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -13,9 +14,9 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::getuid;
 
+use crate::causes;
 use crate::places::open;
 use crate::places::trust::{belongs, others_can_write};
-use crate::said::doing::Doing;
 
 /// What a private directory is for, in the words of its errors.
 #[derive(Clone, Copy, Debug)]
@@ -53,11 +54,8 @@ impl Private {
 
 /// Opens or makes the private directory `name`-UID in the place for files that a reboot removes:
 /// in `$XDG_RUNTIME_DIR` if that belongs to this user, else in `/run` for root and in
-/// `/run/user/UID` for another user. If that is missing, in `/tmp`.
-///
-/// # Errors
-///
-/// As [`private_directory`].
+/// `/run/user/UID` for another user. If that is missing, in `/tmp`. Fails as
+/// [`private_directory`].
 pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
     let user = getuid();
     // With `sudo -E`, the variable names a directory of another user.
@@ -71,26 +69,28 @@ pub fn runtime_directory(name: &str, purpose: Purpose) -> Result<Private> {
     private_directory(&place.join(format!("{name}-{user}")), purpose)
 }
 
-/// Opens the directory `name`, or makes it with the mode 700. Its parent must exist.
-///
-/// # Errors
-///
-/// When the directory belongs to another user, or other users can write to it. When it is
-/// a symbolic link or a file. When it cannot be made.
+/// Opens the directory `name`, or makes it with the mode 700. Its parent must exist. Fails when
+/// the directory belongs to another user, or other users can write to it. Fails when it is a
+/// symbolic link or a file. Fails when it cannot be made.
 pub fn private_directory(name: &Path, purpose: Purpose) -> Result<Private> {
-    make_or_open(name, purpose, |dir| Doing::MakeState { dir, remedy: purpose.remedy })
+    let doing = || format!("make the directory {}", name.display());
+    let made = make_or_open(name, purpose, doing);
+    made.map_err(|error| match error.is::<io::Error>() {
+        true => anyhow!("{}; {}", causes(&error), purpose.remedy),
+        false => error,
+    })
 }
 
 /// As [`private_directory`], with the context of an error of mkdir(2).
-pub(crate) fn make_or_open(
+pub(crate) fn make_or_open<C: Display + Send + Sync + 'static>(
     name: &Path,
     purpose: Purpose,
-    doing: impl Fn(PathBuf) -> Doing,
+    doing: impl Fn() -> C,
 ) -> Result<Private> {
     loop {
         let new = match DirBuilder::new().mode(0o700).create(name) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-            made => made.map(|()| true).with_context(|| doing(name.to_owned()))?,
+            made => made.map(|()| true).with_context(&doing)?,
         };
         let dir = match open::directory(&AT_FDCWD, name) {
             Ok(dir) => dir,

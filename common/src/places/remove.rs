@@ -3,53 +3,43 @@
 mod reach;
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::dir::Type;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::fcntl::{AT_FDCWD, AtFlags, renameat};
+use nix::sys::stat::{fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
+use crate::places::open::place;
 use reach::{entries, is_ours, open};
 
-/// Removes a directory and all files below it, as `rm -rf`. It also removes
-/// directories without read or write permission, such as the `work/work` of mode
-/// 000 that an overlay leaves.
+/// Removes a directory and all files below it, as `rm -rf`. It also removes directories without
+/// read or write permission, such as the `work/work` of mode 000 that an overlay leaves.
 ///
-/// It removes and changes nothing outside of the tree, even if another process
-/// moves things in the tree at the same time. It follows no symbolic link, enters
-/// no mount, and never uses `..`. It opens at most about 60 descriptors at a time,
-/// for a tree of any depth, and fewer if the limit is low: it moves deeper directories
-/// up into the tree.
-///
-/// # Errors
-///
-/// When something cannot be removed; unlinkat(2). It removes the rest, and the error
-/// names the first path that stays, and the remedy. A missing tree is not an error.
+/// It removes and changes nothing outside of the tree, even if another process moves things in the
+/// tree at the same time. It follows no symbolic link, enters no mount, and never uses `..`. It
+/// opens at most about 60 descriptors at a time, for a tree of any depth, and fewer if the limit
+/// is low: it moves deeper directories up into the tree. Fails when something cannot be removed;
+/// unlinkat(2). It removes the rest, and the error names the first path that stays, and the
+/// remedy. A missing tree is not an error.
 pub fn remove_tree(tree: &Path) -> Result<()> {
     match unlinkat(AT_FDCWD, tree, UnlinkatFlags::RemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
         Err(_not_empty) => {}
     }
     let above = tree.parent().filter(|above| !above.as_os_str().is_empty());
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let above = openat(AT_FDCWD, above.unwrap_or(Path::new(".")), flags, Mode::empty());
+    let above = place(above.unwrap_or(Path::new(".")));
     remove_tree_in(above.with_context(|| doing(tree))?, tree)
 }
 
-/// As [`remove_tree`], for a tree in the open directory `above`. It uses only the
-/// last name of the path, and the whole path in messages.
-///
-/// # Errors
-///
-/// As [`remove_tree`].
+/// As [`remove_tree`], for a tree in the open directory `above`. It uses only the last name of the
+/// path, and the whole path in messages. Fails as [`remove_tree`].
 pub fn remove_tree_in(above: impl AsFd, tree: &Path) -> Result<()> {
-    let above = above.as_fd().try_clone_to_owned().with_context(|| doing(tree))?;
     let name =
         tree.file_name().with_context(|| format!("{}: the path has no last name", doing(tree)))?;
     let name = CString::new(name.as_bytes()).with_context(|| doing(tree))?;
@@ -220,25 +210,9 @@ impl<'a> Removal<'a> {
             ),
             errno => (errno.desc(), format!("remove {tree} again")),
         };
-        let line = format!("{line}: {why}; {remedy}");
-        match theirs {
-            true => Err(Error::new(Theirs(line))),
-            false => bail!(line),
-        }
+        bail!("{line}: {why}; {remedy}")
     }
 }
-
-/// The reason why a tree stays: another user owns a part of it.
-#[derive(Debug)]
-pub(crate) struct Theirs(String);
-
-impl fmt::Display for Theirs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Theirs {}
 
 /// The most names for directories that are moved up.
 const MOST: usize = 1 << 20;

@@ -3,7 +3,6 @@
 mod dir;
 mod entry;
 mod home;
-mod removal;
 
 use std::fs;
 use std::io::{self, Read};
@@ -18,41 +17,33 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::FsFlags;
 
 use crate::places::open::{self, text};
-use crate::places::overlay::upper_or_work;
-use crate::said::doing::Doing;
+use crate::places::overlay::{REPLACED, upper_or_work};
 use crate::{Ids, note};
-use dir::Dir;
+use dir::{Dir, locking, making};
 pub use entry::Entry;
-use home::{Home, home};
-pub use removal::InMap;
-use removal::Removal;
+pub use home::InMap;
+use home::{home, remove};
 
 /// A locked directory with `upper`, `work` and `merged` in it. Two overlays must
 /// not share an upper directory, and the kernel only warns.
 ///
-/// A temporary directory is removed when this is dropped. A directory that the
-/// caller named stays. If a runner is killed, its directory stays without a lock,
-/// and a later runner removes it.
+/// A temporary directory is removed when this is dropped. A directory that the caller named stays.
+/// If a runner is killed, its directory stays without a lock, and a later runner removes it.
 #[derive(Debug)]
 pub struct Scratch {
     /// The directory above a temporary directory.
-    home: Option<Home>,
+    home: Option<Dir>,
     /// Holds the lock.
     dir: Dir,
-    /// The path, device and inode of `upper` and `work`, if another user can replace
-    /// these directories: the child mounts by path.
-    looked_at: Vec<(PathBuf, (u64, u64))>,
-    removal: Removal,
+    /// Whether no other user can replace this directory: the child mounts by path.
+    name_holds: bool,
+    in_map: Option<InMap>,
 }
 
 impl Scratch {
-    /// The directory `named`, which is made if it is missing. Without a name: a new
-    /// directory in `$TMPDIR` if that is set; else in `/dev/shm`, `/tmp` or `/var/tmp`.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be made, belongs to another user, or another container
-    /// uses it.
+    /// The directory `named`, which is made if it is missing. Without a name: a new directory in
+    /// `$TMPDIR` if that is set; else in `/dev/shm`, `/tmp` or `/var/tmp`. Fails when the
+    /// directory cannot be made, belongs to another user, or another container uses it.
     pub fn new(named: Option<&Path>) -> Result<Scratch> {
         Scratch::removed_by(named, None)
     }
@@ -62,15 +53,14 @@ impl Scratch {
     pub(crate) fn removed_by(named: Option<&Path>, in_map: Option<InMap>) -> Result<Scratch> {
         // The caller's umask may forbid everything. The command gets this umask, too.
         umask(Mode::S_IWGRP | Mode::S_IWOTH);
-        let mut scratch = match named {
-            Some(dir) => Scratch::named(dir)?,
-            None => Scratch::made(Removal(in_map))?,
+        let (home, dir) = match named {
+            Some(dir) => (None, Scratch::named(dir)?),
+            None => Scratch::made(in_map).map(|(home, dir)| (Some(home), dir))?,
         };
-        scratch.look()?;
-        Ok(scratch)
+        Ok(Scratch { name_holds: dir.name_holds(), home, dir, in_map })
     }
 
-    fn named(name: &Path) -> Result<Scratch> {
+    fn named(name: &Path) -> Result<Dir> {
         let Some(dir) = Dir::named(name)? else {
             bail!(
                 "use the scratch directory {}: another container is using it; wait until that container ends, or name another directory",
@@ -84,15 +74,12 @@ impl Scratch {
         if dir.open("work").is_ok_and(|work| !dir::has_user_attributes(&work)) {
             note(&format!("{} is on a file system {NO_ATTRIBUTES}", name.display()));
         }
-        Ok(Scratch { home: None, dir, looked_at: Vec::new(), removal: Removal(None) })
+        Ok(dir)
     }
 
     /// Writes the container's subordinate IDs to a named directory: files in `upper` belong to
-    /// them. Says if an earlier container had others.
-    ///
-    /// # Errors
-    ///
-    /// When the file that says so cannot be read or written.
+    /// them. Says if an earlier container had others. Fails when the file that says so cannot be
+    /// read or written.
     pub(crate) fn remember(&self, ids: Option<&Ids>) -> Result<()> {
         if self.home.is_some() {
             return Ok(());
@@ -117,31 +104,23 @@ impl Scratch {
         Ok(())
     }
 
-    /// Makes a new scratch directory.
-    fn made(removal: Removal) -> Result<Scratch> {
+    /// Makes a new scratch directory in a home.
+    fn made(in_map: Option<InMap>) -> Result<(Dir, Dir)> {
         let mut attempt = 0;
         loop {
-            let home = home(removal)?;
+            let home = home(in_map)?;
             let entry = format!("{}.{attempt}", process::id());
-            match home.dir.make(&entry, Mode::S_IRWXU) {
-                Ok(()) => {}
-                // An old process with this ID left it, or a process with this ID in
-                // another PID namespace uses it.
-                Err(Errno::EEXIST) => {
-                    attempt += 1;
-                    continue;
-                }
-                // Another runner has just removed the home.
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => {
-                    let name = home.dir.name.join(&entry);
-                    return Err(errno).with_context(|| Doing::MakeScratch(name));
-                }
+            attempt += 1;
+            let name = home.name.join(&entry);
+            match home.make(&entry, Mode::S_IRWXU) {
+                // An old process with this ID left it, or a process with this ID in another PID
+                // namespace uses it. Or another runner has just removed the home.
+                Err(Errno::EEXIST | Errno::ENOENT) => continue,
+                made => made.with_context(|| making(&name))?,
             }
-            let name = home.dir.name.join(&entry);
-            let file = match home.dir.open(&*entry) {
+            let file = match home.open(&*entry) {
                 Err(Errno::ENOENT) => continue,
-                opened => opened.with_context(|| Doing::LockScratch(name.clone()))?,
+                opened => opened.with_context(|| locking(&name))?,
             };
             // If not, another runner has swept it.
             let Some(dir) = Dir::locked(name, file)?.filter(|dir| dir.found.nlink() > 0) else {
@@ -149,9 +128,9 @@ impl Scratch {
             };
             for entry in ENTRIES {
                 let name = dir.name.join(entry);
-                dir.make(entry, DIRECTORY).with_context(|| Doing::MakeScratch(name))?;
+                dir.make(entry, DIRECTORY).with_context(|| making(&name))?;
             }
-            return Ok(Scratch { home: Some(home), dir, looked_at: Vec::new(), removal });
+            return Ok((home, dir));
         }
     }
 
@@ -170,61 +149,29 @@ impl Scratch {
         self.dir.name.join("merged")
     }
 
-    /// `upper` as the value of overlay's option `upperdir=`; see [`lowerdir`].
-    ///
-    /// # Errors
-    ///
-    /// When the directory is missing or cannot be opened, or another user has replaced it.
+    /// `upper` as the value of overlay's option `upperdir=`; see [`lowerdir`]. Fails when the
+    /// directory is missing or cannot be opened, or another user has replaced it.
     ///
     /// [`lowerdir`]: crate::lowerdir
     pub fn upper_option(&self) -> Result<String> {
-        self.option(&self.upper())
+        self.option("upper")
     }
 
-    /// `work` as the value of overlay's option `workdir=`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Scratch::upper_option`].
+    /// `work` as the value of overlay's option `workdir=`. Fails as [`Scratch::upper_option`].
     pub fn work_option(&self) -> Result<String> {
-        self.option(&self.work())
+        self.option("work")
     }
 
-    fn option(&self, dir: &Path) -> Result<String> {
-        let before = self.looked_at.iter().find(|(name, _)| name == dir).map(|(_, id)| *id);
-        upper_or_work(dir, |found| match before {
-            None => Ok(true),
-            Some(before) => {
-                ensure!(before == (found.dev(), found.ino()), REPLACED);
-                Ok(false)
-            }
-        })
+    fn option(&self, entry: &str) -> Result<String> {
+        let name = self.dir.name.join(entry);
+        let ours = (!self.name_holds).then(|| self.dir.look_at(entry)).transpose();
+        let ours = ours.with_context(|| format!("look at {}", name.display()))?;
+        upper_or_work(&name, ours.as_ref())
     }
 
-    /// Notes `upper` and `work` as they are now, unless no other user can replace them.
-    fn look(&mut self) -> Result<()> {
-        // No other user can replace a directory in the home.
-        let holds = match &self.home {
-            Some(home) => home.path == home.dir.name,
-            None => self.dir.name_holds(),
-        };
-        if !holds {
-            for entry in ["upper", "work"] {
-                let name = self.dir.name.join(entry);
-                let found = self.dir.look_at(entry);
-                let found = found.with_context(|| format!("look at {}", name.display()))?;
-                self.looked_at.push((name, (found.dev(), found.ino())));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that the root of this process is the overlay on this scratch directory, and
-    /// that it can be written. It needs a proc on `/proc`.
-    ///
-    /// # Errors
-    ///
-    /// When the overlay is read-only, or another user has replaced the scratch directory.
+    /// Checks that the root of this process is the overlay on this scratch directory, and that it
+    /// can be written. It needs a proc on `/proc`. Fails when the overlay is read-only, or another
+    /// user has replaced the scratch directory.
     pub fn check_root(&self) -> Result<()> {
         self.check(Path::new("/"))?;
         // Such an overlay names its upper directory by a descriptor.
@@ -233,19 +180,15 @@ impl Scratch {
         };
         let found = |mounts: io::Result<String>| mounts.is_ok_and(|it| it.lines().any(ours));
         ensure!(
-            self.looked_at.is_empty() || found(text("/proc/self/mountinfo")),
+            self.name_holds || found(text("/proc/self/mountinfo")),
             "use the overlay on {}: {REPLACED}",
             self.merged().display()
         );
         Ok(())
     }
 
-    /// Checks the overlay that is mounted on `at`. If the kernel cannot make `work/work`,
-    /// it mounts the overlay read-only without an error.
-    ///
-    /// # Errors
-    ///
-    /// When the overlay is read-only.
+    /// Checks the overlay that is mounted on `at`. If the kernel cannot make `work/work`, it
+    /// mounts the overlay read-only without an error. Fails when the overlay is read-only.
     pub fn check(&self, at: &Path) -> Result<()> {
         let doing = || format!("use the overlay on {}", self.merged().display());
         let found = statfs(at).with_context(doing)?;
@@ -264,15 +207,9 @@ impl Drop for Scratch {
         let (Some(home), Some(entry)) = (&self.home, self.dir.name.file_name()) else {
             return;
         };
-        let dir = home.path.join(entry);
-        // These are all directories of a container that wrote nothing.
-        // `removal` removes the rest.
-        for entry in ["merged", "upper", "work/work", "work"] {
-            let _ = fs::remove_dir(dir.join(entry));
-        }
-        match self.removal.remove(&dir) {
+        match remove(home, entry.as_ref(), self.in_map) {
             // Fails while other runners have directories in the home.
-            Ok(()) => drop(fs::remove_dir(&home.dir.name)),
+            Ok(()) => drop(fs::remove_dir(&home.name)),
             Err(error) => note(&crate::one_line(&error)),
         }
     }
@@ -289,8 +226,6 @@ const DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
 /// The warning about a file system without user attributes.
 const NO_ATTRIBUTES: &str = "without user attributes, as a tmpfs before Linux 6.6: you cannot delete a directory with files of a lower layer (\"I/O error\"); name a directory on a disk with --scratch or TMPDIR";
-
-const REPLACED: &str = "another user has replaced this directory; name a scratch directory in a place where no other user can write";
 
 #[cfg(test)]
 mod tests {

@@ -10,14 +10,10 @@ use nix::unistd::geteuid;
 /// The first place, of `path` and the directories above it, that a user other than
 /// the caller and root can change. The result is the reason in words.
 ///
-/// `path` is absolute. A symbolic link counts as such a place: its target has other
-/// directories above it. A sticky directory such as `/tmp` may be writable for all:
-/// a user cannot rename another user's files there. But the first `strict` places,
-/// from `path` upwards, may not, because a new file in them would do harm.
-///
-/// # Errors
-///
-/// When stat(2) fails for a place.
+/// `path` is absolute. A symbolic link counts as such a place: its target has other directories
+/// above it. A sticky directory such as `/tmp` may be writable for all: a user cannot rename
+/// another user's files there. But the first `strict` places, from `path` upwards, may not,
+/// because a new file in them would do harm. Fails when stat(2) fails for a place.
 pub fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
     for (above, dir) in path.ancestors().enumerate() {
         let found = fs::symlink_metadata(dir)?;
@@ -34,16 +30,14 @@ fn is_private(found: &Metadata) -> bool {
     !found.is_symlink() && is_trusted(found.uid()) && !others_can_write(found)
 }
 
-/// Whether users other than the caller and root can rename the caller's files in a
-/// directory.
+/// Whether users other than the caller and root can rename the caller's files in a directory.
 pub fn others_can_rename_in(dir: &Metadata) -> bool {
     let sticky = dir.mode() & libc::S_ISVTX != 0;
     !is_trusted(dir.uid()) || !sticky && others_can_write(dir)
 }
 
-/// Whether users other than the owner may write to a file. The owner's private
-/// group, which has the owner's number, does not count ("USERGROUPS_ENAB" in
-/// login.defs(5)).
+/// Whether users other than the owner may write to a file. The owner's private group, which has
+/// the owner's number, does not count ("USERGROUPS_ENAB" in login.defs(5)).
 pub(crate) fn others_can_write(found: &Metadata) -> bool {
     let others = if found.gid() == found.uid() { 0o002 } else { 0o022 };
     found.mode() & others != 0

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 
 use crate::Root;
+use crate::args::limits;
 use crate::places::open::{checked, whole};
 
 /// A user of a root, with the groups of its processes.
@@ -36,14 +37,11 @@ impl User {
         User { uid: Uid::from_raw(0), gid: Gid::from_raw(0), groups: Vec::new(), home: None }
     }
 
-    /// Finds `USER[:GROUP]` in the root, each by name or number. Digits are always a number,
-    /// which needs no entry. Without a GROUP, the user has the group of its entry, or 0, and all
-    /// groups that name it in /etc/group. Without an entry, the home directory is `/`.
-    ///
-    /// # Errors
-    ///
-    /// When the root has no such user or group. When a file is not a regular file, or too
-    /// long. When the user has too many groups.
+    /// Finds `USER[:GROUP]` in the root, each by name or number. Digits are always a number, which
+    /// needs no entry. Without a GROUP, the user has the group of its entry, or 0, and all groups
+    /// that name it in /etc/group. Without an entry, the home directory is `/`. Fails when the
+    /// root has no such user or group. Fails when a file is not a regular file, or too long. Fails
+    /// when the user has too many groups.
     pub fn find(word: &str, root: &Root) -> Result<User> {
         let read = |path| read(root, path).with_context(|| format!("read {path} in the root"));
         let find = || User::find_in(word, &read(PASSWD)?, &read(GROUP)?);
@@ -52,11 +50,12 @@ impl User {
 
     fn find_in(word: &str, passwd: &[u8], group: &[u8]) -> Result<User> {
         let (name, of_group) = word.split_once(':').map_or((word, None), |(a, b)| (a, Some(b)));
-        let wanted = Wanted::of(name)?;
-        let entry = entries(passwd).find(|entry| wanted.is(entry.name, entry.id));
+        let wanted = numbered(name)?;
+        let is = |entry: &Entry| wanted.map_or(entry.name == name, |id| entry.id == id);
+        let entry = entries(passwd).find(is);
         // The fields after the number: the group, a comment, the home directory.
         let own_group = |entry: &Entry| number(entry.fields[0]);
-        let mut user = match (&entry, &wanted) {
+        let mut user = match (&entry, wanted) {
             (Some(entry), _) => User {
                 uid: Uid::from_raw(entry.id),
                 gid: Gid::from_raw(
@@ -65,8 +64,8 @@ impl User {
                 home: entry.fields.get(2).filter(|home| !home.is_empty()).map(|it| it.to_string()),
                 ..User::root()
             },
-            (None, Wanted::Number(id)) => User { uid: Uid::from_raw(*id), ..User::root() },
-            (None, Wanted::Name(name)) => {
+            (None, Some(id)) => User { uid: Uid::from_raw(id), ..User::root() },
+            (None, None) => {
                 bail!(
                     "there is no user {name} in {PASSWD} of the root; give a name from there, or a number"
                 )
@@ -98,10 +97,8 @@ impl User {
 
 /// The group with this name or number.
 fn group_of(word: &str, group: &[u8]) -> Result<Gid> {
-    let id = match Wanted::of(word)? {
-        Wanted::Number(id) => Some(id),
-        Wanted::Name(name) => entries(group).find(|it| it.name == name).map(|it| it.id),
-    };
+    let named = || entries(group).find(|it| it.name == word).map(|it| it.id);
+    let id = numbered(word)?.or_else(named);
     id.map(Gid::from_raw).with_context(|| {
         format!(
             "there is no group {word} in {GROUP} of the root; give a name from there, or a number"
@@ -109,29 +106,15 @@ fn group_of(word: &str, group: &[u8]) -> Result<Gid> {
     })
 }
 
-/// The user or group that the caller names.
-enum Wanted<'a> {
-    Number(u32),
-    Name(&'a str),
-}
-
-impl<'a> Wanted<'a> {
-    fn of(word: &'a str) -> Result<Wanted<'a>> {
-        ensure!(!word.is_empty(), "a name is empty; give USER or USER:GROUP, by name or number");
-        if !word.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Ok(Wanted::Name(word));
-        }
-        number(word).map(Wanted::Number).with_context(|| {
-            format!("{word} is greater than any number of a user or group, {}", u32::MAX - 1)
-        })
+/// The number that a word is; nothing for a name.
+fn numbered(word: &str) -> Result<Option<u32>> {
+    ensure!(!word.is_empty(), "a name is empty; give USER or USER:GROUP, by name or number");
+    if !word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
     }
-
-    fn is(&self, name: &str, id: u32) -> bool {
-        match self {
-            Wanted::Number(wanted) => *wanted == id,
-            Wanted::Name(wanted) => *wanted == name,
-        }
-    }
+    number(word).map(Some).with_context(|| {
+        format!("{word} is greater than any number of a user or group, {}", u32::MAX - 1)
+    })
 }
 
 /// A line of /etc/passwd or /etc/group.
@@ -155,8 +138,7 @@ fn entries(file: &[u8]) -> impl Iterator<Item = Entry<'_>> {
 
 /// The number of a user or group. The greatest is none: it stands for no change.
 fn number(digits: &str) -> Option<u32> {
-    let id = digits.parse().ok().filter(|id| *id != u32::MAX)?;
-    digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(id)
+    limits::number(digits)?.try_into().ok().filter(|id| *id != u32::MAX)
 }
 
 /// The bytes of a file in the root. A root without the file has an empty one.

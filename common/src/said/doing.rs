@@ -1,64 +1,106 @@
-//! What an error says about the call or the tool that failed: the action, and the error
-//! number or the message.
+//! What an error says about the call or the tool that failed: the action, and the error number
+//! or the message.
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sched::CloneFlags;
 
-/// The context of an error from this crate. [`hint()`](crate::hint()) reads its
-/// type; people read its words.
+/// Makes the actions, and the first words of the contexts that lessons and tasks give them. A
+/// path may follow the words.
+macro_rules! calls {
+    ($($call:ident: $($words:literal),+;)+) => {
+        /// The action that failed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Call {
+            $($call,)+
+            /// A write to these files of a control group.
+            EnableController,
+            LimitSwap,
+            /// Only in this crate.
+            Clone,
+            Fork,
+            OpenLayer,
+            OpenRoot,
+            MakeScratch,
+            LockScratch,
+            UseGroups,
+            Publish,
+            /// An unknown action.
+            Any,
+        }
+
+        pub(crate) const WORDS: &[(&str, Call)] = &[$($(($words, Call::$call),)+)+];
+    };
+}
+
+calls! {
+    MapIds: "write /proc/self/";
+    WriteMaps: "write the uid_map", "write the gid_map", "leave the groups of the caller",
+        "write setgroups";
+    BecomeUser: "set the supplementary groups", "set the group ID", "set the user ID",
+        "become group ", "become user ";
+    KeepMountsPrivate: "make the mounts private", "keep the mounts in this namespace";
+    MountOverlay: "mount the overlay on ";
+    MountProc: "mount proc on ";
+    Mount: "mount ";
+    DeleteLower: "delete a lower directory";
+    Bind: "bind ";
+    EnterRoot: "chroot to ", "chdir to ";
+    PivotRoot: "pivot_root to ";
+    EnterDirectory: "go to the working directory ";
+    OpenPlace: "open /dev/null";
+    WriteGroup: "write 0 to ";
+    MakeCgroupNamespace: "make a cgroup namespace";
+    DropCapabilities: "drop ", "set the capabilities", "set no_new_privs";
+    ConnectNetwork: "open a socket", "get the flags of lo", "set the flags of lo",
+        "set the bridge's ", "get the number of the device";
+    AllowPing: "set ping_group_range";
+    SetFilter: "set the seccomp filter";
+    EnterNamespaces: "enter the namespaces of the process ", "join the namespace ";
+    KeepState: "make the directory of a container", "write the state of the container ",
+        "write the end of the container ";
+    KeepContainers: "keep containers in ", "keep the configuration",
+        "keep the state of the container ", "make the container ", "make the socket for ";
+    RemoveContainer: "remove the container ";
+    Print: "write to standard output";
+}
+
+impl Call {
+    /// A write to a file of a control group.
+    pub(crate) fn write_group(file: &Path) -> Call {
+        match file.file_name().and_then(|name| name.to_str()) {
+            Some("cgroup.subtree_control") => Call::EnableController,
+            Some("memory.swap.max") => Call::LimitSwap,
+            _ => Call::WriteGroup,
+        }
+    }
+}
+
+/// The context of an error from this crate. [`hint()`](crate::hint()) knows the action by its
+/// type; people read the words and the object.
 #[derive(Debug)]
-pub(crate) enum Doing {
-    Clone {
-        namespaces: CloneFlags,
-        /// Whether the caller was in a chroot; checked only if that can be
-        /// the cause.
-        in_chroot: bool,
-    },
-    Fork,
-    OpenLayer(PathBuf),
-    OpenRoot(PathBuf),
-    OpenPlace(PathBuf),
-    MakeScratch(PathBuf),
-    LockScratch(PathBuf),
-    MakeState {
-        dir: PathBuf,
-        /// The words of the caller.
-        remedy: &'static str,
-    },
-    UseGroups(PathBuf),
-    WriteGroup {
-        file: PathBuf,
-        value: String,
-    },
-    /// With the port.
-    Publish(String),
-    Print,
+pub(crate) struct Doing {
+    pub(crate) call: Call,
+    words: &'static str,
+    pub(crate) object: String,
+}
+
+impl Doing {
+    pub(crate) fn new(call: Call, words: &'static str, object: impl ToString) -> Doing {
+        Doing { call, words, object: object.to_string() }
+    }
+
+    /// A write to standard output.
+    pub(crate) fn print() -> Doing {
+        Doing::new(Call::Print, "write to standard output", "")
+    }
 }
 
 impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Doing::Clone { namespaces, .. } => {
-                let names: Vec<&str> = namespaces.iter_names().map(|(name, _)| name).collect();
-                let with = if names.is_empty() { "" } else { " with " };
-                write!(f, "clone a child{with}{}", names.join(" | "))
-            }
-            Doing::Fork => f.write_str("fork the command"),
-            Doing::OpenLayer(dir) => write!(f, "open the layer {}", dir.display()),
-            Doing::OpenRoot(dir) => write!(f, "open the root {}", dir.display()),
-            Doing::OpenPlace(path) => write!(f, "open {} in the root", path.display()),
-            Doing::MakeScratch(dir) => write!(f, "make the scratch directory {}", dir.display()),
-            Doing::LockScratch(dir) => write!(f, "lock the scratch directory {}", dir.display()),
-            Doing::MakeState { dir, .. } => write!(f, "make the directory {}", dir.display()),
-            Doing::UseGroups(above) => write!(f, "make a control group in {}", above.display()),
-            Doing::WriteGroup { file, value } => write!(f, "write {value} to {}", file.display()),
-            Doing::Publish(port) => write!(f, "publish {port}"),
-            Doing::Print => f.write_str("write to standard output"),
-        }
+        write!(f, "{}{}", self.words, self.object)
     }
 }
 

@@ -13,12 +13,11 @@ use crate::{Exit, hint};
 /// The name before each line of a step.
 static NAME: OnceLock<&str> = OnceLock::new();
 
-/// A failure with its own exit status. The status of all other failures is
-/// [`Exit::SETUP`].
+/// A failure with its own exit status. The status of all other failures is [`Exit::SETUP`].
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) exit: Exit,
-    pub(crate) message: String,
+struct Failure {
+    exit: Exit,
+    message: String,
 }
 
 impl fmt::Display for Failure {
@@ -67,7 +66,7 @@ pub fn report(error: &anyhow::Error) -> Exit {
 /// Writes a text and a newline to standard output, and returns the exit status. `println!`
 /// panics if standard output is closed or full; this reports it.
 pub fn print(text: &str) -> Exit {
-    match writeln!(io::stdout(), "{text}").context(Doing::Print) {
+    match writeln!(io::stdout(), "{text}").with_context(Doing::print) {
         Ok(()) => Exit::SUCCESS,
         Err(error) => report(&error),
     }
@@ -88,8 +87,7 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
 /// The errors of a call that a host refuses.
 const REFUSALS: [Errno; 4] = [Errno::EPERM, Errno::EACCES, Errno::EINVAL, Errno::ENOSPC];
 
-/// An error, its causes and its remedy, if known, in one line:
-/// `action: reason; remedy`.
+/// An error, its causes and its remedy, if known, in one line: `action: reason; remedy`.
 pub fn one_line(error: &anyhow::Error) -> String {
     match hint(error) {
         Some(remedy) => format!("{}; {remedy}", causes(error)),
@@ -123,8 +121,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Whether a terminal shows a character, alone or as a mark on the character
-/// before it.
+/// Whether a terminal shows a character, alone or as a mark on the character before it.
 fn shows(c: char) -> bool {
     match c {
         ' '..='~' => true,
@@ -132,9 +129,8 @@ fn shows(c: char) -> bool {
         '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}' => {
             false
         }
-        // The standard library knows the other characters that do not show:
-        // controls, direction marks, separators and blanks. After a first
-        // character, it does not escape marks.
+        // The standard library knows the other characters that do not show: controls, direction
+        // marks, separators and blanks. After a first character, it does not escape marks.
         _ => format!("_{c}").escape_debug().eq(['_', c]),
     }
 }

@@ -4,12 +4,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{env, fs, io};
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, Statfs, statfs};
 use nix::unistd::{chdir, chroot, fchdir};
 
-use crate::places::open::text;
+use crate::places::open::{self, text};
 
 /// Whether a file of the kernel contains `value`.
 pub(crate) fn says(file: &str, value: &str) -> bool {
@@ -42,8 +40,7 @@ pub(crate) fn is_filtered() -> bool {
     status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
-/// Whether the root has no directory of programs, as after a chroot to a wrong
-/// directory.
+/// Whether the root has no directory of programs, as after a chroot to a wrong directory.
 pub(crate) fn is_no_root() -> bool {
     !["/bin", "/usr/bin"].iter().any(|dir| Path::new(dir).is_dir())
 }
@@ -91,9 +88,7 @@ pub(crate) fn in_chroot() -> bool {
 /// it leaves the chroot and comes back; chroot(2).
 fn is_below_a_root() -> io::Result<bool> {
     let place = |path| fs::metadata(path).map(|dir| (dir.dev(), dir.ino()));
-    let way = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = open("/", way, Mode::empty())?;
-    let here = open(".", way, Mode::empty())?;
+    let (root, here) = (open::place(Path::new("/"))?, open::place(Path::new("."))?);
     chdir("/")?;
     let before = place(".")?;
     let above = match chroot("proc") {

@@ -36,8 +36,7 @@ pub(super) fn open(above: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
     Ok(dir)
 }
 
-/// The mode that the caller's own directory needs, if it differs. It only adds
-/// rights.
+/// The mode that the caller's own directory needs, if it differs. It only adds rights.
 fn missing(found: &FileStat) -> Option<Mode> {
     let mode = Mode::from_bits_truncate(found.st_mode);
     (is_ours(found) && !mode.contains(Mode::S_IRWXU)).then_some(mode | Mode::S_IRWXU)

@@ -8,9 +8,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::fcntl::{OFlag, openat};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{fchmod, mkdirat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
 
 use super::*;
 use crate::places::place::Place;

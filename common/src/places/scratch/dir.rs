@@ -18,7 +18,7 @@ use super::{ENTRIES, entry};
 use crate::places::open;
 use crate::places::private::is_own;
 use crate::places::trust::{belongs, changeable, is_trusted};
-use crate::said::doing::Doing;
+use crate::said::doing::{Call, Doing};
 
 /// An open directory, and its metadata.
 #[derive(Debug)]
@@ -27,18 +27,13 @@ pub(super) struct Dir {
     pub(super) name: PathBuf,
     pub(super) file: File,
     pub(super) found: Metadata,
-    /// Whether new files here may get a group other than the caller's: a set-group-ID
-    /// directory gives its own group to new files, inode(7).
-    gives_group: bool,
 }
 
 impl Dir {
     /// Reads the metadata of an open directory.
     pub(super) fn new(name: PathBuf, file: File) -> Result<Dir> {
         let found = file.metadata().with_context(|| format!("look at {}", name.display()))?;
-        let set_gid = found.mode() & libc::S_ISGID != 0;
-        let gives_group = set_gid || found.gid() != getgid().as_raw();
-        Ok(Dir { name, file, found, gives_group })
+        Ok(Dir { name, file, found })
     }
 
     /// Locks a directory and then reads its metadata; flock(2). Returns nothing if
@@ -47,9 +42,7 @@ impl Dir {
         match file.try_lock() {
             Ok(()) => Dir::new(name, file).map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| Doing::LockScratch(name.clone()))
-            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| locking(&name)),
         }
     }
 
@@ -58,7 +51,7 @@ impl Dir {
     pub(super) fn named(name: &Path) -> Result<Option<Dir>> {
         let doing = || format!("use the scratch directory {}", name.display());
         // The caller's own symbolic link is allowed.
-        let absolute = path::absolute(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
+        let absolute = path::absolute(name).with_context(|| making(name))?;
         let absolute: PathBuf = absolute.components().collect();
         for way in absolute.ancestors() {
             let link = fs::symlink_metadata(way).ok();
@@ -71,13 +64,10 @@ impl Dir {
                 );
             }
         }
-        make_named(name).with_context(|| Doing::MakeScratch(name.to_owned()))?;
+        make_named(name).with_context(|| making(name))?;
         let flags = libc::O_DIRECTORY | libc::O_NONBLOCK;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(name);
-        let dir = Dir::locked(
-            name.to_owned(),
-            file.with_context(|| Doing::LockScratch(name.to_owned()))?,
-        )?;
+        let dir = Dir::locked(name.to_owned(), file.with_context(|| locking(name))?)?;
         let found = dir.as_ref().map(|dir| &dir.found);
         if let Some(found) = found.filter(|found| !is_own(found)) {
             bail!(
@@ -115,7 +105,8 @@ impl Dir {
     /// overlay on a directory with another group.
     pub(super) fn make(&self, entry: &str, mode: Mode) -> nix::Result<()> {
         mkdirat(&self.file, entry, mode)?;
-        if self.gives_group {
+        // A set-group-ID directory gives its own group to new files, inode(7).
+        if self.found.mode() & libc::S_ISGID != 0 || self.found.gid() != getgid().as_raw() {
             let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
             fchownat(&self.file, entry, None, Some(getgid()), flags)?;
             // No other user can put a link there: this directory is ours.
@@ -131,13 +122,12 @@ impl Dir {
         File::from(file).write_all(text.as_bytes())
     }
 
-    /// As [`Dir::make`], unless a directory is already there that the container can
-    /// use.
+    /// As [`Dir::make`], unless a directory is already there that the container can use.
     pub(super) fn make_or_check(&self, entry: &str, mode: Mode) -> Result<()> {
         let name = self.name.join(entry);
         match self.make(entry, mode) {
             Err(Errno::EEXIST) => {}
-            made => return made.with_context(|| Doing::MakeScratch(name.clone())),
+            made => return made.with_context(|| making(&name)),
         }
         let doing = || format!("use the scratch directory {}", name.display());
         let found = self.look_at(entry).with_context(doing)?;
@@ -180,6 +170,14 @@ impl Dir {
     pub(super) fn open<P: NixPath + ?Sized>(&self, entry: &P) -> nix::Result<File> {
         open::directory(&self.file, entry)
     }
+}
+
+pub(super) fn making(dir: &Path) -> Doing {
+    Doing::new(Call::MakeScratch, "make the scratch directory ", dir.display())
+}
+
+pub(super) fn locking(dir: &Path) -> Doing {
+    Doing::new(Call::LockScratch, "lock the scratch directory ", dir.display())
 }
 
 /// Makes a directory that only the caller can enter, and the directories above it,

@@ -1,7 +1,6 @@
 //! Names in the scratch directory: those of a network, and the IDs of the container.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf, absolute};
 use std::process::{self, Command};
@@ -14,9 +13,8 @@ use nix::unistd::{Pid, UnlinkatFlags, pipe2, read, setsid, symlinkat, unlinkat};
 
 use super::Scratch;
 use crate::Exit;
-use crate::child::console::put;
+use crate::child::clone::spawn;
 use crate::child::inherit::close_from;
-use crate::child::process::spawn;
 
 pub(super) const LINK: &str = "netns";
 const SOCKET: &str = "socket";
@@ -43,17 +41,14 @@ struct Watcher {
 impl Scratch {
     /// Makes a link to the network namespace of `child`.
     ///
-    /// pasta(1) ends when this name is removed. It does not see the end of a namespace in
-    /// `/proc`. If the runner is killed, another process removes the name.
-    ///
-    /// # Errors
-    ///
-    /// When the link or the process cannot be made.
+    /// pasta(1) ends when this name is removed. It does not see the end of a namespace in `/proc`.
+    /// If the runner is killed, another process removes the name. Fails when the link or the
+    /// process cannot be made.
     pub fn link_network(&self, child: Pid) -> Result<Entry> {
         let path = self.dir.name.join(LINK);
         let doing = || format!("make the link {}", path.display());
         let mut entry = self.entry(LINK, absolute(&path).with_context(doing)?)?;
-        entry.watcher = Some(Watcher::start(&entry).with_context(doing)?);
+        entry.watcher = Some(watch(&entry).with_context(doing)?);
         let target = format!("/proc/{child}/ns/net");
         symlinkat(target.as_str(), &entry.dir, entry.name).with_context(doing)?;
         Ok(entry)
@@ -61,10 +56,7 @@ impl Scratch {
 
     /// A name for a socket. The path is short, because unix(7) allows 107 bytes. It leads through
     /// this process: a program in another user namespace gets [`Entry::in_dir`] in its place.
-    ///
-    /// # Errors
-    ///
-    /// When a socket of that name cannot be removed.
+    /// Fails when a socket of that name cannot be removed.
     pub fn socket(&self) -> Result<Entry> {
         let (runner, dir) = (process::id(), self.dir.file.as_raw_fd());
         self.entry(SOCKET, format!("/proc/{runner}/fd/{dir}/{SOCKET}").into())
@@ -111,24 +103,17 @@ impl Drop for Entry {
     }
 }
 
-impl Watcher {
-    /// Starts it. It keeps the lock of the directory until the name is gone: a later runner may
-    /// make the same name in a named directory.
-    fn start(entry: &Entry) -> Result<Watcher> {
-        let (reader, line) = pipe2(OFlag::O_CLOEXEC)?;
-        let process = spawn(|| {
-            // A signal to the group of the caller does not end it. It has blocked the others.
-            setsid()?;
-            let (input, output) = (io::stdin(), io::stdout());
-            put(&reader, 0)?;
-            for number in [1, 2] {
-                put(&entry.dir, number)?;
-            }
-            close_from(3, &[])?;
-            read(input, &mut [0])?;
-            remove(output, entry.name)?;
-            Ok(Exit::SUCCESS)
-        })?;
-        Ok(Watcher { process, line })
-    }
+/// Starts it. It keeps the lock of the directory until the name is gone: a later runner may make
+/// the same name in a named directory.
+fn watch(entry: &Entry) -> Result<Watcher> {
+    let (reader, line) = pipe2(OFlag::O_CLOEXEC)?;
+    let process = spawn(|| {
+        // A signal to the group of the caller does not end it. It has blocked the others.
+        setsid()?;
+        close_from(0, &[reader.as_raw_fd(), entry.dir.as_raw_fd()])?;
+        read(&reader, &mut [0])?;
+        remove(&entry.dir, entry.name)?;
+        Ok(Exit::SUCCESS)
+    })?;
+    Ok(Watcher { process, line })
 }
