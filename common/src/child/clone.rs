@@ -5,7 +5,7 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, anyhow};
@@ -20,7 +20,7 @@ use nix::unistd::{Pid, setsid};
 use crate::Exit;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
-use crate::child::process::{raw_clone, work_and_exit};
+use crate::child::process::{clone_into_group, raw_clone, work_and_exit};
 use crate::child::runner::Child;
 use crate::child::signals;
 use crate::child::signals::Signals;
@@ -45,16 +45,19 @@ use crate::said::host;
 /// none of the other threads. If another thread held a lock of the allocator, the
 /// child would wait for ever. A program with threads can start a step.
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces))
+    start(Terminal::of_streams(), namespaces, work, || clone_into(namespaces, None))
 }
 
 /// As [`clone()`], but first a process between the runner and the child calls `join`, such as to
 /// join namespaces. The new namespaces are made from there. The child is the runner's: see
 /// CLONE_PARENT in clone(2). With `session`, it always leads a new session, and can have a
 /// terminal of its own.
+///
+/// `join` can return an open control group of v2. The child begins in it, unless the kernel
+/// refuses that: a filter of a container may not allow clone3(2). So look whether it is in there.
 pub fn clone_after(
     session: bool,
-    join: impl FnOnce() -> Result<()>,
+    join: impl FnOnce() -> Result<Option<OwnedFd>>,
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
@@ -64,7 +67,8 @@ pub fn clone_after(
         let between = raw_clone(CloneFlags::empty()).context(Doing::Fork)?;
         if between.as_raw() == 0 {
             drop(reader);
-            let cloned = join().and_then(|()| clone_into(namespaces | CloneFlags::CLONE_PARENT));
+            let namespaces = namespaces | CloneFlags::CLONE_PARENT;
+            let cloned = join().and_then(|group| clone_into(namespaces, group));
             if cloned.as_ref().is_ok_and(|pid| pid.as_raw() == 0) {
                 return cloned;
             }
@@ -80,8 +84,9 @@ pub fn clone_after(
     })
 }
 
-fn clone_into(namespaces: CloneFlags) -> Result<Pid> {
-    raw_clone(namespaces).map_err(|errno| {
+fn clone_into(namespaces: CloneFlags, group: Option<OwnedFd>) -> Result<Pid> {
+    let begun = group.and_then(|group| clone_into_group(namespaces, &group).ok());
+    begun.map_or_else(|| raw_clone(namespaces), Ok).map_err(|errno| {
         let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
         let in_chroot = user && errno == Errno::EPERM && host::in_chroot();
         anyhow::Error::from(errno).context(Doing::Clone { namespaces, in_chroot })
