@@ -215,13 +215,14 @@ impl Hierarchy {
     }
 
     /// Makes a group below `base`, and those above it. Returns those that were missing, in the
-    /// order in which they are made. Fails when this caller may not make it, or it has processes.
+    /// order in which they are made, and a lock on the group: with flock(2), as long as it is open.
+    /// Fails when this caller may not make it, it has processes, or another caller has locked it.
     /// Then none is left.
-    pub fn make(&self, base: &Path, group: &Path) -> io::Result<Vec<PathBuf>> {
+    pub fn make(&self, base: &Path, group: &Path) -> io::Result<(Vec<PathBuf>, File)> {
         let (mut made, mut tries) = (Vec::new(), 0..100);
         loop {
             match self.make_all(base, group, &mut made) {
-                Ok(()) => return Ok(made),
+                Ok(lock) => return Ok((made, lock)),
                 // Another container has just removed the group above.
                 Err(error) if error.kind() == ErrorKind::NotFound && tries.next().is_some() => {}
                 Err(error) => {
@@ -232,7 +233,7 @@ impl Hierarchy {
         }
     }
 
-    fn make_all(&self, base: &Path, group: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    fn make_all(&self, base: &Path, group: &Path, made: &mut Vec<PathBuf>) -> io::Result<File> {
         let left = group.strip_prefix(base).unwrap_or(Path::new(""));
         let mut path = base.to_owned();
         for part in left {
@@ -246,17 +247,23 @@ impl Hierarchy {
             }
             self.copy_cpuset(&above, &path)?;
         }
-        // Another container may have this group, and each would count for both. A group with
-        // groups in it may be the host's, and `remove` would remove them.
-        let processes = group.join("cgroup.procs");
-        let is_new = made.last().is_some_and(|last| last == group);
+        // Another container may have this group, or begin with it, and each would count for both.
+        // A group with groups in it may be the host's, and `remove` would remove them.
+        let lock = open::directory(&AT_FDCWD, group)?;
+        if left != Path::new("") && lock.try_lock().is_err() {
+            // It is the other one's, also if it was made here.
+            made.retain(|path| path != group);
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let here = PathBuf::from(format!("/proc/self/fd/{}", lock.as_raw_fd()));
+        let processes = here.join("cgroup.procs");
         let is_empty = || -> io::Result<bool> {
-            Ok(fs::read_to_string(&processes)?.is_empty() && inner(group)?.is_empty())
+            Ok(fs::read_to_string(&processes)?.is_empty() && inner(&here)?.is_empty())
         };
         // A user can find a group, and may not join it.
         File::options().write(true).open(&processes)?;
-        match is_new || left != Path::new("") && is_empty()? {
-            true => Ok(()),
+        match left != Path::new("") && is_empty()? {
+            true => Ok(lock),
             false => Err(ErrorKind::AlreadyExists.into()),
         }
     }

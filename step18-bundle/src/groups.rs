@@ -47,9 +47,10 @@ pub(crate) fn make_groups(
                 // It stays in the groups of its caller.
                 return Ok(Groups { hierarchies: hierarchies()?, made: Vec::new() });
             }
-            made => groups.made.extend(made.with_context(|| {
-                format!("make the control group {}", group.display())
-            })?),
+            made => {
+                let doing = || format!("make the control group {}", group.display());
+                groups.made.extend(made.with_context(doing)?.0);
+            }
         }
         hierarchy.group = Some(group);
     }

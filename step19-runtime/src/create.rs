@@ -71,8 +71,10 @@ fn make(
     let mut inside = state.clone();
     let hooks = &config.hooks;
 
-    let join = || namespaces::join(linux);
+    let first = groups.first()?;
+    let join = || namespaces::join(linux).map(|()| first);
     let stages = |line: &mut Line| {
+        groups.join()?;
         common::wait_for_runner(Some(()))?;
         if wanted.new_keyring {
             common::leave_keyring()?;

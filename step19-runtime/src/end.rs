@@ -77,8 +77,7 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
 pub(crate) fn destroy(container: &Container) -> Result<()> {
     let state = container.state()?;
     let mut groups = Groups::of(&state.groups)?;
-    if state.pid.is_none() {
-        // They may be those of another container, and `create` has failed for that.
+    if !state.has_groups {
         groups.remove_empty();
         groups = Groups::of(&[])?;
     }

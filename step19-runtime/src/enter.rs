@@ -75,7 +75,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         // One call: after the first, this process has no capability over others.
         let entered = setns(&open, differ);
         entered.with_context(|| format!("enter the namespaces of {id}"))?;
-        keep_out_of_reach()
+        keep_out_of_reach().map(|()| None)
     };
     let stages = |line: &mut Line| {
         common::close_descriptors_but(passed, &[line.0.as_raw_fd()])?;

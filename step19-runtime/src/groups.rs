@@ -1,6 +1,6 @@
 //! Lesson 11: a control group. Lesson 18: the group of a path, in v1 and in v2.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use common::{Hierarchy, hierarchies};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Pid, symlinkat};
+use nix::unistd::symlinkat;
 
 use crate::mounts::{attach, copy, look, make};
 use crate::options;
@@ -19,12 +19,14 @@ use crate::rules;
 #[derive(Debug)]
 pub(crate) struct Groups {
     pub(crate) hierarchies: Vec<Hierarchy>,
+    /// Keep others from these groups until the container's process is in them.
+    pub(crate) locks: Vec<File>,
 }
 
 impl Groups {
     /// The groups with these directories.
     pub(crate) fn of(paths: &[PathBuf]) -> Result<Groups> {
-        let mut groups = Groups { hierarchies: hierarchies()? };
+        let mut groups = Groups { hierarchies: hierarchies()?, locks: Vec::new() };
         for hierarchy in &mut groups.hierarchies {
             hierarchy.group =
                 paths.iter().find(|it| it.starts_with(&hierarchy.mount)).cloned();
@@ -57,14 +59,16 @@ impl Groups {
             match hierarchy.make(hierarchy.base(path), group) {
                 Err(error) if path.is_empty() && !has_limits && may_not(&error) => {
                     // It stays in the groups of its caller.
-                    self.remove_empty();
-                    self.hierarchies = hierarchies()?;
-                    all_made.clear();
+                    *self = Groups::of(&[])?;
+                    all_made.drain(..).rev().for_each(|it| drop(fs::remove_dir(it)));
                     return Ok(());
                 }
-                made => all_made.extend(made.with_context(|| {
-                    format!("make the control group {}", group.display())
-                })?),
+                made => {
+                    let doing = || format!("make the control group {}", group.display());
+                    let (made, lock) = made.with_context(doing)?;
+                    all_made.extend(made);
+                    self.locks.push(lock);
+                }
             }
         }
         // A group above may be frozen.
@@ -104,16 +108,6 @@ impl Groups {
             .with_context(|| format!("write {value} to {}", file.display()))
     }
 
-    /// Adds the child to the groups.
-    pub(crate) fn add(&self, child: Pid) -> Result<()> {
-        let groups = self.hierarchies.iter().filter_map(|it| it.group.as_ref());
-        for file in groups.map(|it| it.join("cgroup.procs")) {
-            let added = write(&file, &child.to_string());
-            added.with_context(|| format!("write {child} to {}", file.display()))?;
-        }
-        Ok(())
-    }
-
     /// A mount that shows the groups: with v2 alone the group of this container, else a
     /// directory in memory with a place for each hierarchy.
     pub(crate) fn tree(&self) -> Result<OwnedFd> {
@@ -148,6 +142,6 @@ impl Groups {
 }
 
 /// Writes a file of the kernel, which must be there.
-fn write(file: &Path, value: &str) -> io::Result<()> {
+pub(crate) fn write(file: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(file)?.write_all(value.as_bytes())
 }

@@ -86,14 +86,15 @@ fn run(words: Vec<OsString>) -> Result<Exit> {
 
 /// Does what the verb says.
 fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
-    let known = verbs::options(verb)?;
+    verbs::check(verb)?;
     if ["create", "run", "exec"].contains(&verb) {
         seal::use_copy()?;
     }
     log::detail(&format!("{verb} {left:?} with containers in {}", root.display()));
     // Words behind the name are those of a command.
     let has_command = ["exec", "ps"].contains(&verb);
-    let mut words = Words::read(left, &known, if has_command { 0 } else { usize::MAX })?;
+    let among = if has_command { 0 } else { usize::MAX };
+    let mut words = Words::read(left, &verbs::options(verb), among)?;
     if !has_command {
         common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
     }

@@ -29,12 +29,7 @@ pub(crate) fn hold(
             start_time(id.as_raw()).context("find the process of the container")?;
         container.write(state)?;
         users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
-        groups.add(id)?;
-        groups.refuse_others(id).or_else(|error| {
-            // Then `delete` ends no process in them.
-            state.pid = None;
-            container.write(state).and(Err(error))
-        })
+        groups.add(id)
     })?;
     let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted
         .console

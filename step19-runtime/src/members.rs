@@ -1,14 +1,16 @@
 //! Lesson 19: the processes in control groups, and the end of groups.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
-use common::{hierarchies, is_inside};
+use anyhow::{Context, Result, bail, ensure};
+use common::{Hierarchy, is_inside};
 use nix::unistd::Pid;
 
 use crate::config::Linux;
-use crate::groups::Groups;
+use crate::groups::{Groups, write};
+use crate::mounts::look;
 use crate::state::Container;
 use crate::status::State;
 
@@ -24,7 +26,7 @@ fn find_groups(path: &str, name: &str) -> Result<Groups> {
         is_inside(Path::new(&format!("/{inner}"))),
         "use linux.cgroupsPath {wanted}: it has `..` or is too long; give another path"
     );
-    let mut groups = Groups { hierarchies: hierarchies()? };
+    let mut groups = Groups::of(&[])?;
     for hierarchy in &mut groups.hierarchies {
         hierarchy.group = Some(hierarchy.base(wanted).join(inner));
     }
@@ -49,15 +51,18 @@ pub(crate) fn make_groups(
         return Err(error);
     }
     let made = groups.make(path, &linux.resources, &mut state.groups_above);
+    // If this fails, all that is made goes, and no more.
     state.groups = groups.paths();
-    // If this fails, all that is made goes.
+    state.groups.truncate(groups.locks.len());
+    state.has_groups = true;
     container.write(state)?;
     made.map(|()| groups)
 }
 
 /// Refuses groups that another container has, or groups in them or above them. That
 /// container may have ended: its `delete` ends all processes in them. Two that begin at
-/// once see each other, because each has written its state before.
+/// once see each other, because each has written its state before. One with another
+/// `--root` finds a lock on the groups, and then a process in them.
 fn refuse_shared(root: &Path, state: &State) -> Result<()> {
     for other in Container::all(root)?.iter().filter(|it| it.name != state.id) {
         // What cannot be read has no `delete`.
@@ -78,20 +83,48 @@ fn refuse_shared(root: &Path, state: &State) -> Result<()> {
 }
 
 impl Groups {
-    /// Refuses groups in which another process is beside this one: a container of another
-    /// `--root` began with them, too. Each looks when its own process is in them, so at
-    /// least one sees the other.
-    pub(crate) fn refuse_others(&self, process: Pid) -> Result<()> {
-        ensure!(
-            common::processes_in(&self.paths()).iter().all(|it| *it == process),
-            "use the control groups: another container began with them at the same time; \
-             give another linux.cgroupsPath"
-        );
+    /// The groups of the container with v1, or that with v2.
+    fn of_version(&self, is_v2: bool) -> impl Iterator<Item = &PathBuf> {
+        let fits = move |it: &&Hierarchy| it.controllers.is_empty() == is_v2;
+        self.hierarchies.iter().filter(fits).filter_map(|it| it.group.as_ref())
+    }
+
+    /// The group in which the child begins: one of v2.
+    pub(crate) fn first(&self) -> Result<Option<OwnedFd>> {
+        self.of_version(true).next().map(|it| look(it)).transpose()
+    }
+
+    /// Adds this process, which has one thread, to the groups of v1. The kernel waits for
+    /// nothing: it waits long before it moves another process, or one with threads.
+    pub(crate) fn join(&self) -> Result<()> {
+        for file in self.of_version(false).map(|it| it.join("tasks")) {
+            let joined = write(&file, "0");
+            joined.with_context(|| format!("write 0 to {}", file.display()))?;
+        }
         Ok(())
     }
 
-    /// Removes those that have no process: others may be those of another container.
+    /// Adds the child to the group of v2, if it has not begun there.
+    pub(crate) fn add(&self, child: Pid) -> Result<()> {
+        let child = child.to_string();
+        for file in self.of_version(true).map(|it| it.join("cgroup.procs")) {
+            let there = fs::read_to_string(&file).unwrap_or_default();
+            if there.lines().all(|it| it != child) {
+                let added = write(&file, &child);
+                added.with_context(|| format!("write {child} to {}", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes those that have no process, and will have none of another container.
     pub(crate) fn remove_empty(&self) {
-        self.paths().iter().for_each(|group| drop(fs::remove_dir(group)));
+        for group in self.paths() {
+            if let Ok(open) = File::open(&group)
+                && open.try_lock().is_ok()
+            {
+                let _ = fs::remove_dir(group);
+            }
+        }
     }
 }

@@ -30,8 +30,10 @@ pub(crate) struct State {
     /// When the container waited for `start`.
     pub(crate) created: Option<String>,
     pub(crate) annotations: BTreeMap<String, String>,
-    /// The groups that belong to the container.
+    /// The groups of the container, and whether they are made: before, they may be those
+    /// of another one.
     pub(crate) groups: Vec<PathBuf>,
+    pub(crate) has_groups: bool,
     /// Groups above them that go with the last container in them.
     pub(crate) groups_above: Vec<PathBuf>,
 }

@@ -548,7 +548,6 @@ fn two_that_begin_at_once_do_not_share_a_group() {
     places[0].configure(&["sleep", "1000"], |_| {});
     let config = fs::read(places[0].dir.path().join("config.json")).expect("read");
     fs::write(places[1].dir.path().join("config.json"), config).expect("write");
-    let mut made = 0;
     for _ in 0..40 {
         let begun = places.each_ref().map(|place| {
             let mut create = place.runtime(&["create", NAME]);
@@ -559,10 +558,9 @@ fn two_that_begin_at_once_do_not_share_a_group() {
         for place in &places {
             place.ask(&["delete", "--force", NAME]);
         }
-        assert_ne!(both, [true; 2]);
-        made += usize::from(both != [false; 2]);
+        // The first one may have ended its `create` before.
+        assert_eq!(both.iter().filter(|made| **made).count(), 1);
     }
-    assert!(made > 0, "they refuse each other again and again");
 }
 
 /// Without a PID namespace, processes outlive the first one, and have its terminal.

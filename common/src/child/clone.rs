@@ -5,7 +5,7 @@
 //! runner ──clone──> child ──fork──> process ──exec──> command    from 06 on
 //! ```
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -43,24 +43,27 @@ use crate::said::error::report;
 /// none of the other threads. If another thread held a lock of the allocator, the
 /// child would wait for ever. A program with threads can start a step.
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    start(Terminal::of_streams(), namespaces, work, |child| clone_into(namespaces, child))
+    start(Terminal::of_streams(), namespaces, work, |child| clone_into(namespaces, None, child))
 }
 
 /// As [`clone()`], but first a process between the runner and the child calls `join`, such as to
 /// join namespaces. The new namespaces are made from there. The child is the runner's: see
 /// CLONE_PARENT in clone(2). With `session`, it always leads a new session, and can have a
 /// terminal of its own.
+///
+/// `join` can return an open control group of v2. The child begins in it, unless the kernel
+/// refuses that: a filter of a container may not allow clone3(2). So look whether it is in there.
 pub fn clone_after(
     session: bool,
-    join: impl FnOnce() -> Result<()>,
+    join: impl FnOnce() -> Result<Option<OwnedFd>>,
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
     let terminal = Terminal::of_streams().filter(|_| !session);
     start(terminal, namespaces, work, |child| {
         let between = |line: RawFd| {
-            join()?;
-            let pid = clone_into(namespaces | CloneFlags::CLONE_PARENT, || {
+            let group = join()?;
+            let pid = clone_into(namespaces | CloneFlags::CLONE_PARENT, group, || {
                 // Nothing in the child drops it, and the runner reads to its end.
                 close(line).context("close the line of another process")?;
                 child()
@@ -73,8 +76,14 @@ pub fn clone_after(
     })
 }
 
-fn clone_into(namespaces: CloneFlags, child: impl FnOnce() -> Result<Exit>) -> Result<Pid> {
-    let pid = raw_clone(namespaces).with_context(|| cloning(namespaces))?;
+fn clone_into(
+    namespaces: CloneFlags,
+    group: Option<OwnedFd>,
+    child: impl FnOnce() -> Result<Exit>,
+) -> Result<Pid> {
+    let begun = group.and_then(|group| clone_into_group(namespaces, &group).ok());
+    let pid = begun.map_or_else(|| raw_clone(namespaces), Ok);
+    let pid = pid.with_context(|| cloning(namespaces))?;
     if pid.as_raw() == 0 {
         work_and_exit(child);
     }
@@ -180,5 +189,33 @@ pub(crate) fn raw_clone(flags: CloneFlags) -> nix::Result<Pid> {
     // process has one thread, so no other thread holds a lock. Zero is valid for
     // the stack and for the pointers that the flags do not ask for.
     let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, NONE, NONE, NONE) };
+    Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))
+}
+
+/// As [`raw_clone`], but the child begins in a control group of v2; CLONE_INTO_CGROUP in clone3(2),
+/// since Linux 5.7. To move it there later, the kernel waits until every processor has paused.
+pub(crate) fn clone_into_group(flags: CloneFlags, group: &OwnedFd) -> nix::Result<Pid> {
+    /// The C library has it only as a number that is too large for its type.
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    // With CLONE_PARENT, the signal is that of this process.
+    let signal = if flags.contains(CloneFlags::CLONE_PARENT) { 0 } else { libc::SIGCHLD as u64 };
+    let arguments = libc::clone_args {
+        flags: flags.bits() as u64 | CLONE_INTO_CGROUP,
+        exit_signal: signal,
+        cgroup: group.as_raw_fd() as u64,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+    };
+    #[allow(unsafe_code, reason = "nix has no clone3(2)")]
+    // SAFETY: as in `raw_clone`. The kernel reads `arguments`, whose size it gets.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
+    };
     Errno::result(pid).map(|pid| Pid::from_raw(pid as libc::pid_t))
 }
