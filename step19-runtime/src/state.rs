@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::{Purpose, open, private_directory};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Uid, UnlinkatFlags, User, geteuid, unlinkat};
+use nix::unistd::{Uid, UnlinkatFlags, User, unlinkat};
 
 use crate::config::check_name;
 use crate::status::State;
@@ -32,14 +32,11 @@ pub(crate) const SOCKET: &str = "start";
 /// Opens or makes the directory of all containers.
 fn open_root(root: &Path) -> Result<File> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
-    let (above, place) = (root.parent().unwrap_or(root), root.display());
-    fs::create_dir_all(above).with_context(|| format!("keep containers in {place}"))?;
-    if geteuid().is_root()
-        && let Some(why) = common::changeable(&above.canonicalize()?, 0)?
-    {
-        bail!("{doing} in {place}: {why}, and must be root's; {remedy}");
-    }
-    Ok(private_directory(root, Purpose { doing, remedy })?.dir)
+    let above = common::trusted_directory(root.parent().unwrap_or(root));
+    let above =
+        above.with_context(|| format!("keep containers in {}", root.display()))?;
+    let root = above.join(root.file_name().unwrap_or_default());
+    Ok(private_directory(&root, Purpose { doing, remedy })?.dir)
 }
 
 impl Container {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -285,6 +285,17 @@ fn a_directory_of_another_user_has_no_containers_of_root_below_it() {
         assert_eq!(output.status.success(), is_safe, "{mode:o}: {said}");
         let why = format!("above belongs to user {owner} ");
         assert_eq!(said.contains(&why), !is_safe, "{said}");
+    }
+    // A link there could lead to another place later, too.
+    for (owner, is_safe) in [(0, true), (65533, false)] {
+        let link = above.join(format!("link-{owner}"));
+        symlink("new", &link).expect("make a link");
+        lchown(&link, Some(owner), None).expect("give it away");
+        let root = link.join("state").display().to_string();
+        let output = bundle.ask(&["--root", &root, "run", "one"]);
+        assert_eq!(output.status.success(), is_safe, "{owner}: {}", stderr(&output));
+        assert_eq!(above.join("new").exists(), is_safe);
+        let _ = fs::remove_dir_all(above.join("new"));
     }
     assert_eq!(bundle.left(), [""; 0]);
 }

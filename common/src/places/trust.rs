@@ -1,11 +1,17 @@
 //! Finds the owner of a file, and the other users who can change it.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::{env, io};
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{self, Path, PathBuf};
 
+use anyhow::{Result, ensure};
+use nix::errno::Errno;
 use nix::unistd::geteuid;
+
+use crate::places::bind::MOST_LINKS;
 
 /// The first place, of `path` and the directories above it, that a user other than
 /// the caller and root can change. The result is the reason in words.
@@ -23,6 +29,58 @@ pub fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// Makes the directory `path` and those above it, where they are missing, and returns its path
+/// without symbolic links. It follows only links that no other user can have put there, so that
+/// this path leads to the same directory from now on; symlink(7). Fails when a user other than the
+/// caller and root can change a place on the way, in words that begin with the place.
+pub fn trusted_directory(path: &Path) -> Result<PathBuf> {
+    let names = |path: &Path| -> Vec<OsString> {
+        path.iter().rev().filter(|name| *name != "/").map(OsStr::to_owned).collect()
+    };
+    let (mut here, mut left) = (PathBuf::from("/"), names(&path::absolute(path)?));
+    let mut links = 0..MOST_LINKS;
+    while let Some(name) = left.pop() {
+        if name == ".." {
+            here.pop();
+            continue;
+        }
+        let next = here.join(&name);
+        let found = match fs::symlink_metadata(&next) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match DirBuilder::new().mode(0o755).create(&next) {
+                    Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                        return Err(error.into());
+                    }
+                    // It may be made by another user.
+                    _ => left.push(name),
+                }
+                continue;
+            }
+            found => found?,
+        };
+        let is_link = found.is_symlink();
+        // In a sticky directory, another user can make a link, but not rename ours.
+        let will_do = is_trusted(found.uid()) && (is_link || !others_can_rename_in(&found));
+        ensure!(
+            will_do,
+            "{} {}, so another user can change what is below it; name another place",
+            next.display(),
+            belongs(&found)
+        );
+        if is_link {
+            links.next().ok_or(Errno::ELOOP)?;
+            let target = fs::read_link(&next)?;
+            if target.is_absolute() {
+                here = "/".into();
+            }
+            left.extend(names(&target));
+        } else {
+            here = next;
+        }
+    }
+    Ok(here)
 }
 
 /// Whether only the caller and root can change a file.
