@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{pidfd_send_signal, pidfd_wait};
@@ -62,7 +62,7 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
     let mut status = container.status()?;
     if let (false, Status::Running, Some(open)) = (force, status, container.pidfd()?) {
         // It may be ending.
-        wait_for_end(&open, SHORT_TIME).unwrap_or_default();
+        wait_for_end(&open)?;
         status = container.status()?;
     }
     ensure!(
@@ -82,10 +82,7 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
         groups = Groups::of(&[])?;
     }
     if let Some(open) = state.pidfd()? {
-        // An error means that it has just ended.
-        let _ = pidfd_send_signal(&open, libc::SIGKILL);
-        common::thaw_groups(&groups.paths());
-        wait_for_end(&open, MOST_TIME)?;
+        end_process(&open, &groups.paths())?;
     }
     // Without a PID namespace, others may be left.
     common::end_groups(&groups.paths())?;
@@ -103,12 +100,26 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     Ok(())
 }
 
-/// How long a killed process may take to end, in milliseconds.
-const MOST_TIME: u16 = 10_000;
+/// Ends the process of a container, and waits for its end. In v1, others in its groups may
+/// freeze it again and again: so if it does not end at once, they end, too.
+fn end_process(process: impl AsFd, groups: &[PathBuf]) -> Result<()> {
+    for _ in 0..MOST_TRIES {
+        // An error means that it has just ended.
+        let _ = pidfd_send_signal(&process, libc::SIGKILL);
+        common::thaw_groups(groups);
+        if wait_for_end(&process)? {
+            return Ok(());
+        }
+        common::signal_groups(groups, libc::SIGKILL);
+    }
+    bail!("a killed process does not end; look for what it waits")
+}
+
+/// How often a process is killed: it may need ten seconds to end.
+const MOST_TRIES: u32 = 100;
+/// How long a process may take to end, before it is looked at again, in milliseconds.
 const SHORT_TIME: u16 = 100;
 
-fn wait_for_end(process: impl AsFd, time: u16) -> Result<()> {
-    let ended = pidfd_wait(process, time.into()).context("wait for a process")?;
-    ensure!(ended, "a killed process does not end; look for what it waits");
-    Ok(())
+fn wait_for_end(process: impl AsFd) -> Result<bool> {
+    pidfd_wait(process, SHORT_TIME.into()).context("wait for a process")
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use common::pidfd_open;
+use common::{pidfd_open, pidfd_wait};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -116,7 +116,11 @@ impl State {
             Err(Errno::ESRCH) => Ok(None),
             open => {
                 let open = open.with_context(|| format!("open the process {pid}"))?;
-                Ok((start_time(pid) == Some(self.start_time)).then_some(open))
+                // It has ended with its last thread: the first one may end before.
+                let is_over =
+                    pidfd_wait(&open, 0u16.into()).context("look at a process")?;
+                let is_same = start_time(pid) == Some(self.start_time);
+                Ok((is_same && !is_over).then_some(open))
             }
         }
     }
@@ -134,12 +138,45 @@ impl State {
     }
 }
 
-/// When a process started, in ticks since the boot. Nothing if it has ended: a process
-/// that nobody waits for is still on the list; proc_pid_stat(5).
+/// When a process started, in ticks since the boot; proc_pid_stat(5). Nothing if there is
+/// none.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may have blanks and parentheses.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let is_over = matches!(fields.next()?, "Z" | "X");
-    fields.nth(18).filter(|_| !is_over)?.parse().ok()
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Its number is on the list as that of a zombie, until the others have ended.
+    #[test]
+    fn a_process_whose_first_thread_has_ended_lives() {
+        let script = "import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)";
+        let child =
+            Command::new("python3").args(["-c", script]).stdin(Stdio::null()).spawn();
+        let Ok(mut child) = child else {
+            testkit::skip("there is no python3");
+            return;
+        };
+        let id = i32::try_from(child.id()).expect("a number");
+        testkit::procs::wait_until("its first thread has ended", || {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat"));
+            stat.is_ok_and(|stat| stat.contains(") Z "))
+        });
+        let start_time = start_time(id).expect("a time");
+        let state = State { pid: Some(id), start_time, ..State::default() };
+        assert!(state.pidfd().expect("look").is_some());
+        child.kill().expect("kill");
+        // The number is free only after this.
+        let open = pidfd_open(Pid::from_raw(id)).expect("open");
+        assert!(pidfd_wait(open, nix::poll::PollTimeout::NONE).expect("wait"));
+        assert!(state.pidfd().expect("look").is_none());
+        child.wait().expect("wait");
+    }
 }

@@ -476,6 +476,43 @@ fn a_group_that_the_container_has_frozen_is_removed() {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
+/// In v1, a process in the container can freeze the first one again and again.
+#[test]
+fn a_container_that_freezes_its_first_process_is_removed() {
+    if !is_root() || !Path::new("/sys/fs/cgroup/freezer").exists() {
+        skip("this needs root and the freezer of v1");
+        return;
+    }
+    let script = "cd /sys/fs/cgroup/freezer; mkdir one; echo $$ >one/cgroup.procs; \
+        echo ready; sleep 1000";
+    let freezer = "cd /sys/fs/cgroup/freezer; echo; while :; do echo FROZEN >one/freezer.state; done";
+    let place = Place::new();
+    place.configure(&["sh", "-c", script], |config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.retain(|it| it["type"] != "cgroup");
+        mounts.push(mount("/sys/fs/cgroup", "cgroup"));
+    });
+    // The one that freezes does not always win.
+    for _ in 0..4 {
+        place.does(&["run", "--detach", NAME]);
+        for _ in 0..4 {
+            place.does(&["exec", "--detach", NAME, "sh", "-c", freezer]);
+        }
+        testkit::procs::wait_until("it is frozen", || {
+            let state = place.ask(&[
+                "exec",
+                "--ignore-paused",
+                NAME,
+                "cat",
+                "/sys/fs/cgroup/freezer/one/freezer.state",
+            ]);
+            stdout(&state).starts_with("FR")
+        });
+        let output = place.ask(&["delete", "--force", NAME]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}
+
 /// More groups in each other than a path can name, and a frozen process in the last one.
 #[test]
 fn groups_that_no_path_can_name_are_removed() {

@@ -258,7 +258,7 @@ fn opening(place: &Path) -> Doing {
 const O_PATH: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
 /// The kernel follows no more links in a path; path_resolution(7).
-const MOST_LINKS: u32 = 40;
+pub(crate) const MOST_LINKS: u32 = 40;
 
 /// A place in the root, as an open descriptor: no process can replace the place before the mount.
 pub struct Place {
@@ -299,10 +299,12 @@ fn is_of_root(link: &Path) -> bool {
 
 fn open_at(at: impl AsFd, path: &Path, flags: OFlag, resolve: ResolveFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new().flags(flags).resolve(resolve);
-    // EAGAIN: a mount or a rename, anywhere on the host, came between; openat2(2).
+    // EAGAIN: a mount or a rename, anywhere on the host, came between; openat2(2). But if a process
+    // has a lease on the file, this is the answer for a long time; fcntl(2).
+    let mut tries = 0..1000;
     loop {
         match openat2(&at, path, how) {
-            Err(Errno::EAGAIN) => {}
+            Err(Errno::EAGAIN) if tries.next().is_some() => {}
             opened => return opened,
         }
     }
@@ -326,12 +328,39 @@ fn make(above: &OwnedFd, name: &OsStr, directory: bool) -> nix::Result<OwnedFd> 
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::fs::symlink;
+    use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     use super::*;
     use crate::places::place::Place;
+
+    /// The kernel waits for the end of a lease for 45 seconds.
+    #[test]
+    fn a_lease_on_a_file_is_not_waited_for() {
+        let place = Place::new();
+        fs::write(place.path("file"), "text").expect("write");
+        let lease = "import fcntl, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = open(sys.argv[1])
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+print(flush=True)
+sys.stdin.read()";
+        let mut holder = Command::new("python3");
+        holder.args(["-c", lease]).arg(place.path("file"));
+        let holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        // Not every machine has python3.
+        let Ok(mut holder) = holder else { return };
+        holder.stdout.take().expect("a pipe").read_exact(&mut [0]).expect("a lease");
+        let root = Root::open(place.path("")).expect("open");
+        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK;
+        let opened = root.open_in(Path::new("file"), flags);
+        assert_eq!(opened.err(), Some(Errno::EAGAIN));
+        drop(holder.stdin.take());
+        assert!(holder.wait().expect("wait").success());
+    }
 
     #[test]
     fn renames_beside_a_root_keep_no_place_from_being_opened() {
