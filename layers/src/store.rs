@@ -6,15 +6,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
+use rustix::fs::{RenameFlags, renameat_with};
 
 use crate::cache::{Cache, NEW, RECORD, record_name};
-use crate::{Digest, Folder, place};
+use crate::folder::errno;
+use crate::{Folder, place};
+
+/// The beginning of the name of a directory that is not ours. An error named it.
+const FOUND: &str = "found-";
 
 /// The program that uses a store.
 #[derive(Clone, Copy)]
@@ -119,8 +123,8 @@ impl Store {
     /// After a copy of both, renames the record for the copied root.
     fn adopt(&self) -> Result<()> {
         let names = self.cache().names()?;
-        let names = names.iter().filter_map(|name| name.to_str());
-        let mut records = names.filter(|name| name.starts_with(RECORD));
+        let mut records =
+            names.iter().filter_map(|name| name.to_str()?.starts_with(RECORD).then_some(name));
         let (Some(record), None) = (records.next(), records.next()) else {
             return Ok(());
         };
@@ -146,15 +150,6 @@ impl Store {
         self.cache.sweep(|name| [&record, &archive].iter().any(|it| it.as_deref() == Some(name)))
     }
 
-    /// A file beside the root, as [`Folder::kept`].
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or removed.
-    pub fn kept(&self, name: &str, digest: Option<&Digest>) -> Result<Option<File>> {
-        self.cache().kept(name, digest, self.cache.client.tell)
-    }
-
     /// Looks at the place.
     ///
     /// # Errors
@@ -168,7 +163,7 @@ impl Store {
             }
             dir => dir.with_context(|| format!("look at {}", self.dest.display()))?,
         };
-        let contents = if dir.is_empty()? {
+        let contents = if dir.names()?.is_empty() {
             Contents::Nothing
         } else if !dir.is_ours()? {
             // Its programs are not from this store, whatever the record says.
@@ -225,14 +220,14 @@ impl Store {
 
     /// Puts the new root in the place. The old root then has the name [`NEW`].
     fn replace(&self, found: &Found) -> Result<()> {
-        let refused = |errno| self.refused(errno, found);
         let (Some(old), Contents::Root(_) | Contents::Other) = (&found.dir, &found.contents) else {
             // It replaces an empty directory, but no other file; rename(2).
             return renameat(self.cache(), NEW, &self.above, &*self.name).map_err(refused);
         };
         let there = self.above.folder(&self.name).map_err(refused)?;
         ensure!(there.is(old)?, changed());
-        match self.cache().exchange(NEW, &self.above, &self.name) {
+        let exchange = RenameFlags::EXCHANGE;
+        match renameat_with(self.cache(), NEW, &self.above, &*self.name, exchange).map_err(errno) {
             // The file system or the kernel cannot exchange two directories.
             Err(Errno::EINVAL | Errno::ENOSYS) => {
                 bail!("the file system cannot replace a directory in one step; remove it first")
@@ -245,19 +240,21 @@ impl Store {
     /// Keeps a directory that was exchanged, unless it is the directory that was found: no
     /// run may remove it.
     fn keep_others(&self, old: &Folder) -> Result<()> {
-        let is_old = self.cache().folder(NEW).is_ok_and(|moved| moved.is(old).unwrap_or(false));
-        if is_old { Ok(()) } else { Err(self.cache.rescue(NEW, changed())) }
-    }
-
-    /// The reason why the place cannot be changed.
-    fn refused(&self, errno: Errno, found: &Found) -> anyhow::Error {
-        match (errno, &found.dir) {
-            (Errno::EACCES | Errno::EPERM, Some(dir)) if !dir.is_ours().unwrap_or(true) => {
-                self.theirs(errno)
-            }
-            (Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR | Errno::ENOENT, _) => changed(),
-            _ => errno.into(),
+        if self.cache().folder(NEW).is_ok_and(|moved| moved.is(old).unwrap_or(false)) {
+            return Ok(());
         }
+        let kept = self.cache.free_name(FOUND);
+        let renamed = self.cache().rename(NEW, &kept);
+        let path = self.cache().join(renamed.map_or(NEW, |()| &kept));
+        Err(changed().context(format!("the directory that was there is now {}", path.display())))
+    }
+}
+
+/// The reason why the place cannot be changed.
+fn refused(errno: Errno) -> anyhow::Error {
+    match errno {
+        Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR | Errno::ENOENT => changed(),
+        _ => errno.into(),
     }
 }
 
