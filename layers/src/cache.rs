@@ -165,8 +165,14 @@ impl Cache {
         Ok(())
     }
 
-    /// The empty directory [`NEW`].
-    pub(crate) fn new_directory(&self) -> Result<Folder> {
+    /// Does work in the empty directory [`NEW`], and then removes what has this name.
+    pub(crate) fn in_new<T>(&self, work: impl FnOnce(&Folder) -> Result<T>) -> Result<T> {
+        let done = self.new_directory().and_then(|new| work(&new));
+        self.discard(NEW.as_ref());
+        done
+    }
+
+    fn new_directory(&self) -> Result<Folder> {
         let doing = || format!("make a directory in {}", self.folder.path().display());
         mkdirat(&self.folder, NEW, Mode::S_IRWXU).with_context(doing)?;
         let dir = self.folder.folder(NEW).with_context(doing)?;

@@ -81,7 +81,6 @@ impl LayerStore {
             if folder.folder(&name).is_err() {
                 self.cache.discard(name.as_ref());
                 let unpacked = self.unpack(diff_id, blob, &name, open);
-                self.cache.discard(NEW.as_ref());
                 // Then this is the reason.
                 common::stop_if_asked()?;
                 unpacked.with_context(|| format!("unpack layer {}", blob.digest.oci()))?;
@@ -118,11 +117,13 @@ impl LayerStore {
         let limits = Limits::LAYER;
         ensure!(blob.size <= limits.bytes, "its size is {}", blob.size);
         let file = open()?;
-        let new = self.cache.new_directory()?;
-        let notes = unpack_layer(&file, &blob.digest, diff_id, new.as_file(), limits)?;
-        new.sync()?;
-        let put = self.cache.folder.rename(NEW, name);
-        put.with_context(|| format!("put it in {}", self.cache.folder.join(name).display()))?;
+        let notes = self.cache.in_new(|new| {
+            let notes = unpack_layer(&file, &blob.digest, diff_id, new.as_file(), limits)?;
+            new.sync()?;
+            let put = self.cache.folder.rename(NEW, name);
+            put.with_context(|| format!("put it in {}", self.cache.folder.join(name).display()))?;
+            Ok(notes)
+        })?;
         let layer = blob.digest.oci();
         notes.lines().for_each(|line| (self.cache.client.tell)(&format!("layer {layer}: {line}")));
         Ok(())

@@ -176,12 +176,8 @@ impl Store {
         Ok(Found { contents, dir: Some(dir) })
     }
 
-    /// Checks that a directory may be replaced.
-    ///
-    /// # Errors
-    ///
-    /// When it belongs to another user, or is never a root.
-    pub fn may_replace(&self, found: &Found) -> Result<()> {
+    /// Checks that a directory may be replaced: it belongs to this user, and may be a root.
+    fn may_replace(&self, found: &Found) -> Result<()> {
         if let Some(dir) = &found.dir
             && !dir.is_ours()?
         {
@@ -209,17 +205,38 @@ impl Store {
         )
     }
 
-    /// An empty directory to make a root in.
+    /// Replaces the directory that was found at the place with a new root in one step, and
+    /// removes the old directory. `make` makes the root in an empty directory, and returns
+    /// its record and more.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be made.
-    pub fn new_root(&self) -> Result<NewRoot<'_>> {
-        Ok(NewRoot { store: self, dir: self.cache.new_directory()? })
+    /// When the old directory belongs to another user or is never a root, `make` fails,
+    /// another program has changed the place, or this user cannot change it.
+    pub fn replace<R: Display, T>(
+        &self,
+        found: &Found,
+        make: impl FnOnce(&Folder) -> Result<(R, T)>,
+    ) -> Result<(R, T)> {
+        self.may_replace(found)?;
+        self.cache.in_new(|new| {
+            let made = make(new)?;
+            new.sync()?;
+            // The record names this directory, so it says nothing about the place yet.
+            self.cache().write(&record_name(new)?, format!("{}\n", made.0).as_bytes())?;
+            let put = self.put(found);
+            put.with_context(|| {
+                format!("put {} in the place of {}", new.path().display(), self.dest.display())
+            })?;
+            if let Some(old) = &found.dir {
+                self.cache.discard(record_name(old)?.as_ref());
+            }
+            Ok(made)
+        })
     }
 
     /// Puts the new root in the place. The old root then has the name [`NEW`].
-    fn replace(&self, found: &Found) -> Result<()> {
+    fn put(&self, found: &Found) -> Result<()> {
         let (Some(old), Contents::Root(_) | Contents::Other) = (&found.dir, &found.contents) else {
             // It replaces an empty directory, but no other file; rename(2).
             return renameat(self.cache(), NEW, &self.above, &*self.name).map_err(refused);
@@ -260,42 +277,6 @@ fn refused(errno: Errno) -> anyhow::Error {
 
 fn changed() -> anyhow::Error {
     anyhow!("another program changed it; end that program, and try again")
-}
-
-/// An unfinished root. It is removed unless it is put in its place.
-pub struct NewRoot<'a> {
-    store: &'a Store,
-    /// The directory for the new root.
-    pub dir: Folder,
-}
-
-impl NewRoot<'_> {
-    /// Replaces the directory that was found at the place with the new root in one
-    /// step, and removes the old directory.
-    ///
-    /// # Errors
-    ///
-    /// When another program has changed the place, or this user cannot change it.
-    pub fn put(self, record: &str, found: &Found) -> Result<()> {
-        let store = self.store;
-        self.dir.sync()?;
-        // The record names this directory, so it says nothing about the place yet.
-        store.cache().write(&record_name(&self.dir)?, format!("{record}\n").as_bytes())?;
-        let new = self.dir.path().display();
-        let doing = || format!("put {new} in the place of {}", store.dest.display());
-        store.replace(found).with_context(doing)?;
-        if let Some(old) = &found.dir {
-            store.cache.discard(record_name(old)?.as_ref());
-        }
-        Ok(())
-    }
-}
-
-impl Drop for NewRoot<'_> {
-    /// Removes an unfinished root, or the old root.
-    fn drop(&mut self) {
-        self.store.cache.discard(NEW.as_ref());
-    }
 }
 
 #[cfg(test)]
