@@ -446,6 +446,16 @@ fn a_shell_that_enters_has_the_terminal() {
     terminal.line("exit 5");
     terminal.see("host> ");
     assert_eq!(terminal.run("echo =$?"), "=5\n");
+    // A shell gives the terminal back to the command that has started it.
+    let script = r#"/bin/sh; echo le""ft; read word; echo =$word"#;
+    terminal.line(&format!("{STEP} --exec web /bin/sh -c '{script}'"));
+    terminal.line(r#"PS1="in""> ""#);
+    terminal.see("in> ");
+    terminal.line("exit");
+    terminal.see("left");
+    terminal.line("back");
+    terminal.see("=back");
+    terminal.see("host> ");
     let script = format!(r#"trap "stty size; exit 3" WINCH; echo rea""dy; {IDLE}"#);
     terminal.line(&format!("{STEP} --exec web /bin/sh -c '{script}'"));
     terminal.see("ready");
