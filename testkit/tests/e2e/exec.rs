@@ -324,6 +324,17 @@ fn a_command_that_enters_is_as_the_first() {
         let second = stdout(&place.run(&["--exec", "web", "/bin/sh", "-c", LOOK]));
         assert!(first.lines().count() > 12 && first.contains("Seccomp:\t2"), "{first}");
         assert_eq!(first, second, "{options:?}");
+        if options.contains(&"--cap-drop") {
+            // The process that entered only sends signals, from outside of the PID namespace.
+            let time = sleep_of(&token);
+            let mut child = place.step(&["--exec", "web", "/bin/sleep", &time]);
+            let mut child = child.spawn().expect("start a step");
+            let entered = running("/bin/sleep", &time).parent().expect("a process that entered");
+            let only_kill = |set: String| set.trim_start_matches('0') == "20";
+            wait_until("only CAP_KILL", || entered.status("CapPrm").is_some_and(only_kill));
+            Proc::of(&child).kill(Signal::SIGTERM);
+            end_of(&mut child);
+        }
         place.does(&["--kill", "web"]);
         place.run(&["--wait", "web"]);
         place.does(&["--remove", "web"]);
