@@ -45,10 +45,12 @@ two start
 other_host
 start --network pasta --publish 8080:80 --publish 8080:80/udp
 new is 'with --network pasta, it has the address of the host' 'yes'   "$(has_address 198.51.100.1)"
+so is '/etc/hosts has the address'                   '198.51.100.1'   "$(ask 'while read -r address name; do [ "$name" = localhost ] || echo $address; done </etc/hosts')"
 needs_host_and_inside nc
 [ "$why_not" ] || needs bash pasta /dev/net/tun
 serve web
-new is 'with pasta, the host reaches it by a port' 'web'                 "$(when_ready 1 from_host 127.0.0.1 8080)"
+new is 'with pasta, the host reaches it by a port'   'web'            "$(when_ready 1 from_host 127.0.0.1 8080)"
+so has 'but not by another address of the host'      'refused'        "$(when_ready 1 from_host 198.51.100.1 8080)"
 page 'What the kernel did'
 so is 'it reaches no port at the loopback of the host' ''             "$(when_ready 1 hears 198.51.100.2)"
 page 'Try it'

@@ -47,7 +47,8 @@ page 'Try it'
 needs_host
 before=$(state)
 on_host sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-start --network bridge --publish 8080:80 --publish 0.0.0.0:8082:80
+# The other host has a server at the last port, too.
+start --network bridge --publish 8080:80 --publish 0.0.0.0:8082:80 --publish 0.0.0.0:80:80
 new is 'with --network bridge, eth0 is inside'       'eth0 lo'        "$(devices)"
 new is 'it has the first address'                    'yes'            "$(has_address 10.219.0.2)"
 new is 'its hardware address says so, too'           '02:10:0a:db:00:02' "$(ask 'cat /sys/class/net/eth0/address')"

@@ -20,8 +20,6 @@ use crate::{Client, Digest, Folder};
 pub(crate) const NEW: &str = "new";
 /// A tree that could not be removed.
 const LEFT: &str = "left-";
-/// A directory that is not ours. An error named it.
-const FOUND: &str = "found-";
 /// The record of the root. The rest of its name is the birth of the root. So it
 /// becomes valid at the moment when the root is in its place, and is not valid for
 /// another directory there.
@@ -95,13 +93,14 @@ impl Cache {
     /// ends with the directory's descriptor.
     pub(crate) fn lock(&self, what: &Path) -> Result<()> {
         let doing = || format!("lock {}", self.folder.path().display());
-        if self.try_lock().with_context(doing)? {
-            return Ok(());
-        }
-        let (name, what) = (self.client.name, what.display());
-        (self.client.tell)(&format!("waiting for another {name}, which works on {what}"));
+        let mut is_told = false;
         // A container blocks signals, and flock(2) would wait on after one.
         while !self.try_lock().with_context(doing)? {
+            if !is_told {
+                let (name, what) = (self.client.name, what.display());
+                (self.client.tell)(&format!("waiting for another {name}, which works on {what}"));
+                is_told = true;
+            }
             common::stop_if_asked()?;
             thread::sleep(PAUSE);
         }
@@ -166,8 +165,14 @@ impl Cache {
         Ok(())
     }
 
-    /// The empty directory [`NEW`].
-    pub(crate) fn new_directory(&self) -> Result<Folder> {
+    /// Does work in the empty directory [`NEW`], and then removes what has this name.
+    pub(crate) fn in_new<T>(&self, work: impl FnOnce(&Folder) -> Result<T>) -> Result<T> {
+        let done = self.new_directory().and_then(|new| work(&new));
+        self.discard(NEW.as_ref());
+        done
+    }
+
+    fn new_directory(&self) -> Result<Folder> {
         let doing = || format!("make a directory in {}", self.folder.path().display());
         mkdirat(&self.folder, NEW, Mode::S_IRWXU).with_context(doing)?;
         let dir = self.folder.folder(NEW).with_context(doing)?;
@@ -194,17 +199,9 @@ impl Cache {
     }
 
     /// The first name with this beginning that the directory does not have.
-    fn free_name(&self, beginning: &str) -> String {
+    pub(crate) fn free_name(&self, beginning: &str) -> String {
         let mut names = (0..).map(|number: u64| format!("{beginning}{number}"));
         names.find(|name| !self.folder.has(name)).unwrap_or_default()
-    }
-
-    /// Renames a directory that is not ours: no run may remove it.
-    pub(crate) fn rescue(&self, name: &str, error: anyhow::Error) -> anyhow::Error {
-        let found = self.free_name(FOUND);
-        let renamed = self.folder.rename(name, &found);
-        let path = self.folder.join(renamed.map_or(name, |()| &found));
-        error.context(format!("the directory that was there is now {}", path.display()))
     }
 }
 

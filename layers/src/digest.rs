@@ -21,17 +21,13 @@ impl Algorithm {
     /// Both algorithms, the stronger first.
     pub const ALL: [Algorithm; 2] = [Algorithm::Sha512, Algorithm::Sha256];
 
-    /// The end of a digest file's name.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Algorithm::Sha256 => ".sha256",
-            Algorithm::Sha512 => ".sha512",
-        }
-    }
-
-    /// Its name in an OCI image, such as `sha256`.
+    /// Its name in an OCI image, and after the last dot in the name of a digest file:
+    /// `sha256`.
     pub fn oci(self) -> &'static str {
-        self.suffix().trim_start_matches('.')
+        match self {
+            Algorithm::Sha256 => "sha256",
+            Algorithm::Sha512 => "sha512",
+        }
     }
 }
 
@@ -44,25 +40,17 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A digest. It is printed in hexadecimal digits.
+/// A digest: hexadecimal digits. Their number tells the algorithm.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest {
-    algorithm: Algorithm,
-    hex: String,
-}
+pub struct Digest(String);
 
 impl Digest {
-    /// Reads the digest `hex`. Its length gives the algorithm.
+    /// Reads the digest `hex`.
     pub fn parse(hex: &str) -> Option<Digest> {
-        let hex = hex.to_ascii_lowercase();
-        let algorithm = match hex.len() {
-            64 => Algorithm::Sha256,
-            128 => Algorithm::Sha512,
-            _ => return None,
-        };
-        let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-        digits.then_some(Digest { algorithm, hex })
+        let is_digest =
+            matches!(hex.len(), 64 | 128) && hex.bytes().all(|it| it.is_ascii_hexdigit());
+        is_digest.then(|| Digest(hex.to_ascii_lowercase()))
     }
 
     /// The digest of `name` in a digest file: a line with the digest, two
@@ -75,7 +63,7 @@ impl Digest {
             // An asterisk marks a file that was read as binary.
             (words.next()?.trim_start_matches('*') == name).then_some(digest)
         });
-        found.filter(|digest| digest.algorithm == algorithm)
+        found.filter(|digest| digest.algorithm() == algorithm)
     }
 
     /// The digest of a whole open file.
@@ -99,12 +87,12 @@ impl Digest {
 
     /// As an OCI image names it, such as `sha256:e3b0…`.
     pub fn oci(&self) -> String {
-        format!("{}:{}", self.algorithm.oci(), self.hex)
+        format!("{}:{self}", self.algorithm().oci())
     }
 
     /// The algorithm.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        if self.0.len() == 64 { Algorithm::Sha256 } else { Algorithm::Sha512 }
     }
 }
 
@@ -113,11 +101,8 @@ impl TryFrom<String> for Digest {
 
     /// Reads a digest of an OCI image, such as `sha256:e3b0…`.
     fn try_from(text: String) -> Result<Digest, String> {
-        let named = Algorithm::ALL.iter().find_map(|algorithm| {
-            let hex = text.strip_prefix(algorithm.oci())?.strip_prefix(':')?;
-            Digest::parse(hex).filter(|digest| digest.algorithm == *algorithm && digest.hex == hex)
-        });
-        named.ok_or_else(|| {
+        let digest = text.split_once(':').and_then(|(_, hex)| Digest::parse(hex));
+        digest.filter(|digest| digest.oci() == text).ok_or_else(|| {
             format!("{:?} is not a digest", text.chars().take(80).collect::<String>())
         })
     }
@@ -131,29 +116,25 @@ impl From<Digest> for String {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex)
+        f.write_str(&self.0)
     }
 }
 
 /// Computes the digest of bytes that come in pieces.
-pub struct Hasher {
-    algorithm: Algorithm,
-    state: Box<dyn DynDigest>,
-}
+pub struct Hasher(Box<dyn DynDigest>);
 
 impl Hasher {
     /// The state before the first byte.
     pub fn new(algorithm: Algorithm) -> Hasher {
-        let state: Box<dyn DynDigest> = match algorithm {
+        Hasher(match algorithm {
             Algorithm::Sha256 => Box::<Sha256>::default(),
             Algorithm::Sha512 => Box::<Sha512>::default(),
-        };
-        Hasher { algorithm, state }
+        })
     }
 
     /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.state.update(bytes);
+        self.0.update(bytes);
     }
 
     /// Adds the bytes of a file from its position on, and returns their number.
@@ -167,14 +148,13 @@ impl Hasher {
 
     /// Forgets all bytes.
     pub fn reset(&mut self) {
-        self.state.reset();
+        self.0.reset();
     }
 
     /// The digest of all bytes, which it then forgets.
     pub fn finish(&mut self) -> Digest {
-        let bytes = self.state.finalize_reset();
-        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Digest { algorithm: self.algorithm, hex }
+        let bytes = self.0.finalize_reset();
+        Digest(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 

@@ -16,7 +16,6 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, getuid, syncfs, unlinkat};
-use rustix::fs::{RenameFlags, renameat_with};
 
 use crate::Digest;
 
@@ -100,15 +99,6 @@ impl Folder {
             }
         }
         Ok(names)
-    }
-
-    /// Whether it has no entries.
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be read.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.names()?.is_empty())
     }
 
     pub(crate) fn has(&self, name: impl AsRef<OsStr>) -> bool {
@@ -246,17 +236,6 @@ impl Folder {
         renameat(&self.dir, old.as_ref(), &self.dir, new.as_ref())
     }
 
-    /// Exchanges an entry with an entry of another directory.
-    pub(crate) fn exchange(
-        &self,
-        name: impl AsRef<OsStr>,
-        other: &Folder,
-        others: impl AsRef<OsStr>,
-    ) -> nix::Result<()> {
-        let (name, others) = (name.as_ref(), others.as_ref());
-        renameat_with(self, name, other, others, RenameFlags::EXCHANGE).map_err(errno)
-    }
-
     /// Writes the file system of the directory to its disk. Otherwise a power cut could leave
     /// empty files under the name that the directory gets next, and a later run would take
     /// them for whole; syncfs(2).
@@ -280,8 +259,8 @@ impl Folder {
     }
 }
 
-/// renameat2(2) is from rustix: of nix, only the version for glibc has it. Nix has no
-/// call for extended attributes.
+/// The errno of a call from rustix: renameat2(2), which nix has only for glibc, and the calls
+/// for extended attributes, which nix does not have.
 pub(crate) fn errno(errno: rustix::io::Errno) -> Errno {
     Errno::from_raw(errno.raw_os_error())
 }

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use common::others_can_rename_in;
 
 use crate::cache::{Cache, NEW};
 use crate::oci::Descriptor;
@@ -17,8 +16,6 @@ use crate::{Client, Digest, Limits, place, unpack_layer};
 /// An open store of layers.
 pub struct LayerStore {
     cache: Cache,
-    /// Whether the directory has our marker, for this directory and not for a copy.
-    is_claimed: bool,
 }
 
 impl LayerStore {
@@ -42,17 +39,15 @@ impl LayerStore {
             return Err(client.refusal(dir, "it is a symbolic link"));
         }
         let (above, name) = place::find(dir, client)?;
-        for way in above.path().ancestors() {
-            let found = fs::symlink_metadata(way);
-            let found = found.with_context(|| format!("look at {}", way.display()))?;
-            if others_can_rename_in(&found) {
-                let why = format!("other users can rename files in {}", way.display());
-                return Err(client.refusal(dir, why));
-            }
+        let changeable = common::changeable(above.path(), 0);
+        let changeable = changeable.with_context(|| format!("look above {}", dir.display()))?;
+        if let Some(why) = changeable {
+            return Err(
+                client.refusal(dir, format!("{why}, so other users can rename files in it"))
+            );
         }
         let cache = Cache::open(&above, &name, client, |_| Ok(()))?;
-        let is_claimed = cache.is_claimed()?;
-        Ok(LayerStore { cache, is_claimed })
+        Ok(LayerStore { cache })
     }
 
     /// The directory of a layer. If the store does not have it yet, takes the blob from
@@ -63,7 +58,7 @@ impl LayerStore {
     /// When this layer cannot be unpacked: see [`unpack_layer`], and
     /// [`Descriptor::check_layer`].
     pub fn layer(
-        &mut self,
+        &self,
         diff_id: &Digest,
         blob: &Descriptor,
         open: impl FnOnce() -> Result<File>,
@@ -71,22 +66,21 @@ impl LayerStore {
         blob.check_layer()?;
         let Cache { folder, .. } = &self.cache;
         let (name, path) = (diff_id.to_string(), folder.join(diff_id.to_string()));
-        if self.is_claimed && folder.folder(&name).is_ok() {
+        if self.cache.is_claimed()? && folder.folder(&name).is_ok() {
             // A killed run may have left it. If another run works on it, it stays.
             if folder.has(NEW) && self.cache.try_lock().unwrap_or(false) {
-                self.changing(|store| store.cache.sweep(|_| false))?;
+                self.changing(|| self.cache.sweep(|_| false))?;
             }
             return Ok(path);
         }
         self.cache.lock(folder.path())?;
-        self.changing(|store| {
-            store.claim()?;
-            store.cache.sweep(|_| false)?;
+        self.changing(|| {
+            self.cache.claim(|| self.discard_layers())?;
+            self.cache.sweep(|_| false)?;
             // Another run may have unpacked it.
-            if store.cache.folder.folder(&name).is_err() {
-                store.cache.discard(name.as_ref());
-                let unpacked = store.unpack(diff_id, blob, &name, open);
-                store.cache.discard(NEW.as_ref());
+            if folder.folder(&name).is_err() {
+                self.cache.discard(name.as_ref());
+                let unpacked = self.unpack(diff_id, blob, &name, open);
                 // Then this is the reason.
                 common::stop_if_asked()?;
                 unpacked.with_context(|| format!("unpack layer {}", blob.digest.oci()))?;
@@ -96,25 +90,20 @@ impl LayerStore {
     }
 
     /// Does the work under the lock, and then unlocks.
-    fn changing<T>(&mut self, work: impl FnOnce(&mut LayerStore) -> Result<T>) -> Result<T> {
-        let done = work(self);
+    fn changing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let done = work();
         let doing = || format!("unlock {}", self.cache.folder.path().display());
         self.cache.folder.as_file().unlock().with_context(doing)?;
         done
     }
 
-    /// Makes the directory ours. The layers of a copy may have lost owners, whiteouts or
-    /// attributes.
-    fn claim(&mut self) -> Result<()> {
-        let Cache { folder, .. } = &self.cache;
-        self.cache.claim(|| {
-            let names = folder.names()?;
-            let is_layer = |name: &str| Digest::parse(name).is_some();
-            let layers = names.iter().filter(|name| name.to_str().is_some_and(is_layer));
-            layers.for_each(|name| self.cache.discard(name));
-            Ok(())
-        })?;
-        self.is_claimed = true;
+    /// Removes the layers of a copy: they may have lost owners, whiteouts or attributes.
+    fn discard_layers(&self) -> Result<()> {
+        for name in self.cache.folder.names()? {
+            if name.to_str().and_then(Digest::parse).is_some() {
+                self.cache.discard(&name);
+            }
+        }
         Ok(())
     }
 
@@ -128,11 +117,13 @@ impl LayerStore {
         let limits = Limits::LAYER;
         ensure!(blob.size <= limits.bytes, "its size is {}", blob.size);
         let file = open()?;
-        let new = self.cache.new_directory()?;
-        let notes = unpack_layer(&file, &blob.digest, diff_id, new.as_file(), limits)?;
-        new.sync()?;
-        let put = self.cache.folder.rename(NEW, name);
-        put.with_context(|| format!("put it in {}", self.cache.folder.join(name).display()))?;
+        let notes = self.cache.in_new(|new| {
+            let notes = unpack_layer(&file, &blob.digest, diff_id, new.as_file(), limits)?;
+            new.sync()?;
+            let put = self.cache.folder.rename(NEW, name);
+            put.with_context(|| format!("put it in {}", self.cache.folder.join(name).display()))?;
+            Ok(notes)
+        })?;
         let layer = blob.digest.oci();
         notes.lines().for_each(|line| (self.cache.client.tell)(&format!("layer {layer}: {line}")));
         Ok(())

@@ -26,5 +26,5 @@ pub use digest::{Algorithm, Digest, Hasher};
 pub use folder::{Folder, PART};
 pub use layer_store::LayerStore;
 pub use place::names;
-pub use store::{Client, Contents, Found, NewRoot, Store, lock};
+pub use store::{Client, Contents, Found, Store, lock};
 pub use unpack::{LeftOut, Limits, Notes, unpack, unpack_layer};

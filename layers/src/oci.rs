@@ -28,7 +28,7 @@ pub const LONGEST_DOCUMENT: u64 = 4 << 20;
 pub const TAG: &str = "org.opencontainers.image.ref.name";
 
 /// Names a blob: its type, its digest and its size.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What the blob is.
@@ -39,10 +39,10 @@ pub struct Descriptor {
     /// Its size in bytes.
     pub size: u64,
     /// In an index: the machine that the image is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub platform: Option<Platform>,
     /// Notes by name, such as the tag of an image.
-    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_null")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -248,11 +248,7 @@ pub struct Rootfs {
 }
 
 /// Reads `null` as an empty value: programs in Go write it.
-///
-/// # Errors
-///
-/// When the value has another type.
-pub fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
@@ -304,16 +300,15 @@ impl Layout {
     /// As [`Layout::open`].
     pub fn open_named(name: &Path) -> Result<(Layout, Option<String>)> {
         let bytes = name.as_os_str().as_bytes();
-        // A path may have a `:`, and so may a tag: the first path that exists counts.
-        let colons = bytes.iter().enumerate().filter(|(_, byte)| **byte == b':');
-        let split = colons.map(|(at, _)| {
+        let mut ways = vec![(name, None)];
+        for at in (0..bytes.len()).filter(|&at| bytes[at] == b':') {
             let tag = String::from_utf8_lossy(&bytes[at + 1..]).into_owned();
-            (Path::new(OsStr::from_bytes(&bytes[..at])), Some(tag))
-        });
-        let mut ways = std::iter::once((name, None)).chain(split.clone());
-        let way = ways.find(|(path, _)| path.exists());
-        let (path, tag) = way.or_else(|| split.clone().next()).unwrap_or((name, None));
-        Ok((Layout::open(path)?, tag))
+            ways.push((Path::new(OsStr::from_bytes(&bytes[..at])), Some(tag)));
+        }
+        // A path may have a `:`, and so may a tag: the first path that exists counts.
+        let way = ways.iter().find(|(path, _)| path.exists());
+        let (path, tag) = way.or(ways.get(1)).unwrap_or(&ways[0]);
+        Ok((Layout::open(path)?, tag.clone()))
     }
 
     /// Opens the layout at `path`.

@@ -1,9 +1,7 @@
 //! Finds the place of a root, and checks it.
 
-use std::collections::VecDeque;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fmt::Display;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -33,123 +31,69 @@ const LINKS: usize = 40;
 /// When no root may be there, or a symbolic link of another user leads there.
 pub(crate) fn find(dest: &Path, client: Client) -> Result<(Folder, OsString)> {
     let doing = || format!("find {}", dest.display());
-    let top = Folder::new("/".into(), look_at(AT_FDCWD, "/".as_ref()).with_context(doing)?);
-    let mut way = Way { dest, client, open: vec![top], left: VecDeque::new(), links: 0 };
-    way.lead_through(&std::path::absolute(dest).with_context(doing)?, false);
-    let place = way.walk()?;
-    if let Some(why) = reason_against(&place) {
-        return Err(client.refusal(dest, why));
-    }
-    // The last name is the root: its directory is open only if it exists.
-    way.open.truncate(place.components().count() - 1);
-    let above = way.open.pop().with_context(doing)?;
-    Ok((above, place.file_name().unwrap_or_default().to_owned()))
-}
-
-/// The way to a place.
-struct Way<'a> {
-    dest: &'a Path,
-    client: Client,
-    /// Every directory from `/` to here.
-    open: Vec<Folder>,
-    left: VecDeque<Name>,
-    /// The number of symbolic links so far.
-    links: usize,
-}
-
-/// A name on the way.
-struct Name {
-    name: OsString,
-    /// Whether it is from the target of a symbolic link.
-    of_link: bool,
-}
-
-impl Way<'_> {
-    /// Puts the components of a path before the names that are left.
-    fn lead_through(&mut self, path: &Path, of_link: bool) {
-        for name in names(path).into_iter().rev() {
-            self.left.push_front(Name { name, of_link });
+    let refused = |why: &str| client.refusal(dest, why);
+    let top = look_at(AT_FDCWD, "/".as_ref()).with_context(doing)?;
+    // Every directory from `/` to here.
+    let mut open = vec![Folder::new("/".into(), top)];
+    // The names that are left, the last one first, and whether each is from a link.
+    let steps =
+        |path: &Path, of_link: bool| names(path).into_iter().rev().map(move |name| (name, of_link));
+    let mut left: Vec<_> = steps(&std::path::absolute(dest).with_context(doing)?, false).collect();
+    let mut links = 0;
+    let place = loop {
+        let here = open.last().with_context(doing)?;
+        let Some((name, of_link)) = left.pop() else {
+            break here.path().to_owned();
+        };
+        if name == ".." {
+            open.truncate(1.max(open.len() - 1));
+            continue;
         }
-    }
-
-    /// Goes to the end of the way, and returns its path. There, a file may be missing.
-    fn walk(&mut self) -> Result<PathBuf> {
-        while let Some(name) = self.left.pop_front() {
-            if name.name == ".." {
-                self.open.truncate(1.max(self.open.len() - 1));
+        let path = here.join(&name);
+        let shown = path.display();
+        let found = match look_at(here, &name) {
+            Err(Errno::ENOENT) if of_link => {
+                bail!(refused(&format!("a symbolic link leads to {shown}, which is missing")))
+            }
+            Err(Errno::ENOENT) if left.is_empty() => break path,
+            Err(Errno::ENOENT) if left.first().is_some_and(|(last, _)| last == "..") => {
+                bail!(refused("the path does not end with a name"))
+            }
+            Err(Errno::ENOENT) => {
+                make_directory(here, &name, Mode::from_bits_truncate(0o777), client)?;
+                left.push((name, of_link));
                 continue;
             }
-            match look_at(self.here()?, &name.name) {
-                Err(Errno::ENOENT) if self.left.is_empty() && !name.of_link => {
-                    return Ok(self.here()?.join(name.name));
-                }
-                Err(Errno::ENOENT) => self.make(name)?,
-                found => self.enter(&name.name, found.with_context(|| self.doing())?)?,
-            }
-        }
-        Ok(self.here()?.path().to_owned())
-    }
-
-    /// Makes a missing directory, and goes there next.
-    fn make(&mut self, name: Name) -> Result<()> {
-        let above = self.here()?;
-        if name.of_link {
-            let missing = above.join(&name.name);
-            let missing = missing.display();
-            bail!(
-                self.refusal(format_args!("a symbolic link leads to {missing}, which is missing"))
-            );
-        }
-        if self.left.back().is_some_and(|last| last.name == "..") {
-            bail!(self.refusal("the path does not end with a name"));
-        }
-        make_directory(above, &name.name, Mode::from_bits_truncate(0o777), self.client)?;
-        self.left.push_front(name);
-        Ok(())
-    }
-
-    /// Goes into a directory, or follows a symbolic link.
-    fn enter(&mut self, name: &OsStr, found: File) -> Result<()> {
-        let doing = || self.doing();
-        let above = self.here()?;
-        let path = above.join(name);
+            found => found.with_context(doing)?,
+        };
         let status = found.metadata().with_context(doing)?;
         if !status.is_symlink() {
-            self.open.push(Folder::new(path, found));
-            return Ok(());
+            open.push(Folder::new(path, found));
+            continue;
         }
-        let why = if !is_trusted(status.uid()) {
-            Some(" of another user")
-        } else if others_can_rename_in(&above.metadata()?) {
-            Some(", and other users can rename files in its directory")
-        } else {
-            None
-        };
-        if let Some(why) = why {
-            bail!(self.refusal(format_args!("{} is a symbolic link{why}", path.display())));
+        if !is_trusted(status.uid()) {
+            bail!(refused(&format!("{shown} is a symbolic link of another user")));
         }
-        self.links += 1;
-        ensure!(self.links <= LINKS, "{}: {}", self.doing(), Errno::ELOOP.desc());
+        if others_can_rename_in(&here.metadata()?) {
+            let others = "other users can rename files in its directory";
+            bail!(refused(&format!("{shown} is a symbolic link, and {others}")));
+        }
+        links += 1;
+        ensure!(links <= LINKS, "{}: {}", doing(), Errno::ELOOP.desc());
         // By its descriptor: another link may have its name now.
-        let target = PathBuf::from(readlinkat(&found, "").with_context(|| self.doing())?);
+        let target = PathBuf::from(readlinkat(&found, "").with_context(doing)?);
         if target.is_absolute() {
-            self.open.truncate(1);
+            open.truncate(1);
         }
-        self.lead_through(&target, true);
-        Ok(())
+        left.extend(steps(&target, true));
+    };
+    if let Some(why) = reason_against(&place) {
+        bail!(refused(why));
     }
-
-    fn here(&self) -> Result<&Folder> {
-        self.open.last().with_context(|| self.doing())
-    }
-
-    fn doing(&self) -> String {
-        format!("find {}", self.dest.display())
-    }
-
-    fn refusal(&self, why: impl Display) -> anyhow::Error {
-        self.client.refusal(self.dest, why)
-    }
+    // The last name is the root: its directory is open only if it exists.
+    open.truncate(place.components().count() - 1);
+    let above = open.pop().with_context(doing)?;
+    Ok((above, place.file_name().unwrap_or_default().to_owned()))
 }
 
 /// Makes the directory `name`, unless it exists.

@@ -6,15 +6,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::renameat;
+use rustix::fs::{RenameFlags, renameat_with};
 
 use crate::cache::{Cache, NEW, RECORD, record_name};
-use crate::{Digest, Folder, place};
+use crate::folder::errno;
+use crate::{Folder, place};
+
+/// The beginning of the name of a directory that is not ours. An error named it.
+const FOUND: &str = "found-";
 
 /// The program that uses a store.
 #[derive(Clone, Copy)]
@@ -119,8 +123,8 @@ impl Store {
     /// After a copy of both, renames the record for the copied root.
     fn adopt(&self) -> Result<()> {
         let names = self.cache().names()?;
-        let names = names.iter().filter_map(|name| name.to_str());
-        let mut records = names.filter(|name| name.starts_with(RECORD));
+        let mut records =
+            names.iter().filter_map(|name| name.to_str()?.starts_with(RECORD).then_some(name));
         let (Some(record), None) = (records.next(), records.next()) else {
             return Ok(());
         };
@@ -146,15 +150,6 @@ impl Store {
         self.cache.sweep(|name| [&record, &archive].iter().any(|it| it.as_deref() == Some(name)))
     }
 
-    /// A file beside the root, as [`Folder::kept`].
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read or removed.
-    pub fn kept(&self, name: &str, digest: Option<&Digest>) -> Result<Option<File>> {
-        self.cache().kept(name, digest, self.cache.client.tell)
-    }
-
     /// Looks at the place.
     ///
     /// # Errors
@@ -168,7 +163,7 @@ impl Store {
             }
             dir => dir.with_context(|| format!("look at {}", self.dest.display()))?,
         };
-        let contents = if dir.is_empty()? {
+        let contents = if dir.names()?.is_empty() {
             Contents::Nothing
         } else if !dir.is_ours()? {
             // Its programs are not from this store, whatever the record says.
@@ -181,12 +176,8 @@ impl Store {
         Ok(Found { contents, dir: Some(dir) })
     }
 
-    /// Checks that a directory may be replaced.
-    ///
-    /// # Errors
-    ///
-    /// When it belongs to another user, or is never a root.
-    pub fn may_replace(&self, found: &Found) -> Result<()> {
+    /// Checks that a directory may be replaced: it belongs to this user, and may be a root.
+    fn may_replace(&self, found: &Found) -> Result<()> {
         if let Some(dir) = &found.dir
             && !dir.is_ours()?
         {
@@ -214,25 +205,46 @@ impl Store {
         )
     }
 
-    /// An empty directory to make a root in.
+    /// Replaces the directory that was found at the place with a new root in one step, and
+    /// removes the old directory. `make` makes the root in an empty directory, and returns
+    /// its record and more.
     ///
     /// # Errors
     ///
-    /// When the directory cannot be made.
-    pub fn new_root(&self) -> Result<NewRoot<'_>> {
-        Ok(NewRoot { store: self, dir: self.cache.new_directory()? })
+    /// When the old directory belongs to another user or is never a root, `make` fails,
+    /// another program has changed the place, or this user cannot change it.
+    pub fn replace<R: Display, T>(
+        &self,
+        found: &Found,
+        make: impl FnOnce(&Folder) -> Result<(R, T)>,
+    ) -> Result<(R, T)> {
+        self.may_replace(found)?;
+        self.cache.in_new(|new| {
+            let made = make(new)?;
+            new.sync()?;
+            // The record names this directory, so it says nothing about the place yet.
+            self.cache().write(&record_name(new)?, format!("{}\n", made.0).as_bytes())?;
+            let put = self.put(found);
+            put.with_context(|| {
+                format!("put {} in the place of {}", new.path().display(), self.dest.display())
+            })?;
+            if let Some(old) = &found.dir {
+                self.cache.discard(record_name(old)?.as_ref());
+            }
+            Ok(made)
+        })
     }
 
     /// Puts the new root in the place. The old root then has the name [`NEW`].
-    fn replace(&self, found: &Found) -> Result<()> {
-        let refused = |errno| self.refused(errno, found);
+    fn put(&self, found: &Found) -> Result<()> {
         let (Some(old), Contents::Root(_) | Contents::Other) = (&found.dir, &found.contents) else {
             // It replaces an empty directory, but no other file; rename(2).
             return renameat(self.cache(), NEW, &self.above, &*self.name).map_err(refused);
         };
         let there = self.above.folder(&self.name).map_err(refused)?;
         ensure!(there.is(old)?, changed());
-        match self.cache().exchange(NEW, &self.above, &self.name) {
+        let exchange = RenameFlags::EXCHANGE;
+        match renameat_with(self.cache(), NEW, &self.above, &*self.name, exchange).map_err(errno) {
             // The file system or the kernel cannot exchange two directories.
             Err(Errno::EINVAL | Errno::ENOSYS) => {
                 bail!("the file system cannot replace a directory in one step; remove it first")
@@ -245,60 +257,26 @@ impl Store {
     /// Keeps a directory that was exchanged, unless it is the directory that was found: no
     /// run may remove it.
     fn keep_others(&self, old: &Folder) -> Result<()> {
-        let is_old = self.cache().folder(NEW).is_ok_and(|moved| moved.is(old).unwrap_or(false));
-        if is_old { Ok(()) } else { Err(self.cache.rescue(NEW, changed())) }
-    }
-
-    /// The reason why the place cannot be changed.
-    fn refused(&self, errno: Errno, found: &Found) -> anyhow::Error {
-        match (errno, &found.dir) {
-            (Errno::EACCES | Errno::EPERM, Some(dir)) if !dir.is_ours().unwrap_or(true) => {
-                self.theirs(errno)
-            }
-            (Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR | Errno::ENOENT, _) => changed(),
-            _ => errno.into(),
+        if self.cache().folder(NEW).is_ok_and(|moved| moved.is(old).unwrap_or(false)) {
+            return Ok(());
         }
+        let kept = self.cache.free_name(FOUND);
+        let renamed = self.cache().rename(NEW, &kept);
+        let path = self.cache().join(renamed.map_or(NEW, |()| &kept));
+        Err(changed().context(format!("the directory that was there is now {}", path.display())))
+    }
+}
+
+/// The reason why the place cannot be changed.
+fn refused(errno: Errno) -> anyhow::Error {
+    match errno {
+        Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR | Errno::ENOENT => changed(),
+        _ => errno.into(),
     }
 }
 
 fn changed() -> anyhow::Error {
     anyhow!("another program changed it; end that program, and try again")
-}
-
-/// An unfinished root. It is removed unless it is put in its place.
-pub struct NewRoot<'a> {
-    store: &'a Store,
-    /// The directory for the new root.
-    pub dir: Folder,
-}
-
-impl NewRoot<'_> {
-    /// Replaces the directory that was found at the place with the new root in one
-    /// step, and removes the old directory.
-    ///
-    /// # Errors
-    ///
-    /// When another program has changed the place, or this user cannot change it.
-    pub fn put(self, record: &str, found: &Found) -> Result<()> {
-        let store = self.store;
-        self.dir.sync()?;
-        // The record names this directory, so it says nothing about the place yet.
-        store.cache().write(&record_name(&self.dir)?, format!("{record}\n").as_bytes())?;
-        let new = self.dir.path().display();
-        let doing = || format!("put {new} in the place of {}", store.dest.display());
-        store.replace(found).with_context(doing)?;
-        if let Some(old) = &found.dir {
-            store.cache.discard(record_name(old)?.as_ref());
-        }
-        Ok(())
-    }
-}
-
-impl Drop for NewRoot<'_> {
-    /// Removes an unfinished root, or the old root.
-    fn drop(&mut self) {
-        self.store.cache.discard(NEW.as_ref());
-    }
 }
 
 #[cfg(test)]

@@ -68,11 +68,12 @@ impl LeftOut {
         self.count += 1;
     }
 
-    /// Such as `1 file, a`, or `2 files, the first is a`.
-    pub fn text(&self, one: &str, many: &str) -> String {
+    /// Such as `1 file, a`, or `2 files, the first is a`. Nothing if there are none.
+    pub fn text(&self, one: &str, many: &str) -> Option<String> {
         match self.count {
-            1 => format!("1 {one}, {}", self.first),
-            count => format!("{count} {many}, the first is {}", self.first),
+            0 => None,
+            1 => Some(format!("1 {one}, {}", self.first)),
+            count => Some(format!("{count} {many}, the first is {}", self.first)),
         }
     }
 }
@@ -147,14 +148,12 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
     while let Some(header) = headers::header(&mut archive, unpacker.is_layer)? {
         unpacker.count()?;
         let kind = header.entry_type();
+        let is_extended = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
         // A size of 8 GiB does not fit into the field, so a pax record or base 256 has it.
-        let size = match kind {
-            EntryType::GNULongName
-            | EntryType::GNULongLink
-            | EntryType::XHeader
-            | EntryType::XGlobalHeader => None,
-            _ => extension.size,
-        };
+        let size = extension.size.filter(|_| !is_extended);
         let size = size.map_or_else(|| header.entry_size().map_err(damaged), Ok)?;
         let mut data = archive.by_ref().take(size);
         match kind {
@@ -166,7 +165,8 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
             _ if kind.as_byte() == VOLUME_LABEL => {}
             _ => {
                 let mut extension = std::mem::take(&mut extension);
-                let name = extension.take_name(&header);
+                let name = extension.name.take();
+                let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
                 let placed = unpacker.entry(&header, &name, extension, &mut data);
                 placed.with_context(|| format!("entry {}", short(&name)))?;
             }

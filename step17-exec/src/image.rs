@@ -131,7 +131,7 @@ fn find_manifest(
 
 /// The lower layers, topmost first: those of the image in the store, else `named`.
 pub(crate) fn unpack(image: Option<Image>, named: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
-    let Some(Image { layout, mut store, layers, .. }) = image else { return Ok(named) };
+    let Some(Image { layout, store, layers, .. }) = image else { return Ok(named) };
     let mut lower = Vec::new();
     for (blob, diff_id) in layers {
         let dir = store.layer(&diff_id, &blob, || layout.blob(&blob))?;

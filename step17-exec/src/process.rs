@@ -51,7 +51,7 @@ pub(crate) fn plan(args: &Args, image: Option<&Image>) -> Result<Process> {
     let variables = image.env.iter().map(|text| common::variable(&**text));
     let variables = variables.chain(args.env.iter().cloned().map(Ok));
     let environment = variables.collect::<Result<_>>().context("use the image")?;
-    // No file has a longer name than that.
+    // An error can show it, so it is cut. No user has a name of that length.
     let of_image = Some(short(&image.user)).filter(|user| !user.is_empty());
     let user = args.user.clone().or(of_image);
     let command = command(args, image)?;

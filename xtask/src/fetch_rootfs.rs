@@ -190,10 +190,8 @@ fn fetch_and_put(args: &Args) -> Result<String> {
             bail!("put a root in {dest}: fetch-rootfs did not make the directory there; {REMEDY}")
         }
         Plan::Put(source) => {
-            store.may_replace(&found)?;
-            let new = store.new_root()?;
-            let (root, how) = make(source, named, &new.dir, &store, &mirror)?;
-            new.put(&root.to_string(), &found)?;
+            let make = |new: &Folder| make(source, named, new, &store, &mirror);
+            let (root, how) = store.replace(&found, make)?;
             if let (Root::Alpine(release), None, None) = (&root, &args.release, &args.archive)
                 && let Some(remark) = release.remark()
             {

@@ -39,12 +39,12 @@ impl Layer {
         Layer { file, blob, diff_id: Digest::of_bytes(&tar, Sha256) }
     }
 
-    fn unpack(&self, store: &mut LayerStore) -> Result<PathBuf> {
+    fn unpack(&self, store: &LayerStore) -> Result<PathBuf> {
         store.layer(&self.diff_id, &self.blob, || Ok(File::open(&self.file)?))
     }
 
     /// The directory of the layer, which the store has.
-    fn find(&self, store: &mut LayerStore) -> PathBuf {
+    fn find(&self, store: &LayerStore) -> PathBuf {
         let found = store.layer(&self.diff_id, &self.blob, || panic!("it is not opened"));
         found.expect("the store has it")
     }
@@ -78,17 +78,17 @@ fn a_layer_is_unpacked_once() {
     let dir = testkit::tempdir();
     let at = dir.path().join("deep/er/store");
     let (small, other) = (small(&dir), Layer::new(&dir, "other", &[owned(Entry::file("b", ""))]));
-    let mut store = open(&at);
+    let store = open(&at);
     assert_eq!(fs::metadata(&at).expect("look").mode(), 0o40700);
-    let path = small.unpack(&mut store).expect("unpack");
+    let path = small.unpack(&store).expect("unpack");
     assert_eq!(path, at.join(small.diff_id.to_string()));
     assert_eq!(fs::read(path.join("a")).expect("read"), b"x");
-    assert_eq!(small.find(&mut store), path);
-    other.unpack(&mut store).expect("unpack");
+    assert_eq!(small.find(&store), path);
+    other.unpack(&store).expect("unpack");
     // Another run, and another blob with the same archive.
-    let mut again = open(&at);
-    assert_eq!(small.find(&mut again), path);
-    other.find(&mut again);
+    let again = open(&at);
+    assert_eq!(small.find(&again), path);
+    other.find(&again);
     assert_eq!(names(&at), sorted([&small, &other]));
 }
 
@@ -106,18 +106,18 @@ fn nothing_stays_of_a_layer_that_is_refused() {
     }
     let dir = testkit::tempdir();
     let at = dir.path().join("store");
-    let mut store = open(&at);
+    let store = open(&at);
     let layer = small(&dir);
     let (right, zero) =
         (layer.blob.digest.oci(), Digest::parse(&"0".repeat(64)).expect("a digest"));
     let wrong = Layer { diff_id: zero.clone(), ..small(&dir) };
-    let refused = |store: &mut LayerStore, layer: &Layer| {
+    let refused = |store: &LayerStore, layer: &Layer| {
         let line = common::one_line(&layer.unpack(store).expect_err("it is refused"));
         assert_eq!(names(&at), [MARKER]);
         line
     };
     assert_eq!(
-        refused(&mut store, &wrong),
+        refused(&store, &wrong),
         format!(
             "unpack layer {right}: the digest of its archive is {}, and not the diff_id {}",
             layer.diff_id.oci(),
@@ -128,20 +128,20 @@ fn nothing_stays_of_a_layer_that_is_refused() {
     wrong.blob.digest = zero.clone();
     let zero = zero.oci();
     assert_eq!(
-        refused(&mut store, &wrong),
+        refused(&store, &wrong),
         format!("unpack layer {zero}: its digest is {right}, and not {zero}")
     );
     let mut wrong = small(&dir);
     wrong.blob.size = u64::MAX;
     let line = format!("unpack layer {right}: its size is 18446744073709551615");
-    assert_eq!(refused(&mut store, &wrong), line);
+    assert_eq!(refused(&store, &wrong), line);
     let climbs =
         Layer::new(&dir, "climbs", &[owned(Entry::file("a", "")), Entry::file("../x", "")]);
-    let line = refused(&mut store, &climbs);
+    let line = refused(&store, &climbs);
     assert!(line.ends_with(": entry ../x: it has .. in its path"), "{line}");
     let missing = Layer { file: "/missing".into(), ..small(&dir) };
-    assert!(refused(&mut store, &missing).ends_with(": No such file or directory"));
-    layer.unpack(&mut store).expect("the store is whole");
+    assert!(refused(&store, &missing).ends_with(": No such file or directory"));
+    layer.unpack(&store).expect("the store is whole");
 }
 
 /// What the store of the next test says.
@@ -163,7 +163,7 @@ fn two_starts_at_once_unpack_once() {
         let go_on = go_on;
         let (at, layer) = (&at, &layer);
         let first = scope.spawn(move || {
-            let mut store = open(at);
+            let store = open(at);
             store.layer(&layer.diff_id, &layer.blob, || {
                 is_open.send(()).expect("the test waits");
                 goes_on.recv().expect("the test goes on");
@@ -172,8 +172,8 @@ fn two_starts_at_once_unpack_once() {
         });
         opened.recv().expect("the first has the lock");
         let second = scope.spawn(|| {
-            let mut store = LayerStore::open(at, Client { tell, ..CLIENT }).expect("open");
-            layer.find(&mut store)
+            let store = LayerStore::open(at, Client { tell, ..CLIENT }).expect("open");
+            layer.find(&store)
         });
         while SAID.lock().expect("a lock").is_empty() {
             assert!(!second.is_finished(), "it does not wait");
@@ -205,13 +205,13 @@ fn a_killed_start_leaves_nothing_that_stays_or_counts() {
         let dir = Path::new(&dir);
         let (file, at) = (dir.join("many"), dir.join("store"));
         let layer = Layer::new(&testkit::tempdir(), "many", &files);
-        Layer { file, ..layer }.unpack(&mut open(&at)).expect("unpack");
+        Layer { file, ..layer }.unpack(&open(&at)).expect("unpack");
         return;
     }
     let dir = testkit::tempdir();
     let (layer, small) = (Layer::new(&dir, "many", &files), small(&dir));
     let at = dir.path().join("store");
-    small.unpack(&mut open(&at)).expect("unpack");
+    small.unpack(&open(&at)).expect("unpack");
     let (new, whole) = (at.join(NEW), at.join(layer.diff_id.to_string()));
     let test = format!("{}::{name}", module_path!().split_once("::").expect("a module").1);
     // Each is killed when the directory has so many files.
@@ -240,17 +240,17 @@ fn a_killed_start_leaves_nothing_that_stays_or_counts() {
         }
         assert!(new.exists(), "{files:?}: {:?}", names(&at));
         // Also a start that needs nothing new removes it.
-        small.find(&mut open(&at));
+        small.find(&open(&at));
         assert_eq!(names(&at), sorted([&small]), "{files:?}");
     }
     // Another run works on it: it stays.
     let busy = open(&at);
     assert!(busy.cache.try_lock().expect("lock"));
     fs::create_dir(&new).expect("make");
-    small.find(&mut open(&at));
+    small.find(&open(&at));
     assert!(new.exists());
     drop(busy);
-    let path = layer.unpack(&mut open(&at)).expect("unpack");
+    let path = layer.unpack(&open(&at)).expect("unpack");
     assert_eq!(fs::read_dir(path.join("d")).expect("list").count(), 1500);
     assert_eq!(names(&at), sorted([&small, &layer]));
 }
@@ -292,8 +292,9 @@ fn a_store_that_another_user_can_change_is_refused() {
     assert_eq!(refused(&file), line);
     mode(dir.path(), 0o777);
     let line = refused(&at);
-    let why = format!("other users can rename files in {}; {remedy}", dir.path().display());
-    assert!(line.ends_with(&why), "{line}");
+    let start = format!("put layers in {}: {} belongs to ", at.display(), dir.path().display());
+    let end = format!(" has mode 777, so other users can rename files in it; {remedy}");
+    assert!(line.starts_with(&start) && line.ends_with(&end), "{line}");
     mode(dir.path(), 0o700);
     if !testkit::is_root() {
         testkit::skip("only root can give a directory to another user");
@@ -306,7 +307,7 @@ fn a_store_that_another_user_can_change_is_refused() {
     fs::create_dir(&above).expect("make");
     chown(&above, Some(65534), None).expect("chown");
     let line = refused(&above.join("store"));
-    assert!(line.contains("other users can rename files in"), "{line}");
+    assert!(line.contains(&format!("{} belongs to user 65534 ", above.display())), "{line}");
 }
 
 #[test]
@@ -322,7 +323,7 @@ fn a_directory_of_another_program_is_not_touched() {
     for name in &theirs {
         fs::create_dir_all(at.join(name)).expect("make");
     }
-    let line = common::one_line(&layer.unpack(&mut open(&at)).expect_err("it is refused"));
+    let line = common::one_line(&layer.unpack(&open(&at)).expect_err("it is refused"));
     let why = "a-test did not make it; move or remove it, or name another directory with --store";
     assert_eq!(line, format!("use {}: {why}", at.display()));
     assert!(theirs.iter().all(|name| at.join(name).exists()));
@@ -336,24 +337,24 @@ fn the_layers_of_a_copy_do_not_count() {
     let dir = testkit::tempdir();
     let (at, copy) = (dir.path().join("store"), dir.path().join("copy"));
     let layer = small(&dir);
-    let path = layer.unpack(&mut open(&at)).expect("unpack");
+    let path = layer.unpack(&open(&at)).expect("unpack");
     // A copy without attributes and times, as of a backup.
     let copied = Command::new("cp").arg("-r").args([&at, &copy]).status();
     assert!(copied.expect("start cp").success());
     fs::write(copy.join("mine"), "").expect("write");
     fs::write(copy.join(path.file_name().expect("a name")).join("b"), "").expect("write");
-    let path = layer.unpack(&mut open(&copy)).expect("unpack");
+    let path = layer.unpack(&open(&copy)).expect("unpack");
     assert_eq!(names(&path), ["a"]);
     assert!(copy.join("mine").exists(), "a file that the store did not make stays");
     // A moved store is the same store.
     let moved = dir.path().join("moved");
     fs::rename(&at, &moved).expect("move");
-    layer.find(&mut open(&moved));
+    layer.find(&open(&moved));
     // Something else with the name of a layer.
     let name = layer.diff_id.to_string();
     common::remove_tree(&moved.join(&name)).expect("remove");
     fs::write(moved.join(&name), "").expect("write");
-    layer.unpack(&mut open(&moved)).expect("unpack");
+    layer.unpack(&open(&moved)).expect("unpack");
     assert!(moved.join(&name).join("a").exists());
 }
 
@@ -369,7 +370,7 @@ fn a_layer_of_another_type_is_refused_by_name() {
     let tried = |kind: &str| {
         let mut layer = small(&dir);
         layer.blob.media_type = kind.to_owned();
-        layer.unpack(&mut open(&at)).map_err(|error| common::one_line(&error))
+        layer.unpack(&open(&at)).map_err(|error| common::one_line(&error))
     };
     for end in ["", "+gzip", "+zstd"] {
         tried(&format!("{oci}{end}")).expect("a layer");

@@ -15,9 +15,11 @@ fn open(dest: &Path) -> Store {
 
 fn put(store: &Store, mark: &str) {
     let found = store.look().expect("look");
-    let new = store.new_root().expect("a directory");
-    fs::write(new.dir.join(mark), "").expect("write");
-    new.put(mark, &found).expect("put in place");
+    let made = store.replace(&found, |new| {
+        fs::write(new.join(mark), "")?;
+        Ok((mark, ()))
+    });
+    made.expect("put in place");
 }
 
 fn there(store: &Store) -> Contents {
@@ -71,11 +73,11 @@ fn what_came_after_the_look_is_not_replaced() {
     fs::create_dir_all(away.join("mine")).expect("make");
     let store = open(&dest);
     let put_after = |change: &dyn Fn()| {
-        let found = store.look().expect("look");
-        let new = store.new_root().expect("a directory");
-        fs::write(new.dir.join("new"), "").expect("write");
-        change();
-        let put = new.put("ab", &found);
+        let put = store.replace(&store.look().expect("look"), |new| {
+            fs::write(new.join("new"), "")?;
+            change();
+            Ok(("ab", ()))
+        });
         let error = put.expect_err("it is refused");
         assert!(error.root_cause().to_string().contains("another program changed it"), "{error:?}");
         assert!(!dest.join("new").exists() && !store.cache().has(NEW));
@@ -138,10 +140,11 @@ fn what_is_exchanged_and_is_another_is_never_removed() {
     let found = store.look().expect("look").dir.expect("a directory");
     for number in 0..2 {
         // Another program put its directory in the place before the exchange.
-        let new = store.new_root().expect("a directory");
-        fs::write(new.dir.join("mine"), "").expect("write");
-        let error = store.keep_others(&found).expect_err("another directory").to_string();
-        drop(new);
+        let put = store.cache.in_new(|new| {
+            fs::write(new.join("mine"), "")?;
+            store.keep_others(&found)
+        });
+        let error = put.expect_err("another directory").to_string();
         // The names of former runs stay.
         let kept = store.cache().join(format!("found-{number}"));
         assert!(kept.join("mine").exists() && !store.cache().has(NEW));

@@ -67,10 +67,8 @@ pub(super) fn extended(data: &mut Take<impl Read>) -> Result<Vec<u8>> {
 }
 
 /// The bytes up to the first zero.
-pub(super) fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
-    let end = bytes.iter().position(|&byte| byte == 0);
-    bytes.truncate(end.unwrap_or(bytes.len()));
-    bytes
+pub(super) fn c_string(bytes: Vec<u8>) -> Vec<u8> {
+    bytes.into_iter().take_while(|&byte| byte != 0).collect()
 }
 
 /// The contents of extended headers, for the entry after them.
@@ -121,11 +119,6 @@ impl Extension {
         }
         Ok(())
     }
-
-    /// Takes the name of the entry.
-    pub(super) fn take_name(&mut self, header: &Header) -> Vec<u8> {
-        self.name.take().unwrap_or_else(|| header.path_bytes().into_owned())
-    }
 }
 
 /// The key and value of the first record, and the records after it.
@@ -143,16 +136,14 @@ fn number(text: &[u8]) -> Option<u64> {
 
 /// Seconds since 1970. `-1.5` is half a second after -2.
 fn time(text: &[u8]) -> Option<TimeSpec> {
-    let (seconds, fraction) = match text.iter().position(|&byte| byte == b'.') {
-        Some(dot) => (&text[..dot], &text[dot + 1..]),
-        None => (text, &b""[..]),
-    };
-    let is_negative = seconds.starts_with(b"-");
-    let seconds: i64 = str::from_utf8(seconds).ok()?.parse().ok()?;
-    if !fraction.iter().all(u8::is_ascii_digit) {
+    let text = str::from_utf8(text).ok()?;
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_negative = seconds.starts_with('-');
+    let seconds: i64 = seconds.parse().ok()?;
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let digits = fraction.iter().copied().chain([b'0'; 9]).take(9);
+    let digits = fraction.bytes().chain([b'0'; 9]).take(9);
     let nanoseconds = digits.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
     if is_negative && nanoseconds > 0 {
         return Some(TimeSpec::new(seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));

@@ -79,20 +79,16 @@ pub struct Notes {
 impl Notes {
     /// The notes for the user, without a note for something that did not happen.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
-        let [devices, owners, attributes] = [
-            self.devices.text("device node", "device nodes"),
-            self.owners.text("file", "files"),
-            self.attributes.text("extended attribute", "extended attributes"),
-        ];
+        let devices = self.devices.text("device node", "device nodes");
+        let owners = self.owners.text("file", "files");
+        let attributes = self.attributes.text("extended attribute", "extended attributes");
         let lines = [
-            (&self.devices, format!("left out {devices}; a container gets its own")),
-            (
-                &self.owners,
-                format!("gave root {owners}; the container has no user or group like that"),
-            ),
-            (&self.attributes, format!("left out {attributes}")),
+            devices.map(|it| format!("left out {it}; a container gets its own")),
+            owners
+                .map(|it| format!("gave root {it}; the container has no user or group like that")),
+            attributes.map(|it| format!("left out {it}")),
         ];
-        lines.into_iter().filter(|(what, _)| what.count > 0).map(|(_, line)| line)
+        lines.into_iter().flatten()
     }
 
     /// Gives an entry its owner. Returns its mode: a set-user-ID program of a user that
@@ -104,28 +100,27 @@ impl Notes {
     ) -> Result<Mode> {
         // The highest number means: no change.
         let id = |id: u64| u32::try_from(id).ok().filter(|&id| id != u32::MAX);
-        let uid = id(about.uid).map(Uid::from_raw);
-        let gid = id(about.gid).map(Gid::from_raw);
+        let user = |id| chown(Some(Uid::from_raw(id)), None);
+        let group = |id| chown(None, Some(Gid::from_raw(id)));
+        // Whether the user namespace has such a user or group.
+        let is_known = |owned: nix::Result<()>| match owned {
+            Err(Errno::EINVAL) => Ok(false),
+            owned => owned.map(|()| true).context("give it its owner"),
+        };
+        let has_user = id(about.uid).map_or(Ok(false), |id| is_known(user(id)))?;
+        let has_group = id(about.gid).map_or(Ok(false), |id| is_known(group(id)))?;
         let mut mode = Mode::from_bits_truncate(about.mode);
-        if uid.is_some() && gid.is_some() {
-            match chown(uid, gid) {
-                // The user namespace has no such user or group.
-                Err(Errno::EINVAL) => {}
-                owned => {
-                    owned.context("give it its owner")?;
-                    return Ok(mode);
-                }
-            }
-        }
-        if uid.is_none_or(|uid| chown(Some(uid), None).is_err()) {
-            chown(Some(Uid::from_raw(0)), None)?;
+        if !has_user {
+            user(0)?;
             mode.remove(Mode::S_ISUID);
         }
-        if gid.is_none_or(|gid| chown(None, Some(gid)).is_err()) {
-            chown(None, Some(Gid::from_raw(0)))?;
+        if !has_group {
+            group(0)?;
             mode.remove(Mode::S_ISGID);
         }
-        self.owners.add(|| format!("{} of {}:{}", short(&about.name), about.uid, about.gid));
+        if !has_user || !has_group {
+            self.owners.add(|| format!("{} of {}:{}", short(&about.name), about.uid, about.gid));
+        }
         Ok(mode)
     }
 

@@ -56,7 +56,10 @@ impl Place {
     /// Starts a container that sleeps. Its processes have the token on their command lines.
     fn sleeps(&self, name: &str, token: &str) {
         let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done";
-        self.does(&["--detach", "--name", name, "/bin/sh", "-c", script, token]);
+        let mut start = self.step(&["--detach", "--name", name, "/bin/sh", "-c", script, token]);
+        // A pipe is its standard input, and the container must not get that.
+        let started = start.stdin(Stdio::piped()).output().expect("start a step");
+        assert!(started.status.success(), "{}", stderr(&started));
     }
 
     fn list(&self) -> Vec<Value> {
@@ -113,6 +116,8 @@ fn a_container_in_the_background_stays_until_it_is_stopped() {
     // The keeper is in a session of its own, and has no terminal of the caller's.
     let keeper = init.parent().expect("a keeper");
     assert_eq!(keeper.group(), Some(keeper.0.into()));
+    let input = format!("/proc/{}/fd/0", place.process("web", "command").0);
+    assert_eq!(fs::read_link(input).expect("a link"), Path::new("/dev/null"));
     let table = place.does(&["--list"]);
     let words: Vec<_> = table.lines().nth(1).expect("a row").split_whitespace().collect();
     assert_eq!(words[..3], ["web", &*id.to_string(), "running"], "{table}");
@@ -269,10 +274,36 @@ fn a_signal_and_a_time_end_a_container_that_does_not_listen() {
     place.is_clean(&token);
 }
 
+#[test]
+fn a_process_with_another_start_is_not_that_of_the_container() {
+    if !containers_work() {
+        return;
+    }
+    let (place, token) = (Place::new(), token());
+    place.sleeps("web", &token);
+    let file = place.home().join("web/facts.json");
+    let right = fs::read(&file).expect("read the facts");
+    let mut facts: Value = serde_json::from_slice(&right).expect("facts");
+    // As if the command had ended, and another process had its ID.
+    let start = facts["command"]["start"].as_u64().expect("a time");
+    facts["command"]["start"] = (start + 1).into();
+    fs::write(&file, facts.to_string()).expect("write the facts");
+    for words in [&["--exec", "web", "true"][..], &["--kill", "web"]] {
+        let output = place.run(words);
+        assert!(stderr(&output).contains("has ended"), "{words:?}: {}", stderr(&output));
+    }
+    fs::write(&file, right).expect("write the facts");
+    assert_eq!(place.state("web"), "running");
+    place.does(&["--stop", "web"]);
+    place.does(&["--remove", "web"]);
+    place.is_clean(&token);
+}
+
 /// What a process inside prints about itself: the namespaces, the capabilities, no_new_privs,
-/// the filter, and the root.
+/// the filter, the root, and what it has in the place of the caller's.
 const LOOK: &str = r#"for it in user mnt pid uts ipc net cgroup; do readlink /proc/self/ns/$it; done
-    grep -E "^(Cap|NoNewPrivs|Seccomp:)" /proc/self/status; stat -c %d:%i / /proc 2>&1"#;
+    grep -E "^(Cap|NoNewPrivs|Seccomp:)" /proc/self/status; stat -c %d:%i / /proc 2>&1
+    echo "$PATH $HOME $(umask)""#;
 
 #[test]
 fn a_command_that_enters_is_as_the_first() {
@@ -293,6 +324,17 @@ fn a_command_that_enters_is_as_the_first() {
         let second = stdout(&place.run(&["--exec", "web", "/bin/sh", "-c", LOOK]));
         assert!(first.lines().count() > 12 && first.contains("Seccomp:\t2"), "{first}");
         assert_eq!(first, second, "{options:?}");
+        if options.contains(&"--cap-drop") {
+            // The process that entered only sends signals, from outside of the PID namespace.
+            let time = sleep_of(&token);
+            let mut child = place.step(&["--exec", "web", "/bin/sleep", &time]);
+            let mut child = child.spawn().expect("start a step");
+            let entered = running("/bin/sleep", &time).parent().expect("a process that entered");
+            let only_kill = |set: String| set.trim_start_matches('0') == "20";
+            wait_until("only CAP_KILL", || entered.status("CapPrm").is_some_and(only_kill));
+            Proc::of(&child).kill(Signal::SIGTERM);
+            end_of(&mut child);
+        }
         place.does(&["--kill", "web"]);
         place.run(&["--wait", "web"]);
         place.does(&["--remove", "web"]);
@@ -316,7 +358,12 @@ fn a_command_that_enters_ends_as_any_command() {
         let output = place.run(&[&["--exec", "web"], words].concat());
         assert_eq!(output.status.code(), Some(status), "{words:?}: {}", stderr(&output));
     }
-    // Its streams are the caller's. A file of the caller is a pipe inside.
+    // Its streams are the caller's. A device is the container's, on a mount of the container, where
+    // root inside cannot change its mode.
+    let mount = "id=$(sed -n 's/^mnt_id:\t//p' /proc/self/fdinfo/0)";
+    let look = format!("{mount}; readlink /proc/self/fd/0; grep -c \"^$id \" /proc/self/mountinfo");
+    assert_eq!(place.does(&["--exec", "web", "sh", "-c", &look]), "/dev/null\n1");
+    // A file of the caller is a pipe inside.
     let mut cat = place.step(&["--exec", "web", "cat"]);
     let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start a step");
     cat.stdin.take().expect("a pipe").write_all(b"through").expect("write");
@@ -410,6 +457,16 @@ fn a_shell_that_enters_has_the_terminal() {
     terminal.line("exit 5");
     terminal.see("host> ");
     assert_eq!(terminal.run("echo =$?"), "=5\n");
+    // A shell gives the terminal back to the command that has started it.
+    let script = r#"/bin/sh; echo le""ft; read word; echo =$word"#;
+    terminal.line(&format!("{STEP} --exec web /bin/sh -c '{script}'"));
+    terminal.line(r#"PS1="in""> ""#);
+    terminal.see("in> ");
+    terminal.line("exit");
+    terminal.see("left");
+    terminal.line("back");
+    terminal.see("=back");
+    terminal.see("host> ");
     let script = format!(r#"trap "stty size; exit 3" WINCH; echo rea""dy; {IDLE}"#);
     terminal.line(&format!("{STEP} --exec web /bin/sh -c '{script}'"));
     terminal.see("ready");

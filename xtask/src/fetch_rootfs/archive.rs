@@ -48,7 +48,7 @@ impl Archive {
         let path = store.cache().join(&name);
         let how = "as it was kept".to_owned();
         let digest = Digest::parse(sha256);
-        let kept = store.kept(&name, digest.as_ref())?;
+        let kept = store.cache().kept(&name, digest.as_ref(), note)?;
         Ok(kept.zip(digest).map(|(file, digest)| Archive { path, file, digest, root, how }))
     }
 
@@ -101,12 +101,8 @@ impl Archive {
             doing(),
             PROGRAM_DIRS.join(", ")
         );
-        if left_out.count > 0 {
-            note(&format!(
-                "left out of {}: {}",
-                self.path.display(),
-                left_out.text("device node or pipe", "device nodes or pipes")
-            ));
+        if let Some(what) = left_out.text("device node or pipe", "device nodes or pipes") {
+            note(&format!("left out of {}: {what}", self.path.display()));
         }
         Ok(())
     }
@@ -166,7 +162,7 @@ fn keep_digest(release: &Release, digest: &Digest, cache: &Folder) -> Result<()>
 /// The name of a release's digest file and its line, unless the digest is pinned.
 fn digest_file(release: &Release, digest: &Digest) -> Option<(String, String)> {
     let name = release.archive();
-    let file = format!("{name}{}", digest.algorithm().suffix());
+    let file = format!("{name}.{}", digest.algorithm().oci());
     release.pinned().is_none().then(|| (file, format!("{digest}  {name}\n")))
 }
 
@@ -175,12 +171,12 @@ fn kept_release(release: &Release, store: &Store) -> Result<Option<(File, Digest
     let name = release.archive();
     let mirrors = || {
         Algorithm::ALL.into_iter().find_map(|algorithm| {
-            let file = store.cache().read(&format!("{name}{}", algorithm.suffix()))?;
+            let file = store.cache().read(&format!("{name}.{}", algorithm.oci()))?;
             Digest::of_name(&file, &name, algorithm)
         })
     };
     let digest = release.pinned().or_else(mirrors);
-    Ok(store.kept(&name, digest.as_ref())?.zip(digest))
+    Ok(store.cache().kept(&name, digest.as_ref(), note)?.zip(digest))
 }
 
 /// Copies the archives of releases in the cache to the directory `to`, with the
@@ -212,6 +208,6 @@ fn has_programs(root: &Folder) -> bool {
         let mut parts = path.split('/');
         let first = parts.next().and_then(|part| root.folder(part).ok());
         let dir = parts.fold(first, |dir, part| dir?.folder(part).ok());
-        dir.is_some_and(|dir| dir.is_empty().is_ok_and(|empty| !empty))
+        dir.is_some_and(|dir| dir.names().is_ok_and(|names| !names.is_empty()))
     })
 }

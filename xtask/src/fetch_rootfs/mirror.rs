@@ -86,7 +86,7 @@ impl<'a> Mirror<'a> {
     pub(crate) fn digest(&self, release: &Release) -> Result<Digest> {
         let archive = release.url(self.url);
         for algorithm in Algorithm::ALL {
-            let url = format!("{archive}{}", algorithm.suffix());
+            let url = format!("{archive}.{}", algorithm.oci());
             let mut text = Vec::new();
             let found = self.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut collect(&mut text));
             if found? {
