@@ -96,7 +96,7 @@ fn remedies(engine: &Engine, host: &Host, text: &str) -> Vec<&'static str> {
 }
 
 /// Prints a line for each engine that is installed.
-pub(super) fn advise(style: Style) -> Result<()> {
+pub(super) fn advise() -> Result<()> {
     let is_there = |engine: &Engine| engine.programs.iter().copied().find(|it| has_tool(it));
     let found: Vec<_> = ENGINES.iter().filter_map(|it| Some((is_there(it)?, it))).collect();
     if !found.is_empty() && !has_tool(RUNTIME) {
@@ -117,7 +117,7 @@ pub(super) fn advise(style: Style) -> Result<()> {
             remedies.extend(Ids::of_caller().err().map(|why| common::one_line(&why)));
         }
         let line = if remedies.is_empty() {
-            format!("{}  {name} can use lesson 19", style.green("ok  "))
+            format!("{}  {name} can use lesson 19", Style::of_stdout().green("ok  "))
         } else {
             format!("note  {name} cannot use lesson 19 yet: {}", remedies.join("; "))
         };
