@@ -52,8 +52,7 @@ pub(crate) struct Args {
 /// A command to measure.
 struct Contender {
     name: String,
-    /// For a step: its goal. For another program: the differences from the last
-    /// lesson.
+    /// For a step: its goal. For another program: the differences from the step.
     remark: String,
     command: String,
 }
@@ -106,7 +105,7 @@ impl Args {
             let program = if step.has_root() { inside } else { &program };
             contenders.push(contender(&step, &built.dir, &root, program, place.dir())?);
         }
-        contenders.extend(peers::find(&root, inside, place.dir())?);
+        contenders.extend(peers::find(&root, place.dir())?);
         let turns = Turns { runs: self.runs, place: place.dir(), prepare: None };
         contenders.retain(|it| turns.works(it));
         let rows = turns.measure(&contenders)?;
