@@ -97,6 +97,11 @@ impl Args {
         Args { or: Some(FromHost::Any), ..Args::default() }
     }
 
+    /// A root of this machine's programs in this directory.
+    pub(crate) fn from_host_at(dest: &Path) -> Args {
+        Args { from_host: Some(FromHost::Any), dest: Some(dest.to_owned()), ..Args::default() }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         say::line(&fetch(&self)?)
     }

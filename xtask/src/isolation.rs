@@ -38,13 +38,9 @@ impl Args {
     pub(crate) fn run(self) -> Result<()> {
         let rows = measure_all()?;
         let colour = if self.output.is_none() { Style::of_stdout() } else { Style::new(false) };
-        let missing = format!("{NEEDS_ROOT}: measured only when root runs this task");
         let table = match self.format {
             Format::Svg => svg::draw(&rows),
-            Format::Text => table(&rows, &[&missing]).render(self.format, colour) + LEGEND,
-            Format::Markdown => {
-                table(&rows, &[NEEDS_ROOT; COLUMNS.len()]).render(self.format, colour) + LEGEND
-            }
+            format => table(&rows).render(format, colour) + LEGEND,
         };
         match &self.output {
             Some(file) => file::write(file, table),
@@ -192,30 +188,24 @@ impl Container {
         if let Some(stdout) = &mut self.runner.stdout {
             BufReader::new(stdout).read_line(&mut line).context("read from the container")?;
         }
-        if line == "ready\n" {
-            return Ok(());
+        if line != "ready\n" {
+            let mut said = String::new();
+            if let Some(stderr) = &mut self.runner.stderr {
+                stderr.read_to_string(&mut said).context("read from the container")?;
+            }
+            // The step's own message has a remedy.
+            let said = said.trim_end().replace('\n', "; ");
+            let why = said.strip_prefix(&format!("{}: ", self.name)).unwrap_or(&said);
+            bail!("start {}: {why}", self.name);
         }
-        drop(self.runner.stdin.take());
-        let mut said = String::new();
-        if let Some(stderr) = &mut self.runner.stderr {
-            // If the message cannot be read, the error has only the name of the
-            // step.
-            let _ = stderr.read_to_string(&mut said);
-        }
-        let said = said.trim_end().replace('\n', "; ");
-        // The step's own message has a remedy.
-        match said.strip_prefix(&format!("{}: ", self.name)) {
-            Some(why) => bail!("start {}: {why}", self.name),
-            None => bail!("start {}: its command ended at once: {said}", self.name),
-        }
+        Ok(())
     }
 
     /// The command's ID on the host: the last of runner, child and command.
     fn command(&self) -> Result<u32> {
-        let parents = parents()?;
         let mut pid = self.runner.id();
-        while let Some((child, _)) = parents.iter().find(|(_, parent)| *parent == pid) {
-            pid = *child;
+        while let Some(child) = child_of(pid)? {
+            pid = child;
         }
         ensure!(pid != self.runner.id(), "find the command of {} in /proc", self.name);
         Ok(pid)
@@ -230,33 +220,18 @@ impl Drop for Container {
     }
 }
 
-/// Every process and its parent. Not every kernel has /proc/PID/task/TID/children.
-fn parents() -> Result<Vec<(u32, u32)>> {
-    let mut parents = Vec::new();
-    for entry in fs::read_dir("/proc").context("list /proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // The process may have ended.
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        parents.extend(parent(&stat).map(|parent| (pid, parent)));
-    }
-    Ok(parents)
+/// The first child of a process; proc_tid_children(5).
+fn child_of(pid: u32) -> Result<Option<u32>> {
+    let children = file::read(Path::new(&format!("/proc/{pid}/task/{pid}/children")))?;
+    Ok(children.split(' ').next().and_then(|child| child.parse().ok()))
 }
 
-/// The parent in a line of /proc/PID/stat: `PID (NAME) STATE PARENT …`. The name
-/// can contain spaces and parentheses.
-fn parent(stat: &str) -> Option<u32> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The measurements as a table. `missing` replaces the cells that have none.
-fn table<'a>(rows: &[Row], missing: &[&str]) -> Table<'a> {
+/// The measurements as a table.
+fn table(rows: &[Row]) -> Table<'static> {
     let rows = rows.iter().map(|row| {
         let cells = match row.cells {
             Some(cells) => cells.map(|cell| cell.word().to_owned()).into(),
-            None => missing.iter().map(ToString::to_string).collect(),
+            None => vec![format!("{NEEDS_ROOT}: measured only when root runs this task")],
         };
         [vec![row.step.clone()], cells].concat()
     });
@@ -281,12 +256,5 @@ mod tests {
         assert_eq!(upper_layer(OVERLAY, OVERLAY), Cell::None);
         assert_eq!(upper_layer(&OVERLAY.replace(",upperdir=/u", ""), HOST), Cell::None);
         assert_eq!(upper_layer("", HOST), Cell::None);
-    }
-
-    #[test]
-    fn a_parent_is_read_past_any_name() {
-        assert_eq!(parent("12 (sh) S 7 12 12 0"), Some(7));
-        assert_eq!(parent("12 (a) S 3 (b)) R 7 12"), Some(7));
-        assert_eq!(parent(""), None);
     }
 }
