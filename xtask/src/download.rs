@@ -27,10 +27,6 @@ const TRIES: u32 = 3;
 /// The lowest allowed rate, in bytes a second. An old modem is faster.
 const LEAST_RATE: f64 = 1024.0;
 
-/// After this time, a note names the file that is fetched, unless it is already named.
-/// Three tries that fail at once need less time.
-pub(crate) const SLOW: Duration = Duration::from_secs(3);
-
 /// A server, and its name in messages.
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -180,7 +176,6 @@ impl Server {
             came: 0,
             bars: MultiProgress::new(),
             stop: &NEVER,
-            tell: None,
             answered: false,
         }
     }
@@ -211,8 +206,6 @@ pub(crate) struct Download<'a> {
     pub(crate) bars: MultiProgress,
     /// Ends the download when it becomes true.
     pub(crate) stop: &'a AtomicBool,
-    /// The time of a note that names the file, until it is printed.
-    tell: Option<Instant>,
     /// Whether the server answered at this try.
     answered: bool,
 }
@@ -221,12 +214,6 @@ pub(crate) struct Download<'a> {
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 impl Download<'_> {
-    /// Names the file in a note after this time.
-    pub(crate) fn tell_after(mut self, time: Duration) -> Self {
-        self.tell = Some(Instant::now() + time);
-        self
-    }
-
     /// Downloads the file, or the rest of it.
     ///
     /// All tries for a first answer share the time-out: after this time, the task
@@ -264,7 +251,7 @@ impl Download<'_> {
     /// Tries once. The answer must begin within `wait`.
     fn attempt(&mut self, wait: Duration, sink: &mut Sink<'_>) -> Result<Outcome, Failure> {
         self.answered = false;
-        self.look_around()?;
+        self.go_on()?;
         let mut answer = self.server.ask(self.url, self.headers.clone(), self.came, wait)?;
         self.answered = true;
         if matches!(answer.status, 401 | 404) {
@@ -275,12 +262,9 @@ impl Download<'_> {
         Ok(Outcome::Whole)
     }
 
-    /// Ends the download if another failed, and names the file when it is time.
-    fn look_around(&mut self) -> Result<()> {
+    /// Ends the download if another failed.
+    fn go_on(&self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "another download failed");
-        if self.tell.take_if(|at| *at <= Instant::now()).is_some() {
-            self.note(&format!("fetch {}", self.url));
-        }
         Ok(())
     }
 
@@ -318,7 +302,7 @@ impl Download<'_> {
         // The bytes of this window, and its end.
         let (mut came, mut due) = (0, Instant::now() + window);
         loop {
-            self.look_around()?;
+            self.go_on()?;
             let count = match reader.read(&mut buffer).map_err(ureq::Error::from) {
                 Ok(0) => return Ok(()),
                 Ok(count) => count,

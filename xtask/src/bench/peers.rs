@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::unistd::{getgid, getuid};
 use serde_json::{Value, json};
 
 use super::Contender;
@@ -29,9 +30,17 @@ pub(super) const PEERS: [Peer; 4] = [
      "$SELF --root $STATE run -b $PLACE/bundle runc-bench"),
 ];
 
+/// A container like that of the last lesson, as the OCI runtime specification describes it.
+/// It has no overlay, /sys or filter, fewer capabilities, and protects fewer files of /proc.
+const CONFIG: &str = include_str!("peers.json");
+
 /// The peers that are installed. They run /program in the root.
 pub(super) fn find(root: &Path, place: &Path) -> Result<Vec<Contender>> {
-    file::write(&place.join("bundle/config.json"), oci_config(root).to_string())?;
+    let mut config: Value = serde_json::from_str(CONFIG).context("read the configuration")?;
+    config["root"]["path"] = json!(root);
+    config["linux"]["uidMappings"][0]["hostID"] = json!(getuid().as_raw());
+    config["linux"]["gidMappings"][0]["hostID"] = json!(getgid().as_raw());
+    file::write(&place.join("bundle/config.json"), config.to_string())?;
     let words = [("$ROOT", quoted(root)), ("$PLACE", quoted(place))];
     Ok(PEERS.into_iter().filter_map(|peer| contender(peer, &words)).collect())
 }
@@ -74,44 +83,4 @@ fn installed(program: &str) -> Option<String> {
         note(&format!("{program} is not installed; install the Debian package {package}"));
     }
     version?.split('+').next().map(str::to_owned)
-}
-
-/// A container like that of the last lesson, as the OCI runtime specification describes it.
-/// It has no overlay, /sys or filter, fewer capabilities, and protects fewer files of /proc.
-fn oci_config(root: &Path) -> Value {
-    let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-    let namespaces = ["pid", "network", "ipc", "uts", "user", "mount"];
-    let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
-    let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
-    let kept = ["CHOWN", "DAC_OVERRIDE", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"];
-    let kept: Vec<_> = kept.iter().map(|name| format!("CAP_{name}")).collect();
-    let mounts = [
-        ("/proc", "proc"),
-        ("/dev", "tmpfs"),
-        ("/dev/pts", "devpts"),
-        ("/dev/shm", "tmpfs"),
-        ("/tmp", "tmpfs"),
-    ];
-    let mounts =
-        mounts.map(|(at, kind)| json!({ "destination": at, "type": kind, "source": kind }));
-    json!({
-        "ociVersion": "1.0.2",
-        "root": { "path": root },
-        "process": {
-            "cwd": "/",
-            "args": ["/program", "--version"],
-            "env": ["PATH=/bin"],
-            "user": { "uid": 0, "gid": 0 },
-            "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
-            "noNewPrivileges": true,
-        },
-        "mounts": mounts,
-        "linux": {
-            "namespaces": namespaces,
-            "uidMappings": map(uid),
-            "gidMappings": map(gid),
-            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
-        },
-    })
 }

@@ -31,22 +31,17 @@ type Need = (fn(&Host) -> bool, Option<&'static str>, &'static str);
 
 const RUNTIME: &str = "step19-runtime";
 
+#[rustfmt::skip]
 const ENGINES: [Engine; 4] = [
     Engine {
         programs: &["podman"],
         // The first is also below the user's ~/.config.
         files: &["containers/containers.conf", "/etc/containers/containers.conf"],
         needs: &[
-            (
-                |host| host.has_systemd,
-                Some("cgroupfs"),
-                "write `cgroup_manager = \"cgroupfs\"` below [engine] in containers.conf",
-            ),
-            (
-                |host| host.is_root && !host.may_raise,
-                Some("default_ulimits"),
-                "this root may not raise limits: write `default_ulimits = [\"nofile=1024:1024\", \"nproc=2048:2048\"]` below [containers] in containers.conf",
-            ),
+            (|host| host.has_systemd, Some("cgroupfs"),
+             "write `cgroup_manager = \"cgroupfs\"` below [engine] in containers.conf"),
+            (|host| host.is_root && !host.may_raise, Some("default_ulimits"),
+             "this root may not raise limits: write `default_ulimits = [\"nofile=1024:1024\", \"nproc=2048:2048\"]` below [containers] in containers.conf"),
         ],
     },
     Engine {
@@ -59,11 +54,8 @@ const ENGINES: [Engine; 4] = [
         files: &["/etc/docker/daemon.json"],
         needs: &[
             (|_| true, Some(RUNTIME), "name the runtime in /etc/docker/daemon.json"),
-            (
-                |host| host.has_systemd,
-                Some("native.cgroupdriver=cgroupfs"),
-                "write `\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]` to /etc/docker/daemon.json",
-            ),
+            (|host| host.has_systemd, Some("native.cgroupdriver=cgroupfs"),
+             "write `\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]` to /etc/docker/daemon.json"),
         ],
     },
     Engine {
@@ -71,16 +63,10 @@ const ENGINES: [Engine; 4] = [
         files: &["/etc/containerd/config.toml", "/var/lib/kubelet/config.yaml"],
         needs: &[
             (|_| true, Some(RUNTIME), "name the runtime in /etc/containerd/config.toml"),
-            (
-                |_| true,
-                Some("cgroupDriver: cgroupfs"),
-                "write `cgroupDriver: cgroupfs` to /var/lib/kubelet/config.yaml",
-            ),
-            (
-                |host| host.is_root && !host.may_raise,
-                Some("restrict_oom_score_adj = true"),
-                "this root may not lower scores: write `restrict_oom_score_adj = true` to /etc/containerd/config.toml",
-            ),
+            (|_| true, Some("cgroupDriver: cgroupfs"),
+             "write `cgroupDriver: cgroupfs` to /var/lib/kubelet/config.yaml"),
+            (|host| host.is_root && !host.may_raise, Some("restrict_oom_score_adj = true"),
+             "this root may not lower scores: write `restrict_oom_score_adj = true` to /etc/containerd/config.toml"),
         ],
     },
 ];

@@ -15,7 +15,7 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION};
 
 use super::credentials::Credentials;
 use super::reference::Reference;
-use crate::download::{Answer, Outcome, SLOW, Server, Sink, collect, is_loopback};
+use crate::download::{Answer, Outcome, Server, Sink, collect, is_loopback};
 
 /// The longest answer with a token.
 const LONGEST_TOKEN: u64 = 256 << 10;
@@ -82,7 +82,7 @@ impl Registry {
         came: u64,
         sink: &mut Sink<'_>,
     ) -> Result<()> {
-        let mut download = self.server.download(url, longest).tell_after(SLOW);
+        let mut download = self.server.download(url, longest);
         (download.label, download.came) = (label, came);
         (download.stop, download.bars) = (&self.stop, self.bars.clone());
         let mut is_new = false;
@@ -152,7 +152,7 @@ impl Registry {
         if let Some(service) = parameter("service") {
             url += &format!("&service={}", coded(&service));
         }
-        let mut download = self.server.download(&url, LONGEST_TOKEN).tell_after(SLOW);
+        let mut download = self.server.download(&url, LONGEST_TOKEN);
         (download.label, download.stop) = ("token", &self.stop);
         let basic = self.credentials.basic.iter();
         download.headers = basic.map(|basic| (AUTHORIZATION, format!("Basic {basic}"))).collect();
