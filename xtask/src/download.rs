@@ -176,7 +176,6 @@ impl Server {
             came: 0,
             bars: MultiProgress::new(),
             stop: &NEVER,
-            answered: false,
         }
     }
 
@@ -206,8 +205,6 @@ pub(crate) struct Download<'a> {
     pub(crate) bars: MultiProgress,
     /// Ends the download when it becomes true.
     pub(crate) stop: &'a AtomicBool,
-    /// Whether the server answered at this try.
-    answered: bool,
 }
 
 /// Does not end a download.
@@ -216,33 +213,29 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 impl Download<'_> {
     /// Downloads the file, or the rest of it.
     ///
-    /// All tries for a first answer share the time-out: after this time, the task
-    /// gives up a network that does not answer.
+    /// All tries share the time-out for the first answer: after this time, the task gives
+    /// up a network that does not answer.
     pub(crate) fn run(&mut self, sink: &mut Sink<'_>) -> Result<Outcome> {
         let doing = format!("fetch {}", self.url);
         let server = self.server;
         let pause = server.timeout / 12;
-        let mut deadline = Instant::now() + server.timeout;
+        let wait = (server.timeout - pause * (TRIES - 1)) / TRIES;
         let mut left = TRIES;
         loop {
             left -= 1;
-            let share = deadline.saturating_duration_since(Instant::now());
-            let share = share.saturating_sub(pause * left) / (left + 1);
-            let why = match self.attempt(share, sink) {
+            let why = match self.attempt(wait, sink) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Lasts(error)) => return Err(error.context(doing)),
                 Err(Failure::MayPass(why)) => why,
             };
-            if self.answered {
-                deadline = Instant::now() + server.timeout;
-            }
             if left == 0 {
                 let why = format!("{why}, at the last of {TRIES} tries");
                 let remedy = server.unreachable;
                 return Err(Error::new(Unreachable { why, remedy }).context(doing));
             }
             if !server.quiet {
-                self.note(&format!("{doing}: {why}; try again, {left} of {TRIES} tries left"));
+                let line = format!("{doing}: {why}; try again, {left} of {TRIES} tries left");
+                self.bars.suspend(|| note(&line));
             }
             thread::sleep(pause);
         }
@@ -250,10 +243,8 @@ impl Download<'_> {
 
     /// Tries once. The answer must begin within `wait`.
     fn attempt(&mut self, wait: Duration, sink: &mut Sink<'_>) -> Result<Outcome, Failure> {
-        self.answered = false;
         self.go_on()?;
         let mut answer = self.server.ask(self.url, self.headers.clone(), self.came, wait)?;
-        self.answered = true;
         if matches!(answer.status, 401 | 404) {
             return Ok(Outcome::Refused(answer));
         }
@@ -339,10 +330,6 @@ impl Download<'_> {
         // A test checks the templates.
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.with_prefix(self.label.to_owned()).with_position(self.came)
-    }
-
-    fn note(&self, text: &str) {
-        self.bars.suspend(|| note(text));
     }
 }
 

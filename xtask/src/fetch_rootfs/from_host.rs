@@ -45,10 +45,7 @@ const PROGRAMS: [&str; 80] = [
 /// Makes a root in the empty directory `root`, which belongs to this user. Another
 /// program may rename the directory at the same time. Returns the root, and the
 /// number of its programs or applets, in words.
-///
-/// # Errors
-///
-/// When there is no shell, or a file cannot be copied.
+/// Fails when there is no shell, or a file cannot be copied.
 pub(crate) fn make(root: &Folder, which: FromHost) -> Result<(Root, String)> {
     let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", root.as_file().as_raw_fd()));
     make_at(&by_descriptor, which).with_context(|| format!("make {}", root.path().display()))
