@@ -4,12 +4,13 @@
 //! Authentication" in the documentation of CNCF Distribution.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use indicatif::MultiProgress;
 use layers::oci::{Descriptor, INDEXES, LONGEST_DOCUMENT, MANIFESTS};
 use layers::{Algorithm, Digest};
+use regex_lite::Regex;
 use ureq::http::Uri;
 use ureq::http::header::{ACCEPT, AUTHORIZATION};
 
@@ -192,19 +193,11 @@ impl Registry {
 
 /// A parameter of a challenge, such as `realm="https://a.b/token"`.
 fn parameter(challenge: &str, name: &str) -> Option<String> {
-    let mut rest = challenge;
-    while let Some((key, value)) = rest.split_once('=') {
-        let key = key.rsplit([',', ' ']).next().unwrap_or_default();
-        let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => value.split_at(value.find(',').unwrap_or(value.len())),
-        };
-        if key.eq_ignore_ascii_case(name) {
-            return Some(value.to_owned());
-        }
-        rest = after;
-    }
-    None
+    static PARAMETER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#"([\w-]+)=(?:"([^"]*)"|([^",]+))"#).expect("a pattern"));
+    let mut all = PARAMETER.captures_iter(challenge);
+    let found = all.find(|it| it[1].eq_ignore_ascii_case(name))?;
+    Some(found.get(2).or_else(|| found.get(3))?.as_str().to_owned())
 }
 
 /// A value in the query of an address.
