@@ -38,8 +38,7 @@ const MDBOOK: &str = include_str!("../../book/mdbook-version").trim_ascii();
 /// The files besides the pages: the settings of mdBook, the styles, the scripts.
 const FILES: [&str; 5] = ["book.toml", "course.css", "course.js", "slides.css", "slides.js"];
 
-/// The pages after the lessons, in order, below their headings. A missing page is
-/// left out.
+/// The pages after the lessons, in order, below their headings.
 const AFTER: [(&str, &[&str]); 2] = [
     (
         "A closer look",
@@ -111,11 +110,9 @@ impl Book {
         for (heading, names) in AFTER {
             summary += &format!("\n# {heading}\n\n");
             for name in names {
-                if common::workspace().join(name).exists() {
-                    let page = Page::read(name)?;
-                    summary += &page.entry("- ")?;
-                    pages.push(page);
-                }
+                let page = Page::read(name)?;
+                summary += &page.entry("- ")?;
+                pages.push(page);
             }
         }
         let paths: BTreeSet<_> = pages.iter().map(|page| page.path.clone()).collect();

@@ -86,11 +86,11 @@ impl Args {
         }
         if check {
             let checks = exercise.check(self.format == Format::Text)?;
+            let passed = checks.count(Verdict::Failed) == 0;
             say::print(&match self.format {
                 Format::Text => progress::next(&exercise, &checks)?,
-                format => format.all(&[(&exercise.lesson, &checks)])?,
+                format => format.all(&[(&exercise.lesson, checks)])?,
             })?;
-            let passed = checks.count(Verdict::Failed) == 0;
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         if hint {

@@ -97,16 +97,12 @@ impl Args {
         let image = Image::find(&registry, reference, &wanted)?;
         let default = || images().join(reference.directory());
         let place = Place::open(&self.dest.clone().unwrap_or_else(default))?;
-        let count = match image.fetch(&registry, &place, &wanted) {
-            Ok(count) => count,
-            Err(error) => {
-                // What came from a network that broke down is right.
-                if Unreachable::of(&error).is_none() {
-                    place.undo();
-                }
-                return Err(error);
+        let count = image.fetch(&registry, &place, &wanted).inspect_err(|error| {
+            // What came from a network that broke down is right.
+            if Unreachable::of(error).is_none() {
+                place.undo();
             }
-        };
+        })?;
         let path = place.path().display().to_string();
         let (manifest, text) = image.oci(&wanted)?;
         place.finish(&manifest, &text, &reference.tags())?;

@@ -64,7 +64,8 @@ impl Turns<'_> {
             Row {
                 name: contender.name.clone(),
                 remark: contender.remark.clone(),
-                median: milliseconds(median(&times)),
+                // The upper one, if two are in the middle.
+                median: milliseconds(times[times.len() / 2]),
                 fastest: milliseconds(times[0]),
             }
         });
@@ -76,16 +77,6 @@ impl Turns<'_> {
 /// fit the printed figures.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e5).round() / 1e2
-}
-
-/// The median of sorted figures.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    } else {
-        sorted[middle]
-    }
 }
 
 /// Lets hyperfine run each command, without a shell, and adds the times to `times`.
@@ -121,16 +112,4 @@ fn take_turns(contenders: &[Contender], turns: Turns, times: &mut [Vec<f64>]) ->
         ensure!(!times.is_empty(), "{DOING}: {} has no times", contender.name);
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_is_in_the_middle() {
-        assert_eq!(median(&[1.0]), 1.0);
-        assert_eq!(median(&[1.0, 2.0]), 1.5);
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-    }
 }
