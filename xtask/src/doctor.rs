@@ -71,13 +71,10 @@ fn climb() -> bool {
             rung(5, "all other namespaces, PIDs too", Ok(()));
             Ok(if climb_inside(&scratch) { Exit::SUCCESS } else { Exit::SETUP })
         });
-        match child {
-            Ok(child) => child.wait(),
-            Err(error) => {
-                rung(5, "all other namespaces, PIDs too", Err(error));
-                Ok(Exit::SETUP)
-            }
-        }
+        child.and_then(common::Child::wait).or_else(|error| {
+            rung(5, "all other namespaces, PIDs too", Err(error));
+            Ok(Exit::SETUP)
+        })
     });
     match climbed.and_then(common::Child::wait) {
         Ok(exit) => {
@@ -109,24 +106,21 @@ fn climb_inside(scratch: &Scratch) -> bool {
         && rung(12, "capabilities given up for good", drop_capabilities())
 }
 
-/// Prints whether a rung held, and returns it.
+/// Prints whether a rung held, and returns it. A child ignores a failure to print: the last
+/// lines of the parent then fail too, and the parent reports it.
 fn rung(lesson: u32, what: &str, tried: Result<()>) -> bool {
-    let what = format!("{what} (from lesson {lesson} on)");
-    match tried {
-        Ok(()) => {
-            say(&format!("{}  {what}", Style::of_stdout().green("ok  ")));
-            true
-        }
+    let style = Style::of_stdout();
+    let (mark, why) = match &tried {
+        Ok(()) => (style.green("ok  "), String::new()),
         Err(error) => {
-            let mut why = common::one_line(&error);
+            let why = common::one_line(error);
             // A known remedy follows the cause.
-            if !why.contains("; ") {
-                why += UNKNOWN;
-            }
-            say(&format!("{}  {what}\n      {why}", Style::of_stdout().red("FAIL")));
-            false
+            let remedy = if why.contains("; ") { "" } else { UNKNOWN };
+            (style.red("FAIL"), format!("      {why}{remedy}\n"))
         }
-    }
+    };
+    let _ = print(&format!("{mark}  {what} (from lesson {lesson} on)\n{why}"));
+    tried.is_ok()
 }
 
 /// Prints that something works, or else a note with the reason.
@@ -189,12 +183,6 @@ fn advise() -> Result<()> {
             getgid()
         )),
     }
-}
-
-/// Prints a line, also in a child. The child ignores a failure: the last lines of
-/// the parent then fail too, and the parent reports it.
-fn say(line: &str) {
-    let _ = print(&format!("{line}\n"));
 }
 
 fn map_ids(uid: u32, gid: u32) -> Result<()> {

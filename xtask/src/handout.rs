@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,11 +73,10 @@ impl Args {
 
 /// The folder in the archive: the name of the archive without `.tar.gz`.
 fn folder(file: &Path) -> Result<PathBuf> {
-    let name = file.file_name().unwrap_or_default().as_bytes();
-    let stem = name.strip_suffix(b".tar.gz").filter(|stem| !stem.is_empty());
-    let stem = stem
-        .with_context(|| format!("write {}: name a file that ends with .tar.gz", file.display()))?;
-    Ok(OsString::from_vec(stem.to_vec()).into())
+    let stem = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar.gz"));
+    let stem = stem.filter(|stem| !stem.is_empty());
+    stem.map(PathBuf::from)
+        .with_context(|| format!("write {}: name a file that ends with .tar.gz", file.display()))
 }
 
 /// The files of the checkout.

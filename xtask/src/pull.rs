@@ -123,12 +123,7 @@ impl Args {
         server.remedy = "check the reference, or tell the owner of the registry";
         server.unreachable =
             "check the network and the name of the registry, and pull again: what came is kept";
-        server.distrusted = match is_here && !self.insecure {
-            true => {
-                "name the file of its authority with --ca; or, if it speaks plain HTTP, add --insecure"
-            }
-            false => "name the file of its authority with --ca",
-        };
+        server.distrusted = "name the file of its authority with --ca; or, if it is on this machine and speaks plain HTTP, add --insecure";
         Registry::new(reference, server, self.insecure)
     }
 }
