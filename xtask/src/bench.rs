@@ -103,7 +103,9 @@ impl Args {
         let mut contenders = Vec::new();
         for step in steps {
             let program = if step.has_root() { inside } else { &program };
-            contenders.push(contender(&step, &built.dir, &root, program, place.dir())?);
+            let binary = built.dir.join(&step.name);
+            let command = command_line(&step, &binary, program, place.dir())?;
+            contenders.push(Contender { name: step.name, remark: step.goal, command });
         }
         contenders.extend(peers::find(&root, place.dir())?);
         let turns = Turns { runs: self.runs, place: place.dir(), prepare: None };
@@ -198,20 +200,15 @@ fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<Vec<String>> {
     cells
 }
 
-/// A step as a contender. A step with verbs gets a bundle in `place`.
-fn contender(
-    step: &Lesson,
-    dir: &Path,
-    root: &Path,
-    program: &Path,
-    place: &Path,
-) -> Result<Contender> {
-    let binary = dir.join(&step.name);
-    let mut command = Command::new(&binary);
+/// The command line of a step, which starts `program`. A step with verbs gets a bundle in
+/// `place`.
+fn command_line(step: &Lesson, binary: &Path, program: &Path, place: &Path) -> Result<String> {
+    let mut command = Command::new(binary);
+    let root = place.join("root");
     if step.has_verbs {
         let bundle = place.join(&step.name);
         make_dir(&bundle)?;
-        command = bundle::make(&binary, &bundle, root, &["/program", "--version"], false)?;
+        command = bundle::make(binary, &bundle, &root, &["/program", "--version"], false)?;
     } else {
         if step.has_rootfs {
             command.arg("--rootfs").arg(root);
@@ -219,8 +216,7 @@ fn contender(
         command.arg("--").arg(program).arg("--version");
     }
     let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
-    let command = words.collect::<Vec<_>>().join(" ");
-    Ok(Contender { name: step.name.clone(), remark: step.goal.clone(), command })
+    Ok(words.collect::<Vec<_>>().join(" "))
 }
 
 /// The method and the machine, in two sentences.

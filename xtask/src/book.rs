@@ -78,8 +78,7 @@ fn mdbook() -> Result<&'static str> {
     let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let wrong = match said {
         Ok(said) if said == format!("mdbook v{MDBOOK}") => return Ok("mdbook"),
-        Ok(said) if said.is_empty() => "mdbook does not print its version".to_owned(),
-        Ok(said) => format!("{said} has the wrong version"),
+        Ok(said) => format!("mdbook has the wrong version {said:?}"),
         Err(_) => "mdbook is not installed".to_owned(),
     };
     bail!("build the book: {wrong}; run `cargo install mdbook --version {MDBOOK} --locked`")

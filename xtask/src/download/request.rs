@@ -96,7 +96,7 @@ impl Server {
             if is_open(&to) && (!is_open(&uri) || is_here(&uri) && !is_here(&to)) {
                 return Err(self.fails(format!("it leads to {to}, which is not encrypted")).into());
             }
-            if server(&to) != server(&uri) {
+            if (to.scheme(), to.authority()) != (uri.scheme(), uri.authority()) {
                 is_first = false;
                 headers.retain(|(name, _)| *name != AUTHORIZATION);
             }
@@ -164,13 +164,6 @@ fn join(from: &Uri, to: &str) -> String {
         let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{scheme}://{at}{folder}/{to}")
     }
-}
-
-/// The scheme, the host and the port of an address.
-fn server(uri: &Uri) -> (Option<&str>, Option<String>, u16) {
-    let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    let host = uri.host().map(str::to_ascii_lowercase);
-    (uri.scheme_str(), host, uri.port_u16().unwrap_or(port))
 }
 
 /// Whether the host of an address is this machine.
