@@ -66,29 +66,19 @@ const LEGEND: &str =
     "\nown: the container's own; shared: the host's; none: changes go to the root itself\n";
 const NEEDS_ROOT: &str = "needs root";
 
-/// The state of one kind of resource in a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell {
-    Own,
-    Shared,
-    /// The container has no resource of this kind.
-    None,
-}
+/// The states of one kind of resource: the container's own, the host's, or the container
+/// has no resource of this kind.
+const OWN: &str = "own";
+const SHARED: &str = "shared";
+const NO: &str = "none";
 
-impl Cell {
-    fn word(self) -> &'static str {
-        match self {
-            Cell::Own => "own",
-            Cell::Shared => "shared",
-            Cell::None => "none",
-        }
-    }
-}
+/// The states of a container.
+type Cells = [&'static str; COLUMNS.len()];
 
 /// A step and its measurement. `None` if the step needs root to start.
 struct Row {
     step: String,
-    cells: Option<[Cell; COLUMNS.len()]>,
+    cells: Option<Cells>,
 }
 
 fn measure_all() -> Result<Vec<Row>> {
@@ -107,11 +97,11 @@ fn measure_all() -> Result<Vec<Row>> {
 }
 
 /// Compares a process with this one; namespaces(7), proc_pid_root(5).
-fn measure(pid: u32) -> Result<[Cell; COLUMNS.len()]> {
+fn measure(pid: u32) -> Result<Cells> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let ours = Path::new("/proc/self");
     let mounts = |proc: &Path| file::read(&proc.join("mountinfo"));
-    let mut cells = [Cell::None; COLUMNS.len()];
+    let mut cells = [NO; COLUMNS.len()];
     for (cell, (column, _)) in cells.iter_mut().zip(COLUMNS) {
         *cell = match column {
             "root" => compare(root_of(&proc)?, root_of(ours)?),
@@ -125,8 +115,8 @@ fn measure(pid: u32) -> Result<[Cell; COLUMNS.len()]> {
     Ok(cells)
 }
 
-fn compare<T: PartialEq>(theirs: T, ours: T) -> Cell {
-    if theirs == ours { Cell::Shared } else { Cell::Own }
+fn compare<T: PartialEq>(theirs: T, ours: T) -> &'static str {
+    if theirs == ours { SHARED } else { OWN }
 }
 
 fn read_link(link: &Path) -> Result<PathBuf> {
@@ -142,7 +132,7 @@ fn root_of(proc: &Path) -> Result<(u64, u64)> {
 
 /// Whether the root of a process is an overlay with an upper layer that the host
 /// has not mounted; proc_pid_mountinfo(5).
-fn upper_layer(theirs: &str, ours: &str) -> Cell {
+fn upper_layer(theirs: &str, ours: &str) -> &'static str {
     let device = |line: &str| line.split(' ').nth(2).map(str::to_owned);
     // The last mount hides the mounts below it.
     let root = theirs.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
@@ -151,10 +141,10 @@ fn upper_layer(theirs: &str, ours: &str) -> Cell {
         file_system.starts_with("overlay ") && file_system.contains("upperdir=")
     });
     match overlay.and_then(device) {
-        None => Cell::None,
+        None => NO,
         // The host's root is an overlay itself, and the container adds none.
-        Some(overlay) if ours.lines().filter_map(device).any(|ours| ours == overlay) => Cell::None,
-        Some(_) => Cell::Own,
+        Some(overlay) if ours.lines().filter_map(device).any(|ours| ours == overlay) => NO,
+        Some(_) => OWN,
     }
 }
 
@@ -230,13 +220,13 @@ fn child_of(pid: u32) -> Result<Option<u32>> {
 fn table(rows: &[Row]) -> Table<'static> {
     let rows = rows.iter().map(|row| {
         let cells = match row.cells {
-            Some(cells) => cells.map(|cell| cell.word().to_owned()).into(),
+            Some(cells) => cells.map(str::to_owned).into(),
             None => vec![format!("{NEEDS_ROOT}: measured only when root runs this task")],
         };
         [vec![row.step.clone()], cells].concat()
     });
     let head = ["step"].into_iter().chain(COLUMNS.map(|(column, _)| column)).collect();
-    Table { head, rows: rows.collect(), strong: Some(Cell::Own.word()) }
+    Table { head, rows: rows.collect(), strong: Some(OWN) }
 }
 
 #[cfg(test)]
@@ -249,12 +239,12 @@ mod tests {
 
     #[test]
     fn an_upper_layer_is_an_overlay_that_the_host_has_not() {
-        assert_eq!(upper_layer(HOST, HOST), Cell::None);
-        assert_eq!(upper_layer(OVERLAY, HOST), Cell::Own);
-        assert_eq!(upper_layer(&format!("{HOST}{OVERLAY}"), HOST), Cell::Own);
-        assert_eq!(upper_layer(&format!("{OVERLAY}{HOST}"), HOST), Cell::None);
-        assert_eq!(upper_layer(OVERLAY, OVERLAY), Cell::None);
-        assert_eq!(upper_layer(&OVERLAY.replace(",upperdir=/u", ""), HOST), Cell::None);
-        assert_eq!(upper_layer("", HOST), Cell::None);
+        assert_eq!(upper_layer(HOST, HOST), NO);
+        assert_eq!(upper_layer(OVERLAY, HOST), OWN);
+        assert_eq!(upper_layer(&format!("{HOST}{OVERLAY}"), HOST), OWN);
+        assert_eq!(upper_layer(&format!("{OVERLAY}{HOST}"), HOST), NO);
+        assert_eq!(upper_layer(OVERLAY, OVERLAY), NO);
+        assert_eq!(upper_layer(&OVERLAY.replace(",upperdir=/u", ""), HOST), NO);
+        assert_eq!(upper_layer("", HOST), NO);
     }
 }
