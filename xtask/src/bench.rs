@@ -84,7 +84,7 @@ impl Args {
         );
         let built = match &self.dir {
             Some(dir) => Dist::at(dir)?,
-            None => dist::build()?,
+            None => dist::build(env::consts::ARCH)?,
         };
         if self.tools {
             return tools::compare(&self, &built);

@@ -68,7 +68,7 @@ impl Args {
             if self.arch == ARCH { dist } else { dist.join(&self.arch) }
         };
         let dest = self.dest.unwrap_or_else(usual);
-        let built = build_for(&self.arch)?;
+        let built = build(&self.arch)?;
         make_dir(&dest)?;
         let mut sums = String::new();
         for Lesson { name, .. } in lessons::all()? {
@@ -84,13 +84,9 @@ impl Args {
     }
 }
 
-/// Builds all steps of this machine for release, as static programs if possible.
-pub(crate) fn build() -> Result<Dist> {
-    build_for(ARCH)
-}
-
-/// Builds all steps for release. Those of another architecture are static.
-fn build_for(arch: &str) -> Result<Dist> {
+/// Builds all steps for release, as static programs if possible. Those of another
+/// architecture are static.
+pub(crate) fn build(arch: &str) -> Result<Dist> {
     let musl = format!("{arch}-unknown-linux-musl");
     let installed = has_target(&musl);
     if !installed {

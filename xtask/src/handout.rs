@@ -2,6 +2,7 @@
 //! network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env::consts::ARCH;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -50,7 +51,7 @@ impl Args {
                 "images/ has no image, so the hand-out has none for lesson 16; run `cargo xtask pull alpine:3.20`, and make the hand-out again",
             );
         }
-        let steps = self.dist.as_deref().map_or_else(dist::build, Dist::at)?;
+        let steps = self.dist.as_deref().map_or_else(|| dist::build(ARCH), Dist::at)?;
         for lesson in lessons::all()? {
             contents.insert(Path::new("dist").join(&lesson.name), steps.dir.join(&lesson.name));
         }

@@ -107,8 +107,11 @@ fn measure(pid: u32) -> Result<Cells> {
             "root" => compare(root_of(&proc)?, root_of(ours)?),
             "upper" => upper_layer(&mounts(&proc)?, &mounts(ours)?),
             namespace => {
-                let link = Path::new("ns").join(namespace);
-                compare(read_link(&proc.join(&link))?, read_link(&ours.join(&link))?)
+                let read = |proc: &Path| {
+                    let link = proc.join("ns").join(namespace);
+                    fs::read_link(&link).with_context(|| format!("read {}", link.display()))
+                };
+                compare(read(&proc)?, read(ours)?)
             }
         };
     }
@@ -117,10 +120,6 @@ fn measure(pid: u32) -> Result<Cells> {
 
 fn compare<T: PartialEq>(theirs: T, ours: T) -> &'static str {
     if theirs == ours { SHARED } else { OWN }
-}
-
-fn read_link(link: &Path) -> Result<PathBuf> {
-    fs::read_link(link).with_context(|| format!("read {}", link.display()))
 }
 
 /// The device and inode of a process's root.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::ProgressBar;
+use indicatif::ProgressIterator;
 use serde_json::Value;
 
 use super::{Contender, Row};
@@ -50,15 +50,10 @@ impl Turns<'_> {
     pub(super) fn measure(self, contenders: &[Contender]) -> Result<Vec<Row>> {
         let mut times = vec![Vec::new(); contenders.len()];
         // The bar shows only on a terminal.
-        let bar = ProgressBar::new(self.runs.into());
-        let mut left = self.runs;
-        while left > 0 {
-            let runs = left.min(TURN);
+        for done in (0..self.runs).step_by(TURN as usize).progress() {
+            let runs = TURN.min(self.runs - done);
             take_turns(contenders, Turns { runs, ..self }, &mut times)?;
-            left -= runs;
-            bar.inc(runs.into());
         }
-        bar.finish_and_clear();
         let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
             times.sort_by(f64::total_cmp);
             Row {
