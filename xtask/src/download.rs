@@ -27,6 +27,9 @@ const TRIES: u32 = 3;
 /// The lowest allowed rate, in bytes a second. An old modem is faster.
 const LEAST_RATE: f64 = 1024.0;
 
+/// After this time, a note names the file that is fetched.
+pub(crate) const SLOW: Duration = Duration::from_secs(3);
+
 /// A server, and its name in messages.
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -176,6 +179,7 @@ impl Server {
             came: 0,
             bars: MultiProgress::new(),
             stop: &NEVER,
+            tell: Some(Instant::now() + SLOW),
         }
     }
 
@@ -205,6 +209,8 @@ pub(crate) struct Download<'a> {
     pub(crate) bars: MultiProgress,
     /// Ends the download when it becomes true.
     pub(crate) stop: &'a AtomicBool,
+    /// The time of a note that names the file, until it is printed.
+    pub(crate) tell: Option<Instant>,
 }
 
 /// Does not end a download.
@@ -253,9 +259,12 @@ impl Download<'_> {
         Ok(Outcome::Whole)
     }
 
-    /// Ends the download if another failed.
-    fn go_on(&self) -> Result<()> {
+    /// Ends the download if another failed, and names the file when it is time.
+    fn go_on(&mut self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "another download failed");
+        if self.tell.take_if(|at| *at <= Instant::now()).is_some() {
+            self.bars.suspend(|| note(&format!("fetch {}", self.url)));
+        }
         Ok(())
     }
 

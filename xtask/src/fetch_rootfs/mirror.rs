@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use layers::{Algorithm, Digest};
 use ureq::tls::RootCerts;
 
 use super::Release;
-use crate::download::{Outcome, Saved, Server, Sink, collect};
-use crate::say::note;
+use crate::download::{Outcome, SLOW, Saved, Server, Sink, collect};
 
 /// The maximum length of an archive, and of a digest file.
 const LONGEST_ARCHIVE: u64 = 1 << 30;
@@ -45,9 +45,11 @@ impl<'a> Mirror<'a> {
         mirror
     }
 
-    /// Downloads the file at `url`. Returns whether the mirror has it.
-    fn get(&self, url: &str, longest: u64, sink: &mut Sink<'_>) -> Result<bool> {
+    /// Downloads the file at `url`, and names it after this time. Returns whether the mirror
+    /// has it.
+    fn get(&self, url: &str, longest: u64, tell: Duration, sink: &mut Sink<'_>) -> Result<bool> {
         let mut download = self.server.download(url, longest);
+        download.tell = Some(Instant::now() + tell);
         download.label = "Alpine";
         match download.run(sink)? {
             Outcome::Whole => Ok(true),
@@ -67,8 +69,8 @@ impl<'a> Mirror<'a> {
         let url = release.url(self.url);
         let algorithm = wanted.algorithm();
         let mut saved = Saved::new(file, path, algorithm)?;
-        note(&format!("fetch {url}"));
-        let found = self.get(&url, LONGEST_ARCHIVE, &mut |part| saved.take(part))?;
+        let found =
+            self.get(&url, LONGEST_ARCHIVE, Duration::ZERO, &mut |part| saved.take(part))?;
         ensure!(
             found,
             "fetch {url}: it does not exist (404); the release may not exist, see {}",
@@ -88,7 +90,7 @@ impl<'a> Mirror<'a> {
         for algorithm in Algorithm::ALL {
             let url = format!("{archive}{}", algorithm.suffix());
             let mut text = Vec::new();
-            let found = self.get(&url, LONGEST_DIGEST_FILE, &mut collect(&mut text));
+            let found = self.get(&url, LONGEST_DIGEST_FILE, SLOW, &mut collect(&mut text));
             if found? {
                 let name = release.archive();
                 let digest = Digest::of_name(&text, &name, algorithm);
