@@ -202,26 +202,19 @@ pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
     let line = added.lines().find(|line| !line.is_empty()).unwrap_or_default();
     let indent = &line[..line.len() - line.trim_start().len()];
     let start = format!("{indent}//");
-    let mut out = String::new();
-    if added.starts_with('\n') {
-        out.push('\n');
-    }
-    let mut line = format!("{start} {}", mark(number));
+    let mut text = format!("{start} {}", mark(number));
+    let mut width = text.len();
     for word in goal.split_whitespace() {
-        if line.len() + 1 + word.len() > WIDTH {
-            out += &line;
-            out.push('\n');
-            line.clone_from(&start);
+        if width + 1 + word.len() > WIDTH {
+            text += &format!("\n{start}");
+            width = start.len();
         }
-        line.push(' ');
-        line += word;
+        text += &format!(" {word}");
+        width += 1 + word.len();
     }
-    out += &line;
-    out.push('\n');
-    if added.ends_with("\n\n") {
-        out.push('\n');
-    }
-    out
+    let above = if added.starts_with('\n') { "\n" } else { "" };
+    let below = if added.ends_with("\n\n") { "\n" } else { "" };
+    format!("{above}{text}\n{below}")
 }
 
 /// The most columns of a comment.
