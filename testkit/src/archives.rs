@@ -64,10 +64,6 @@ impl Entry {
     }
 
     /// An extended header with pax records.
-    ///
-    /// # Panics
-    ///
-    /// Never: it writes to memory.
     pub fn pax(records: &[(&str, &[u8])]) -> Entry {
         let mut data = Vec::new();
         for (key, value) in records {
@@ -113,10 +109,6 @@ pub fn tar(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// The bytes, compressed with gzip.
-///
-/// # Panics
-///
-/// Never: it writes to memory.
 pub fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("write to memory");

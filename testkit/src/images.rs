@@ -19,10 +19,6 @@ pub struct Images {
 
 impl Images {
     /// A layout without images, in a new directory.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot be made, as all methods below.
     pub fn new(dir: PathBuf) -> Images {
         fs::create_dir_all(dir.join("blobs/sha256")).expect("make a layout");
         let images = Images { dir, manifests: Vec::new() };

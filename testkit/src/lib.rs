@@ -1,5 +1,7 @@
 //! The code that the tests of all crates share: the steps' programs, a root, archives,
 //! and a reason to skip a test on a host that cannot run containers.
+//!
+//! A function panics if the system refuses what it needs: the test then fails.
 
 pub mod archives;
 pub mod images;
@@ -32,10 +34,6 @@ pub static ALL: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| LESSONS.iter().map(|lesson| &*lesson.name).collect());
 
 /// A step's manifest.
-///
-/// # Panics
-///
-/// When there is no such step.
 pub fn lesson(step: &str) -> &'static Lesson {
     LESSONS.iter().find(|lesson| lesson.name == step).expect("a step")
 }
@@ -62,10 +60,6 @@ pub fn workspace() -> &'static Path {
 
 /// The path of a program of the workspace, beside the running test. If one is missing, as
 /// after `cargo test -p PACKAGE` on a new checkout, cargo builds them all.
-///
-/// # Panics
-///
-/// When it is not built, and no cargo runs the test.
 pub fn bin(name: &str) -> PathBuf {
     static PROFILE: LazyLock<PathBuf> = LazyLock::new(|| {
         let test = std::env::current_exe().expect("a test has a path");
@@ -107,10 +101,6 @@ pub fn cargo() -> Option<Command> {
 /// cp(1) does it. If this process had the copy open for writing, a program that
 /// another thread starts would inherit that. execve(2) of the copy then fails with
 /// "Text file busy".
-///
-/// # Panics
-///
-/// When it cannot be copied.
 pub fn copy_program(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg(from).arg(to).status();
     assert!(copied.expect("start cp").success(), "copy {}", from.display());
@@ -124,20 +114,12 @@ pub fn step(name: &str) -> Command {
 }
 
 /// Runs a shell script in a step's container.
-///
-/// # Panics
-///
-/// When the step cannot be started.
 pub fn sh(name: &str, script: &str) -> Output {
     step(name).args(["/bin/sh", "-c", script]).output().expect("start a step")
 }
 
 /// The test `name` of the running program, as the command of a step: it gets the variable
 /// INSIDE. The root of the container may have no loader for it, so its root is the host's.
-///
-/// # Panics
-///
-/// When the path of the running program is not known.
 pub fn inside(step_name: &str, name: &str) -> Command {
     let mut command = step(step_name);
     command.args(["--bind", "/:/host", "sh", "-c", "INSIDE=1 exec chroot /host \"$@\"", "sh"]);
@@ -190,20 +172,12 @@ impl Scratches {
 
 /// A directory that can hold an overlay, in memory if possible: not every `/tmp`
 /// can hold an overlay.
-///
-/// # Panics
-///
-/// When it cannot be made.
 pub fn scratch_place() -> Scratches {
     let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(tmpdir()));
     Scratches(place.expect("make a directory"))
 }
 
 /// A directory in `$TMPDIR`, else in `/tmp`.
-///
-/// # Panics
-///
-/// When it cannot be made.
 pub fn tempdir() -> Scratches {
     Scratches(tempfile::tempdir_in(tmpdir()).expect("make a directory"))
 }
@@ -245,10 +219,6 @@ pub fn rootfs() -> &'static Path {
 }
 
 /// A root from this machine's programs.
-///
-/// # Panics
-///
-/// When `xtask fetch-rootfs --from-host` fails.
 pub fn host_rootfs() -> &'static Path {
     static ROOTFS: OnceLock<PathBuf> = OnceLock::new();
     ROOTFS.get_or_init(|| {
@@ -264,10 +234,6 @@ pub fn host_rootfs() -> &'static Path {
 }
 
 /// A directory that is removed after this process ends, for any reason.
-///
-/// # Panics
-///
-/// When it cannot be made.
 pub fn dir_of_this_process() -> &'static Path {
     static DIR: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (dir, _remover) = DIR.get_or_init(|| {
@@ -312,20 +278,12 @@ fn refusal() -> Option<&'static str> {
 
 /// Whether containers can run here. If not, prints why the test is skipped. With
 /// `CONTAINERS_MUST_WORK=1`, a skip is a failure.
-///
-/// # Panics
-///
-/// When containers must work, but do not.
 pub fn containers_work() -> bool {
     refusal().is_none_or(skip_container)
 }
 
 /// As [`skip`], on a host that cannot run containers. With `CONTAINERS_MUST_WORK=1`, it
 /// is a failure.
-///
-/// # Panics
-///
-/// When containers must work.
 pub fn skip_container(why: &str) -> bool {
     let must = std::env::var_os("CONTAINERS_MUST_WORK").is_some_and(|value| value == "1");
     assert!(!must, "containers must work here: {why}");
@@ -334,10 +292,6 @@ pub fn skip_container(why: &str) -> bool {
 
 /// Whether a container can have limits here: this user owns a control group, v2. If
 /// not, prints why the test is skipped. See cgroups(7).
-///
-/// # Panics
-///
-/// Without a `/proc`.
 pub fn limits_work() -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("read the mounts");
     if !mounts.lines().any(|line| line.contains(" /sys/fs/cgroup cgroup2 ")) {
@@ -350,10 +304,6 @@ pub fn limits_work() -> bool {
 
 /// Whether `/proc` shows processes of other users. If not, prints why the test is
 /// skipped. See `hidepid` in proc(5).
-///
-/// # Panics
-///
-/// Without a `/proc`.
 pub fn processes_show() -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("read the mounts");
     let hidden = |line: &str| line.contains(" /proc proc ") && line.contains("hidepid=");

@@ -31,11 +31,8 @@ pub fn naptime() -> String {
     format!("{}{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Waits until `done` returns a value.
-///
-/// # Panics
-///
-/// When it waits longer than [`PATIENCE`].
+/// Waits until `done` returns a value, for [`PATIENCE`]. All functions here that wait use
+/// this.
 pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -48,19 +45,11 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Waits until `done` is true.
-///
-/// # Panics
-///
-/// As [`wait_for`].
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     wait_for(what, || done().then_some(()));
 }
 
 /// Waits for the end of a child.
-///
-/// # Panics
-///
-/// As [`wait_for`].
 pub fn end_of(child: &mut Child) -> ExitStatus {
     wait_for("a child's end", || child.try_wait().expect("wait"))
 }
@@ -70,10 +59,6 @@ pub fn end_of(child: &mut Child) -> ExitStatus {
 ///
 /// For the first process of a background pipeline, busybox's shell opens /dev/null,
 /// which the container lacks: hence `: | … &`.
-///
-/// # Panics
-///
-/// When the step cannot be started.
 pub fn scripted(mut step: Command, script: &str, token: &str) -> (Child, BufReader<ChildStdout>) {
     step.args(["/bin/sh", "-c", script, token]);
     step.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -83,10 +68,6 @@ pub fn scripted(mut step: Command, script: &str, token: &str) -> (Child, BufRead
 }
 
 /// The next line of a step's output, or nothing at the end.
-///
-/// # Panics
-///
-/// When it cannot be read.
 pub fn line(from: &mut impl BufRead) -> String {
     let mut line = String::new();
     from.read_line(&mut line).expect("read a line");
@@ -103,10 +84,6 @@ pub fn having(token: &str) -> Vec<Proc> {
 }
 
 /// Every process, in the order of their IDs.
-///
-/// # Panics
-///
-/// Without a `/proc`.
 pub fn every() -> Vec<Proc> {
     let entries = fs::read_dir("/proc").expect("read /proc").flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -117,10 +94,6 @@ pub fn every() -> Vec<Proc> {
 
 /// Waits for a process with `token` on its command line that runs `program`, and returns
 /// the oldest: the child of a runner has its command line.
-///
-/// # Panics
-///
-/// As [`wait_for`].
 pub fn running(program: &str, token: &str) -> Proc {
     wait_for(&format!("{program} with {token}"), || {
         let runs = |proc: &Proc| proc.words().first().is_some_and(|word| word == program);
@@ -129,19 +102,11 @@ pub fn running(program: &str, token: &str) -> Proc {
 }
 
 /// Waits until no process has `token` on its command line.
-///
-/// # Panics
-///
-/// As [`wait_for`].
 pub fn gone(token: &str) {
     wait_until(&format!("the end of {:?}", having(token)), || having(token).is_empty());
 }
 
 /// Waits until a process is in one of `states`; see [`Proc::state`].
-///
-/// # Panics
-///
-/// As [`wait_for`].
 pub fn in_state(proc: Proc, states: &str) {
     wait_until(&format!("{proc:?} in {states}"), || {
         proc.state().is_some_and(|state| states.contains(state))
@@ -150,10 +115,6 @@ pub fn in_state(proc: Proc, states: &str) {
 
 /// Whether the caller of the tests ignores a signal, as nohup(1) and the `&` of a
 /// script do. No shell can change that.
-///
-/// # Panics
-///
-/// Without a `/proc`.
 pub fn ignored(number: i32) -> bool {
     let set = Proc(std::process::id() as i32).status("SigIgn").expect("a process");
     u64::from_str_radix(&set, 16).expect("a number") >> (number - 1) & 1 == 1
@@ -201,10 +162,6 @@ impl Proc {
 
     /// Its private memory, in kB: without the pages that it shares with its file,
     /// because their number depends on the rest of the machine.
-    ///
-    /// # Panics
-    ///
-    /// When it has ended.
     pub fn memory(self) -> u64 {
         let memory = self.status("RssAnon").expect("it is running");
         memory.trim_end_matches(" kB").parse().expect("a number")

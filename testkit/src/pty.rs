@@ -61,10 +61,6 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a command as the leader of a session on a new terminal, 24 lines
     /// by 80.
-    ///
-    /// # Panics
-    ///
-    /// When the system has no terminal left or the command is missing.
     pub fn start(mut command: Command) -> Terminal {
         let scratches = scratch_place();
         command.env("TMPDIR", scratches.path()).env("XDG_RUNTIME_DIR", scratches.path());
@@ -78,10 +74,6 @@ impl Terminal {
 
     /// An interactive shell of the host. Its prompt differs from its echo, and the steps
     /// are in its PATH.
-    ///
-    /// # Panics
-    ///
-    /// When the shell is missing.
     pub fn shell(program: &str) -> Terminal {
         let mut shell = Command::new(program);
         if program.ends_with("bash") {
@@ -108,10 +100,6 @@ impl Terminal {
     }
 
     /// Types text.
-    ///
-    /// # Panics
-    ///
-    /// When no process reads it.
     pub fn keys(&mut self, keys: &str) {
         let deadline = Instant::now() + PATIENCE;
         let mut left = keys.as_bytes();
@@ -128,19 +116,11 @@ impl Terminal {
     }
 
     /// Types a line.
-    ///
-    /// # Panics
-    ///
-    /// As [`Terminal::keys`].
     pub fn line(&mut self, line: &str) {
         self.keys(&format!("{line}\n"));
     }
 
     /// Waits for `text` on the screen, and returns the text before it.
-    ///
-    /// # Panics
-    ///
-    /// When the text does not come.
     pub fn see(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -158,10 +138,6 @@ impl Terminal {
     }
 
     /// Runs a line in the shell at the prompt, and returns its output.
-    ///
-    /// # Panics
-    ///
-    /// When the prompt does not come again.
     pub fn run(&mut self, line: &str) -> String {
         self.line(line);
         let shown = self.see("host> ");
@@ -192,37 +168,21 @@ impl Terminal {
     }
 
     /// The modes of the terminal.
-    ///
-    /// # Panics
-    ///
-    /// When it is gone.
     pub fn modes(&self) -> Termios {
         tcgetattr(&self.pty).expect("read the terminal's modes")
     }
 
     /// The process group in the foreground.
-    ///
-    /// # Panics
-    ///
-    /// When the terminal is gone.
     pub fn foreground(&self) -> i64 {
         tcgetpgrp(&self.pty).expect("read the foreground").as_raw().into()
     }
 
     /// Waits until a process has the terminal.
-    ///
-    /// # Panics
-    ///
-    /// When that takes too long.
     pub fn is_lent_to(&self, proc: Proc) {
         wait_until("the foreground", || Some(self.foreground()) == proc.group());
     }
 
     /// Waits until a step's sleep has the terminal. Returns the sleep and the runner.
-    ///
-    /// # Panics
-    ///
-    /// When that takes too long.
     pub fn asleep(&self, name: &str, time: &str) -> (Proc, Proc) {
         let sleep = running("sleep", time);
         self.is_lent_to(sleep);
@@ -230,19 +190,11 @@ impl Terminal {
     }
 
     /// Changes the size of the window.
-    ///
-    /// # Panics
-    ///
-    /// When the terminal is gone.
     pub fn resize(&self, lines: u16, columns: u16) {
         self.pty.resize(Size::new(lines, columns)).expect("resize a terminal");
     }
 
     /// Reads until the leader has ended, and returns the rest of the output.
-    ///
-    /// # Panics
-    ///
-    /// When it does not end.
     pub fn end(mut self) -> (ExitStatus, String) {
         let deadline = Instant::now() + PATIENCE;
         while self.listen(Duration::from_millis(5))

@@ -52,8 +52,7 @@ pub(crate) struct Args {
 /// A command to measure.
 struct Contender {
     name: String,
-    /// For a step: its goal. For another program: the differences from the last
-    /// lesson.
+    /// For a step: its goal. For another program: the differences from the step.
     remark: String,
     command: String,
 }
@@ -85,7 +84,7 @@ impl Args {
         );
         let built = match &self.dir {
             Some(dir) => Dist::at(dir)?,
-            None => dist::build()?,
+            None => dist::build(env::consts::ARCH)?,
         };
         if self.tools {
             return tools::compare(&self, &built);
@@ -104,9 +103,11 @@ impl Args {
         let mut contenders = Vec::new();
         for step in steps {
             let program = if step.has_root() { inside } else { &program };
-            contenders.push(contender(&step, &built.dir, &root, program, place.dir())?);
+            let binary = built.dir.join(&step.name);
+            let command = command_line(&step, &binary, program, place.dir())?;
+            contenders.push(Contender { name: step.name, remark: step.goal, command });
         }
-        contenders.extend(peers::find(&root, inside, place.dir())?);
+        contenders.extend(peers::find(&root, place.dir())?);
         let turns = Turns { runs: self.runs, place: place.dir(), prepare: None };
         contenders.retain(|it| turns.works(it));
         let rows = turns.measure(&contenders)?;
@@ -199,20 +200,15 @@ fn added(steps: &[&Row], lessons: &[Lesson]) -> Vec<Vec<String>> {
     cells
 }
 
-/// A step as a contender. A step with verbs gets a bundle in `place`.
-fn contender(
-    step: &Lesson,
-    dir: &Path,
-    root: &Path,
-    program: &Path,
-    place: &Path,
-) -> Result<Contender> {
-    let binary = dir.join(&step.name);
-    let mut command = Command::new(&binary);
+/// The command line of a step, which starts `program`. A step with verbs gets a bundle in
+/// `place`.
+fn command_line(step: &Lesson, binary: &Path, program: &Path, place: &Path) -> Result<String> {
+    let mut command = Command::new(binary);
+    let root = place.join("root");
     if step.has_verbs {
         let bundle = place.join(&step.name);
         make_dir(&bundle)?;
-        command = bundle::make(&binary, &bundle, root, &["/program", "--version"], false)?;
+        command = bundle::make(binary, &bundle, &root, &["/program", "--version"], false)?;
     } else {
         if step.has_rootfs {
             command.arg("--rootfs").arg(root);
@@ -220,8 +216,7 @@ fn contender(
         command.arg("--").arg(program).arg("--version");
     }
     let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
-    let command = words.collect::<Vec<_>>().join(" ");
-    Ok(Contender { name: step.name.clone(), remark: step.goal.clone(), command })
+    Ok(words.collect::<Vec<_>>().join(" "))
 }
 
 /// The method and the machine, in two sentences.

@@ -38,8 +38,7 @@ const MDBOOK: &str = include_str!("../../book/mdbook-version").trim_ascii();
 /// The files besides the pages: the settings of mdBook, the styles, the scripts.
 const FILES: [&str; 5] = ["book.toml", "course.css", "course.js", "slides.css", "slides.js"];
 
-/// The pages after the lessons, in order, below their headings. A missing page is
-/// left out.
+/// The pages after the lessons, in order, below their headings.
 const AFTER: [(&str, &[&str]); 2] = [
     (
         "A closer look",
@@ -79,8 +78,7 @@ fn mdbook() -> Result<&'static str> {
     let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let wrong = match said {
         Ok(said) if said == format!("mdbook v{MDBOOK}") => return Ok("mdbook"),
-        Ok(said) if said.is_empty() => "mdbook does not print its version".to_owned(),
-        Ok(said) => format!("{said} has the wrong version"),
+        Ok(said) => format!("mdbook has the wrong version {said:?}"),
         Err(_) => "mdbook is not installed".to_owned(),
     };
     bail!("build the book: {wrong}; run `cargo install mdbook --version {MDBOOK} --locked`")
@@ -111,11 +109,9 @@ impl Book {
         for (heading, names) in AFTER {
             summary += &format!("\n# {heading}\n\n");
             for name in names {
-                if common::workspace().join(name).exists() {
-                    let page = Page::read(name)?;
-                    summary += &page.entry("- ")?;
-                    pages.push(page);
-                }
+                let page = Page::read(name)?;
+                summary += &page.entry("- ")?;
+                pages.push(page);
             }
         }
         let paths: BTreeSet<_> = pages.iter().map(|page| page.path.clone()).collect();

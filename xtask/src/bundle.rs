@@ -1,7 +1,6 @@
 //! Bundles, for the steps that start a container from a file.
 
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::process::{self, Command};
 
@@ -9,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use lessons::Lesson;
 use serde_json::{Value, json};
 
+use crate::file;
 use crate::temporary::Temporary;
 
 /// A command in the container of a step, on this root if it takes one. A step with verbs
@@ -43,15 +43,14 @@ pub(crate) fn make(
     let said = String::from_utf8_lossy(&spec.stderr);
     ensure!(spec.status.success(), "make a bundle: {}", said.trim_end());
     let file = bundle.join("config.json");
-    let doing = || format!("change {}", file.display());
-    let text = fs::read(&file).with_context(doing)?;
-    let mut config: Value = serde_json::from_slice(&text).with_context(doing)?;
+    let config = serde_json::from_str(&file::read(&file)?);
+    let mut config: Value = config.with_context(|| format!("read {}", file.display()))?;
     // crun takes no later version.
     config["ociVersion"] = json!("1.0.2");
     config["root"]["path"] = json!(root);
     config["process"]["args"] = json!(command);
     config["process"]["terminal"] = json!(terminal);
-    fs::write(&file, format!("{config:#}\n")).with_context(doing)?;
+    file::write(&file, format!("{config:#}\n"))?;
     let mut run = Command::new(step);
     run.args(["run", "--bundle"]).arg(bundle).arg(format!("xtask-{}", process::id()));
     // From lesson 19 on, a container has a state. A user may have no place for it but /tmp.

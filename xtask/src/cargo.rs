@@ -45,9 +45,7 @@ pub(crate) fn build(what: impl FnOnce(&mut Command)) -> Result<Vec<PathBuf>> {
 /// The program `name` among the programs `built`.
 pub(crate) fn program<'a>(built: &'a [PathBuf], name: &str) -> Result<&'a Path> {
     let found = built.iter().find(|program| program.file_stem().is_some_and(|stem| stem == name));
-    found
-        .map(PathBuf::as_path)
-        .with_context(|| format!("find {name} among the programs that cargo built"))
+    Ok(found.with_context(|| format!("find {name} among the programs that cargo built"))?)
 }
 
 /// A lesson's step. If cargo runs this task, it builds the step first. Without

@@ -4,8 +4,10 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
+use regex_lite::Regex;
 use similar::{ChangeTag, TextDiff};
 
 use crate::say;
@@ -89,19 +91,19 @@ fn render(from: Named<'_>, to: Named<'_>, context: usize, style: Style) -> Strin
 /// Lines of a file, and the number of lines before them.
 type Part<'a> = (usize, &'a str);
 
+/// The lines that import names. Other lines in between are empty, or belong to an import.
+static IMPORTS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?m)^use .*\n(?:(?:use |[ }]).*\n|\n)*").expect("a pattern"));
+
 /// The three parts of a file: the lines before the imports, the imports, the code.
 fn parts(text: &str) -> [Part<'_>; 3] {
-    let is_import = |line: &str| line.starts_with("use ");
-    let length = |lines: &mut dyn Iterator<Item = &str>| lines.map(str::len).sum::<usize>();
-    let lines = || text.split_inclusive('\n');
-    let start = length(&mut lines().take_while(|line| !is_import(line)));
-    let (start, rest) = if start < text.len() { text.split_at(start) } else { ("", text) };
-    let goes_on = |line: &&str| is_import(line) || line.starts_with([' ', '}', '\n']);
-    let block = length(&mut rest.split_inclusive('\n').take_while(goes_on));
-    let block = if is_import(rest) { block } else { 0 };
-    let (imports, code) = rest.split_at(block);
-    let above = start.lines().count();
-    [(0, start), (above, imports), (above + imports.lines().count(), code)]
+    let imports = IMPORTS.find(text).map_or(0..0, |found| found.range());
+    let line = |at: usize| text[..at].lines().count();
+    [
+        (0, &text[..imports.start]),
+        (line(imports.start), &text[imports.clone()]),
+        (line(imports.end), &text[imports.end..]),
+    ]
 }
 
 /// The lines of a file that import names, counted from 0.

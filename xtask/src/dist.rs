@@ -1,20 +1,18 @@
 //! `cargo xtask dist`: the steps as programs that you can copy to other machines.
 
 use std::env::{self, consts::ARCH};
-use std::fs::{File, Permissions};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use layers::{Algorithm, Digest};
 use lessons::Lesson;
-use tempfile::NamedTempFile;
 
 use crate::cargo;
 use crate::fetch_rootfs::is_static;
-use crate::file::make_dir;
+use crate::file::{self, make_dir};
 use crate::say::{self, note};
 
 /// Build the steps as static programs, in one folder
@@ -70,40 +68,25 @@ impl Args {
             if self.arch == ARCH { dist } else { dist.join(&self.arch) }
         };
         let dest = self.dest.unwrap_or_else(usual);
-        let built = build_for(&self.arch)?;
+        let built = build(&self.arch)?;
         make_dir(&dest)?;
         let mut sums = String::new();
         for Lesson { name, .. } in lessons::all()? {
             let from = built.dir.join(&name);
-            let doing = || format!("copy {}", from.display());
-            let program = File::open(&from).with_context(doing)?;
-            put(&program, 0o755, &dest.join(&name)).with_context(doing)?;
-            let sum = Digest::of_file(&program, Algorithm::Sha256).with_context(doing)?;
+            let program = fs::read(&from).with_context(|| format!("read {}", from.display()))?;
+            file::replace(&dest.join(&name), 0o777, |file| Ok(file.write_all(&program)?))?;
+            let sum = Digest::of_bytes(&program, Algorithm::Sha256);
             sums += &format!("{sum}  {name}\n");
         }
-        put(sums.as_bytes(), 0o644, &dest.join("SHA256SUMS")).context("write the checksums")?;
+        let to = dest.join("SHA256SUMS");
+        file::replace(&to, 0o666, |file| Ok(file.write_all(sums.as_bytes())?))?;
         say::line(&format!("{}: the steps, {}", dest.display(), built.libc))
     }
 }
 
-/// Replaces the file `to`. If `to` is a link, it replaces the link.
-fn put(mut from: impl Read, mode: u32, to: &Path) -> Result<()> {
-    // First under another name: the kernel does not let a running program be
-    // written.
-    let new = NamedTempFile::new_in(to.parent().unwrap_or(to));
-    let mut new = new.with_context(|| format!("write to {}", to.display()))?;
-    io::copy(&mut from, &mut new)?;
-    new.as_file().set_permissions(Permissions::from_mode(mode))?;
-    new.persist(to).map(drop).with_context(|| format!("replace {}", to.display()))
-}
-
-/// Builds all steps of this machine for release, as static programs if possible.
-pub(crate) fn build() -> Result<Dist> {
-    build_for(ARCH)
-}
-
-/// Builds all steps for release. Those of another architecture are static.
-fn build_for(arch: &str) -> Result<Dist> {
+/// Builds all steps for release, as static programs if possible. Those of another
+/// architecture are static.
+pub(crate) fn build(arch: &str) -> Result<Dist> {
     let musl = format!("{arch}-unknown-linux-musl");
     let installed = has_target(&musl);
     if !installed {
@@ -139,28 +122,4 @@ fn has_target(target: &str) -> bool {
     let Ok(output) = asked else { return false };
     let dir = String::from_utf8_lossy(&output.stdout);
     output.status.success() && Path::new(dir.trim()).exists()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn a_program_is_put_where_no_link_leads() {
-        let dir = testkit::tempdir();
-        let path = |name: &str| dir.path().join(name);
-        fs::write(path("theirs"), "theirs").expect("write");
-        fs::create_dir(path("dest")).expect("make");
-        for name in ["step", "step.new"] {
-            symlink("../theirs", path("dest").join(name)).expect("link");
-        }
-        put(&b"new"[..], 0o755, &path("dest/step")).expect("put");
-        assert_eq!(fs::read_to_string(path("theirs")).expect("read"), "theirs");
-        let found = fs::symlink_metadata(path("dest/step")).expect("look");
-        assert_eq!((found.is_file(), found.permissions().mode() & 0o777), (true, 0o755));
-    }
 }

@@ -39,173 +39,150 @@ const UNKNOWN: &str =
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let ladder = Ladder { style: Style::of_stdout() };
-        let works = ladder.climb();
+        let works = climb();
         if works {
             print("\nEvery lesson can run here.\n")?;
         } else {
             print("\nThe lessons of the failed line cannot run here. Follow the remedy above.\n")?;
         }
-        ladder.advise()?;
+        advise()?;
         Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// The rungs. Each rung tries in a child the same calls as the lesson.
-#[derive(Clone, Copy)]
-struct Ladder {
-    style: Style,
-}
-
-impl Ladder {
-    /// Whether every rung holds.
-    fn climb(self) -> bool {
-        let (uid, gid) = (getuid(), getgid());
-        let scratch = match Scratch::new(None) {
-            Ok(scratch) => scratch,
-            Err(error) => return self.rung(8, "a scratch directory", Err(error)),
-        };
-        let climbed = common::clone(CloneFlags::CLONE_NEWUSER, || {
-            self.rung(3, "a user namespace", Ok(()));
-            if !self.rung(4, "root inside, the caller outside", map_ids(uid.as_raw(), gid.as_raw()))
-            {
-                return Ok(Exit::SETUP);
-            }
-            let namespaces = CloneFlags::CLONE_NEWNS
-                | CloneFlags::CLONE_NEWPID
-                | CloneFlags::CLONE_NEWUTS
-                | CloneFlags::CLONE_NEWIPC
-                | CloneFlags::CLONE_NEWNET;
-            let child = common::clone(namespaces, || {
-                self.rung(5, "all other namespaces, PIDs too", Ok(()));
-                Ok(if self.climb_inside(&scratch) { Exit::SUCCESS } else { Exit::SETUP })
-            });
-            match child {
-                Ok(child) => child.wait(),
-                Err(error) => {
-                    self.rung(5, "all other namespaces, PIDs too", Err(error));
-                    Ok(Exit::SETUP)
-                }
-            }
+/// Whether every rung holds. A rung tries in a child the same calls as the lesson.
+fn climb() -> bool {
+    let (uid, gid) = (getuid(), getgid());
+    let scratch = match Scratch::new(None) {
+        Ok(scratch) => scratch,
+        Err(error) => return rung(8, "a scratch directory", Err(error)),
+    };
+    let climbed = common::clone(CloneFlags::CLONE_NEWUSER, || {
+        rung(3, "a user namespace", Ok(()));
+        if !rung(4, "root inside, the caller outside", map_ids(uid.as_raw(), gid.as_raw())) {
+            return Ok(Exit::SETUP);
+        }
+        let namespaces = CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWNET;
+        let child = common::clone(namespaces, || {
+            rung(5, "all other namespaces, PIDs too", Ok(()));
+            Ok(if climb_inside(&scratch) { Exit::SUCCESS } else { Exit::SETUP })
         });
-        match climbed.and_then(common::Child::wait) {
-            Ok(exit) => {
-                exit == Exit::SUCCESS
-                    && self.rung(17, "a second way into a container", enter())
-                    && self.rung(18, "a program that no container can change", seal())
-            }
-            Err(error) => self.rung(3, "a user namespace", Err(error)),
+        child.and_then(common::Child::wait).or_else(|error| {
+            rung(5, "all other namespaces, PIDs too", Err(error));
+            Ok(Exit::SETUP)
+        })
+    });
+    match climbed.and_then(common::Child::wait) {
+        Ok(exit) => {
+            exit == Exit::SUCCESS
+                && rung(17, "a second way into a container", enter())
+                && rung(18, "a program that no container can change", seal())
         }
-    }
-
-    /// The rungs inside the new namespaces.
-    fn climb_inside(self, scratch: &Scratch) -> bool {
-        let merged = &scratch.merged();
-        self.rung(2, "mounts of its own", private_mounts())
-            && self.rung(4, "a hostname of its own", hostname())
-            && self.rung(7, "its own processes in proc", mount_proc(merged))
-            && self.rung(7, "a file system in memory", mount_and_unmount("tmpfs", merged))
-            && self.rung(8, "an overlay in the scratch directory", mount_overlay(scratch))
-            && self.rung(8, "a lower directory deleted and made again", replace_lower(merged))
-            && self.rung(10, "terminals of its own", mount_and_unmount("devpts", merged))
-            && self.rung(10, "a /sys to read", mount_and_unmount("sysfs", merged))
-            && self.rung(10, "a bind that is read-only", bind_read_only(merged))
-            && self.rung(11, "groups of its own", cgroup_namespace(merged))
-            && self.rung(13, "a filter on system calls", filter_calls())
-            && self.rung(9, "no way back to the old root", leave_old_root(merged))
-            && self.rung(6, "a root of its own", change_root())
-            && self.rung(14, "the device lo brought up", start_loopback())
-            && self.rung(12, "capabilities given up for good", drop_capabilities())
-    }
-
-    /// Prints whether a rung held, and returns it.
-    fn rung(self, lesson: u32, what: &str, tried: Result<()>) -> bool {
-        let what = format!("{what} (from lesson {lesson} on)");
-        match tried {
-            Ok(()) => {
-                say(&format!("{}  {what}", self.style.green("ok  ")));
-                true
-            }
-            Err(error) => {
-                let mut why = common::one_line(&error);
-                // A known remedy follows the cause.
-                if !why.contains("; ") {
-                    why += UNKNOWN;
-                }
-                say(&format!("{}  {what}\n      {why}", self.style.red("FAIL")));
-                false
-            }
-        }
-    }
-
-    fn works(self, what: &str) -> Result<()> {
-        print(&format!("{}  {what}\n", self.style.green("ok  ")))
-    }
-
-    /// Prints notes for the learner about things that stop no lesson.
-    fn advise(self) -> Result<()> {
-        if !getuid().is_root() {
-            print("note  lesson 2 needs root; for this user it shows how the kernel refuses\n")?;
-        }
-        if let Err(error) = Group::check() {
-            let why = common::one_line(&error);
-            print(&format!("note  lesson 11 runs here, but cannot set limits: {why}\n"))?;
-        }
-        let ids = Ids::of_caller();
-        match ids.and_then(|ids| map_subordinate_ids(&ids).map(|()| ids.users())) {
-            Ok(users) => self.works(&format!("{users} users inside (from lesson 16 on)"))?,
-            Err(error) => {
-                let why = common::one_line(&error);
-                print(&format!("note  lesson 16 runs here, but with one user: {why}\n"))?;
-            }
-        }
-        match groups() {
-            Ok(()) => self.works("limits of a file (from lesson 18 on)")?,
-            Err(error) => {
-                let why = common::one_line(&error);
-                let what = "run here, but cannot set limits, pause or update";
-                print(&format!("note  lessons 18 and 19 {what}: {why}\n"))?;
-            }
-        }
-        if !getuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_none_or(|it| it.is_empty()) {
-            print("note  lesson 19 needs --root DIR here: XDG_RUNTIME_DIR is not set\n")?;
-        }
-        let lacks: Vec<String> = common::PACKAGES
-            .iter()
-            .filter(|(tool, package)| *package != "uidmap" && !common::has_tool(tool))
-            .map(|(tool, package)| format!("{tool} (package {package})"))
-            .collect();
-        if !lacks.is_empty() {
-            print(&format!(
-                "note  lessons 14 and 15 run here, but not every kind of network: install {}\n",
-                lacks.join(", ")
-            ))?;
-        }
-        engines::advise(self.style)?;
-        let rootfs = common::Args::default().rootfs();
-        match fs::metadata(&rootfs) {
-            Err(_) => print("note  the rootfs is missing; `cargo xtask fetch-rootfs` fetches it\n"),
-            Ok(found) if found.uid() == getuid().as_raw() && found.gid() == getgid().as_raw() => {
-                Ok(())
-            }
-            Ok(found) => print(&format!(
-                "note  {} belongs to user {} and group {}, so lesson 8 as user {} and group {} \
-                 cannot change its files; fetch your own root with --dest, and name it in \
-                 CONTAINER_ROOTFS\n",
-                rootfs.display(),
-                found.uid(),
-                found.gid(),
-                getuid(),
-                getgid()
-            )),
-        }
+        Err(error) => rung(3, "a user namespace", Err(error)),
     }
 }
 
-/// Prints a line, also in a child. The child ignores a failure: the last lines of
-/// the parent then fail too, and the parent reports it.
-fn say(line: &str) {
-    let _ = print(&format!("{line}\n"));
+/// The rungs inside the new namespaces.
+fn climb_inside(scratch: &Scratch) -> bool {
+    let merged = &scratch.merged();
+    rung(2, "mounts of its own", private_mounts())
+        && rung(4, "a hostname of its own", hostname())
+        && rung(7, "its own processes in proc", mount_proc(merged))
+        && rung(7, "a file system in memory", mount_and_unmount("tmpfs", merged))
+        && rung(8, "an overlay in the scratch directory", mount_overlay(scratch))
+        && rung(8, "a lower directory deleted and made again", replace_lower(merged))
+        && rung(10, "terminals of its own", mount_and_unmount("devpts", merged))
+        && rung(10, "a /sys to read", mount_and_unmount("sysfs", merged))
+        && rung(10, "a bind that is read-only", bind_read_only(merged))
+        && rung(11, "groups of its own", cgroup_namespace(merged))
+        && rung(13, "a filter on system calls", filter_calls())
+        && rung(9, "no way back to the old root", leave_old_root(merged))
+        && rung(6, "a root of its own", change_root())
+        && rung(14, "the device lo brought up", start_loopback())
+        && rung(12, "capabilities given up for good", drop_capabilities())
+}
+
+/// Prints whether a rung held, and returns it. A child ignores a failure to print: the last
+/// lines of the parent then fail too, and the parent reports it.
+fn rung(lesson: u32, what: &str, tried: Result<()>) -> bool {
+    let style = Style::of_stdout();
+    let (mark, why) = match &tried {
+        Ok(()) => (style.green("ok  "), String::new()),
+        Err(error) => {
+            let why = common::one_line(error);
+            // A known remedy follows the cause.
+            let remedy = if why.contains("; ") { "" } else { UNKNOWN };
+            (style.red("FAIL"), format!("      {why}{remedy}\n"))
+        }
+    };
+    let _ = print(&format!("{mark}  {what} (from lesson {lesson} on)\n{why}"));
+    tried.is_ok()
+}
+
+/// Prints that something works, or else a note with the reason.
+fn works(what: &str, else_note: &str, tried: Result<()>) -> Result<()> {
+    match tried {
+        Ok(()) => print(&format!("{}  {what}\n", Style::of_stdout().green("ok  "))),
+        Err(error) => print(&format!("note  {else_note}: {}\n", common::one_line(&error))),
+    }
+}
+
+/// Prints notes for the learner about things that stop no lesson.
+fn advise() -> Result<()> {
+    if !getuid().is_root() {
+        print("note  lesson 2 needs root; for this user it shows how the kernel refuses\n")?;
+    }
+    works(
+        "limits (from lesson 11 on)",
+        "lesson 11 runs here, but cannot set limits",
+        Group::check(),
+    )?;
+    let ids = Ids::of_caller();
+    let users = ids.as_ref().map_or(1, Ids::users);
+    works(
+        &format!("{users} users inside (from lesson 16 on)"),
+        "lesson 16 runs here, but with one user",
+        ids.and_then(|ids| map_subordinate_ids(&ids)),
+    )?;
+    works(
+        "limits of a file (from lesson 18 on)",
+        "lessons 18 and 19 run here, but cannot set limits, pause or update",
+        groups(),
+    )?;
+    if !getuid().is_root() && env::var_os("XDG_RUNTIME_DIR").is_none_or(|it| it.is_empty()) {
+        print("note  lesson 19 needs --root DIR here: XDG_RUNTIME_DIR is not set\n")?;
+    }
+    let lacks: Vec<String> = common::PACKAGES
+        .iter()
+        .filter(|(tool, package)| *package != "uidmap" && !common::has_tool(tool))
+        .map(|(tool, package)| format!("{tool} (package {package})"))
+        .collect();
+    if !lacks.is_empty() {
+        print(&format!(
+            "note  lessons 14 and 15 run here, but not every kind of network: install {}\n",
+            lacks.join(", ")
+        ))?;
+    }
+    engines::advise()?;
+    let rootfs = common::Args::default().rootfs();
+    match fs::metadata(&rootfs) {
+        Err(_) => print("note  the rootfs is missing; `cargo xtask fetch-rootfs` fetches it\n"),
+        Ok(found) if found.uid() == getuid().as_raw() && found.gid() == getgid().as_raw() => Ok(()),
+        Ok(found) => print(&format!(
+            "note  {} belongs to user {} and group {}, so lesson 8 as user {} and group {} \
+             cannot change its files; fetch your own root with --dest, and name it in \
+             CONTAINER_ROOTFS\n",
+            rootfs.display(),
+            found.uid(),
+            found.gid(),
+            getuid(),
+            getgid()
+        )),
+    }
 }
 
 fn map_ids(uid: u32, gid: u32) -> Result<()> {

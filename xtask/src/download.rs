@@ -5,23 +5,21 @@ mod request;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layers::{Algorithm, Hasher};
-use ureq::Agent;
 use ureq::http::header::HeaderName;
 use ureq::tls::RootCerts;
+use ureq::{Agent, Body};
 
 use crate::say::note;
 pub(crate) use request::{Answer, is_loopback};
-use request::{Asked, Event, agent, request, why_failed};
 
 /// The number of tries for a file.
 const TRIES: u32 = 3;
@@ -29,8 +27,7 @@ const TRIES: u32 = 3;
 /// The lowest allowed rate, in bytes a second. An old modem is faster.
 const LEAST_RATE: f64 = 1024.0;
 
-/// After this time, [`Download::tell_after`] names the file that is fetched, unless it
-/// is already named. Three tries that fail at once need less time.
+/// After this time, a note names the file that is fetched.
 pub(crate) const SLOW: Duration = Duration::from_secs(3);
 
 /// A server, and its name in messages.
@@ -166,7 +163,7 @@ impl Server {
         let timeout = timeout.with_context(|| {
             format!("wait {seconds} seconds: name a time above 0 and up to 3600")
         })?;
-        let agent = agent(roots);
+        let agent = request::agent(roots);
         let (remedy, unreachable, distrusted) = ("", "", "");
         Ok(Server { name, remedy, unreachable, distrusted, quiet: false, timeout, agent })
     }
@@ -182,8 +179,7 @@ impl Server {
             came: 0,
             bars: MultiProgress::new(),
             stop: &NEVER,
-            tell: None,
-            answered: false,
+            tell: Some(Instant::now() + SLOW),
         }
     }
 
@@ -214,129 +210,66 @@ pub(crate) struct Download<'a> {
     /// Ends the download when it becomes true.
     pub(crate) stop: &'a AtomicBool,
     /// The time of a note that names the file, until it is printed.
-    tell: Option<Instant>,
-    /// Whether the server answered at this try.
-    answered: bool,
+    pub(crate) tell: Option<Instant>,
 }
 
 /// Does not end a download.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 impl Download<'_> {
-    /// Names the file in a note after this time.
-    pub(crate) fn tell_after(mut self, time: Duration) -> Self {
-        self.tell = Some(Instant::now() + time);
-        self
-    }
-
     /// Downloads the file, or the rest of it.
     ///
-    /// All tries for a first answer share the time-out: after this time, the task
-    /// gives up a network that does not answer.
+    /// All tries share the time-out for the first answer: after this time, the task gives
+    /// up a network that does not answer.
     pub(crate) fn run(&mut self, sink: &mut Sink<'_>) -> Result<Outcome> {
         let doing = format!("fetch {}", self.url);
         let server = self.server;
         let pause = server.timeout / 12;
-        let mut deadline = Instant::now() + server.timeout;
+        let wait = (server.timeout - pause * (TRIES - 1)) / TRIES;
         let mut left = TRIES;
         loop {
             left -= 1;
-            let share = deadline.saturating_duration_since(Instant::now());
-            let share = share.saturating_sub(pause * left) / (left + 1);
-            let why = match self.attempt(share, sink) {
+            let why = match self.attempt(wait, sink) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Lasts(error)) => return Err(error.context(doing)),
                 Err(Failure::MayPass(why)) => why,
             };
-            if self.answered {
-                deadline = Instant::now() + server.timeout;
-            }
             if left == 0 {
                 let why = format!("{why}, at the last of {TRIES} tries");
                 let remedy = server.unreachable;
                 return Err(Error::new(Unreachable { why, remedy }).context(doing));
             }
             if !server.quiet {
-                self.note(&format!("{doing}: {why}; try again, {left} of {TRIES} tries left"));
+                let line = format!("{doing}: {why}; try again, {left} of {TRIES} tries left");
+                self.bars.suspend(|| note(&line));
             }
             thread::sleep(pause);
         }
     }
 
     /// Tries once. The answer must begin within `wait`.
-    ///
-    /// A thread makes the request. This function stops waiting for a thread that
-    /// takes too long: in the resolver, a connection, a handshake or an answer. The
-    /// time-outs of ureq do not fit. The time for the whole body is too short for a
-    /// slow network. The time for each read is too long for a server that sends a
-    /// byte now and then.
     fn attempt(&mut self, wait: Duration, sink: &mut Sink<'_>) -> Result<Outcome, Failure> {
-        let (sender, events) = sync_channel(16);
-        let window = self.server.timeout;
-        let asked = Asked {
-            url: self.url.to_owned(),
-            headers: self.headers.clone(),
-            from: self.came,
-            wait,
-            window,
-        };
-        let agent = self.server.agent.clone();
-        thread::spawn(move || request(&agent, asked, &sender));
-        self.answered = false;
-        let mut pace = Pace::new(wait, window);
-        let mut bar = ProgressBar::hidden();
-        loop {
-            match self.next(&events, &pace)? {
-                Event::Answer(answer) => {
-                    if let Some(refusal) = self.begins(answer, sink, &mut bar)? {
-                        return Ok(Outcome::Refused(refusal));
-                    }
-                    pace.begin();
-                }
-                Event::Bytes(bytes) => {
-                    self.take(&bytes, sink)?;
-                    bar.inc(bytes.len() as u64);
-                    pace.count(bytes.len());
-                }
-                Event::End => return Ok(Outcome::Whole),
-                Event::Failed(why) => return Err(Failure::MayPass(why_failed(why, self.server)?)),
-            }
+        self.go_on()?;
+        let mut answer = self.server.ask(self.url, self.headers.clone(), self.came, wait)?;
+        if matches!(answer.status, 401 | 404) {
+            return Ok(Outcome::Refused(answer));
         }
+        self.begin(&answer, sink)?;
+        self.read(&mut answer.body, sink)?;
+        Ok(Outcome::Whole)
     }
 
-    /// Waits for the next event.
-    fn next(&mut self, events: &Receiver<Event>, pace: &Pace) -> Result<Event, Failure> {
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(anyhow!("another download failed").into());
-            }
-            let now = Instant::now();
-            if self.tell.take_if(|at| *at <= now).is_some() {
-                self.note(&format!("fetch {}", self.url));
-            }
-            let until = self.tell.map_or(pace.due, |tell| tell.min(pace.due)).min(now + GLANCE);
-            match events.recv_timeout(until.saturating_duration_since(now)) {
-                Ok(event) => return Ok(event),
-                Err(RecvTimeoutError::Timeout) if Instant::now() < pace.due => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(Failure::MayPass(pace.why_too_slow()));
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(anyhow!("the request ended without a result").into());
-                }
-            }
+    /// Ends the download if another failed, and names the file when it is time.
+    fn go_on(&mut self) -> Result<()> {
+        ensure!(!self.stop.load(Ordering::Relaxed), "another download failed");
+        if self.tell.take_if(|at| *at <= Instant::now()).is_some() {
+            self.bars.suspend(|| note(&format!("fetch {}", self.url)));
         }
+        Ok(())
     }
 
-    /// Looks at the answer, before the file, or the rest of it, comes. Returns a refusal
-    /// that the caller must treat.
-    fn begins(
-        &mut self,
-        answer: Answer,
-        sink: &mut Sink<'_>,
-        bar: &mut ProgressBar,
-    ) -> Result<Option<Answer>, Failure> {
-        self.answered = true;
+    /// Looks at the answer, before the file, or the rest of it, comes.
+    fn begin(&mut self, answer: &Answer, sink: &mut Sink<'_>) -> Result<(), Failure> {
         let why = answer.why(self.server);
         match answer.status {
             200 => {
@@ -345,7 +278,6 @@ impl Download<'_> {
             }
             // Partial Content.
             206 if self.came > 0 && answer.from == Some(self.came) => {}
-            401 | 404 => return Ok(Some(answer)),
             // Range Not Satisfiable: the next try asks for the whole file.
             416 if self.came > 0 => {
                 self.came = 0;
@@ -355,8 +287,39 @@ impl Download<'_> {
             408 | 429 | 500.. => return Err(Failure::MayPass(why)),
             _ => return Err(self.server.fails(why).into()),
         }
-        *bar = self.progress(answer.length);
-        Ok(None)
+        Ok(())
+    }
+
+    /// Reads the file, or the rest of it. The time-outs of ureq do not fit: the time for
+    /// the whole body is too short for a slow network, and the time for each read is too
+    /// long for a server that sends a byte now and then.
+    fn read(&mut self, body: &mut Body, sink: &mut Sink<'_>) -> Result<(), Failure> {
+        let bar = self.progress(body.content_length());
+        let window = self.server.timeout;
+        let enough = LEAST_RATE * window.as_secs_f64();
+        let mut reader = body.as_reader();
+        let mut buffer = vec![0; 64 << 10];
+        // The bytes of this window, and its end.
+        let (mut came, mut due) = (0, Instant::now() + window);
+        loop {
+            self.go_on()?;
+            let count = match reader.read(&mut buffer).map_err(ureq::Error::from) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(ureq::Error::Timeout(_)) => 0,
+                Err(error) => return Err(self.server.failed(error, window)),
+            };
+            self.take(&buffer[..count], sink)?;
+            bar.inc(count as u64);
+            came += count;
+            if came as f64 >= enough {
+                (came, due) = (0, Instant::now() + window);
+            } else if Instant::now() >= due {
+                let seconds = window.as_secs_f64();
+                let why = format!("only {came} bytes came within {seconds:.1} seconds");
+                return Err(Failure::MayPass(why));
+            }
+        }
     }
 
     fn take(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<()> {
@@ -376,52 +339,6 @@ impl Download<'_> {
         // A test checks the templates.
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.with_prefix(self.label.to_owned()).with_position(self.came)
-    }
-
-    fn note(&self, text: &str) {
-        self.bars.suspend(|| note(text));
-    }
-}
-
-/// The longest time without a look at [`Download::stop`].
-const GLANCE: Duration = Duration::from_millis(200);
-
-/// The time that the server has: for its answer, and then for each window of bytes.
-struct Pace {
-    wait: Duration,
-    window: Duration,
-    due: Instant,
-    /// The number of bytes in this window. None before the answer.
-    came: Option<usize>,
-}
-
-impl Pace {
-    fn new(wait: Duration, window: Duration) -> Pace {
-        Pace { wait, window, due: Instant::now() + wait, came: None }
-    }
-
-    /// Begins a window.
-    fn begin(&mut self) {
-        (self.came, self.due) = (Some(0), Instant::now() + self.window);
-    }
-
-    /// Counts bytes. If they are enough, the next window begins.
-    fn count(&mut self, bytes: usize) {
-        let came = self.came.unwrap_or_default() + bytes;
-        self.came = Some(came);
-        if came as f64 >= LEAST_RATE * self.window.as_secs_f64() {
-            self.begin();
-        }
-    }
-
-    fn why_too_slow(&self) -> String {
-        match self.came {
-            None => format!("no answer within {:.1} seconds", self.wait.as_secs_f64()),
-            Some(came) => {
-                let seconds = self.window.as_secs_f64();
-                format!("only {came} bytes came within {seconds:.1} seconds")
-            }
-        }
     }
 }
 

@@ -6,7 +6,6 @@ mod progress;
 mod watch;
 
 use std::env;
-use std::fs;
 use std::path::{self, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -86,11 +85,11 @@ impl Args {
         }
         if check {
             let checks = exercise.check(self.format == Format::Text)?;
+            let passed = checks.count(Verdict::Failed) == 0;
             say::print(&match self.format {
                 Format::Text => progress::next(&exercise, &checks)?,
-                format => format.all(&[(&exercise.lesson, &checks)])?,
+                format => format.all(&[(&exercise.lesson, checks)])?,
             })?;
-            let passed = checks.count(Verdict::Failed) == 0;
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         if hint {
@@ -170,12 +169,9 @@ impl Exercise {
         }
         let program = with_goals(&self.lesson)?.into_iter();
         files.extend(program.map(|Source { name, text }| (self.source_file(&name), text)));
-        files.iter().try_for_each(|(file, text)| file::write(file, text))?;
-        // These files describe the old program.
-        let noted = [progress::FILE, hints::FILE].map(|name| self.file(name));
-        noted.iter().filter(|file| file.exists()).try_for_each(|file| {
-            fs::remove_file(file).with_context(|| format!("remove {}", file.display()))
-        })
+        // What was noted is about the old program.
+        files.extend([progress::FILE, hints::FILE].map(|name| (self.file(name), String::new())));
+        files.iter().try_for_each(|(file, text)| file::write(file, text))
     }
 
     /// A manifest that inherits nothing from the workspace.

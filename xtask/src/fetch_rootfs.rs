@@ -97,6 +97,11 @@ impl Args {
         Args { or: Some(FromHost::Any), ..Args::default() }
     }
 
+    /// A root of this machine's programs in this directory.
+    pub(crate) fn from_host_at(dest: &Path) -> Args {
+        Args { from_host: Some(FromHost::Any), dest: Some(dest.to_owned()), ..Args::default() }
+    }
+
     pub(crate) fn run(self) -> Result<()> {
         say::line(&fetch(&self)?)
     }
@@ -144,10 +149,7 @@ impl Args {
 
 /// Puts a root in its place, unless the wanted root is there. Returns a line that
 /// names the root and the place, and says how the root was checked or made.
-///
-/// # Errors
-///
-/// When another root or directory is in the place, or no root can be made. The
+/// Fails when another root or directory is in the place, or no root can be made. The
 /// place then stays as it was.
 pub(crate) fn fetch(args: &Args) -> Result<String> {
     fetch_and_put(args).map_err(explain)

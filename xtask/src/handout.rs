@@ -1,32 +1,32 @@
 //! `cargo xtask handout`: the course in a single file, for machines without a
 //! network.
 
-mod crates;
-
 use std::collections::{BTreeMap, BTreeSet};
+use std::env::consts::ARCH;
 use std::ffi::OsString;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use toml::Table;
 
+use crate::cargo::CONFIG;
 use crate::dist::{self, Dist};
 use crate::fetch_rootfs::{self, Release};
-use crate::file::make_dir;
+use crate::file::{self, make_dir};
 use crate::say::{self, note};
 use crate::temporary::Temporary;
 
 /// Pack the course for machines without a network
 ///
-/// The archive has the files that git tracks, in their present state, the crates
-/// for Linux, the Alpine archives in the cache beside rootfs/, the images in images/,
-/// and the programs of `dist`. A learner who unpacks it needs Rust, but no network.
+/// The archive has the files that git tracks, in their present state, the crates, the
+/// Alpine archives in the cache beside rootfs/, the images in images/, and the programs
+/// of `dist`. A learner who unpacks it needs Rust, but no network.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The archive to write. Its files are in a folder of the same name
@@ -51,13 +51,13 @@ impl Args {
                 "images/ has no image, so the hand-out has none for lesson 16; run `cargo xtask pull alpine:3.20`, and make the hand-out again",
             );
         }
-        let steps = self.dist.as_deref().map_or_else(dist::build, Dist::at)?;
+        let steps = self.dist.as_deref().map_or_else(|| dist::build(ARCH), Dist::at)?;
         for lesson in lessons::all()? {
             contents.insert(Path::new("dist").join(&lesson.name), steps.dir.join(&lesson.name));
         }
 
         let place = Temporary::new()?;
-        let count = crates::vendor(place.dir(), &mut contents)?;
+        let count = vendor(place.dir(), &mut contents)?;
         let releases = alpine(&place.dir().join("alpine"), &mut contents)?;
         also.extend(releases.iter().map(Release::to_string));
 
@@ -74,11 +74,10 @@ impl Args {
 
 /// The folder in the archive: the name of the archive without `.tar.gz`.
 fn folder(file: &Path) -> Result<PathBuf> {
-    let name = file.file_name().unwrap_or_default().as_bytes();
-    let stem = name.strip_suffix(b".tar.gz").filter(|stem| !stem.is_empty());
-    let stem = stem
-        .with_context(|| format!("write {}: name a file that ends with .tar.gz", file.display()))?;
-    Ok(OsString::from_vec(stem.to_vec()).into())
+    let stem = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar.gz"));
+    let stem = stem.filter(|stem| !stem.is_empty());
+    stem.map(PathBuf::from)
+        .with_context(|| format!("write {}: name a file that ends with .tar.gz", file.display()))
 }
 
 /// The files of the checkout.
@@ -106,6 +105,48 @@ fn tracked() -> Result<Contents> {
     let contents = names.into_iter().map(|name| (name.clone(), workspace.join(name)));
     // Git still lists a file that was deleted since.
     Ok(contents.filter(|(_, from)| from.symlink_metadata().is_ok()).collect())
+}
+
+/// Adds the crates, and the configuration with which cargo finds them. It uses the
+/// directory `place`. Returns the number of crates.
+fn vendor(place: &Path, contents: &mut Contents) -> Result<usize> {
+    let vendor = place.join("vendor");
+    // The workspace's configuration must apply. A mirror that the user has set up applies,
+    // too.
+    let mut cargo = start::cargo();
+    cargo.args(["vendor", "--locked", "--respect-source-config"]).arg(&vendor);
+    let output = cargo.current_dir(common::workspace()).output().context("start cargo")?;
+    if !output.status.success() {
+        // If standard error is closed or full, the messages are lost.
+        let _ = io::stderr().write_all(&output.stderr);
+        bail!("get the crates with cargo: it failed; read its messages above");
+    }
+    contents.insert(CONFIG.into(), configuration(place, &output.stdout, &vendor)?);
+    add_tree(&vendor, Path::new("vendor"), contents)?;
+    Ok(fs::read_dir(&vendor).with_context(|| format!("list {}", vendor.display()))?.count())
+}
+
+/// Writes the course's configuration with the sources from `cargo vendor` to a file
+/// in `place`.
+fn configuration(place: &Path, sources: &[u8], vendor: &Path) -> Result<PathBuf> {
+    let course = common::workspace().join(CONFIG);
+    let doing = || format!("add the crates to {}", course.display());
+    let mut text = file::read(&course)?;
+    let sources = String::from_utf8_lossy(sources);
+    let mut sources: Table = sources.parse().with_context(doing)?;
+    let all = sources.get_mut("source").and_then(|it| it.as_table_mut());
+    let mut dirs = all.into_iter().flatten().filter_map(|(_, source)| source.get_mut("directory"));
+    let ours = dirs.find(|dir| dir.as_str().map(Path::new) == Some(vendor));
+    let ours = ours.context("`cargo vendor` did not print their directory").with_context(doing)?;
+    *ours = "vendor".into();
+    // A course that is a hand-out has them already.
+    if text.parse::<Table>().with_context(doing)?.get("source") != sources.get("source") {
+        text += &format!("\n# The crates are here, too: cargo needs no network.\n{sources}");
+        text.parse::<Table>().with_context(doing)?;
+    }
+    let file = place.join("config.toml");
+    file::write(&file, text)?;
+    Ok(file)
 }
 
 /// Copies the archives of Alpine from the cache to the directory `place`, and
@@ -167,30 +208,22 @@ fn add_tree(dir: &Path, name: &Path, contents: &mut Contents) -> Result<()> {
     Ok(())
 }
 
-/// Writes the archive, and replaces an old archive in one step. Returns the size in
-/// bytes.
+/// Writes the archive. Returns the size in bytes.
 fn write(file: &Path, folder: &Path, contents: &Contents) -> Result<u64> {
     let doing = || format!("write {}", file.display());
-    let above = file.parent().filter(|above| !above.as_os_str().is_empty());
-    let new = tempfile::Builder::new()
-        .prefix(".handout-")
-        // The umask removes some of these bits.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(above.unwrap_or(Path::new(".")))
-        .with_context(doing)?;
-    let gzip = GzEncoder::new(BufWriter::new(new.as_file()), Compression::default());
-    let mut tar = tar::Builder::new(gzip);
-    tar.follow_symlinks(false);
-    // All entries have the same time and owner. The mode only says whether a file
-    // is executable.
-    tar.mode(tar::HeaderMode::Deterministic);
-    for (name, from) in contents {
-        let added = tar.append_path_with_name(from, folder.join(name));
-        added.with_context(|| format!("pack {}", from.display()))?;
-    }
-    let written = tar.into_inner().and_then(GzEncoder::finish).and_then(|mut out| out.flush());
-    written.with_context(doing)?;
-    let size = new.as_file().metadata().with_context(doing)?.len();
-    new.persist(file).map_err(io::Error::from).with_context(doing)?;
-    Ok(size)
+    file::replace(file, 0o666, |new| {
+        let gzip = GzEncoder::new(BufWriter::new(&*new), Compression::default());
+        let mut tar = tar::Builder::new(gzip);
+        tar.follow_symlinks(false);
+        // All entries have the same time and owner. The mode only says whether a file
+        // is executable.
+        tar.mode(tar::HeaderMode::Deterministic);
+        for (name, from) in contents {
+            let added = tar.append_path_with_name(from, folder.join(name));
+            added.with_context(|| format!("pack {}", from.display()))?;
+        }
+        let written = tar.into_inner().and_then(GzEncoder::finish).and_then(|mut out| out.flush());
+        written.with_context(doing)?;
+        Ok(new.metadata().with_context(doing)?.len())
+    })
 }

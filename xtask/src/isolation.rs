@@ -38,13 +38,9 @@ impl Args {
     pub(crate) fn run(self) -> Result<()> {
         let rows = measure_all()?;
         let colour = if self.output.is_none() { Style::of_stdout() } else { Style::new(false) };
-        let missing = format!("{NEEDS_ROOT}: measured only when root runs this task");
         let table = match self.format {
             Format::Svg => svg::draw(&rows),
-            Format::Text => table(&rows, &[&missing]).render(self.format, colour) + LEGEND,
-            Format::Markdown => {
-                table(&rows, &[NEEDS_ROOT; COLUMNS.len()]).render(self.format, colour) + LEGEND
-            }
+            format => table(&rows).render(format, colour) + LEGEND,
         };
         match &self.output {
             Some(file) => file::write(file, table),
@@ -70,29 +66,19 @@ const LEGEND: &str =
     "\nown: the container's own; shared: the host's; none: changes go to the root itself\n";
 const NEEDS_ROOT: &str = "needs root";
 
-/// The state of one kind of resource in a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell {
-    Own,
-    Shared,
-    /// The container has no resource of this kind.
-    None,
-}
+/// The states of one kind of resource: the container's own, the host's, or the container
+/// has no resource of this kind.
+const OWN: &str = "own";
+const SHARED: &str = "shared";
+const NO: &str = "none";
 
-impl Cell {
-    fn word(self) -> &'static str {
-        match self {
-            Cell::Own => "own",
-            Cell::Shared => "shared",
-            Cell::None => "none",
-        }
-    }
-}
+/// The states of a container.
+type Cells = [&'static str; COLUMNS.len()];
 
 /// A step and its measurement. `None` if the step needs root to start.
 struct Row {
     step: String,
-    cells: Option<[Cell; COLUMNS.len()]>,
+    cells: Option<Cells>,
 }
 
 fn measure_all() -> Result<Vec<Row>> {
@@ -111,30 +97,29 @@ fn measure_all() -> Result<Vec<Row>> {
 }
 
 /// Compares a process with this one; namespaces(7), proc_pid_root(5).
-fn measure(pid: u32) -> Result<[Cell; COLUMNS.len()]> {
+fn measure(pid: u32) -> Result<Cells> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let ours = Path::new("/proc/self");
     let mounts = |proc: &Path| file::read(&proc.join("mountinfo"));
-    let mut cells = [Cell::None; COLUMNS.len()];
+    let mut cells = [NO; COLUMNS.len()];
     for (cell, (column, _)) in cells.iter_mut().zip(COLUMNS) {
         *cell = match column {
             "root" => compare(root_of(&proc)?, root_of(ours)?),
             "upper" => upper_layer(&mounts(&proc)?, &mounts(ours)?),
             namespace => {
-                let link = Path::new("ns").join(namespace);
-                compare(read_link(&proc.join(&link))?, read_link(&ours.join(&link))?)
+                let read = |proc: &Path| {
+                    let link = proc.join("ns").join(namespace);
+                    fs::read_link(&link).with_context(|| format!("read {}", link.display()))
+                };
+                compare(read(&proc)?, read(ours)?)
             }
         };
     }
     Ok(cells)
 }
 
-fn compare<T: PartialEq>(theirs: T, ours: T) -> Cell {
-    if theirs == ours { Cell::Shared } else { Cell::Own }
-}
-
-fn read_link(link: &Path) -> Result<PathBuf> {
-    fs::read_link(link).with_context(|| format!("read {}", link.display()))
+fn compare<T: PartialEq>(theirs: T, ours: T) -> &'static str {
+    if theirs == ours { SHARED } else { OWN }
 }
 
 /// The device and inode of a process's root.
@@ -146,7 +131,7 @@ fn root_of(proc: &Path) -> Result<(u64, u64)> {
 
 /// Whether the root of a process is an overlay with an upper layer that the host
 /// has not mounted; proc_pid_mountinfo(5).
-fn upper_layer(theirs: &str, ours: &str) -> Cell {
+fn upper_layer(theirs: &str, ours: &str) -> &'static str {
     let device = |line: &str| line.split(' ').nth(2).map(str::to_owned);
     // The last mount hides the mounts below it.
     let root = theirs.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
@@ -155,10 +140,10 @@ fn upper_layer(theirs: &str, ours: &str) -> Cell {
         file_system.starts_with("overlay ") && file_system.contains("upperdir=")
     });
     match overlay.and_then(device) {
-        None => Cell::None,
+        None => NO,
         // The host's root is an overlay itself, and the container adds none.
-        Some(overlay) if ours.lines().filter_map(device).any(|ours| ours == overlay) => Cell::None,
-        Some(_) => Cell::Own,
+        Some(overlay) if ours.lines().filter_map(device).any(|ours| ours == overlay) => NO,
+        Some(_) => OWN,
     }
 }
 
@@ -192,30 +177,24 @@ impl Container {
         if let Some(stdout) = &mut self.runner.stdout {
             BufReader::new(stdout).read_line(&mut line).context("read from the container")?;
         }
-        if line == "ready\n" {
-            return Ok(());
+        if line != "ready\n" {
+            let mut said = String::new();
+            if let Some(stderr) = &mut self.runner.stderr {
+                stderr.read_to_string(&mut said).context("read from the container")?;
+            }
+            // The step's own message has a remedy.
+            let said = said.trim_end().replace('\n', "; ");
+            let why = said.strip_prefix(&format!("{}: ", self.name)).unwrap_or(&said);
+            bail!("start {}: {why}", self.name);
         }
-        drop(self.runner.stdin.take());
-        let mut said = String::new();
-        if let Some(stderr) = &mut self.runner.stderr {
-            // If the message cannot be read, the error has only the name of the
-            // step.
-            let _ = stderr.read_to_string(&mut said);
-        }
-        let said = said.trim_end().replace('\n', "; ");
-        // The step's own message has a remedy.
-        match said.strip_prefix(&format!("{}: ", self.name)) {
-            Some(why) => bail!("start {}: {why}", self.name),
-            None => bail!("start {}: its command ended at once: {said}", self.name),
-        }
+        Ok(())
     }
 
     /// The command's ID on the host: the last of runner, child and command.
     fn command(&self) -> Result<u32> {
-        let parents = parents()?;
         let mut pid = self.runner.id();
-        while let Some((child, _)) = parents.iter().find(|(_, parent)| *parent == pid) {
-            pid = *child;
+        while let Some(child) = child_of(pid)? {
+            pid = child;
         }
         ensure!(pid != self.runner.id(), "find the command of {} in /proc", self.name);
         Ok(pid)
@@ -230,38 +209,23 @@ impl Drop for Container {
     }
 }
 
-/// Every process and its parent. Not every kernel has /proc/PID/task/TID/children.
-fn parents() -> Result<Vec<(u32, u32)>> {
-    let mut parents = Vec::new();
-    for entry in fs::read_dir("/proc").context("list /proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // The process may have ended.
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        parents.extend(parent(&stat).map(|parent| (pid, parent)));
-    }
-    Ok(parents)
+/// The first child of a process; proc_tid_children(5).
+fn child_of(pid: u32) -> Result<Option<u32>> {
+    let children = file::read(Path::new(&format!("/proc/{pid}/task/{pid}/children")))?;
+    Ok(children.split(' ').next().and_then(|child| child.parse().ok()))
 }
 
-/// The parent in a line of /proc/PID/stat: `PID (NAME) STATE PARENT …`. The name
-/// can contain spaces and parentheses.
-fn parent(stat: &str) -> Option<u32> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The measurements as a table. `missing` replaces the cells that have none.
-fn table<'a>(rows: &[Row], missing: &[&str]) -> Table<'a> {
+/// The measurements as a table.
+fn table(rows: &[Row]) -> Table<'static> {
     let rows = rows.iter().map(|row| {
         let cells = match row.cells {
-            Some(cells) => cells.map(|cell| cell.word().to_owned()).into(),
-            None => missing.iter().map(ToString::to_string).collect(),
+            Some(cells) => cells.map(str::to_owned).into(),
+            None => vec![format!("{NEEDS_ROOT}: measured only when root runs this task")],
         };
         [vec![row.step.clone()], cells].concat()
     });
     let head = ["step"].into_iter().chain(COLUMNS.map(|(column, _)| column)).collect();
-    Table { head, rows: rows.collect(), strong: Some(Cell::Own.word()) }
+    Table { head, rows: rows.collect(), strong: Some(OWN) }
 }
 
 #[cfg(test)]
@@ -274,19 +238,12 @@ mod tests {
 
     #[test]
     fn an_upper_layer_is_an_overlay_that_the_host_has_not() {
-        assert_eq!(upper_layer(HOST, HOST), Cell::None);
-        assert_eq!(upper_layer(OVERLAY, HOST), Cell::Own);
-        assert_eq!(upper_layer(&format!("{HOST}{OVERLAY}"), HOST), Cell::Own);
-        assert_eq!(upper_layer(&format!("{OVERLAY}{HOST}"), HOST), Cell::None);
-        assert_eq!(upper_layer(OVERLAY, OVERLAY), Cell::None);
-        assert_eq!(upper_layer(&OVERLAY.replace(",upperdir=/u", ""), HOST), Cell::None);
-        assert_eq!(upper_layer("", HOST), Cell::None);
-    }
-
-    #[test]
-    fn a_parent_is_read_past_any_name() {
-        assert_eq!(parent("12 (sh) S 7 12 12 0"), Some(7));
-        assert_eq!(parent("12 (a) S 3 (b)) R 7 12"), Some(7));
-        assert_eq!(parent(""), None);
+        assert_eq!(upper_layer(HOST, HOST), NO);
+        assert_eq!(upper_layer(OVERLAY, HOST), OWN);
+        assert_eq!(upper_layer(&format!("{HOST}{OVERLAY}"), HOST), OWN);
+        assert_eq!(upper_layer(&format!("{OVERLAY}{HOST}"), HOST), NO);
+        assert_eq!(upper_layer(OVERLAY, OVERLAY), NO);
+        assert_eq!(upper_layer(&OVERLAY.replace(",upperdir=/u", ""), HOST), NO);
+        assert_eq!(upper_layer("", HOST), NO);
     }
 }

@@ -2,12 +2,11 @@
 //!
 //! - [`Args`] has the options. `reference` reads the name of the image.
 //! - `registry` has the documents and the blobs, and answers a request for a token.
-//!   `credentials` and `certificates` are the files that it needs.
+//!   `credentials` has the passwords.
 //! - [`Image`] goes from the index to the manifest of the wanted machine, and on to its
 //!   layers.
 //! - `place` is the layout.
 
-mod certificates;
 mod credentials;
 mod place;
 mod reference;
@@ -20,12 +19,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::open;
 use layers::Digest;
 use layers::oci::{
     Descriptor, Index, LONGEST_DOCUMENT, Layout, MANIFESTS, Manifest, Platform, oci_type, parse,
     short, some_of,
 };
 use serde_json::{Value, json};
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
 use crate::download::{Server, Unreachable, is_loopback};
 use crate::fetch_rootfs::explain;
@@ -96,16 +97,12 @@ impl Args {
         let image = Image::find(&registry, reference, &wanted)?;
         let default = || images().join(reference.directory());
         let place = Place::open(&self.dest.clone().unwrap_or_else(default))?;
-        let count = match image.fetch(&registry, &place, &wanted) {
-            Ok(count) => count,
-            Err(error) => {
-                // What came from a network that broke down is right.
-                if Unreachable::of(&error).is_none() {
-                    place.undo();
-                }
-                return Err(error);
+        let count = image.fetch(&registry, &place, &wanted).inspect_err(|error| {
+            // What came from a network that broke down is right.
+            if Unreachable::of(error).is_none() {
+                place.undo();
             }
-        };
+        })?;
         let path = place.path().display().to_string();
         let (manifest, text) = image.oci(&wanted)?;
         place.finish(&manifest, &text, &reference.tags())?;
@@ -121,17 +118,12 @@ impl Args {
             is_here || !self.insecure,
             "use plain HTTP with {host}: --insecure is for a registry on this machine; leave it out"
         );
-        let roots = certificates::find(self.ca.as_deref(), host)?;
+        let roots = authorities(self.ca.as_deref())?;
         let mut server = Server::new("the registry", self.timeout.unwrap_or(TIMEOUT), roots)?;
         server.remedy = "check the reference, or tell the owner of the registry";
         server.unreachable =
             "check the network and the name of the registry, and pull again: what came is kept";
-        server.distrusted = match is_here && !self.insecure {
-            true => {
-                "name the file of its authority with --ca; or, if it speaks plain HTTP, add --insecure"
-            }
-            false => "name the file of its authority with --ca",
-        };
+        server.distrusted = "name the file of its authority with --ca; or, if it is on this machine and speaks plain HTTP, add --insecure";
         Registry::new(reference, server, self.insecure)
     }
 }
@@ -320,6 +312,37 @@ fn choose(index: Index, wanted: &Platform) -> Result<Descriptor> {
     named.sort();
     named.dedup();
     bail!("it has no image for {wanted}, only for {}; name one with --platform", some_of(&named))
+}
+
+/// The bundles of certificates that this machine trusts.
+const OF_MACHINE: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// The authorities that may sign the certificate of a registry: those in the file `named`
+/// and those of this machine, else those that Mozilla trusts.
+fn authorities(named: Option<&Path>) -> Result<RootCerts> {
+    let Some(named) = named else { return Ok(RootCerts::WebPki) };
+    let mut all = certificates(named)?;
+    ensure!(!all.is_empty(), "read {}: it has no certificate", named.display());
+    if let Some(file) = OF_MACHINE.iter().map(Path::new).find(|file| file.exists()) {
+        all.extend(certificates(file)?);
+    }
+    Ok(all.into())
+}
+
+fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>> {
+    let doing = || format!("read the certificates in {}", file.display());
+    let text = open::regular(file).and_then(|file| open::whole(file, 4 << 20));
+    let text = text.with_context(doing)?;
+    let found = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    });
+    found.collect::<Result<_, _>>().with_context(doing)
 }
 
 /// Reads `--platform`.

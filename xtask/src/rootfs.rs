@@ -1,13 +1,12 @@
 //! The root of a task's containers.
 
-use std::env;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use lessons::Lesson;
 
+use crate::fetch_rootfs::{Args as Fetch, fetch};
+use crate::say::note;
 use crate::temporary::Temporary;
 
 /// A root. If it is temporary, it is removed when this is dropped.
@@ -46,16 +45,7 @@ impl Root {
     fn from_host() -> Result<Root> {
         let place = Temporary::new()?;
         let root = Root { dir: place.dir().join("rootfs"), _made: Some(place) };
-        let made = Command::new(env::current_exe().context("find this program")?)
-            .args(["fetch-rootfs", "--from-host", "--dest"])
-            .arg(&root.dir)
-            .stdout(io::stderr())
-            .status()
-            .context("make a root")?;
-        ensure!(
-            made.success(),
-            "make a root from this machine's programs: it failed; read its messages above"
-        );
+        note(&fetch(&Fetch::from_host_at(&root.dir))?);
         Ok(root)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::ProgressBar;
+use indicatif::ProgressIterator;
 use serde_json::Value;
 
 use super::{Contender, Row};
@@ -50,21 +50,17 @@ impl Turns<'_> {
     pub(super) fn measure(self, contenders: &[Contender]) -> Result<Vec<Row>> {
         let mut times = vec![Vec::new(); contenders.len()];
         // The bar shows only on a terminal.
-        let bar = ProgressBar::new(self.runs.into());
-        let mut left = self.runs;
-        while left > 0 {
-            let runs = left.min(TURN);
+        for done in (0..self.runs).step_by(TURN as usize).progress() {
+            let runs = TURN.min(self.runs - done);
             take_turns(contenders, Turns { runs, ..self }, &mut times)?;
-            left -= runs;
-            bar.inc(runs.into());
         }
-        bar.finish_and_clear();
         let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
             times.sort_by(f64::total_cmp);
             Row {
                 name: contender.name.clone(),
                 remark: contender.remark.clone(),
-                median: milliseconds(median(&times)),
+                // The upper one, if two are in the middle.
+                median: milliseconds(times[times.len() / 2]),
                 fastest: milliseconds(times[0]),
             }
         });
@@ -76,16 +72,6 @@ impl Turns<'_> {
 /// fit the printed figures.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e5).round() / 1e2
-}
-
-/// The median of sorted figures.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    } else {
-        sorted[middle]
-    }
 }
 
 /// Lets hyperfine run each command, without a shell, and adds the times to `times`.
@@ -121,16 +107,4 @@ fn take_turns(contenders: &[Contender], turns: Turns, times: &mut [Vec<f64>]) ->
         ensure!(!times.is_empty(), "{DOING}: {} has no times", contender.name);
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_is_in_the_middle() {
-        assert_eq!(median(&[1.0]), 1.0);
-        assert_eq!(median(&[1.0, 2.0]), 1.5);
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-    }
 }

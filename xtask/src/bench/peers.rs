@@ -3,123 +3,84 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::unistd::{getgid, getuid};
 use serde_json::{Value, json};
 
 use super::Contender;
 use crate::file;
 use crate::say::{note, quoted};
 
-/// A program, its Debian package, and its differences from the last lesson.
-pub(super) struct Peer {
-    pub(super) program: &'static str,
-    package: &'static str,
-    pub(super) remark: &'static str,
-}
+/// A step, or another program that does the same: its name, what it does more or less than
+/// the step, and its command line.
+///
+/// The name begins with the program. In the command line, `$SELF` is the program, and
+/// `$STATE` a directory of its own. The caller of [`contender`] gives the other words.
+pub(super) type Peer = (&'static str, &'static str, &'static str);
 
+#[rustfmt::skip]
 pub(super) const PEERS: [Peer; 4] = [
-    Peer {
-        program: "bwrap",
-        package: "bubblewrap",
-        remark: "no overlay, no filter, no /sys; all capabilities dropped",
-    },
-    Peer {
-        program: "unshare",
-        package: "util-linux",
-        remark: "no overlay, no /dev; the command is process 1 itself, with every capability",
-    },
-    Peer {
-        program: "crun",
-        package: "crun",
-        remark: "no overlay, no filter, no /sys; an OCI bundle",
-    },
-    Peer {
-        program: "runc",
-        package: "runc",
-        remark: "no overlay, no filter, no /sys; an OCI bundle, as root control groups; in Go",
-    },
+    ("bwrap", "no overlay, no filter, no /sys; all capabilities dropped",
+     "$SELF --unshare-all --bind $ROOT / --dev /dev --proc /proc --tmpfs /tmp --cap-drop ALL /program --version"),
+    ("unshare", "no overlay, no /dev; the command is process 1 itself, with every capability",
+     "$SELF -Ur --mount --uts --ipc --net --pid --fork --root=$ROOT --mount-proc /program --version"),
+    ("crun", "no overlay, no filter, no /sys; an OCI bundle",
+     "$SELF --cgroup-manager=disabled --root $STATE run -b $PLACE/bundle crun-bench"),
+    ("runc", "no overlay, no filter, no /sys; an OCI bundle, as root control groups; in Go",
+     "$SELF --root $STATE run -b $PLACE/bundle runc-bench"),
 ];
 
-/// The peers that are installed.
-pub(super) fn find(root: &Path, program: &Path, place: &Path) -> Result<Vec<Contender>> {
-    let bundle = place.join("bundle");
-    file::write(&bundle.join("config.json"), oci_config(root, program).to_string())?;
-    let (root, bundle, state) = (quoted(root), quoted(&bundle), quoted(place.join("state")));
-    let program = quoted(program);
+/// A container like that of the last lesson, as the OCI runtime specification describes it.
+/// It has no overlay, /sys or filter, fewer capabilities, and protects fewer files of /proc.
+const CONFIG: &str = include_str!("peers.json");
 
-    let mut found = Vec::new();
-    for Peer { program: name, package, remark } in PEERS {
-        let Some(version) = installed(name, package) else { continue };
-        let command = match name {
-            "bwrap" => {
-                format!(
-                    "bwrap --unshare-all --bind {root} / --dev /dev --proc /proc --tmpfs /tmp --cap-drop ALL {program} --version"
-                )
-            }
-            "unshare" => format!(
-                "unshare -Ur --mount --uts --ipc --net --pid --fork --root={root} --mount-proc {program} --version"
-            ),
-            "crun" => {
-                format!("crun --cgroup-manager=disabled --root {state} run -b {bundle} crun-bench")
-            }
-            _ => format!("{name} --root {state} run -b {bundle} {name}-bench"),
-        };
-        let name = format!("{name} {version}");
-        found.push(Contender { name, remark: remark.to_owned(), command });
-    }
-    Ok(found)
+/// The peers that are installed. They run /program in the root.
+pub(super) fn find(root: &Path, place: &Path) -> Result<Vec<Contender>> {
+    let mut config: Value = serde_json::from_str(CONFIG).context("read the configuration")?;
+    config["root"]["path"] = json!(root);
+    config["linux"]["uidMappings"][0]["hostID"] = json!(getuid().as_raw());
+    config["linux"]["gidMappings"][0]["hostID"] = json!(getgid().as_raw());
+    file::write(&place.join("bundle/config.json"), config.to_string())?;
+    let words = [("$ROOT", quoted(root)), ("$PLACE", quoted(place))];
+    Ok(PEERS.into_iter().filter_map(|peer| contender(peer, &words)).collect())
+}
+
+/// A peer with the values of the words in its command line, if its program is installed.
+pub(super) fn contender(peer: Peer, words: &[(&str, String)]) -> Option<Contender> {
+    let (name, remark, command) = peer;
+    let program = name.split([' ', ',']).next().unwrap_or(name);
+    let (path, name) = if program.starts_with("step") {
+        (format!("$STEPS/{program}"), name.to_owned())
+    } else {
+        let version = installed(program)?;
+        (program.to_owned(), name.replacen(program, &format!("{program} {version}"), 1))
+    };
+    let command = command.replace("$SELF", &path).replace("$STATE", &format!("$PLACE/{program}"));
+    Some(Contender { name, remark: remark.to_owned(), command: fill(&command, words) })
+}
+
+/// A command line with the values of its words. hyperfine starts a shell only if the
+/// command line does.
+pub(super) fn fill(command: &str, words: &[(&str, String)]) -> String {
+    let filled = words.iter().fold(command.to_owned(), |it, (word, value)| it.replace(word, value));
+    if filled.contains(" && ") { format!("sh -c {}", quoted(filled)) } else { filled }
 }
 
 /// The version of a program: the first word of `--version` that begins with a digit,
 /// without what a distribution has added. Prints a note if the program is missing.
-pub(super) fn installed(program: &str, package: &str) -> Option<String> {
+fn installed(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok();
     let text =
         output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default();
     let mut words = text.split_whitespace();
     let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     if version.is_none() {
+        let package = match program {
+            "bwrap" => "bubblewrap",
+            "nsenter" | "unshare" => "util-linux",
+            same => same,
+        };
         note(&format!("{program} is not installed; install the Debian package {package}"));
     }
     version?.split('+').next().map(str::to_owned)
-}
-
-/// A container like that of the last lesson, as the OCI runtime specification describes it.
-/// It has no overlay, /sys or filter, fewer capabilities, and protects fewer files of /proc.
-fn oci_config(root: &Path, program: &Path) -> Value {
-    let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-    let namespaces = ["pid", "network", "ipc", "uts", "user", "mount"];
-    let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
-    let map = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
-    let kept = ["CHOWN", "DAC_OVERRIDE", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"];
-    let kept: Vec<_> = kept.iter().map(|name| format!("CAP_{name}")).collect();
-    let mounts = [
-        ("/proc", "proc"),
-        ("/dev", "tmpfs"),
-        ("/dev/pts", "devpts"),
-        ("/dev/shm", "tmpfs"),
-        ("/tmp", "tmpfs"),
-    ];
-    let mounts =
-        mounts.map(|(at, kind)| json!({ "destination": at, "type": kind, "source": kind }));
-    json!({
-        "ociVersion": "1.0.2",
-        "root": { "path": root },
-        "process": {
-            "cwd": "/",
-            "args": [program, "--version"],
-            "env": ["PATH=/bin"],
-            "user": { "uid": 0, "gid": 0 },
-            "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
-            "noNewPrivileges": true,
-        },
-        "mounts": mounts,
-        "linux": {
-            "namespaces": namespaces,
-            "uidMappings": map(uid),
-            "gidMappings": map(gid),
-            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
-        },
-    })
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
+use regex_lite::{Captures, Regex};
 
 use crate::file;
 
@@ -194,50 +196,25 @@ pub(super) fn slug(heading: &str) -> String {
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
+/// Code, a link, or a manual page: a name and its section, such as
+/// `PR_SET_PDEATHSIG(2const)`.
+static MANUAL: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"`[^`]*`|\[[^\]]*\]\([^)]*\)|([\w.-]+)\((\d)([a-z]*)\)";
+    Regex::new(pattern).expect("a pattern")
+});
+
 /// A line in which each name such as `mount(2)` is a link to the manual page,
 /// except in code and in other links.
 fn link_manuals(line: &str) -> String {
-    let mut out = String::new();
-    let mut rest = line;
-    while let Some(c) = rest.chars().next() {
-        let manual = if out.ends_with(is_name) { None } else { manual(rest) };
-        if let Some((name, section)) = manual {
-            let folder = &section[..1];
-            out += &format!(
-                "[{name}({section})](https://man7.org/linux/man-pages/man{folder}/{name}.{section}.html)"
-            );
-            rest = &rest[name.len() + section.len() + 2..];
-        } else {
-            let (verbatim, after) = rest.split_at(verbatim(rest).unwrap_or(c.len_utf8()));
-            out += verbatim;
-            rest = after;
+    let link = |found: &Captures<'_>| match (found.get(1), found.get(2), found.get(3)) {
+        (Some(name), Some(folder), Some(rest)) => {
+            let (name, folder, rest) = (name.as_str(), folder.as_str(), rest.as_str());
+            let page = format!("man{folder}/{name}.{folder}{rest}.html");
+            format!("[{name}({folder}{rest})](https://man7.org/linux/man-pages/{page})")
         }
-    }
-    out
-}
-
-/// The length of the code or link at the start of a text.
-fn verbatim(text: &str) -> Option<usize> {
-    if let Some(code) = text.strip_prefix('`') {
-        return Some(code.find('`')? + 2);
-    }
-    let end = text.strip_prefix('[')?.find(']')? + 2;
-    let address = text[end..].strip_prefix('(')?;
-    Some(end + address.find(')')? + 2)
-}
-
-/// The manual page at the start of a text: a name and its section, such as
-/// `PR_SET_PDEATHSIG(2const)`.
-fn manual(text: &str) -> Option<(&str, &str)> {
-    let open = text.find(|c: char| !is_name(c)).filter(|&at| at > 0)?;
-    let (section, _) = text[open..].strip_prefix('(')?.split_once(')')?;
-    let known = section.starts_with(|c: char| c.is_ascii_digit())
-        && section[1..].chars().all(|c| c.is_ascii_lowercase());
-    known.then_some((&text[..open], section))
-}
-
-fn is_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')
+        _ => found[0].to_owned(),
+    };
+    MANUAL.replace_all(line, link).into_owned()
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -61,10 +61,11 @@ pub(super) fn pdf(file: &Path) -> Result<()> {
 pub(super) fn epub(file: &Path) -> Result<()> {
     let dir = tempfile::tempdir().context("make a temporary directory")?;
     let book = Book::lay_out(Form::Epub)?;
-    let texts: Vec<_> = book.pages.iter().map(|page| &*page.text).collect();
+    let mut text = tempfile::tempfile().context("make a temporary file")?;
+    let pages = book.pages.iter().try_for_each(|page| write!(text, "{}\n\n", page.text));
+    pages.and_then(|()| text.rewind()).context("write the pages")?;
 
     let settings = book_file("book.toml");
-    let doing = || format!("read {}", settings.display());
     let table = read_toml(&settings)?;
     let said = |key: &str| table.get("book")?.get(key)?.as_str();
 
@@ -74,21 +75,16 @@ pub(super) fn epub(file: &Path) -> Result<()> {
     command.arg("--resource-path").arg(common::workspace());
     command.arg("--css").arg(book_file("epub.css")).arg("--output").arg(&made);
     for (ours, its) in [("title", "title"), ("description", "description"), ("language", "lang")] {
-        let value = said(ours).with_context(|| format!("{}: it has no {ours}", doing()))?;
+        let value = said(ours);
+        let value = value.with_context(|| format!("find {ours} in {}", settings.display()))?;
         command.arg("--metadata").arg(format!("{its}={value}"));
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut pandoc = match command.spawn() {
+    let output = match command.stdin(text).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("make an EPUB of the book: pandoc is not installed; install it, see pandoc.org")
         }
-        pandoc => pandoc.context("start pandoc")?,
+        output => output.context("start pandoc")?,
     };
-    if let Some(mut stdin) = pandoc.stdin.take() {
-        // If pandoc ends early, it prints the reason to its standard error.
-        let _ = stdin.write_all(texts.join("\n\n").as_bytes());
-    }
-    let output = pandoc.wait_with_output().context("wait for pandoc")?;
     // A warning means that something is missing, such as a picture.
     ensure!(
         output.status.success() && output.stderr.is_empty(),

@@ -31,22 +31,17 @@ type Need = (fn(&Host) -> bool, Option<&'static str>, &'static str);
 
 const RUNTIME: &str = "step19-runtime";
 
+#[rustfmt::skip]
 const ENGINES: [Engine; 4] = [
     Engine {
         programs: &["podman"],
         // The first is also below the user's ~/.config.
         files: &["containers/containers.conf", "/etc/containers/containers.conf"],
         needs: &[
-            (
-                |host| host.has_systemd,
-                Some("cgroupfs"),
-                "write `cgroup_manager = \"cgroupfs\"` below [engine] in containers.conf",
-            ),
-            (
-                |host| host.is_root && !host.may_raise,
-                Some("default_ulimits"),
-                "this root may not raise limits: write `default_ulimits = [\"nofile=1024:1024\", \"nproc=2048:2048\"]` below [containers] in containers.conf",
-            ),
+            (|host| host.has_systemd, Some("cgroupfs"),
+             "write `cgroup_manager = \"cgroupfs\"` below [engine] in containers.conf"),
+            (|host| host.is_root && !host.may_raise, Some("default_ulimits"),
+             "this root may not raise limits: write `default_ulimits = [\"nofile=1024:1024\", \"nproc=2048:2048\"]` below [containers] in containers.conf"),
         ],
     },
     Engine {
@@ -59,11 +54,8 @@ const ENGINES: [Engine; 4] = [
         files: &["/etc/docker/daemon.json"],
         needs: &[
             (|_| true, Some(RUNTIME), "name the runtime in /etc/docker/daemon.json"),
-            (
-                |host| host.has_systemd,
-                Some("native.cgroupdriver=cgroupfs"),
-                "write `\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]` to /etc/docker/daemon.json",
-            ),
+            (|host| host.has_systemd, Some("native.cgroupdriver=cgroupfs"),
+             "write `\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]` to /etc/docker/daemon.json"),
         ],
     },
     Engine {
@@ -71,16 +63,10 @@ const ENGINES: [Engine; 4] = [
         files: &["/etc/containerd/config.toml", "/var/lib/kubelet/config.yaml"],
         needs: &[
             (|_| true, Some(RUNTIME), "name the runtime in /etc/containerd/config.toml"),
-            (
-                |_| true,
-                Some("cgroupDriver: cgroupfs"),
-                "write `cgroupDriver: cgroupfs` to /var/lib/kubelet/config.yaml",
-            ),
-            (
-                |host| host.is_root && !host.may_raise,
-                Some("restrict_oom_score_adj = true"),
-                "this root may not lower scores: write `restrict_oom_score_adj = true` to /etc/containerd/config.toml",
-            ),
+            (|_| true, Some("cgroupDriver: cgroupfs"),
+             "write `cgroupDriver: cgroupfs` to /var/lib/kubelet/config.yaml"),
+            (|host| host.is_root && !host.may_raise, Some("restrict_oom_score_adj = true"),
+             "this root may not lower scores: write `restrict_oom_score_adj = true` to /etc/containerd/config.toml"),
         ],
     },
 ];
@@ -96,7 +82,7 @@ fn remedies(engine: &Engine, host: &Host, text: &str) -> Vec<&'static str> {
 }
 
 /// Prints a line for each engine that is installed.
-pub(super) fn advise(style: Style) -> Result<()> {
+pub(super) fn advise() -> Result<()> {
     let is_there = |engine: &Engine| engine.programs.iter().copied().find(|it| has_tool(it));
     let found: Vec<_> = ENGINES.iter().filter_map(|it| Some((is_there(it)?, it))).collect();
     if !found.is_empty() && !has_tool(RUNTIME) {
@@ -117,7 +103,7 @@ pub(super) fn advise(style: Style) -> Result<()> {
             remedies.extend(Ids::of_caller().err().map(|why| common::one_line(&why)));
         }
         let line = if remedies.is_empty() {
-            format!("{}  {name} can use lesson 19", style.green("ok  "))
+            format!("{}  {name} can use lesson 19", Style::of_stdout().green("ok  "))
         } else {
             format!("note  {name} cannot use lesson 19 yet: {}", remedies.join("; "))
         };

@@ -1,11 +1,10 @@
-//! Makes one request in a thread.
+//! Makes one request.
 
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
-use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use ureq::http::header::{
     AUTHORIZATION, CONTENT_RANGE, HeaderName, LOCATION, RANGE, WWW_AUTHENTICATE,
@@ -14,51 +13,19 @@ use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-use super::Server;
+use super::{Failure, Server};
 
 /// The maximum number of redirects.
 const REDIRECTS: u32 = 10;
 
 /// The maximum number of bytes that are read of an error's text.
-const LONGEST_ERROR: u64 = 16 << 10;
-
-/// A request.
-pub(super) struct Asked {
-    pub(super) url: String,
-    pub(super) headers: Vec<(HeaderName, String)>,
-    /// The number of bytes that are there.
-    pub(super) from: u64,
-    pub(super) wait: Duration,
-    pub(super) window: Duration,
-}
-
-/// The parts of an answer, in order.
-pub(super) enum Event {
-    Answer(Answer),
-    Bytes(Vec<u8>),
-    End,
-    Failed(Failed),
-}
-
-/// The reason why a request has no answer.
-pub(super) enum Failed {
-    Http(ureq::Error),
-    /// A redirect that is not followed.
-    Redirect(String),
-}
-
-impl From<ureq::Error> for Failed {
-    fn from(error: ureq::Error) -> Failed {
-        Failed::Http(error)
-    }
-}
+const LONGEST_ERROR: usize = 16 << 10;
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The number of bytes that follow, if the server says it.
-    pub(super) length: Option<u64>,
-    /// The number of bytes of the file before them, if the server sends a part.
+    /// The number of bytes of the file before the body, if the server sends a part.
     pub(super) from: Option<u64>,
+    pub(super) body: Body,
     /// How to authenticate, if the server asks for it.
     pub(crate) challenges: Vec<String>,
     /// The text of an error.
@@ -85,10 +52,66 @@ pub(super) fn agent(roots: RootCerts) -> Agent {
         .into()
 }
 
-/// Asks for the file, without the bytes that are there, and sends the events, until the
-/// other side stops listening.
-pub(super) fn request(agent: &Agent, asked: Asked, events: &SyncSender<Event>) {
-    let result = follow(agent, asked).and_then(|(answer, is_first)| {
+impl Server {
+    /// Asks for the file at `url` without the first `from` bytes, and follows redirects.
+    /// The header Authorization goes to no other server. A redirect from https to http is
+    /// not followed, nor from this machine to http elsewhere.
+    pub(super) fn ask(
+        &self,
+        url: &str,
+        mut headers: Vec<(HeaderName, String)>,
+        from: u64,
+        wait: Duration,
+    ) -> Result<Answer, Failure> {
+        if from > 0 {
+            headers.push((RANGE, format!("bytes={from}-")));
+        }
+        let mut uri = self.parse(url)?;
+        let mut is_first = true;
+        for _ in 0..=REDIRECTS {
+            let mut request = self
+                .agent
+                .get(&uri)
+                .config()
+                .timeout_resolve(Some(wait))
+                // For all addresses of a name together.
+                .timeout_connect(Some(wait * 3 / 4))
+                .timeout_recv_response(Some(wait))
+                .timeout_per_read(Some(self.timeout));
+            if is_here(&uri) {
+                request = request.proxy(None);
+            }
+            let mut request = request.build();
+            for (name, value) in &headers {
+                request = request.header(name, value);
+            }
+            let answer = request.call().map_err(|error| self.failed(error, wait))?;
+            let location = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+            let (301..=303 | 307 | 308, Some(location)) = (answer.status().as_u16(), location)
+            else {
+                return Ok(self.read_head(answer, is_first));
+            };
+            let to = self.parse(&join(&uri, location))?;
+            let is_open = |uri: &Uri| uri.scheme_str() == Some("http");
+            if is_open(&to) && (!is_open(&uri) || is_here(&uri) && !is_here(&to)) {
+                return Err(self.fails(format!("it leads to {to}, which is not encrypted")).into());
+            }
+            if (to.scheme(), to.authority()) != (uri.scheme(), uri.authority()) {
+                is_first = false;
+                headers.retain(|(name, _)| *name != AUTHORIZATION);
+            }
+            uri = to;
+        }
+        Err(self.fails(format!("it leads through more than {REDIRECTS} redirects")).into())
+    }
+
+    fn parse(&self, url: &str) -> Result<Uri> {
+        let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+        let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+        uri.ok_or_else(|| self.fails(format!("{url:.200} is not an address of the web")))
+    }
+
+    fn read_head(&self, answer: Response<Body>, is_first: bool) -> Answer {
         let status = answer.status().as_u16();
         let text = |name| answer.headers().get_all(name).iter().filter_map(|it| it.to_str().ok());
         let range = text(CONTENT_RANGE).next();
@@ -97,81 +120,33 @@ pub(super) fn request(agent: &Agent, asked: Asked, events: &SyncSender<Event>) {
         // The password is not for a server to which a redirect led.
         let challenges = text(WWW_AUTHENTICATE).filter(|_| is_first).map(str::to_owned).collect();
         let mut body = answer.into_body();
-        let length = body.content_length();
-        let said = if status < 400 { None } else { error_of(&mut body) };
-        let answer = Answer { status, length, from, challenges, said };
-        if events.send(Event::Answer(answer)).is_err() || status >= 400 {
-            return Ok(());
-        }
-        let mut reader = body.as_reader();
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let n = reader.read(&mut buffer).map_err(ureq::Error::from)?;
-            if n == 0 || events.send(Event::Bytes(buffer[..n].to_vec())).is_err() {
-                return Ok(());
-            }
-        }
-    });
-    // An error means that the other side has stopped listening.
-    let _ = events.send(match result {
-        Ok(()) => Event::End,
-        Err(error) => Event::Failed(error),
-    });
-}
-
-/// Makes the request, and follows redirects. The header Authorization goes to no other
-/// server. A redirect from https to http is not followed, nor from this machine to
-/// http elsewhere. Returns also whether the answer is from the first server.
-fn follow(agent: &Agent, asked: Asked) -> Result<(Response<Body>, bool), Failed> {
-    let mut url = asked.url;
-    let mut headers = asked.headers;
-    let mut is_first = true;
-    for _ in 0..=REDIRECTS {
-        let uri = parse(&url)?;
-        let mut request = agent
-            .get(&uri)
-            .config()
-            .timeout_resolve(Some(asked.wait))
-            // For all addresses of a name together. The rest of the time is for the
-            // answer.
-            .timeout_connect(Some(asked.wait * 3 / 4))
-            // Ends the thread, but never before the other side stops waiting.
-            .timeout_per_read(Some(2 * asked.wait.max(asked.window)));
-        if is_loopback(uri.host().unwrap_or_default()) {
-            request = request.proxy(None);
-        }
-        let mut request = request.build();
-        for (name, value) in &headers {
-            request = request.header(name, value);
-        }
-        if asked.from > 0 {
-            request = request.header(RANGE, format!("bytes={}-", asked.from));
-        }
-        let answer = request.call()?;
-        let location = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        let (301..=303 | 307 | 308, Some(location)) = (answer.status().as_u16(), location) else {
-            return Ok((answer, is_first));
-        };
-        url = join(&uri, location);
-        let to = parse(&url)?;
-        let is_open = |uri: &Uri| uri.scheme_str() == Some("http");
-        let is_here = |uri: &Uri| is_loopback(uri.host().unwrap_or_default());
-        if is_open(&to) && (!is_open(&uri) || is_here(&uri) && !is_here(&to)) {
-            let why = format!("it leads to {url}, which is not encrypted");
-            return Err(Failed::Redirect(why));
-        }
-        if server(&to) != server(&uri) {
-            is_first = false;
-            headers.retain(|(name, _)| *name != AUTHORIZATION);
-        }
+        let due = Instant::now() + self.timeout;
+        let said = if status < 400 { None } else { error_of(&mut body, due) };
+        Answer { status, from, body, challenges, said }
     }
-    Err(Failed::Redirect(format!("it leads through more than {REDIRECTS} redirects")))
-}
 
-fn parse(url: &str) -> Result<Uri, Failed> {
-    let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
-    let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
-    uri.ok_or_else(|| Failed::Redirect(format!("{url:.200} is not an address of the web")))
+    /// The reason why a request fails that waits this long for the answer.
+    pub(super) fn failed(&self, error: ureq::Error, wait: Duration) -> Failure {
+        Failure::MayPass(match error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
+                return self.fails(error).into();
+            }
+            ureq::Error::HostNotFound => "the name of the host does not resolve".to_owned(),
+            ureq::Error::Io(error) => match (error.kind(), error.raw_os_error()) {
+                (ErrorKind::UnexpectedEof, _) => format!("{} broke off", self.name),
+                (_, Some(errno)) => Errno::from_raw(errno).desc().to_owned(),
+                // An error of TLS.
+                (ErrorKind::InvalidData, None) => {
+                    return anyhow!("{error}; {}", self.distrusted).into();
+                }
+                (_, None) => error.to_string(),
+            },
+            ureq::Error::Timeout(_) => {
+                format!("no answer within {:.1} seconds", wait.as_secs_f64())
+            }
+            error => error.to_string(),
+        })
+    }
 }
 
 /// The address of a redirect.
@@ -191,11 +166,9 @@ fn join(from: &Uri, to: &str) -> String {
     }
 }
 
-/// The scheme, the host and the port of an address.
-fn server(uri: &Uri) -> (Option<&str>, Option<String>, u16) {
-    let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    let host = uri.host().map(str::to_ascii_lowercase);
-    (uri.scheme_str(), host, uri.port_u16().unwrap_or(port))
+/// Whether the host of an address is this machine.
+fn is_here(uri: &Uri) -> bool {
+    is_loopback(uri.host().unwrap_or_default())
 }
 
 /// Whether a host is this machine, by its name or its address.
@@ -205,43 +178,22 @@ pub(crate) fn is_loopback(host: &str) -> bool {
     is_address || host.eq_ignore_ascii_case("localhost")
 }
 
-/// The code and the text of a registry's error.
-fn error_of(body: &mut Body) -> Option<String> {
-    let mut text = Vec::new();
-    // The status counts, even if the text breaks off.
-    let _ = body.as_reader().take(LONGEST_ERROR).read_to_end(&mut text);
+/// The code and the text of a registry's error, if it comes in time.
+fn error_of(body: &mut Body, due: Instant) -> Option<String> {
+    let (mut text, mut buffer) = (Vec::new(), vec![0; LONGEST_ERROR]);
+    let mut reader = body.as_reader();
+    while text.len() < LONGEST_ERROR && Instant::now() < due {
+        match reader.read(&mut buffer) {
+            Ok(count @ 1..) => text.extend_from_slice(&buffer[..count]),
+            // The status counts, even if the text breaks off.
+            _ => break,
+        }
+    }
     let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
     let first = found.get("errors")?.get(0)?;
     let words = ["code", "message"].into_iter().filter_map(|name| first.get(name)?.as_str());
     let said: String = words.collect::<Vec<_>>().join(": ").chars().take(200).collect();
     (!said.is_empty()).then_some(said)
-}
-
-/// The reason for a failure that may be temporary.
-///
-/// # Errors
-///
-/// When the failure is permanent.
-pub(super) fn why_failed(failed: Failed, server: &Server) -> Result<String> {
-    let error = match failed {
-        Failed::Http(error) => error,
-        Failed::Redirect(why) => return Err(server.fails(why)),
-    };
-    Ok(match error {
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
-            return Err(server.fails(error));
-        }
-        ureq::Error::HostNotFound => "the name of the host does not resolve".to_owned(),
-        ureq::Error::Io(error) => match (error.kind(), error.raw_os_error()) {
-            (ErrorKind::UnexpectedEof, _) => format!("{} broke off", server.name),
-            (_, Some(errno)) => Errno::from_raw(errno).desc().to_owned(),
-            // An error of TLS.
-            (ErrorKind::InvalidData, None) => anyhow::bail!("{error}; {}", server.distrusted),
-            (_, None) => error.to_string(),
-        },
-        ureq::Error::Timeout(_) => "no answer in time".to_owned(),
-        error => error.to_string(),
-    })
 }
 
 #[cfg(test)]

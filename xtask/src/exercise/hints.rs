@@ -81,9 +81,7 @@ fn places(lesson: &Lesson) -> Result<Vec<Place>> {
             if !comment.is_empty() {
                 let [idea, page, call] = hints.next().cloned().with_context(|| {
                     let name = &lesson.name;
-                    format!(
-                        "give hints for {name}: its Cargo.toml must have three hints for each goal"
-                    )
+                    format!("give hints for {name}: each goal in its Cargo.toml needs three hints")
                 })?;
                 let file = file.clone();
                 places.push(Place { file, comment, hints: [idea, page, call, after] });

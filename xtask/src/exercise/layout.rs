@@ -1,7 +1,10 @@
 //! A lesson's program without its new code, with goals in the places.
 
+use std::sync::LazyLock;
+
 use anyhow::{Context, Result, ensure};
 use lessons::{Lesson, MAIN, Pair, Source};
+use regex_lite::Regex;
 use similar::{DiffOp, TextDiff};
 
 /// The start of lesson 1. Each other lesson starts from the lesson before it.
@@ -179,21 +182,13 @@ fn imported(line: &str) -> Option<(&str, Vec<&str>)> {
     Some((path, names.split(", ").collect()))
 }
 
-/// The text before the first function with its comment, and the rest.
+/// The text before the first function with its comment and attributes, and the rest.
 fn split(source: &str) -> (&str, &str) {
-    let is_function = |line: &str| line.starts_with("fn ") || line.starts_with("pub(crate) fn ");
-    let (mut at, mut start) = (0, 0);
-    for line in source.split_inclusive('\n') {
-        if is_function(line) {
-            return source.split_at(start);
-        }
-        at += line.len();
-        // A comment or an attribute belongs to the next line.
-        if !line.starts_with("///") && !line.starts_with("#[") {
-            start = at;
-        }
-    }
-    (source, "")
+    static FUNCTION: LazyLock<Regex> = LazyLock::new(|| {
+        let pattern = r"(?m)^(?:(?:///|#\[).*\n)*(?:pub\(crate\) )?fn ";
+        Regex::new(pattern).expect("a pattern")
+    });
+    source.split_at(FUNCTION.find(source).map_or(source.len(), |function| function.start()))
 }
 
 /// The first words of each goal.
@@ -207,26 +202,19 @@ pub(super) fn todo(number: u32, goal: &str, added: &str) -> String {
     let line = added.lines().find(|line| !line.is_empty()).unwrap_or_default();
     let indent = &line[..line.len() - line.trim_start().len()];
     let start = format!("{indent}//");
-    let mut out = String::new();
-    if added.starts_with('\n') {
-        out.push('\n');
-    }
-    let mut line = format!("{start} {}", mark(number));
+    let mut text = format!("{start} {}", mark(number));
+    let mut width = text.len();
     for word in goal.split_whitespace() {
-        if line.len() + 1 + word.len() > WIDTH {
-            out += &line;
-            out.push('\n');
-            line.clone_from(&start);
+        if width + 1 + word.len() > WIDTH {
+            text += &format!("\n{start}");
+            width = start.len();
         }
-        line.push(' ');
-        line += word;
+        text += &format!(" {word}");
+        width += 1 + word.len();
     }
-    out += &line;
-    out.push('\n');
-    if added.ends_with("\n\n") {
-        out.push('\n');
-    }
-    out
+    let above = if added.starts_with('\n') { "\n" } else { "" };
+    let below = if added.ends_with("\n\n") { "\n" } else { "" };
+    format!("{above}{text}\n{below}")
 }
 
 /// The most columns of a comment.

@@ -87,10 +87,7 @@ impl Archive {
     }
 
     /// Unpacks the archive into an empty directory.
-    ///
-    /// # Errors
-    ///
-    /// Also when the archive has no program: then it is not the archive of a root.
+    /// Fails also when the archive has no program: then it is not the archive of a root.
     pub(crate) fn unpack(&mut self, root: &Folder) -> Result<()> {
         let doing = || format!("unpack {}", self.path.display());
         self.file.rewind().with_context(doing)?;

@@ -2,18 +2,18 @@
 
 mod needs;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::{Program, open};
-use layers::{Folder, names};
+use layers::Folder;
 
 use super::root::{PROGRAM_DIRS, Root};
 use crate::file;
@@ -45,10 +45,7 @@ const PROGRAMS: [&str; 80] = [
 /// Makes a root in the empty directory `root`, which belongs to this user. Another
 /// program may rename the directory at the same time. Returns the root, and the
 /// number of its programs or applets, in words.
-///
-/// # Errors
-///
-/// When there is no shell, or a file cannot be copied.
+/// Fails when there is no shell, or a file cannot be copied.
 pub(crate) fn make(root: &Folder, which: FromHost) -> Result<(Root, String)> {
     let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", root.as_file().as_raw_fd()));
     make_at(&by_descriptor, which).with_context(|| format!("make {}", root.path().display()))
@@ -174,35 +171,35 @@ impl Copier<'_> {
     /// Copies a file or makes a directory, with the directories and symbolic links
     /// in its path.
     fn bring(&mut self, path: &Path) -> Result<()> {
-        let doing = |path: &Path| format!("copy {}", path.display());
-        let mut left = VecDeque::from(names(path));
+        self.bring_behind(path, 40).with_context(|| format!("copy {}", path.display()))
+    }
+
+    /// Follows at most this number of links.
+    fn bring_behind(&mut self, path: &Path, links: u32) -> Result<()> {
         let mut here = PathBuf::from("/");
-        let mut links = 0;
-        while let Some(part) = left.pop_front() {
-            if part == ".." {
+        let mut parts = path.components().skip(1);
+        while let Some(part) = parts.next() {
+            if part == Component::ParentDir {
                 here.pop();
                 continue;
             }
             let file = here.join(part);
-            let found = fs::symlink_metadata(&file).with_context(|| doing(&file))?;
-            let copy_to = self.root.join(file.strip_prefix("/")?);
+            let found = fs::symlink_metadata(&file)?;
+            let to = self.root.join(file.strip_prefix("/")?);
             if found.is_symlink() {
-                links += 1;
-                ensure!(links <= 40, "{}: too many symbolic links", doing(path));
-                let target = fs::read_link(&file).with_context(|| doing(&file))?;
-                if self.brought.insert(file.clone()) {
-                    symlink(&target, copy_to).with_context(|| doing(&file))?;
+                let links = links.checked_sub(1).context("too many symbolic links")?;
+                let target = fs::read_link(&file)?;
+                if self.brought.insert(file) {
+                    symlink(&target, to)?;
                 }
-                if target.is_absolute() {
-                    here = "/".into();
-                }
-                names(&target).into_iter().rev().for_each(|part| left.push_front(part));
-                continue;
+                here.push(target);
+                here.extend(parts);
+                return self.bring_behind(&here, links);
             }
             if found.is_dir() {
-                directory(&copy_to, 0o755)?;
+                directory(&to, 0o755)?;
             } else if self.brought.insert(file.clone()) {
-                copy(&file, &copy_to)?;
+                copy(&file, &to)?;
             }
             here = file;
         }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use layers::{Algorithm, Digest};
@@ -45,9 +45,11 @@ impl<'a> Mirror<'a> {
         mirror
     }
 
-    /// Downloads the file at `url`. Returns whether the mirror has it.
-    fn get(&self, url: &str, longest: u64, slow: Duration, sink: &mut Sink<'_>) -> Result<bool> {
-        let mut download = self.server.download(url, longest).tell_after(slow);
+    /// Downloads the file at `url`, and names it after this time. Returns whether the mirror
+    /// has it.
+    fn get(&self, url: &str, longest: u64, tell: Duration, sink: &mut Sink<'_>) -> Result<bool> {
+        let mut download = self.server.download(url, longest);
+        download.tell = Some(Instant::now() + tell);
         download.label = "Alpine";
         match download.run(sink)? {
             Outcome::Whole => Ok(true),
@@ -67,8 +69,8 @@ impl<'a> Mirror<'a> {
         let url = release.url(self.url);
         let algorithm = wanted.algorithm();
         let mut saved = Saved::new(file, path, algorithm)?;
-        let tell_after = if self.server.quiet { SLOW } else { Duration::ZERO };
-        let found = self.get(&url, LONGEST_ARCHIVE, tell_after, &mut |part| saved.take(part))?;
+        let found =
+            self.get(&url, LONGEST_ARCHIVE, Duration::ZERO, &mut |part| saved.take(part))?;
         ensure!(
             found,
             "fetch {url}: it does not exist (404); the release may not exist, see {}",

@@ -43,10 +43,7 @@ pub(crate) struct Release {
 impl Release {
     /// The release `version` for the architecture `arch`, by default for this
     /// machine.
-    ///
-    /// # Errors
-    ///
-    /// When the version does not have Alpine's form, or Alpine does not have the
+    /// Fails when the version does not have Alpine's form, or Alpine does not have the
     /// architecture.
     pub(crate) fn new(version: &str, arch: Option<&str>) -> Result<Release> {
         if !is_version(version) {

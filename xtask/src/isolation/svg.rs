@@ -1,6 +1,6 @@
 //! The table as a picture.
 
-use super::{COLUMNS, Cell, LEGEND, NEEDS_ROOT, Row};
+use super::{COLUMNS, LEGEND, NEEDS_ROOT, OWN, Row};
 use crate::picture::{self, MARGIN, text};
 
 /// The top of the first row.
@@ -37,11 +37,10 @@ fn draw_row(row: &Row, y: usize) -> String {
     out += &picture::row(y, base, &row.step);
     match row.cells {
         Some(cells) => {
-            for (index, cell) in cells.into_iter().enumerate() {
+            for (index, word) in cells.into_iter().enumerate() {
                 let (width, height) = BOX;
                 let (x, middle) = (middle(index) - width / 2, middle(index));
                 let top = y + (ROW - height) / 2;
-                let word = cell.word();
                 out += &format!(
                     "  <g class=\"{word}\"><rect x=\"{x}\" y=\"{top}\" width=\"{width}\" \
                      height=\"{height}\" rx=\"6\"/><text x=\"{middle}\" y=\"{base}\">{word}</text></g>\n"
@@ -57,7 +56,7 @@ fn describe(row: &Row) -> String {
     let Some(cells) = row.cells else {
         return format!("{}: {NEEDS_ROOT}.", row.step);
     };
-    let own = cells.iter().zip(COLUMNS).filter(|(cell, _)| **cell == Cell::Own);
+    let own = cells.iter().zip(COLUMNS).filter(|(cell, _)| **cell == OWN);
     let own: Vec<&str> = own.map(|(_, (column, _))| column).collect();
     if own.is_empty() {
         return format!("{}: nothing of its own.", row.step);

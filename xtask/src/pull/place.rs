@@ -134,7 +134,7 @@ impl Place {
     }
 
     /// Removes what this run has made.
-    pub(crate) fn undo(self) {
+    pub(crate) fn undo(&self) {
         // What cannot be removed stays as the part of no image.
         for digest in self.begun().drain(..) {
             if let Ok(blobs) = self.blobs(digest.algorithm()) {

@@ -1,9 +1,11 @@
 //! The name of an image, as Docker reads it.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use anyhow::{Result, anyhow};
 use layers::Digest;
+use regex_lite::Regex;
 
 /// The registry of a name without a registry.
 const HUB: &str = "docker.io";
@@ -67,61 +69,29 @@ impl fmt::Display for Reference {
     }
 }
 
+/// The host with its port, the name, the tag and the digest. Docker's rule: a first part
+/// that cannot be a name of the hub is a host.
+static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
+    let word = "[[:alnum:]]+(?:-+[[:alnum:]]+)*";
+    let host = format!(r"localhost|{word}(?:\.{word})+|\[[[:xdigit:]:]+\]");
+    let part = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
+    let pattern = format!(
+        r"^(?:((?:{host})(?::\d+)?|{word}:\d+)/)?({part}(?:/{part})*)(?::(\w[\w.-]{{0,127}}))?(?:@(.*))?$"
+    );
+    Regex::new(&pattern).expect("a pattern")
+});
+
 fn find(text: &str) -> Option<Reference> {
-    let (rest, digest) = match text.split_once('@') {
-        Some((rest, digest)) => (rest, Some(Digest::try_from(digest.to_owned()).ok()?)),
-        None => (text, None),
-    };
-    let after_host = rest.rfind('/').map_or(0, |at| at + 1);
-    let (name, tag) = match rest[after_host..].split_once(':') {
-        Some((_, tag)) => (&rest[..rest.len() - tag.len() - 1], Some(tag.to_owned())),
-        None => (rest, digest.is_none().then(|| "latest".to_owned())),
-    };
-    // Docker's rule: a first part that cannot be a name of the hub is a host.
-    let is_host = |word: &str| word.contains(['.', ':']) || word == "localhost";
-    let (host, name) = match name.split_once('/') {
-        Some((host, name)) if is_host(host) => (host.to_ascii_lowercase(), name),
-        _ => (HUB.to_owned(), name),
-    };
+    let found = PATTERN.captures(text.get(..LONGEST).map_or(text, |_| ""))?;
+    let part = |index| Some(found.get(index)?.as_str().to_owned());
+    let digest = part(4).map(Digest::try_from).transpose().ok()?;
+    let tag = part(3).or_else(|| digest.is_none().then(|| "latest".to_owned()));
+    let host = part(1).map_or_else(|| HUB.to_owned(), |host| host.to_ascii_lowercase());
+    let port = host.rsplit_once(':').filter(|_| !host.ends_with(']'));
+    port.map_or(Ok(0), |(_, port)| port.parse::<u16>()).ok()?;
+    let name = part(2)?;
     let prefix = if host == HUB && !name.contains('/') { "library/" } else { "" };
-    let name = format!("{prefix}{name}");
-    let is_right = text.len() <= LONGEST
-        && is_server(&host)
-        && name.split('/').all(is_component)
-        && tag.as_deref().is_none_or(is_tag);
-    is_right.then_some(Reference { host, name, tag, digest })
-}
-
-/// Whether this is a name of a host, and a port if there is one.
-fn is_server(host: &str) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !host.ends_with(']') => (name, Some(port)),
-        _ => (host, None),
-    };
-    let is_word = |word: &str| {
-        let inner = word.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
-        inner && !word.is_empty() && !word.starts_with('-') && !word.ends_with('-')
-    };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let is_address = address.is_some_and(|it| it.parse::<std::net::Ipv6Addr>().is_ok());
-    (is_address || name.split('.').all(is_word)) && port.is_none_or(|it| it.parse::<u16>().is_ok())
-}
-
-/// Whether this is a part of a name: words of small letters and digits, with `.`, `_`,
-/// `__` or dashes in between.
-fn is_component(part: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let ends = part.starts_with(is_letter) && part.ends_with(is_letter);
-    let mut between = part.split(is_letter).filter(|it| !it.is_empty());
-    ends && between.all(|it| matches!(it, "." | "_" | "__") || it.bytes().all(|c| c == b'-'))
-}
-
-fn is_tag(tag: &str) -> bool {
-    let is_letter = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
-    let mut letters = tag.bytes();
-    letters.next().is_some_and(is_letter)
-        && letters.all(|c| is_letter(c) || c == b'.' || c == b'-')
-        && tag.len() <= 128
+    Some(Reference { name: format!("{prefix}{name}"), host, tag, digest })
 }
 
 #[cfg(test)]

@@ -23,10 +23,13 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// All results in this format.
-    pub(crate) fn all(self, results: &[(&Lesson, &Checks)]) -> Result<String> {
+    /// All results in this format. As text, only their sum.
+    pub(crate) fn all(self, results: &[(&Lesson, Checks)]) -> Result<String> {
         match self {
-            Format::Text => Ok(results.iter().map(|(_, checks)| format!("{checks}\n")).collect()),
+            Format::Text => {
+                let all = results.iter().flat_map(|(_, checks)| checks.0.clone());
+                Ok(format!("{}\n", Checks(all.collect())))
+            }
             Format::Tap => Ok(tap(results)),
             Format::Json => json(results),
         }
@@ -155,7 +158,7 @@ pub(crate) fn print_line(line: &str) -> Result<()> {
 }
 
 /// All results in TAP: a line for each check, and the plan at the end.
-fn tap(results: &[(&Lesson, &Checks)]) -> String {
+fn tap(results: &[(&Lesson, Checks)]) -> String {
     let mut out = String::from("TAP version 13\n");
     let mut number = 0;
     for (lesson, checks) in results {
@@ -180,7 +183,7 @@ fn tap(results: &[(&Lesson, &Checks)]) -> String {
 }
 
 /// All results as one JSON object, with the sums.
-fn json(results: &[(&Lesson, &Checks)]) -> Result<String> {
+fn json(results: &[(&Lesson, Checks)]) -> Result<String> {
     let count = |verdict| results.iter().map(|(_, checks)| checks.count(verdict)).sum::<usize>();
     let lessons = results.iter().map(
         |(lesson, checks)| json!({ "name": lesson.name, "goal": lesson.goal, "checks": checks.0 }),
@@ -262,7 +265,7 @@ mod tests {
     fn tap_and_json_have_every_check() {
         let lesson = lessons::find("5").expect("lesson 5");
         let checks = checks();
-        let results = [(&lesson, &checks)];
+        let results = [(&lesson, checks)];
         let tap = tap(&results);
         assert!(tap.starts_with("TAP version 13\n") && tap.ends_with("\n1..4\n"), "{tap}");
         assert!(

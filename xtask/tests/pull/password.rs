@@ -75,7 +75,8 @@ fn with_tokens(needs_password: bool, token: &'static str) -> Registry {
     Registry::new(move |request, _| {
         let knows = request.authorization == format!("Basic {ALICE}");
         if request.path.starts_with("/token?") {
-            let is_scope = request.path.ends_with("?x=1&scope=repository:a:pull&service=the%20one");
+            let is_scope =
+                request.path.ends_with("?x=1&scope=repository%3Aa%3Apull&service=the%20one");
             return match knows || !needs_password {
                 true if is_scope => {
                     Answer::File(json!({ "token": token }).to_string().into_bytes())
