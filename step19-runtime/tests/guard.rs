@@ -17,7 +17,7 @@ use nix::sys::socket::{Backlog, listen};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
-use testkit::procs::{end_of, wait_until};
+use testkit::procs::{Proc, end_of, wait_until};
 use testkit::{
     Scratches, bin, copy_program, is_root, rootfs, skip, stderr, stdout, tempdir,
 };
@@ -681,4 +681,38 @@ fn a_fifo_in_the_place_of_a_file_is_not_waited_for() {
     shell.arg("-c").arg(script).arg(place.program()).current_dir(place.dir.path());
     let output = shell.output().expect("start a shell");
     assert_eq!(stdout(&output), "in", "{}", stderr(&output));
+}
+
+/// The first process of the container ends only when its parent has waited for a process that
+/// has entered. So both verbs are at the same place, and go on together.
+#[test]
+fn a_container_is_deleted_twice_at_once() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sleep", "1000"], |_| ());
+    place.does(&["run", "--detach", NAME]);
+    let mut exec = place.runtime(&["exec", NAME, "sh", "-c", "echo in; exec sleep 1001"]);
+    let out = File::create(place.dir.path().join("in")).expect("make a file");
+    let mut exec = exec.stdout(out).spawn().expect("start the step");
+    let is_in =
+        || fs::read(place.dir.path().join("in")).is_ok_and(|said| !said.is_empty());
+    wait_until("it is in", is_in);
+    Proc::of(&exec).kill(Signal::SIGSTOP);
+    let mut both = [(); 2].map(|()| {
+        let mut delete = place.runtime(&["delete", "--force", NAME]);
+        delete.stderr(Stdio::piped()).spawn().expect("start the step")
+    });
+    for delete in both.each_ref().map(Proc::of) {
+        wait_until("it waits for the end", || {
+            let mut files = delete.descriptors().into_iter();
+            files.any(|(_, file)| file.to_string_lossy().contains("pidfd"))
+        });
+    }
+    Proc::of(&exec).kill(Signal::SIGCONT);
+    let both = both.each_mut().map(end_of);
+    assert!(both.iter().all(|status| status.success()), "{both:?}");
+    end_of(&mut exec);
+    assert!(!place.dir.path().join("state").join(NAME).exists());
 }
