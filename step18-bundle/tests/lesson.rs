@@ -292,6 +292,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/mounts/-", mount("/", "tmpfs", "tmpfs", &[])), "its place is the root itself"),
         (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["idmap"])), "only a bind can map owners"),
         (("/mounts/-", mount("/mnt", "bind", "/usr", &["bind", "tmpcopyup"])), "only a tmpfs can begin with files"),
+        (("/mounts/-", mount("/bin", "tmpfs", "tmpfs", &["tmpcopyup", "size=4k"])), "give it a larger size or nr_inodes"),
     ]
 }
 

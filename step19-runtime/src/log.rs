@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use common::{Exit, utc};
 use serde_json::json;
 
@@ -69,12 +70,26 @@ impl Log {
             false => format!("time={time:?} level={level} msg={text:?}"),
         };
         // Not before: it would be open in a new container.
-        let open = File::options().append(true).create(true).open(path);
-        let written =
-            open.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        let written = open_file(path)
+            .and_then(|mut file| Ok(file.write_all(format!("{line}\n").as_bytes())?));
         let written = written.with_context(|| format!("write to {}", path.display()));
         if let Err(error) = written {
             common::report(&error);
         }
     }
+}
+
+/// Opens the file to append to it, and waits for nobody. Another user who can change its
+/// directory could have put a link or a FIFO there.
+fn open_file(path: &Path) -> Result<File> {
+    let above = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new(".")).canonicalize()?;
+    let is_safe = common::changeable(&above, 0)?.is_none();
+    let follow = if is_safe { 0 } else { libc::O_NOFOLLOW };
+    let mut options = File::options();
+    options.append(true).create(true);
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | follow);
+    let file = options.open(above.join(path.file_name().context("it has no name")?))?;
+    ensure!(is_safe || file.metadata()?.is_file(), "it is not a file");
+    Ok(file)
 }

@@ -114,7 +114,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         "delete" => end::delete(root, &name, words.has("force"))?,
         "exec" => return enter::exec(root, &name, &words),
         "ps" => return ps::ps(&open()?, &words),
-        "update" => update::update(&open()?.lock()?, &words)?,
+        "update" => update::update(open()?, &words)?,
         "events" => return stats::events(&open()?, &words),
         "list" => {
             let format = words.get("format").unwrap_or("table");

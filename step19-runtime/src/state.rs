@@ -154,14 +154,14 @@ impl Container {
         fs::rename(self.at("new"), self.at("state.json")).with_context(doing)
     }
 
-    /// Removes the directory.
+    /// Removes the directory, as another verb may do. A file that stays keeps it.
     pub(crate) fn remove(&self) -> Result<()> {
         let doing = || format!("remove the container {}", self.name);
-        ensure!(!self.is_gone(), "{}: it is gone", doing());
-        for entry in fs::read_dir(self.at("")).with_context(doing)?.flatten() {
-            fs::remove_file(self.at("").join(entry.file_name())).with_context(doing)?;
-        }
+        let files = fs::read_dir(self.at("")).with_context(doing)?.flatten();
+        files.for_each(|file| drop(fs::remove_file(file.path())));
         let all = open_root(&self.root)?;
-        unlinkat(&all, &*self.name, UnlinkatFlags::RemoveDir).with_context(doing)
+        let remove = || unlinkat(&all, &*self.name, UnlinkatFlags::RemoveDir);
+        let removed = if self.is_gone() { Ok(()) } else { remove() };
+        if self.is_gone() { Ok(()) } else { removed.with_context(doing) }
     }
 }

@@ -1,18 +1,21 @@
 //! Lesson 18: a terminal of the container's own. Lesson 19: its other side is the
 //! engine's.
 
-use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use common::Root;
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect,
+    sendmsg, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 use serde::Deserialize;
 
-use crate::mounts::{attach, copy};
+use crate::mounts::{attach, copy, look};
 use crate::process::Process;
 
 /// The size of the terminal, in characters.
@@ -62,15 +65,27 @@ pub(crate) fn check(process: &Process, has_socket: bool, relays: bool) -> Result
     Ok(())
 }
 
+/// How long an engine may take to accept, in seconds. The container is locked meanwhile.
+const PATIENCE: i64 = 5;
+
 /// Sends the engine's side of a terminal to its socket; SCM_RIGHTS in unix(7).
-pub(crate) fn send(terminal: &OwnedFd, socket: &Path) -> Result<()> {
-    let doing = || format!("send the terminal to {}", socket.display());
-    let (above, name) = socket.parent().zip(socket.file_name()).with_context(doing)?;
+pub(crate) fn send(terminal: &OwnedFd, place: &Path) -> Result<()> {
+    let doing = || format!("send the terminal to {}", place.display());
+    let (above, name) = place.parent().zip(place.file_name()).with_context(doing)?;
     // The path may be too long for a socket.
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    let above = File::open(above).with_context(doing)?;
+    let above = look(above).with_context(doing)?;
     let short = Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name);
-    let stream = UnixStream::connect(short).with_context(doing)?;
+    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
+    let stream = socket(AddressFamily::Unix, kind, flags, None).with_context(doing)?;
+    // connect(2), too, waits at most for this time; socket(7).
+    let time = TimeVal::seconds(PATIENCE);
+    setsockopt(&stream, sockopt::SendTimeout, &time).with_context(doing)?;
+    let address = UnixAddr::new(&short).with_context(doing)?;
+    match connect(stream.as_raw_fd(), &address) {
+        Err(Errno::EAGAIN) => bail!("{}: nobody accepts it there", doing()),
+        connected => connected.with_context(doing)?,
+    }
     let (text, numbers) = ([IoSlice::new(b"/dev/ptmx")], [terminal.as_raw_fd()]);
     let rights = [ControlMessage::ScmRights(&numbers)];
     let sent =

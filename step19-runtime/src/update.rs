@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::plain;
 use crate::freeze::own_groups;
@@ -34,8 +34,12 @@ const ZERO_LEAVES: [&str; 9] = [
 ];
 
 /// The limits of a file and those of the options, with what the kernel needs besides.
-fn resources(container: &Container, words: &Words, groups: &Groups) -> Result<Resources> {
-    let mut wanted = words.get("resources").map_or_else(|| Ok(json!({})), read)?;
+fn resources(
+    mut wanted: Value,
+    container: &Container,
+    words: &Words,
+    groups: &Groups,
+) -> Result<Resources> {
     for (option, part, field) in OPTIONS.into_iter().skip(1) {
         let option = option.trim_end_matches('=');
         let is_part =
@@ -87,9 +91,12 @@ fn old(groups: &Groups, file: &str) -> Option<String> {
 }
 
 /// Changes the limits, or none of them.
-pub(crate) fn update(container: &Container, words: &Words) -> Result<()> {
+pub(crate) fn update(container: Container, words: &Words) -> Result<()> {
+    // Before the lock: an engine may still write the file.
+    let wanted = words.get("resources").map_or_else(|| Ok(json!({})), read)?;
+    let container = &container.lock()?;
     let groups = &own_groups(container)?;
-    let limits = resources(container, words, groups)?.limits(groups.is_v2())?;
+    let limits = resources(wanted, container, words, groups)?.limits(groups.is_v2())?;
     let (mut left, mut done) = (limits.iter().collect::<Vec<_>>(), Vec::new());
     while !left.is_empty() {
         let (mut refused, mut why) = (Vec::new(), None);

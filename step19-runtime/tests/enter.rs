@@ -417,6 +417,50 @@ fn events_say_what_a_container_uses_and_wants_too_much() {
     assert!(end_of(&mut events).success());
 }
 
+/// A process of the container can open the terminal of another command, and keep it.
+#[test]
+fn a_terminal_that_others_hold_ends_with_its_command() {
+    for is_quiet in [true, false] {
+        let container = Container::start(|config| {
+            let script = "cd /dev/shm; until [ -e go ]; do sleep 0.01; done; \
+                exec 3<>/dev/pts/0; : >held";
+            let rest = if is_quiet { "exec sleep 1000" } else { "exec yes >&3" };
+            config["process"]["args"] = json!(["sh", "-c", format!("{script}; {rest}")]);
+        });
+        let script = "cd /dev/shm; : >go; until [ -e held ]; do sleep 0.01; done; \
+            seq 20000; echo last; exit 3";
+        let said = container.dir.path().join("said");
+        let out = File::create(&said).expect("make a file");
+        let mut exec = container.runtime(&["exec", "-t", NAME, "sh", "-c", script]);
+        let mut exec = exec.stdin(Stdio::null()).stdout(out).spawn().expect("start it");
+        assert_eq!(end_of(&mut exec).code(), Some(3));
+        let said = fs::read_to_string(said).expect("read");
+        let end = if is_quiet { "\r\n20000\r\nlast\r\n" } else { "last\r\n" };
+        assert!(said.contains(end), "{is_quiet}: {:?}", said.get(said.len() - 200..));
+    }
+}
+
+/// An engine may write the limits slowly, or never.
+#[test]
+fn a_wait_for_new_limits_locks_no_container() {
+    let container = Container::start(|_| {});
+    let mut update = container.runtime(&["update", "-r", "/dev/stdin", NAME]);
+    let update = update.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut update = update.spawn().expect("start the step");
+    let open = Proc::of(&update);
+    wait_until("it reads", || {
+        let files = open.descriptors();
+        let stdin = files.first().map(|(_, file)| file.clone());
+        files.into_iter().any(|(number, file)| number > 2 && Some(file) == stdin)
+    });
+    // It needs the lock, also when it fails without a group.
+    let mut pause = container.runtime(&["pause", NAME]);
+    let mut pause = pause.stderr(Stdio::null()).spawn().expect("start the step");
+    assert_eq!(end_of(&mut pause).success(), is_root());
+    drop(update.stdin.take());
+    assert_eq!(end_of(&mut update).code(), Some(1));
+}
+
 #[test]
 fn nobody_needs_to_look_at_the_processors() {
     const NUMBER: u32 = 0;

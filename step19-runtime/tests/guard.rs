@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use common::Program;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, open, renameat2};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{Backlog, listen};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
+use testkit::procs::{Proc, end_of, wait_until};
 use testkit::{
     Scratches, bin, copy_program, is_root, rootfs, skip, stderr, stdout, tempdir,
 };
@@ -81,6 +86,26 @@ impl Place {
             self.runtime(words).stdout(out).stderr(err).status().expect("start the step");
         let said = || fs::read_to_string(self.dir.path().join("out")).unwrap_or_default();
         assert!(done.success(), "{words:?}: {}", said());
+    }
+
+    /// The status and the error of a verb that must end.
+    fn ends(&self, words: &[&str]) -> (Option<i32>, String) {
+        let file = self.dir.path().join("err");
+        let err = File::create(&file).expect("make a file");
+        let mut step = self.runtime(words);
+        let step = step.stdout(Stdio::null()).stderr(err).spawn();
+        let status = end_of(&mut step.expect("start the step"));
+        (status.code(), fs::read_to_string(file).expect("read"))
+    }
+
+    /// A directory that all users can change, with a FIFO in it.
+    fn shared(&self) -> PathBuf {
+        let shared = self.dir.path().join("shared");
+        fs::create_dir(&shared).expect("make a directory");
+        let all = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(&shared, all).expect("set the mode");
+        mkfifo(&shared.join("fifo"), Mode::S_IRWXU).expect("make a FIFO");
+        shared
     }
 
     fn state(&self, field: &str) -> Value {
@@ -184,7 +209,7 @@ fn a_swap_of_the_command_before_start_does_not_reach_the_runtime() {
             swap(&place);
         }
     }
-    testkit::procs::wait_until("it ends", || place.state("status") == "stopped");
+    wait_until("it ends", || place.state("status") == "stopped");
     assert_eq!(format!("{:o}", place.mode()), format!("{mode:o}"));
     assert!(place.ask(&["delete", NAME]).status.success());
 }
@@ -469,7 +494,7 @@ fn a_group_that_the_container_has_frozen_is_removed() {
     });
     place.does(&["run", "--detach", NAME]);
     let out = place.dir.path().join("out");
-    testkit::procs::wait_until("it is frozen", || {
+    wait_until("it is frozen", || {
         fs::read_to_string(&out).is_ok_and(|said| said.contains("ready"))
     });
     let output = place.ask(&["delete", "--force", NAME]);
@@ -538,7 +563,7 @@ fn groups_that_no_path_can_name_are_removed() {
     });
     place.does(&["run", "--detach", NAME]);
     let out = place.dir.path().join("out");
-    testkit::procs::wait_until("it is deep", || {
+    wait_until("it is deep", || {
         fs::read_to_string(&out).is_ok_and(|said| said.contains("ready"))
     });
     let output = place.ask(&["delete", "--force", NAME]);
@@ -617,4 +642,112 @@ fn a_process_that_is_left_does_not_hold_run() {
     thread::spawn(move || sender.send(run.output().expect("start the step")));
     let output = receiver.recv_timeout(Duration::from_secs(30)).expect("it ends");
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}
+
+#[test]
+fn a_log_in_a_directory_of_others_is_a_file() {
+    let place = Place::new();
+    let (shared, victim) = (place.shared(), place.dir.path().join("victim"));
+    symlink("../victim", shared.join("link")).expect("make a link");
+    symlink("victim", place.dir.path().join("link")).expect("make a link");
+    fs::write(shared.join("file"), "").expect("write");
+    let log = |path: &str| {
+        let (status, said) = place.ends(&["--log", path, "state", "missing"]);
+        assert_eq!(status, Some(1), "{path}: {said}");
+        assert!(said.contains("the container missing: it does not exist"), "{said}");
+        said.lines().skip(1).collect::<String>()
+    };
+    let is_told =
+        |said: &str| said.contains("level=error msg=\"find the container missing");
+    assert!(log("shared/fifo").contains("write to shared/fifo: "));
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+    let reader = open(&shared.join("fifo"), flags, Mode::empty()).expect("open the FIFO");
+    assert!(log("shared/fifo").contains("write to shared/fifo: it is not a file"));
+    drop(reader);
+    assert!(log("shared/link").contains("write to shared/link: "));
+    assert!(!victim.exists());
+    for (path, file) in [("shared/file", shared.join("file")), ("link", victim)] {
+        assert_eq!(log(path), "");
+        assert!(is_told(&fs::read_to_string(file).expect("read")), "{path}");
+    }
+    assert!(is_told(&log("/dev/stderr")));
+    assert_eq!(log("/dev/null"), "");
+}
+
+#[test]
+fn a_socket_that_nobody_serves_holds_no_container() {
+    let place = Place::new();
+    let shared = place.shared();
+    place.configure(&["true"], |config| config["process"]["terminal"] = json!(true));
+    // One connection waits already.
+    let full = shared.join("full");
+    let listener = UnixListener::bind(&full).expect("a socket");
+    listen(&listener, Backlog::new(0).expect("a number")).expect("listen");
+    let _waits = UnixStream::connect(&full).expect("connect");
+    for (socket, why) in [("fifo/sock", "Not a directory"), ("full", "nobody accepts it")]
+    {
+        let socket = format!("shared/{socket}");
+        let create = ["create", "--console-socket", &socket, NAME];
+        let (status, said) = place.ends(&create);
+        let doing = format!("send the terminal to {socket}: ");
+        let is_told = said.contains(&doing) && said.contains(why);
+        assert!(status == Some(1) && is_told && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_file_is_not_waited_for() {
+    let place = Place::new();
+    place.shared();
+    place.configure(&["sleep", "1000"], |_| ());
+    place.does(&["run", "--detach", NAME]);
+    for words in
+        [&["update", "-r", "shared/fifo", NAME][..], &["exec", "-p", "shared/fifo", NAME]]
+    {
+        let (_, said) = place.ends(words);
+        assert!(said.contains("read shared/fifo: it is not a file"), "{words:?}: {said}");
+    }
+    // A pipe of the caller is another thing.
+    let process =
+        json!({ "args": ["echo", "in"], "cwd": "/", "env": ["PATH=/bin:/usr/bin"] });
+    let script =
+        format!("echo '{process}' | \"$0\" --root state exec -p /dev/fd/0 {NAME}");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(script).arg(place.program()).current_dir(place.dir.path());
+    let output = shell.output().expect("start a shell");
+    assert_eq!(stdout(&output), "in", "{}", stderr(&output));
+}
+
+/// The first process of the container ends only when its parent has waited for a process that
+/// has entered. So both verbs are at the same place, and go on together.
+#[test]
+fn a_container_is_deleted_twice_at_once() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sleep", "1000"], |_| ());
+    place.does(&["run", "--detach", NAME]);
+    let mut exec = place.runtime(&["exec", NAME, "sh", "-c", "echo in; exec sleep 1001"]);
+    let out = File::create(place.dir.path().join("in")).expect("make a file");
+    let mut exec = exec.stdout(out).spawn().expect("start the step");
+    let is_in =
+        || fs::read(place.dir.path().join("in")).is_ok_and(|said| !said.is_empty());
+    wait_until("it is in", is_in);
+    Proc::of(&exec).kill(Signal::SIGSTOP);
+    let mut both = [(); 2].map(|()| {
+        let mut delete = place.runtime(&["delete", "--force", NAME]);
+        delete.stderr(Stdio::piped()).spawn().expect("start the step")
+    });
+    for delete in both.each_ref().map(Proc::of) {
+        wait_until("it waits for the end", || {
+            let mut files = delete.descriptors().into_iter();
+            files.any(|(_, file)| file.to_string_lossy().contains("pidfd"))
+        });
+    }
+    Proc::of(&exec).kill(Signal::SIGCONT);
+    let both = both.each_mut().map(end_of);
+    assert!(both.iter().all(|status| status.success()), "{both:?}");
+    end_of(&mut exec);
+    assert!(!place.dir.path().join("state").join(NAME).exists());
 }

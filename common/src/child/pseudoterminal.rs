@@ -3,7 +3,9 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, ensure};
 use libc::{c_int, winsize};
@@ -14,13 +16,13 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::child::clone::spawn;
 use crate::child::console::{PTMX, put};
 use crate::child::signals::{self, Signals};
-use crate::child::wait::poll_on;
+use crate::child::wait::{is_ready, poll_on};
 use crate::{Exit, Place};
 
 /// Opens a new pseudoterminal by its ptmx. Returns the side of the runner, and that of the
@@ -69,6 +71,8 @@ pub fn use_terminal(terminal: &OwnedFd) -> Result<()> {
 pub struct Relay {
     input: Pid,
     output: Pid,
+    /// Shut down at the end of the command.
+    line: UnixStream,
     /// The modes of the caller's terminal from before.
     modes: Option<Termios>,
 }
@@ -80,7 +84,8 @@ impl Relay {
         let modes = tcgetattr(io::stdin()).ok();
         let mut terminal = File::from(terminal);
         copy_size(&terminal);
-        let output = beside(|| give_output(&terminal))?;
+        let (line, theirs) = UnixStream::pair().context("open a line to the relay")?;
+        let output = beside(|| give_output(&terminal, &theirs))?;
         let input = beside(|| {
             // Its end does not end the command.
             let _ = io::copy(&mut io::stdin().lock(), &mut terminal);
@@ -90,17 +95,21 @@ impl Relay {
             cfmakeraw(&mut raw);
             tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw).context("set the terminal")?;
         }
-        Ok(Relay { input, output, modes })
+        Ok(Relay { input, output, line, modes })
     }
 }
 
 impl Drop for Relay {
-    /// Waits until all output of the ended container is copied.
+    /// Waits until all output of the ended command is copied.
     fn drop(&mut self) {
-        // An error means that the caller ignores the end of children.
+        // An error means that the process has ended, here and below.
+        let _ = self.line.shutdown(Shutdown::Write);
         let _ = waitpid(self.output, None);
-        signals::send(self.input, libc::SIGKILL);
-        let _ = waitpid(self.input, None);
+        // The runner may have waited for it, and another process may have its number.
+        if waitpid(self.input, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
+            signals::send(self.input, libc::SIGKILL);
+            let _ = waitpid(self.input, None);
+        }
         if let Some(modes) = &self.modes {
             let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, modes);
         }
@@ -116,30 +125,58 @@ fn beside(work: impl FnOnce() -> Result<()>) -> Result<Pid> {
 }
 
 /// Copies output, and each new size of the caller's terminal, until nobody has the other
-/// side of the pseudoterminal.
-fn give_output(mut terminal: &File) -> Result<()> {
+/// side of the pseudoterminal, or the runner shuts down the line. Then copies what is left.
+fn give_output(terminal: &File, line: &UnixStream) -> Result<()> {
     let mut signals = Signals::new()?;
-    let mut bytes = [0; 4096];
     loop {
         let mut fds = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(terminal.as_fd(), PollFlags::POLLIN),
+            PollFd::new(line.as_fd(), PollFlags::POLLIN),
         ];
         poll_on(&mut fds)?;
-        let has_output = fds[1].revents().is_some_and(|events| !events.is_empty());
+        let [_, has_output, is_over] = fds.map(|fd| fd.any().unwrap_or(false));
         while let Some(signal) = signals.next()? {
             if signal.number == libc::SIGWINCH {
                 copy_size(terminal);
             }
         }
-        if has_output {
-            // EIO: the last process has closed its side.
-            let Ok(count @ 1..) = terminal.read(&mut bytes) else { return Ok(()) };
-            let mut stdout = io::stdout().lock();
-            let written = stdout.write_all(&bytes[..count]).and_then(|()| stdout.flush());
-            written.context("write the output")?;
+        if has_output && give_some(terminal)? == 0 {
+            return Ok(());
+        }
+        if is_over {
+            return give_rest(terminal);
         }
     }
+}
+
+/// More bytes than the kernel keeps for a reader of a pseudoterminal: at most 8 KiB, the page
+/// after them, and the 4 KiB of the line discipline.
+const MOST_LEFT: usize = 1 << 16;
+
+/// Copies what the ended command has written. A process that is left may have the other side of
+/// the pseudoterminal for ever, and write to it, so its close and a silence mark no end. But
+/// bytes come in order. And poll(2) of a terminal first waits for bytes that are on their way,
+/// since Linux 4.5.
+fn give_rest(terminal: &File) -> Result<()> {
+    let mut left = MOST_LEFT;
+    while left > 0 && is_ready(terminal, PollFlags::POLLIN)? {
+        match give_some(terminal)? {
+            0 => break,
+            count => left = left.saturating_sub(count),
+        }
+    }
+    Ok(())
+}
+
+/// Copies what is there, as far as one read goes. Returns the number of bytes: none when the last
+/// process has closed its side, EIO.
+fn give_some(mut terminal: &File) -> Result<usize> {
+    let mut bytes = [0; 4096];
+    let count = terminal.read(&mut bytes).unwrap_or(0);
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(&bytes[..count]).and_then(|()| stdout.flush());
+    written.context("write the output").map(|()| count)
 }
 
 /// Gives the pseudoterminal the size of the caller's terminal, if there is one.

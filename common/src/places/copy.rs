@@ -13,6 +13,7 @@ use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 
 use crate::places::bind::Place;
 use crate::places::open;
+use crate::said::doing::{Call, Doing};
 
 /// The deepest directory that is copied.
 const MOST_DEEP: u32 = 256;
@@ -38,7 +39,7 @@ fn copy(from: &File, to: &File, depth: u32) -> Result<()> {
         if [c".", c".."].contains(&name) {
             continue;
         }
-        let doing = || format!("copy {}", name.to_string_lossy());
+        let doing = || Doing::new(Call::CopyFile, "copy ", name.to_string_lossy());
         let found = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW).with_context(doing)?;
         let mode = Mode::from_bits_truncate(found.st_mode);
         let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());

@@ -22,6 +22,7 @@ macro_rules! calls {
             Clone,
             Fork,
             OpenLayer,
+            CopyFile,
             OpenRoot,
             MakeScratch,
             LockScratch,

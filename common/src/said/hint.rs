@@ -91,6 +91,7 @@ mod tests {
             (Call::UseGroups, "/x", Errno::EACCES, "Delegate=yes"),
             (Call::Publish, "127.0.0.1:80:80/tcp", Errno::EACCES, "port_start"),
             (Call::OpenPlace, "/x", Errno::ENOTDIR, "a directory is needed"),
+            (Call::CopyFile, "x", Errno::ENOSPC, "a larger size"),
         ] {
             let said = of(call, object, errno);
             assert!(said.contains(remedy), "{call:?}: {said}");

@@ -200,6 +200,8 @@ remedies! { |failed|
     Publish: EACCES =>
         "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl";
     Print: ENOSPC => "the file system of standard output is full; free some space";
+    CopyFile: ENOSPC =>
+        "the new file system is too small for the files; give it a larger size or nr_inodes; see tmpfs(5)";
     _: ENOSPC => FULL;
     _: EMFILE => "this process has reached the limit on open files; raise it with ulimit -n";
     _: ELOOP => "a symbolic link in the path leads back to itself";
