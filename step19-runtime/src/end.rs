@@ -58,7 +58,12 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
         ensure!(force, "delete the container {name}: it does not exist");
         return Ok(());
     };
-    let container = if force { container.lock_soon()? } else { container.lock()? };
+    let locked = if force { container.lock_soon() } else { container.lock() };
+    let container = match locked {
+        // Another `delete` has just removed it.
+        Err(_) if force && Container::find(root, name)?.is_none() => return Ok(()),
+        locked => locked?,
+    };
     let mut status = container.status()?;
     if let (false, Status::Running, Some(open)) = (force, status, container.pidfd()?) {
         // It may be ending.

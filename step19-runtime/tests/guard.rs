@@ -749,5 +749,14 @@ fn a_container_is_deleted_twice_at_once() {
     let both = both.each_mut().map(end_of);
     assert!(both.iter().all(|status| status.success()), "{both:?}");
     end_of(&mut exec);
+    // And wherever they meet.
+    for _ in 0..20 {
+        place.does(&["run", "--detach", NAME]);
+        let mut both = [(); 2].map(|()| {
+            place.runtime(&["delete", "--force", NAME]).spawn().expect("start the step")
+        });
+        let both = both.each_mut().map(end_of);
+        assert!(both.iter().all(|status| status.success()), "{both:?}");
+    }
     assert!(!place.dir.path().join("state").join(NAME).exists());
 }

@@ -98,8 +98,8 @@ pub fn pidfd_send_signal(process: impl AsFd, number: c_int) -> nix::Result<()> {
     Errno::result(sent).map(drop)
 }
 
-/// Waits for the end of an open process, at most for a time. Returns whether it has ended;
-/// poll(2). For another descriptor: whether it has something to read.
+/// Waits for the end of an open process, at most for a time. Returns whether it has ended: its
+/// last thread, too; poll(2).
 pub fn pidfd_wait(process: impl AsFd, time: PollTimeout) -> nix::Result<bool> {
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, time).map(|ended| ended > 0)
