@@ -105,8 +105,8 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     Ok(())
 }
 
-/// Ends the process of a container, and waits for its end. In v1, others in its groups may
-/// freeze it again and again: so if it does not end at once, they end, too.
+/// Ends the process of a container, and waits for its end. In v1, others in its groups
+/// may freeze it again and again: so if it does not end at once, they end, too.
 fn end_process(process: impl AsFd, groups: &[PathBuf]) -> Result<()> {
     for _ in 0..MOST_TRIES {
         // An error means that it has just ended.

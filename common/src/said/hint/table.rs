@@ -296,8 +296,8 @@ fn here_is_gone(failed: &Failed) -> bool {
     Path::new(&failed.object).is_relative() && host::is_nowhere()
 }
 
-/// The remedy for a tool of the host, whose messages are words only: the first row of which a part is
-/// in the message.
+/// The remedy for a tool of the host, whose messages are words only: the first row of which a
+/// part is in the message.
 pub(super) fn for_tool(message: &str) -> Option<&'static str> {
     let fits = |(parts, _): &&(&[&str], _)| parts.iter().any(|part| message.contains(part));
     TOOLS.iter().find(fits).map(|(_, remedy)| *remedy)
