@@ -64,7 +64,9 @@ pub use places::overlay::lowerdir;
 pub use places::private::{Private, Purpose, private_directory, runtime_directory};
 pub use places::remove::{remove_tree, remove_tree_in};
 pub use places::scratch::{Entry, InMap, Scratch};
-pub use places::trust::{changeable, is_trusted, others_can_rename_in, trusted_directory};
+pub use places::trust::{
+    changeable, directory_of, is_trusted, others_can_rename_in, trusted_directory,
+};
 pub use places::users::User;
 pub use said::doing::errno_of;
 pub use said::error::{causes, failure, note, one_line, print, printable, report, status_of};

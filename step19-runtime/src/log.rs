@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -82,14 +82,15 @@ impl Log {
 /// Opens the file to append to it, and waits for nobody. Another user who can change its
 /// directory could have put a link or a FIFO there.
 fn open_file(path: &Path) -> Result<File> {
-    let above = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let above = above.unwrap_or(Path::new(".")).canonicalize()?;
-    let is_safe = common::changeable(&above, 0)?.is_none();
-    let follow = if is_safe { 0 } else { libc::O_NOFOLLOW };
+    let (above, file) = common::directory_of(path)?;
+    let above = File::from(above);
+    let is_ours = !common::others_can_rename_in(&above.metadata()?)
+        && file.symlink_metadata().is_ok_and(|found| common::is_trusted(found.uid()));
+    let follow = if is_ours { 0 } else { libc::O_NOFOLLOW };
     let mut options = File::options();
     options.append(true).create(true);
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | follow);
-    let file = options.open(above.join(path.file_name().context("it has no name")?))?;
-    ensure!(is_safe || file.metadata()?.is_file(), "it is not a file");
+    let file = options.open(file)?;
+    ensure!(is_ours || file.metadata()?.is_file(), "it is not a file");
     Ok(file)
 }

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde::Deserialize;
 
-use crate::mounts::{attach, copy, look};
+use crate::mounts::{attach, copy};
 use crate::process::Process;
 
 /// The size of the terminal, in characters.
@@ -71,11 +71,8 @@ const PATIENCE: i64 = 5;
 /// Sends the engine's side of a terminal to its socket; SCM_RIGHTS in unix(7).
 pub(crate) fn send(terminal: &OwnedFd, place: &Path) -> Result<()> {
     let doing = || format!("send the terminal to {}", place.display());
-    let (above, name) = place.parent().zip(place.file_name()).with_context(doing)?;
     // The path may be too long for a socket.
-    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    let above = look(above).with_context(doing)?;
-    let short = Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name);
+    let (_open, short) = common::directory_of(place).with_context(doing)?;
     let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
     let stream = socket(AddressFamily::Unix, kind, flags, None).with_context(doing)?;
     // connect(2), too, waits at most for this time; socket(7).

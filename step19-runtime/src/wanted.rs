@@ -64,15 +64,17 @@ pub(crate) fn check(global: &Words) -> Result<()> {
 
 /// Writes the number of a process to a file. A reader finds the whole number, or no file.
 pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
-    let mut new = file.as_os_str().to_owned();
+    let doing = || format!("make the file {}", file.display());
+    let (_open, file) = common::directory_of(file).with_context(doing)?;
+    let mut new = file.clone().into_os_string();
     new.push(".new");
     // What is there may be a link of another user.
     let _ = fs::remove_file(&new);
     let written = File::create_new(&new)
-        .and_then(|mut file| file.write_all(process.to_string().as_bytes()))
-        .and_then(|()| fs::rename(&new, file));
+        .and_then(|mut it| it.write_all(process.to_string().as_bytes()))
+        .and_then(|()| fs::rename(&new, &file));
     if written.is_err() {
         let _ = fs::remove_file(&new);
     }
-    written.with_context(|| format!("make the file {}", file.display()))
+    written.with_context(doing)
 }

@@ -1,7 +1,7 @@
 //! Lesson 19: what a hostile container, root or neighbour tries, and what it cannot do.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -672,6 +672,35 @@ fn a_log_in_a_directory_of_others_is_a_file() {
     }
     assert!(is_told(&log("/dev/stderr")));
     assert_eq!(log("/dev/null"), "");
+}
+
+#[test]
+fn a_link_of_others_on_the_way_to_a_file_is_not_followed() {
+    let place = Place::new();
+    place.configure(&["true"], |_| ());
+    let (shared, far) = (place.shared(), place.dir.path().join("far"));
+    fs::create_dir(&far).expect("make a directory");
+    // A user can put a link in a directory for all, also in a sticky one.
+    for (dir, owner) in [(&*shared, None), (place.dir.path(), Some(65533))] {
+        let link = dir.join("way");
+        symlink(&far, &link).expect("make a link");
+        if owner.is_some() && !is_root() {
+            continue;
+        }
+        lchown(&link, owner, None).expect("give it away");
+        let file = link.join("file").display().to_string();
+        let (_, said) = place.ends(&["--log", &file, "state", "missing"]);
+        assert!(said.contains(&format!("write to {file}: ")), "{said}");
+        let (status, said) = place.ends(&["run", "--pid-file", &file, NAME]);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(said.contains(&format!("make the file {file}: ")), "{said}");
+        assert!(said.contains("so another user can change what is below it"), "{said}");
+    }
+    assert_eq!(fs::read_dir(&far).expect("list").count(), 0);
+    // Without a link, it is as good as the directory.
+    let (status, said) = place.ends(&["run", "--pid-file", "shared/pid", NAME]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(shared.join("pid").exists());
 }
 
 #[test]

@@ -4,14 +4,17 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{self, Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::geteuid;
 
 use crate::places::bind::MOST_LINKS;
+use crate::places::open::place;
 
 /// The first place, of `path` and the directories above it, that a user other than
 /// the caller and root can change. The result is the reason in words.
@@ -36,6 +39,29 @@ pub fn changeable(path: &Path, strict: usize) -> io::Result<Option<String>> {
 /// this path leads to the same directory from now on; symlink(7). Fails when a user other than the
 /// caller and root can change a place on the way, in words that begin with the place.
 pub fn trusted_directory(path: &Path) -> Result<PathBuf> {
+    walk(path, true)
+}
+
+/// Opens the directory of a file, and returns it with a path to the file through it. The path
+/// leads to the same directory as long as that is open; proc_pid_fd(5). Follows links on the way
+/// only as [`trusted_directory`]. If another user can change a place on the way, it follows no
+/// link; openat2(2). Fails when the file has no name, or there is no such directory.
+pub fn directory_of(file: &Path) -> Result<(OwnedFd, PathBuf)> {
+    let name = file.file_name().context("it has no name")?;
+    let above = file.parent().filter(|it| !it.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    let dir = walk(above, false).and_then(|real| Ok(place(&real)?)).or_else(|error| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let opened = openat2(AT_FDCWD, above, how);
+        opened.map_err(|errno| if errno == Errno::ELOOP { error } else { errno.into() })
+    })?;
+    let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    Ok((dir, Path::new(&path).join(name)))
+}
+
+/// Goes along the path of a directory, and makes what is missing if it may.
+fn walk(path: &Path, makes: bool) -> Result<PathBuf> {
     let names = |path: &Path| -> Vec<OsString> {
         path.iter().rev().filter(|name| *name != "/").map(OsStr::to_owned).collect()
     };
@@ -48,7 +74,7 @@ pub fn trusted_directory(path: &Path) -> Result<PathBuf> {
         }
         let next = here.join(&name);
         let found = match fs::symlink_metadata(&next) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if makes && error.kind() == ErrorKind::NotFound => {
                 match DirBuilder::new().mode(0o755).create(&next) {
                     Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                         return Err(error.into());
