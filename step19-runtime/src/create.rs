@@ -10,7 +10,6 @@ use common::{Child, Relay};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{fchdir, getpid};
 
-use crate::config::Config;
 use crate::namespaces::Kind;
 use crate::start::{Line, listen};
 use crate::state::Container;
@@ -26,7 +25,7 @@ pub(crate) fn create(
     wanted: &Wanted,
 ) -> Result<(Container, Child, Option<Relay>)> {
     let container = Container::make(root, name)?;
-    match make(root, &container, wanted) {
+    match make(&container, wanted) {
         Ok((child, relay)) => {
             container.unlock()?;
             Ok((container, child, relay))
@@ -39,14 +38,9 @@ pub(crate) fn create(
     }
 }
 
-fn make(
-    root: &Path,
-    container: &Container,
-    wanted: &Wanted,
-) -> Result<(Child, Option<Relay>)> {
+fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)> {
     let bundle = &wanted.bundle;
-    container.keep_config(bundle)?;
-    let mut config = Config::read(&container.at("config.json"), bundle)?;
+    let mut config = container.keep_config(bundle)?;
     config.root.path = config.find_root(bundle)?;
     let config = &config;
     let linux = &config.linux;
@@ -61,9 +55,10 @@ fn make(
         bundle: bundle.clone(),
         rootfs: config.root.path.clone(),
         annotations: config.annotations.clone(),
+        hooks: config.hooks.clone(),
         ..State::default()
     };
-    let groups = members::make_groups(root, (container, &mut state), linux)?;
+    let groups = members::make_groups((container, &mut state), linux)?;
     let new = namespaces::to_clone(linux);
     let socket = start::make_socket(container)?;
     let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;
