@@ -59,7 +59,6 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         ..State::default()
     };
     let groups = members::make_groups((container, &mut state), linux)?;
-    let new = namespaces::to_clone(linux);
     let socket = start::make_socket(container)?;
     let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;
     let line = Line(File::from(OwnedFd::from(theirs)));
@@ -67,7 +66,6 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     let hooks = &config.hooks;
 
     let first = groups.first()?;
-    let join = || namespaces::join(linux).map(|()| first);
     let stages = |line: &mut Line| {
         groups.join()?;
         common::wait_for_runner(Some(()))?;
@@ -137,7 +135,8 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
-    let mut child = common::clone_after(alone, join, new, move || line.telling(stages))?;
+    let work = move || line.telling(stages);
+    let mut child = namespaces::clone(linux, alone, first, work)?;
     let relay =
         meetings::hold(&mut child, config, wanted, (container, &mut state), &groups)?;
     if state.created.is_none() {
