@@ -2,15 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::calls::process::{pidfd_open, pidfd_send_signal};
@@ -31,15 +33,16 @@ pub struct Hierarchy {
 
 /// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
-    let read = |file| fs::read_to_string(file).with_context(|| format!("read {file}"));
+    let read = |file| open::text(file).with_context(|| format!("read {file}"));
     let (groups, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
+    let mounts: Vec<&str> = mounts.lines().filter(|it| it.contains(" - cgroup")).collect();
     let mut found = Vec::new();
     for line in groups.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
         let controllers: Vec<String> =
             names.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
-        let Some((root, mount)) = mounts.lines().find_map(|it| mount_of(it, &controllers)) else {
+        let Some((root, mount)) = mounts.iter().find_map(|it| mount_of(it, &controllers)) else {
             continue;
         };
         // A container sees only a part of the tree.
@@ -255,13 +258,13 @@ impl Hierarchy {
             made.retain(|path| path != group);
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let here = PathBuf::from(format!("/proc/self/fd/{}", lock.as_raw_fd()));
-        let processes = here.join("cgroup.procs");
-        let is_empty = || -> io::Result<bool> {
-            Ok(fs::read_to_string(&processes)?.is_empty() && inner(&here)?.is_empty())
-        };
         // A user can find a group, and may not join it.
-        File::options().write(true).open(&processes)?;
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let mut processes = File::from(openat(&lock, "cgroup.procs", flags, Mode::empty())?);
+        // Each directory in it has a link to it, besides its own two; inode(7).
+        let mut is_empty = || -> io::Result<bool> {
+            Ok(processes.read(&mut [0])? == 0 && lock.metadata()?.nlink() == 2)
+        };
         match left != Path::new("") && is_empty()? {
             true => Ok(lock),
             false => Err(ErrorKind::AlreadyExists.into()),

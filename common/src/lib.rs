@@ -34,7 +34,7 @@ pub use calls::process::{
     set_memory_policy, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
-pub use child::clone::{clone, clone_after, end_with_parent, spawn};
+pub use child::clone::{clone, clone_after, clone_in_group, end_with_parent, spawn};
 pub use child::console::{console, open_to_users, use_devices};
 pub use child::exec::{
     become_program, exec, exec_with, find_program, fresh_environment, start_again,

@@ -75,10 +75,8 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
             || groups.are_own(),
         "process.terminal needs a new PID namespace, or a control group; add one"
     );
-    let new = namespaces::to_clone(linux);
 
-    let join = || namespaces::join(linux).map(|()| None);
-    let mut child = common::clone_after(config.process.terminal, join, new, || {
+    let mut child = namespaces::clone(linux, config.process.terminal, None, || {
         common::wait_for_runner(Some(()))?;
         // With other IDs, this process may not find it.
         let place = mounts::look(&config.root.path).context("find the root")?;

@@ -1,10 +1,12 @@
 //! Lesson 18: namespaces that are new, and those of other containers.
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use common::{Child, Exit};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::geteuid;
@@ -88,17 +90,26 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
     crate::values::check(linux)
 }
 
-/// The new namespaces that clone(2) makes. The cgroup namespace comes later, and the time
-/// namespace earlier.
-pub(crate) fn to_clone(linux: &Linux) -> CloneFlags {
-    let later = Kind::Cgroup.flag() | Kind::Time.flag();
+/// Clones the child into the new namespaces, but the cgroup namespace, which comes later.
+/// What clone(2) alone cannot do needs another process, which takes time.
+pub(crate) fn clone(
+    linux: &Linux,
+    session: bool,
+    group: Option<OwnedFd>,
+    work: impl FnOnce() -> Result<Exit>,
+) -> Result<Child> {
     let new = linux.namespaces.iter().filter(|it| it.path.as_os_str().is_empty());
-    new.map(|it| it.kind.flag()).collect::<CloneFlags>() - later
+    let flags: CloneFlags = new.clone().map(|it| it.kind.flag()).collect();
+    let flags = flags - Kind::Cgroup.flag() - Kind::Time.flag();
+    if new.count() == linux.namespaces.len() && !is_new(linux, Kind::Time) {
+        return common::clone_in_group(session, group, flags, work);
+    }
+    common::clone_after(session, || join(linux).map(|()| group), flags, work)
 }
 
 /// Joins the namespaces that have a path, in the process before the child; setns(2). Then
 /// makes a time namespace for the child.
-pub(crate) fn join(linux: &Linux) -> Result<()> {
+fn join(linux: &Linux) -> Result<()> {
     let named = linux.namespaces.iter().filter(|it| !it.path.as_os_str().is_empty());
     let mut files = Vec::new();
     for Namespace { kind, path } in named {

@@ -73,11 +73,14 @@ pub(crate) struct Linux {
 }
 
 impl Config {
-    /// Reads config.json of a bundle, or a copy of it.
-    pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
-        let read = || -> Result<Config> {
-            let config: Config = serde_json::from_slice(&bytes(file)?).map_err(plain)?;
-            config.check().map(|()| config)
+    /// Reads config.json of a bundle, or a copy of it. Returns its bytes, too.
+    pub(crate) fn read(file: &Path, bundle: &Path) -> Result<(Config, Vec<u8>)> {
+        let read = || -> Result<(Config, Vec<u8>)> {
+            let mut bytes = Vec::with_capacity(1 << 14);
+            common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+            ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
+            let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
+            config.check().map(|()| (config, bytes))
         };
         read().with_context(|| format!("read {}/config.json", bundle.display()))
     }
@@ -106,14 +109,6 @@ impl Config {
         crate::values::check_names(self)?;
         crate::namespaces::check(&self.linux)
     }
-}
-
-/// The bytes of a config.json.
-pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(1 << 14);
-    common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
-    ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
-    Ok(bytes)
 }
 
 /// Refuses a name that no engine gives, and that may be no name of a directory.

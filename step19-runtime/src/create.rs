@@ -10,7 +10,6 @@ use common::{Child, Relay};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{fchdir, getpid};
 
-use crate::config::Config;
 use crate::namespaces::Kind;
 use crate::start::{Line, listen};
 use crate::state::Container;
@@ -26,7 +25,7 @@ pub(crate) fn create(
     wanted: &Wanted,
 ) -> Result<(Container, Child, Option<Relay>)> {
     let container = Container::make(root, name)?;
-    match make(root, &container, wanted) {
+    match make(&container, wanted) {
         Ok((child, relay)) => {
             container.unlock()?;
             Ok((container, child, relay))
@@ -39,14 +38,9 @@ pub(crate) fn create(
     }
 }
 
-fn make(
-    root: &Path,
-    container: &Container,
-    wanted: &Wanted,
-) -> Result<(Child, Option<Relay>)> {
+fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)> {
     let bundle = &wanted.bundle;
-    container.keep_config(bundle)?;
-    let mut config = Config::read(&container.at("config.json"), bundle)?;
+    let mut config = container.keep_config(bundle)?;
     config.root.path = config.find_root(bundle)?;
     let config = &config;
     let linux = &config.linux;
@@ -61,10 +55,10 @@ fn make(
         bundle: bundle.clone(),
         rootfs: config.root.path.clone(),
         annotations: config.annotations.clone(),
+        hooks: config.hooks.clone(),
         ..State::default()
     };
-    let groups = members::make_groups(root, (container, &mut state), linux)?;
-    let new = namespaces::to_clone(linux);
+    let groups = members::make_groups((container, &mut state), linux)?;
     let socket = start::make_socket(container)?;
     let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;
     let line = Line(File::from(OwnedFd::from(theirs)));
@@ -72,7 +66,6 @@ fn make(
     let hooks = &config.hooks;
 
     let first = groups.first()?;
-    let join = || namespaces::join(linux).map(|()| first);
     let stages = |line: &mut Line| {
         groups.join()?;
         common::wait_for_runner(Some(()))?;
@@ -142,7 +135,8 @@ fn make(
     };
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
-    let mut child = common::clone_after(alone, join, new, move || line.telling(stages))?;
+    let work = move || line.telling(stages);
+    let mut child = namespaces::clone(linux, alone, first, work)?;
     let relay =
         meetings::hold(&mut child, config, wanted, (container, &mut state), &groups)?;
     if state.created.is_none() {

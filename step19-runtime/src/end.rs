@@ -64,11 +64,11 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
         Err(_) if force && Container::find(root, name)?.is_none() => return Ok(()),
         locked => locked?,
     };
-    let mut status = container.status()?;
+    let (_, mut status) = container.look()?;
     if let (false, Status::Running, Some(open)) = (force, status, container.pidfd()?) {
         // It may be ending.
         wait_for_end(&open)?;
-        status = container.status()?;
+        (_, status) = container.look()?;
     }
     ensure!(
         force || status == Status::Stopped,
@@ -93,11 +93,9 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     common::end_groups(&groups.paths())?;
     // With a group in it, it stays.
     state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
-    let config = container.config();
     container.remove()?;
     let json = state.to_json(Status::Stopped);
-    // Without a configuration, `create` has not come far.
-    for hook in config.iter().flat_map(|it| &it.hooks.poststop) {
+    for hook in &state.hooks.poststop {
         let ran = hooks::run(std::slice::from_ref(hook), "poststop", &json);
         // The specification says that this is only a warning.
         ran.unwrap_or_else(|error| common::note(&common::one_line(&error)));

@@ -35,7 +35,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let passed: u16 = words.number("preserve-fds")?.unwrap_or(0);
     common::close_descriptors_but(passed, &[])?;
     let container = Container::open(root, name)?;
-    match container.status()? {
+    match container.look()?.1 {
         Status::Stopped => bail!("cannot exec a container that has stopped"),
         Status::Creating => bail!("cannot exec in a container that is creating; wait"),
         Status::Paused if !words.has("ignore-paused") => {

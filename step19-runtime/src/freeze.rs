@@ -22,13 +22,17 @@ pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
 }
 
 impl Groups {
-    /// Whether the processes are frozen.
+    /// Whether the processes are frozen: by the controller of v1, or by the group of v2.
     pub(crate) fn is_frozen(&self) -> bool {
-        let read = |file: &str| {
-            self.paths().iter().find_map(|it| fs::read_to_string(it.join(file)).ok())
-        };
-        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
-            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+        self.hierarchies.iter().any(|it| {
+            let file = match &it.controllers[..] {
+                [] => "cgroup.freeze",
+                names if names.iter().any(|it| it == "freezer") => "freezer.state",
+                _ => return false,
+            };
+            let now = it.group.as_ref().map(|it| fs::read_to_string(it.join(file)));
+            now.is_some_and(|it| it.is_ok_and(|it| !["THAWED", "0"].contains(&it.trim())))
+        })
     }
 
     /// Refuses frozen groups: nothing in them would ever run.
@@ -46,7 +50,7 @@ impl Groups {
 pub(crate) fn freeze(container: &Container, wanted: bool) -> Result<()> {
     let (verb, not) = if wanted { ("pause", "running") } else { ("resume", "paused") };
     let doing = || format!("{verb} the container {}", container.name);
-    let status = container.status()?;
+    let (_, status) = container.look()?;
     let fits = match status {
         Status::Created | Status::Running => wanted,
         Status::Paused => !wanted,

@@ -12,11 +12,11 @@ use common::{pidfd_open, pidfd_send_signal, pidfd_wait};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{dup2_stdin, dup2_stdout};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The hooks by the time when they run. No other names are known.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Hooks {
     /// In `create`, before pivot_root(2), with the namespaces of the runtime.
@@ -33,7 +33,7 @@ pub(crate) struct Hooks {
 }
 
 /// A program of a hook.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hook {
     path: PathBuf,

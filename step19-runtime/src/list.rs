@@ -1,15 +1,16 @@
 //! Lesson 19: what callers can ask about containers.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{self, Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use common::Exit;
-use nix::unistd::geteuid;
+use nix::unistd::{Uid, User, geteuid};
 use serde::Serialize;
 
-use crate::state::Container;
+use crate::state::{Container, find_root};
 use crate::status::Status;
 
 /// The state of a container, with the fields that runc adds, and in its order.
@@ -28,8 +29,15 @@ struct Shown {
     owner: String,
 }
 
+/// The name of the user who has made a container, or the number.
+fn owner(container: &Container) -> String {
+    let uid = fs::metadata(container.at("")).map_or(0, |found| found.uid());
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or(uid.to_string(), |user| user.name)
+}
+
 fn describe(container: &Container) -> Result<Shown> {
-    let (state, status) = (container.state()?, container.status()?);
+    let (state, status) = container.look()?;
     Ok(Shown {
         oci_version: state.oci_version,
         id: state.id,
@@ -39,7 +47,7 @@ fn describe(container: &Container) -> Result<Shown> {
         rootfs: state.rootfs,
         created: state.created.unwrap_or_default(),
         annotations: state.annotations,
-        owner: container.owner(),
+        owner: owner(container),
     })
 }
 
@@ -51,7 +59,7 @@ pub(crate) fn state(root: &Path, name: &str) -> Result<Exit> {
 
 /// Prints a list of all containers.
 pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> {
-    let all = Container::all(root)?;
+    let all = find_root(root)?.map_or(Ok(Vec::new()), |all| Container::all(&all))?;
     // Another process may remove one now.
     let states: Vec<Shown> = all.iter().flat_map(describe).collect();
     let lines: Vec<String> = match format {

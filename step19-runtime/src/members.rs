@@ -37,7 +37,6 @@ fn find_groups(path: &str, name: &str) -> Result<Groups> {
 /// Makes the groups of a container, which its state names before: if this process is
 /// killed, `delete` finds what to remove.
 pub(crate) fn make_groups(
-    root: &Path,
     (container, state): (&Container, &mut State),
     linux: &Linux,
 ) -> Result<Groups> {
@@ -45,7 +44,7 @@ pub(crate) fn make_groups(
     let mut groups = find_groups(path, &container.name)?;
     state.groups = groups.paths();
     container.write(state)?;
-    if let Err(error) = refuse_shared(root, state) {
+    if let Err(error) = refuse_shared(container, state) {
         state.groups.clear();
         container.write(state)?;
         return Err(error);
@@ -63,8 +62,8 @@ pub(crate) fn make_groups(
 /// container may have ended: its `delete` ends all processes in them. Two that begin at
 /// once see each other, because each has written its state before. One with another
 /// `--root` finds a lock on the groups, and then a process in them.
-fn refuse_shared(root: &Path, state: &State) -> Result<()> {
-    for other in Container::all(root)?.iter().filter(|it| it.name != state.id) {
+fn refuse_shared(container: &Container, state: &State) -> Result<()> {
+    for other in Container::all(&container.all)?.iter().filter(|it| it.name != state.id) {
         // What cannot be read has no `delete`.
         let theirs = other.state().unwrap_or_default().groups;
         let is_shared = |it: &&PathBuf| {

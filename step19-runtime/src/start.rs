@@ -70,14 +70,13 @@ pub(crate) fn outlive_parent() -> Result<()> {
 
 /// Starts the command of a container that waits, and returns when it is executed.
 pub(crate) fn start(container: &Container) -> Result<()> {
-    let (name, state) = (&container.name, container.state()?);
-    let status = container.status()?;
+    let name = &container.name;
+    let (state, status) = container.look()?;
     ensure!(
         status == Status::Created,
         "start the container {name}: it is {}; only a created container can be started",
         status.word()
     );
-    let hooks = container.config()?.hooks;
     let doing = || format!("start the container {name}");
     let mut stream = match UnixStream::connect(container.at(SOCKET)) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -88,7 +87,8 @@ pub(crate) fn start(container: &Container) -> Result<()> {
     fs::remove_file(container.at(SOCKET)).with_context(doing)?;
     stream.write_all(&[1]).with_context(doing)?;
     listen(stream)?;
-    let ran = hooks::run(&hooks.poststart, "poststart", &state.to_json(Status::Running));
+    let json = state.to_json(Status::Running);
+    let ran = hooks::run(&state.hooks.poststart, "poststart", &json);
     if ran.is_err() {
         // As the specification says. It may have ended.
         let _ = end::kill(container, libc::SIGKILL);

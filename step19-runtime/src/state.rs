@@ -5,13 +5,14 @@ use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::{Purpose, open, private_directory};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Uid, UnlinkatFlags, User, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::config::check_name;
 use crate::status::State;
@@ -21,7 +22,8 @@ use crate::status::State;
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) name: String,
-    root: PathBuf,
+    /// The directory of all containers.
+    pub(crate) all: Rc<File>,
     dir: File,
     is_locked: bool,
 }
@@ -30,13 +32,21 @@ pub(crate) struct Container {
 pub(crate) const SOCKET: &str = "start";
 
 /// Opens or makes the directory of all containers.
-fn open_root(root: &Path) -> Result<File> {
+fn open_root(root: &Path) -> Result<Rc<File>> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
     let above = common::trusted_directory(root.parent().unwrap_or(root));
     let above =
         above.with_context(|| format!("keep containers in {}", root.display()))?;
     let root = above.join(root.file_name().unwrap_or_default());
-    Ok(private_directory(&root, Purpose { doing, remedy })?.dir)
+    Ok(private_directory(&root, Purpose { doing, remedy })?.dir.into())
+}
+
+/// Opens the directory of all containers, if there is one.
+pub(crate) fn find_root(root: &Path) -> Result<Option<Rc<File>>> {
+    // The file system may be read-only.
+    let found = root.try_exists();
+    let found = found.with_context(|| format!("look for {}", root.display()))?;
+    found.then(|| open_root(root)).transpose()
 }
 
 impl Container {
@@ -48,7 +58,13 @@ impl Container {
             Err(Errno::EEXIST) => bail!("make the container {name}: it already exists"),
             made => made.with_context(|| format!("make the container {name}"))?,
         }
-        Container::open(root, name)?.lock()
+        let made = Container::of(&all, name);
+        made.with_context(|| format!("open the container {name}"))?.lock()
+    }
+
+    fn of(all: &Rc<File>, name: &str) -> nix::Result<Container> {
+        let (dir, name) = (open::directory(all, name)?, name.to_owned());
+        Ok(Container { name, all: all.clone(), dir, is_locked: false })
     }
 
     /// The container with this name.
@@ -61,30 +77,24 @@ impl Container {
     /// The container with this name, if there is one.
     pub(crate) fn find(root: &Path, name: &str) -> Result<Option<Container>> {
         check_name(name)?;
-        // The file system may be read-only.
-        let look = || format!("find the container {name} in {}", root.display());
-        if !root.try_exists().with_context(look)? {
-            return Ok(None);
+        let Some(all) = find_root(root)? else { return Ok(None) };
+        match Container::of(&all, name) {
+            Err(Errno::ENOENT) => Ok(None),
+            found => {
+                found.map(Some).with_context(|| format!("open the container {name}"))
+            }
         }
-        let dir = match open::directory(&open_root(root)?, name) {
-            Err(Errno::ENOENT) => return Ok(None),
-            dir => dir.with_context(|| format!("open the container {name}"))?,
-        };
-        let (name, root) = (name.to_owned(), root.to_owned());
-        Ok(Some(Container { name, root, dir, is_locked: false }))
     }
 
-    /// All containers, by name.
-    pub(crate) fn all(root: &Path) -> Result<Vec<Container>> {
-        let entries = match fs::read_dir(root) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.context("list the containers")?,
-        };
-        let names = entries.flatten().flat_map(|entry| entry.file_name().into_string());
-        let mut names: Vec<String> = names.collect();
+    /// The containers in a directory, by name.
+    pub(crate) fn all(all: &Rc<File>) -> Result<Vec<Container>> {
+        let entries = fs::read_dir(format!("/proc/self/fd/{}", all.as_raw_fd()));
+        let entries = entries.context("list the containers")?.flatten();
+        let names = entries.flat_map(|entry| entry.file_name().into_string());
+        let mut names: Vec<String> = names.filter(|it| check_name(it).is_ok()).collect();
         names.sort();
         // Another process may have just removed it.
-        Ok(names.iter().flat_map(|name| Container::open(root, name)).collect())
+        Ok(names.iter().flat_map(|name| Container::of(all, name)).collect())
     }
 
     /// Waits until no other verb changes this container.
@@ -122,13 +132,6 @@ impl Container {
         !self.is_locked && other().is_ok_and(|dir| dir.try_lock_shared().is_err())
     }
 
-    /// The name of the user who has made it, or the number.
-    pub(crate) fn owner(&self) -> String {
-        let uid = self.dir.metadata().map_or(0, |found| found.uid());
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-        user.map_or(uid.to_string(), |user| user.name)
-    }
-
     /// A file in the directory, also if its path is too long for a socket.
     pub(crate) fn at(&self, file: &str) -> PathBuf {
         format!("/proc/self/fd/{}/{file}", self.dir.as_raw_fd()).into()
@@ -159,8 +162,7 @@ impl Container {
         let doing = || format!("remove the container {}", self.name);
         let files = fs::read_dir(self.at("")).with_context(doing)?.flatten();
         files.for_each(|file| drop(fs::remove_file(file.path())));
-        let all = open_root(&self.root)?;
-        let remove = || unlinkat(&all, &*self.name, UnlinkatFlags::RemoveDir);
+        let remove = || unlinkat(&self.all, &*self.name, UnlinkatFlags::RemoveDir);
         let removed = if self.is_gone() { Ok(()) } else { remove() };
         if self.is_gone() { Ok(()) } else { removed.with_context(doing) }
     }

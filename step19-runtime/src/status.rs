@@ -12,8 +12,9 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::groups::Groups;
+use crate::hooks::Hooks;
 use crate::state::{Container, SOCKET};
 
 /// What is in state.json.
@@ -30,6 +31,7 @@ pub(crate) struct State {
     /// When the container waited for `start`.
     pub(crate) created: Option<String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) hooks: Hooks,
     /// The groups of the container, and whether they are made: before, they may be those
     /// of another one.
     pub(crate) groups: Vec<PathBuf>,
@@ -62,19 +64,18 @@ impl Status {
 }
 
 impl Container {
-    /// Keeps the configuration of the bundle: later changes of that file are not for this
-    /// container.
-    pub(crate) fn keep_config(&self, bundle: &Path) -> Result<()> {
-        let file = bundle.join("config.json");
-        let doing = || format!("read {}", file.display());
-        let text = config::bytes(&file).with_context(doing)?;
-        fs::write(self.at("config.json"), text).context("keep the configuration")
+    /// Reads the configuration of the bundle, and keeps it: later changes of that file
+    /// are not for this container.
+    pub(crate) fn keep_config(&self, bundle: &Path) -> Result<Config> {
+        let (config, bytes) = Config::read(&bundle.join("config.json"), bundle)?;
+        fs::write(self.at("config.json"), bytes).context("keep the configuration")?;
+        Ok(config)
     }
 
     /// The configuration as it was at `create`.
     pub(crate) fn config(&self) -> Result<Config> {
         let bundle = self.state()?.bundle;
-        Config::read(&self.at("config.json"), &bundle)
+        Config::read(&self.at("config.json"), &bundle).map(|(config, _)| config)
     }
 
     /// The groups that `create` has made.
@@ -87,23 +88,24 @@ impl Container {
         self.state()?.pidfd()
     }
 
-    /// The life of the container now.
-    pub(crate) fn status(&self) -> Result<Status> {
+    /// What is known, and the life of the container now.
+    pub(crate) fn look(&self) -> Result<(State, Status)> {
         let mut state = self.state()?;
         if state.created.is_none() {
             if self.is_being_made() {
-                return Ok(Status::Creating);
+                return Ok((state, Status::Creating));
             }
             // `create` writes the state before it unlocks.
             state = self.state()?;
         }
-        Ok(match state.created {
+        let status = match state.created {
             None => Status::Stopped,
             Some(_) if state.pidfd()?.is_none() => Status::Stopped,
             Some(_) if Groups::of(&state.groups)?.is_frozen() => Status::Paused,
             Some(_) if self.at(SOCKET).exists() => Status::Created,
             Some(_) => Status::Running,
-        })
+        };
+        Ok((state, status))
     }
 }
 
@@ -141,7 +143,7 @@ impl State {
 /// When a process started, in ticks since the boot; proc_pid_stat(5). Nothing if there is
 /// none.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = common::open::text(format!("/proc/{pid}/stat")).ok()?;
     // The name may have blanks and parentheses.
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }

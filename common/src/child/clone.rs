@@ -43,16 +43,25 @@ use crate::said::error::report;
 /// none of the other threads. If another thread held a lock of the allocator, the
 /// child would wait for ever. A program with threads can start a step.
 pub fn clone(namespaces: CloneFlags, work: impl FnOnce() -> Result<Exit>) -> Result<Child> {
-    start(Terminal::of_streams(), namespaces, work, |child| clone_into(namespaces, None, child))
+    clone_in_group(false, None, namespaces, work)
 }
 
-/// As [`clone()`], but first a process between the runner and the child calls `join`, such as to
-/// join namespaces. The new namespaces are made from there. The child is the runner's: see
-/// CLONE_PARENT in clone(2). With `session`, it always leads a new session, and can have a
-/// terminal of its own.
-///
-/// `join` can return an open control group of v2. The child begins in it, unless the kernel
-/// refuses that: a filter of a container may not allow clone3(2). So look whether it is in there.
+/// As [`clone()`]. With `session`, the child always leads a new session, and can have a terminal of
+/// its own. It begins in `group`, an open control group of v2, unless the kernel refuses that: a
+/// filter of a container may not allow clone3(2). So look whether it is in there.
+pub fn clone_in_group(
+    session: bool,
+    group: Option<OwnedFd>,
+    namespaces: CloneFlags,
+    work: impl FnOnce() -> Result<Exit>,
+) -> Result<Child> {
+    let terminal = Terminal::of_streams().filter(|_| !session);
+    start(terminal, namespaces, work, |child| clone_into(namespaces, group, child))
+}
+
+/// As [`clone_in_group`], but first a process between the runner and the child calls `join`, such as
+/// to join namespaces. The new namespaces are made from there. The child is the runner's: see
+/// CLONE_PARENT in clone(2). `join` can return the group.
 pub fn clone_after(
     session: bool,
     join: impl FnOnce() -> Result<Option<OwnedFd>>,

@@ -47,15 +47,16 @@ pub(crate) fn checked(file: OwnedFd) -> io::Result<File> {
 }
 
 /// A short file of the kernel or of the administrator, as text. In a root without a mounted
-/// proc, the file may be anything.
-pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
+/// proc, the file may be anything. Fails when it cannot be read.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     // Mountinfo is the longest file: a line for each mount.
     Ok(String::from_utf8_lossy(&whole(regular(path)?, 16 << 20)?).into_owned())
 }
 
 /// Reads an open file to its end. Fails when it cannot be read, or has more than `most` bytes.
 pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // A file of the kernel has no size, and std would begin with 32 bytes.
+    let mut bytes = Vec::with_capacity(1 << 11);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let why = format!("it is longer than {most} bytes");
