@@ -123,6 +123,13 @@ pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
     found
 }
 
+/// Whether groups are frozen, themselves or with a group of v1 above them.
+pub fn are_frozen(groups: &[PathBuf]) -> bool {
+    let read = |file: &str| groups.iter().find_map(|it| fs::read_to_string(it.join(file)).ok());
+    read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
+        || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+}
+
 /// Lets frozen processes go on: in v1, a signal cannot end them before. Root inside may have
 /// frozen a group of its own.
 pub fn thaw_groups(groups: &[PathBuf]) {

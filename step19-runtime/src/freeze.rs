@@ -24,11 +24,7 @@ pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
 impl Groups {
     /// Whether the processes are frozen.
     pub(crate) fn is_frozen(&self) -> bool {
-        let read = |file: &str| {
-            self.paths().iter().find_map(|it| fs::read_to_string(it.join(file)).ok())
-        };
-        read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
-            || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
+        common::are_frozen(&self.paths())
     }
 
     /// Refuses frozen groups: nothing in them would ever run.
