@@ -23,7 +23,7 @@ pub(crate) struct Container {
     pub(crate) name: String,
     root: PathBuf,
     dir: File,
-    is_locked: bool,
+    pub(crate) is_locked: bool,
 }
 
 /// The socket on which the container waits for `start`. It is gone before the command.
@@ -71,7 +71,8 @@ impl Container {
             dir => dir.with_context(|| format!("open the container {name}"))?,
         };
         let (name, root) = (name.to_owned(), root.to_owned());
-        Ok(Some(Container { name, root, dir, is_locked: false }))
+        let found = Container { name, root, dir, is_locked: false };
+        Ok(Some(found).filter(|it| !it.is_ending()))
     }
 
     /// All containers, by name.
@@ -102,6 +103,7 @@ impl Container {
             }
             sleep(Duration::from_millis(10));
         }
+        ensure!(!self.is_ending(), "find the container {}: it does not exist", self.name);
         // Before there is a process, no hook runs, and groups are still made.
         if self.state()?.pid.is_some() { Ok(self) } else { self.lock() }
     }
@@ -116,7 +118,7 @@ impl Container {
         self.dir.unlock().context("unlock the container")
     }
 
-    /// Whether `create` still makes it. If `create` was killed, it has no lock.
+    /// Whether another verb has the lock: `create`, if it still makes it.
     pub(crate) fn is_being_made(&self) -> bool {
         let other = || open::directory(&self.dir, ".");
         !self.is_locked && other().is_ok_and(|dir| dir.try_lock_shared().is_err())
