@@ -1,9 +1,10 @@
 //! Where the control groups are, v1 and v2; cgroups(7).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -259,7 +260,9 @@ impl Hierarchy {
             self.give_controllers(&path)?;
             let above = path.clone();
             path.push(part);
-            match fs::create_dir(&path) {
+            // Until the group is locked, no other user may open it: everybody who can, can lock it.
+            let mode = if path == group { 0o700 } else { 0o777 };
+            match DirBuilder::new().mode(mode).create(&path) {
                 Ok(()) => made.push(path.clone()),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -273,6 +276,9 @@ impl Hierarchy {
             // It is the other one's, also if it was made here.
             made.retain(|path| path != group);
             return Err(ErrorKind::AlreadyExists.into());
+        }
+        if made.iter().any(|path| path == group) {
+            lock.set_permissions(Permissions::from_mode(0o755))?;
         }
         let here = PathBuf::from(format!("/proc/self/fd/{}", lock.as_raw_fd()));
         let processes = here.join("cgroup.procs");
