@@ -2,6 +2,7 @@
 
 pub(crate) mod clone;
 pub(crate) mod console;
+pub(crate) mod deadline;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod inherit;

@@ -1,21 +1,23 @@
 //! Where the control groups are, v1 and v2; cgroups(7).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::calls::process::{pidfd_open, pidfd_send_signal};
+use crate::errno_of;
 use crate::places::open;
 
 /// A tree of groups.
@@ -70,6 +72,12 @@ fn mount_of(line: &str, controllers: &[String]) -> Option<(String, PathBuf)> {
     (fits && !place.contains('\\')).then(|| (root.to_owned(), PathBuf::from(place)))
 }
 
+/// Whether an error says that a group is not there. While another process removes it, the kernel
+/// says ENODEV.
+fn is_gone(errno: Errno) -> bool {
+    [Errno::ENOENT, Errno::ENODEV].contains(&errno)
+}
+
 /// Calls `enter` with each group of a tree of groups, and `leave` with each group in the first
 /// one when it has none left: its name, and the open group above. By descriptors, for root
 /// inside can make more of them in each other than a path can name.
@@ -100,7 +108,11 @@ fn walk(
                     let Some(name) = names.pop() else { return Ok(()) };
                     left.pop();
                     here = open::directory(&here, "..")?;
-                    leave(&here, &name)?;
+                    match leave(&here, &name) {
+                        // Root inside may have just removed it. The tree is still there.
+                        Err(errno) if is_gone(errno) => {}
+                        left => left?,
+                    }
                 }
             }
         }
@@ -124,6 +136,13 @@ pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// Whether groups are frozen, themselves or with a group of v1 above them.
+pub fn are_frozen(groups: &[PathBuf]) -> bool {
+    let read = |file: &str| groups.iter().find_map(|it| open::text(it.join(file)).ok());
+    read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
+        || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
 }
 
 /// Lets frozen processes go on: in v1, a signal cannot end them before. Root inside may have
@@ -181,7 +200,7 @@ pub fn end_groups(groups: &[PathBuf]) -> Result<()> {
     let mut tries = 0..10_000;
     let mut end = |group: &PathBuf| loop {
         match remove_group(group) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if errno_of(&error).is_some_and(is_gone) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::ResourceBusy && tries.next().is_some() => {
                 // In v1, what freezes a process of this group is another one.
                 signal_groups(groups, libc::SIGKILL);
@@ -243,7 +262,9 @@ impl Hierarchy {
             self.give_controllers(&path)?;
             let above = path.clone();
             path.push(part);
-            match fs::create_dir(&path) {
+            // Until the group is locked, no other user may open it: everybody who can, can lock it.
+            let mode = if path == group { 0o700 } else { 0o755 };
+            match DirBuilder::new().mode(mode).create(&path) {
                 Ok(()) => made.push(path.clone()),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -257,6 +278,9 @@ impl Hierarchy {
             // It is the other one's, also if it was made here.
             made.retain(|path| path != group);
             return Err(ErrorKind::AlreadyExists.into());
+        }
+        if made.iter().any(|path| path == group) {
+            lock.set_permissions(Permissions::from_mode(0o755))?;
         }
         // A user can find a group, and may not join it.
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
@@ -302,5 +326,39 @@ impl Hierarchy {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::place::Place;
+
+    /// A container can remove its groups while they are ended.
+    #[test]
+    fn a_group_that_goes_meanwhile_is_not_the_whole_tree() {
+        let place = Place::new();
+        for name in ["a/b", "c/d", "e"] {
+            fs::create_dir_all(place.path(name)).expect("make a directory");
+        }
+        let (mut left, mut is_first) = (0, true);
+        let gone = |_: &Path| {
+            // The names in the outer one are known now.
+            if !is_first && place.path("c").exists() {
+                fs::remove_dir_all(place.path("c")).expect("remove");
+            }
+            is_first = false;
+        };
+        let remove = |above: &File, name: &OsStr| {
+            left += 1;
+            if name == "b" {
+                fs::remove_dir_all(place.path("a")).expect("remove");
+            }
+            unlinkat(above, name, UnlinkatFlags::RemoveDir)
+        };
+        let walked = walk(&place.path(""), gone, remove);
+        assert!(walked.is_ok(), "{walked:?}");
+        assert!(left >= 3, "{left}");
+        assert!(inner(&place.path("")).expect("list").is_empty());
     }
 }

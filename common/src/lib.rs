@@ -34,8 +34,9 @@ pub use calls::process::{
     set_memory_policy, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
-pub use child::clone::{clone, clone_after, clone_in_group, end_with_parent, spawn};
+pub use child::clone::{clone, clone_after, clone_in_group, clone_in_time, end_with_parent, spawn};
 pub use child::console::{console, open_to_users, use_devices};
+pub use child::deadline::{Deadline, InTime};
 pub use child::exec::{
     become_program, exec, exec_with, find_program, fresh_environment, start_again,
 };
@@ -50,7 +51,8 @@ pub use child::signals::{end_on_closed_pipe, restore_signals, signal_number, sto
 pub use child::within::in_child;
 pub use group::Group;
 pub use hierarchy::{
-    Hierarchy, each_group, end_groups, hierarchies, processes_in, signal_groups, thaw_groups,
+    Hierarchy, are_frozen, each_group, end_groups, hierarchies, processes_in, signal_groups,
+    thaw_groups,
 };
 pub use net::names::{PASTA_DNS, write_names};
 pub use net::network::{Network, Port, Subnet};

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use crate::groups::Groups;
 use crate::hooks;
 use crate::state::Container;
-use crate::status::Status;
+use crate::status::{State, Status};
 use crate::words::Words;
 
 /// Sends the signal that the caller names, or SIGTERM.
@@ -80,7 +80,7 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
 
 /// Ends a container, and removes all that `create` has made.
 pub(crate) fn destroy(container: &Container) -> Result<()> {
-    let state = container.state()?;
+    let mut state = container.state()?;
     let mut groups = Groups::of(&state.groups)?;
     if !state.has_groups {
         groups.remove_empty();
@@ -93,14 +93,40 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     common::end_groups(&groups.paths())?;
     // With a group in it, it stays.
     state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
-    container.remove()?;
-    let json = state.to_json(Status::Stopped);
-    for hook in &state.hooks.poststop {
-        let ran = hooks::run(std::slice::from_ref(hook), "poststop", &json);
+    if container.is_ending() {
+        return Ok(());
+    }
+    let hooks = state.hooks.poststop.clone();
+    // A killed `delete` does not say which hooks have run. With the lock, the next one
+    // runs all: rather twice than never. Without it, another verb may end the container,
+    // too: rather never than twice.
+    let is_kept = !hooks.is_empty() && container.keep_for_hooks(&mut state);
+    if !is_kept {
+        container.remove()?;
+    }
+    for hook in hooks.chunks(1) {
+        let ran = hooks::run(hook, "poststop", &state.to_json(Status::Stopped));
         // The specification says that this is only a warning.
         ran.unwrap_or_else(|error| common::note(&common::one_line(&error)));
     }
-    Ok(())
+    if is_kept { container.remove() } else { Ok(()) }
+}
+
+/// The file of a container whose last hooks run.
+const ENDING: &str = "ending";
+
+impl Container {
+    /// Whether its last hooks run in another process: then it does not exist any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.at(ENDING).exists() && self.is_being_made()
+    }
+
+    /// Keeps it for its last hooks, if it is locked. Its groups may be another's soon.
+    fn keep_for_hooks(&self, state: &mut State) -> bool {
+        (state.groups, state.groups_above) = Default::default();
+        let is_written = self.is_locked && self.write(state).is_ok();
+        is_written && fs::write(self.at(ENDING), "").is_ok()
+    }
 }
 
 /// Ends the process of a container, and waits for its end. In v1, others in its groups

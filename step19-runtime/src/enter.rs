@@ -4,14 +4,16 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::{Exit, Relay, Root};
+use common::{Deadline, Exit, Relay, Root};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpid};
 
-use crate::join::{find_namespaces, inner_groups, join_groups};
+use crate::groups::Groups;
+use crate::join::{self, find_namespaces, inner_groups};
 use crate::start::{Line, listen, outlive_parent};
 use crate::state::Container;
 use crate::status::Status;
@@ -19,6 +21,10 @@ use crate::words::Words;
 use crate::{
     affinity, capabilities, filter, newcomer, scheduler, terminal, users, wanted,
 };
+
+/// How long a process that enters may take for each of its answers. The container can
+/// stop it, or freeze it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command in a container. Exits as it did, or, with --detach, when it is
 /// executed.
@@ -52,7 +58,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         (words.has("detach"), words.get("console-socket").map(Path::new));
     terminal::check(process, console.is_some(), !detached)?;
     let groups = container.groups()?;
-    let paths = inner_groups(&groups, words)?;
+    let joined = Groups::of(&inner_groups(&groups, words)?)?;
+    let (first, mut tasks) = (joined.first()?, join::open_tasks(&joined)?);
     let id = Pid::from_raw(container.state()?.pid.context("container not running")?);
     let open = container.pidfd()?.context("container not running")?;
     let differ = find_namespaces(id)?;
@@ -64,8 +71,6 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
 
     let join = || {
         affinity::use_processors(&process.affinity.initial)?;
-        join_groups(&groups, &paths, id)?;
-        affinity::use_processors(&process.affinity.r#final)?;
         // In there, /proc is the container's.
         process.choose_profile()?;
         // Later, a user may not write the file.
@@ -75,9 +80,11 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         // One call: after the first, this process has no capability over others.
         let entered = setns(&open, differ);
         entered.with_context(|| format!("enter the namespaces of {id}"))?;
-        keep_out_of_reach().map(|()| None)
+        keep_out_of_reach().map(|()| first)
     };
     let stages = |line: &mut Line| {
+        join::join_groups(&mut tasks)?;
+        affinity::use_processors(&process.affinity.r#final)?;
         common::close_descriptors_but(passed, &[line.0.as_raw_fd()])?;
         users::take_ids(differ.contains(CloneFlags::CLONE_NEWUSER))?;
         keep_out_of_reach()?;
@@ -106,19 +113,26 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     };
     let alone = process.terminal || detached;
     let none = CloneFlags::empty();
-    let mut child = common::clone_after(alone, join, none, move || line.telling(stages))?;
+    let work = move || line.telling(stages);
+    let deadline = Deadline { time: PATIENCE, groups: groups.paths() };
+    let mut child = common::clone_in_time(alone, Some(deadline), join, none, work)?;
     let _relay = child.take_terminal(process.terminal, |terminal| match console {
         Some(path) => terminal::send(&terminal, path).map(|()| None),
         None => Relay::start(terminal).map(Some),
     })?;
-    child.meet(Some(()), |(), id| {
-        process.set_limits(id)?;
+    child.meet(Some(()), |(), new| {
+        join::add(&joined, new, (&groups, id))?;
+        process.set_limits(new)?;
         words
             .get("pid-file")
-            .map_or(Ok(()), |file| wanted::write_pid(Path::new(file), id))
+            .map_or(Ok(()), |file| wanted::write_pid(Path::new(file), new))
     })?;
     // The command has begun, or this is why not.
-    listen(errors)?;
+    let heard = listen(child.in_time(&errors));
+    if heard.is_err() {
+        child.end();
+    }
+    heard?;
     if detached { Ok(Exit::SUCCESS) } else { child.wait() }
 }
 

@@ -24,15 +24,11 @@ pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
 impl Groups {
     /// Whether the processes are frozen: by the controller of v1, or by the group of v2.
     pub(crate) fn is_frozen(&self) -> bool {
-        self.hierarchies.iter().any(|it| {
-            let file = match &it.controllers[..] {
-                [] => "cgroup.freeze",
-                names if names.iter().any(|it| it == "freezer") => "freezer.state",
-                _ => return false,
-            };
-            let now = it.group.as_ref().map(|it| fs::read_to_string(it.join(file)));
-            now.is_some_and(|it| it.is_ok_and(|it| !["THAWED", "0"].contains(&it.trim())))
-        })
+        let freezes = self.hierarchies.iter().filter(|it| {
+            it.controllers.is_empty() || it.controllers.iter().any(|it| it == "freezer")
+        });
+        let groups: Vec<_> = freezes.filter_map(|it| it.group.clone()).collect();
+        common::are_frozen(&groups)
     }
 
     /// Refuses frozen groups: nothing in them would ever run.

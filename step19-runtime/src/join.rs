@@ -1,15 +1,16 @@
 //! Lesson 19: the control groups and the namespaces of a process that enters.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use common::is_inside;
+use anyhow::{Context, Error, Result, ensure};
+use common::{errno_of, is_inside};
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getpid};
 
-use crate::groups::Groups;
+use crate::groups::{Groups, write};
 use crate::words::Words;
 
 /// The namespaces of a process: the file in /proc/PID/ns, and the flag; namespaces(7).
@@ -46,37 +47,55 @@ pub(crate) fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf
             }
         }
     }
+    for file in paths.iter().map(|it| it.join("cgroup.procs")) {
+        let shown = file.display();
+        // As runc says it.
+        let doing = || format!("adding pid {} to {shown}", getpid());
+        ensure!(file.exists(), "{}: no such file here; make the group", doing());
+    }
     Ok(paths)
 }
 
-/// Joins control groups: inside, there is no way to them.
-pub(crate) fn join_groups(
-    groups: &Groups,
-    paths: &[PathBuf],
-    process: Pid,
+/// Opens the files by which a process joins groups of v1: inside, there is no way to
+/// them.
+pub(crate) fn open_tasks(joined: &Groups) -> Result<Vec<File>> {
+    let files = joined.of_version(false).map(|it| it.join("tasks"));
+    let open = |file: PathBuf| {
+        let opened = File::options().write(true).open(&file);
+        opened.with_context(|| format!("open {}", file.display()))
+    };
+    files.map(open).collect()
+}
+
+/// Adds this process, which has one thread, to the groups of v1: the kernel waits for
+/// nothing. Only the child is ever in them. A process in them can be frozen, and then not
+/// even a signal ends it.
+pub(crate) fn join_groups(tasks: &mut [File]) -> Result<()> {
+    let mut joined = tasks.iter_mut().map(|file| file.write_all(b"0"));
+    joined.try_for_each(|it| it).context("join a control group of v1")
+}
+
+/// Adds the child to the group of v2, if it has not begun there.
+pub(crate) fn add(
+    joined: &Groups,
+    child: Pid,
+    (groups, process): (&Groups, Pid),
 ) -> Result<()> {
-    for path in paths {
-        let file = path.join("cgroup.procs");
-        let doing = || format!("adding pid {} to {}", getpid(), file.display());
-        ensure!(file.exists(), "{}: no such file here; make the group", doing());
-        let join = |file: &Path| File::options().write(true).open(file)?.write_all(b"0");
-        let mut joined = join(&file);
-        // A group of v2 with controllers for inner groups takes no process. That of the
-        // container's process does.
-        if groups.is_v2()
-            && joined.as_ref().is_err_and(|it| it.kind() == ErrorKind::ResourceBusy)
-        {
-            common::each_group(&groups.paths(), |other| {
-                let file = other.join("cgroup.procs");
-                let found = fs::read_to_string(&file).unwrap_or_default();
-                if found.lines().any(|it| it == process.to_string()) {
-                    joined = join(&file);
-                }
-            });
-        }
-        joined.with_context(doing)?;
+    let mut added = joined.add(child);
+    // A group of v2 with controllers for inner groups takes no process. That of the
+    // container's process does.
+    let is_busy = |it: &Error| it.chain().find_map(errno_of) == Some(Errno::EBUSY);
+    if added.as_ref().is_err_and(is_busy) {
+        let process = process.to_string();
+        common::each_group(&groups.paths(), |other| {
+            let file = other.join("cgroup.procs");
+            let found = fs::read_to_string(&file).unwrap_or_default();
+            if found.lines().any(|it| it == process) {
+                added = write(&file, &child.to_string()).context("join its group");
+            }
+        });
     }
-    Ok(())
+    added
 }
 
 /// The namespaces of the container that this process is not in.

@@ -2,14 +2,14 @@
 
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use common::{Child, Relay, utc};
 
 use crate::config::Config;
 use crate::groups::Groups;
 use crate::hooks;
 use crate::state::Container;
-use crate::status::{State, Status, start_time};
+use crate::status::{State, Status};
 use crate::wanted::{Wanted, write_pid};
 use crate::{terminal, users};
 
@@ -24,9 +24,7 @@ pub(crate) fn hold(
 ) -> Result<Option<Relay>> {
     let (linux, hooks) = (&config.linux, &config.hooks);
     child.meet(Some(()), |(), id| {
-        state.pid = Some(id.as_raw());
-        state.start_time =
-            start_time(id.as_raw()).context("find the process of the container")?;
+        state.set_process(id)?;
         container.write(state)?;
         users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
         groups.add(id)

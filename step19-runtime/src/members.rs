@@ -83,7 +83,7 @@ fn refuse_shared(container: &Container, state: &State) -> Result<()> {
 
 impl Groups {
     /// The groups of the container with v1, or that with v2.
-    fn of_version(&self, is_v2: bool) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn of_version(&self, is_v2: bool) -> impl Iterator<Item = &PathBuf> {
         let fits = move |it: &&Hierarchy| it.controllers.is_empty() == is_v2;
         self.hierarchies.iter().filter(fits).filter_map(|it| it.group.as_ref())
     }

@@ -25,7 +25,7 @@ pub(crate) struct Container {
     /// The directory of all containers.
     pub(crate) all: Rc<File>,
     dir: File,
-    is_locked: bool,
+    pub(crate) is_locked: bool,
 }
 
 /// The socket on which the container waits for `start`. It is gone before the command.
@@ -81,7 +81,9 @@ impl Container {
         match Container::of(&all, name) {
             Err(Errno::ENOENT) => Ok(None),
             found => {
-                found.map(Some).with_context(|| format!("open the container {name}"))
+                let found =
+                    found.with_context(|| format!("open the container {name}"))?;
+                Ok(Some(found).filter(|it| !it.is_ending()))
             }
         }
     }
@@ -94,7 +96,8 @@ impl Container {
         let mut names: Vec<String> = names.filter(|it| check_name(it).is_ok()).collect();
         names.sort();
         // Another process may have just removed it.
-        Ok(names.iter().flat_map(|name| Container::of(all, name)).collect())
+        let found = names.iter().flat_map(|name| Container::of(all, name));
+        Ok(found.filter(|it| !it.is_ending()).collect())
     }
 
     /// Waits until no other verb changes this container.
@@ -112,6 +115,7 @@ impl Container {
             }
             sleep(Duration::from_millis(10));
         }
+        ensure!(!self.is_ending(), "find the container {}: it does not exist", self.name);
         // Before there is a process, no hook runs, and groups are still made.
         if self.state()?.pid.is_some() { Ok(self) } else { self.lock() }
     }
@@ -126,7 +130,7 @@ impl Container {
         self.dir.unlock().context("unlock the container")
     }
 
-    /// Whether `create` still makes it. If `create` was killed, it has no lock.
+    /// Whether another verb has the lock: `create`, if it still makes it.
     pub(crate) fn is_being_made(&self) -> bool {
         let other = || open::directory(&self.dir, ".");
         !self.is_locked && other().is_ok_and(|dir| dir.try_lock_shared().is_err())

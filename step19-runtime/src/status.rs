@@ -5,9 +5,11 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use common::{pidfd_open, pidfd_wait};
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,14 +19,19 @@ use crate::groups::Groups;
 use crate::hooks::Hooks;
 use crate::state::{Container, SOCKET};
 
+/// The file system of pidfds since Linux 6.9; before, they all have the same inode.
+const PIDFS: FsType = FsType(0x5049_4446);
+
 /// What is in state.json.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct State {
     pub(crate) oci_version: String,
     pub(crate) id: String,
-    /// The process of the container, and when it started: the number is used again.
+    /// The process of the container, and what no later process with its number has: the
+    /// inode of its pidfd, since Linux 6.9, and the time of its start.
     pub(crate) pid: Option<i32>,
+    pub(crate) inode: Option<u64>,
     pub(crate) start_time: u64,
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: PathBuf,
@@ -118,13 +125,31 @@ impl State {
             Err(Errno::ESRCH) => Ok(None),
             open => {
                 let open = open.with_context(|| format!("open the process {pid}"))?;
+                let start = start_time(pid);
                 // It has ended with its last thread: the first one may end before.
-                let is_over =
-                    pidfd_wait(&open, 0u16.into()).context("look at a process")?;
-                let is_same = start_time(pid) == Some(self.start_time);
-                Ok((is_same && !is_over).then_some(open))
+                if pidfd_wait(&open, 0u16.into()).context("look at a process")? {
+                    return Ok(None);
+                }
+                let is_same = match (self.inode, inode(&open), start) {
+                    (Some(own), Some(found), _) => own == found,
+                    (.., Some(start)) => start == self.start_time,
+                    _ => bail!(
+                        "find the process {pid}: /proc does not show it; mount /proc without hidepid"
+                    ),
+                };
+                Ok(is_same.then_some(open))
             }
         }
+    }
+
+    /// Keeps which process is that of the container.
+    pub(crate) fn set_process(&mut self, process: Pid) -> Result<()> {
+        let doing = "find the process of the container";
+        let open = pidfd_open(process).context(doing)?;
+        self.pid = Some(process.as_raw());
+        self.inode = inode(&open);
+        self.start_time = start_time(process.as_raw()).context(doing)?;
+        Ok(())
     }
 
     /// The state that hooks and callers get.
@@ -140,9 +165,15 @@ impl State {
     }
 }
 
+/// The inode of a pidfd, if no later process has it.
+fn inode(open: &OwnedFd) -> Option<u64> {
+    let is_unique = fstatfs(open).is_ok_and(|it| it.filesystem_type() == PIDFS);
+    fstat(open).ok().filter(|_| is_unique).map(|found| found.st_ino)
+}
+
 /// When a process started, in ticks since the boot; proc_pid_stat(5). Nothing if there is
 /// none.
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
+fn start_time(pid: i32) -> Option<u64> {
     let stat = common::open::text(format!("/proc/{pid}/stat")).ok()?;
     // The name may have blanks and parentheses.
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()

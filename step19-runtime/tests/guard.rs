@@ -15,7 +15,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, open, renameat2};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{Backlog, listen};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{Uid, mkfifo, setfsuid};
 use serde_json::{Value, json};
 use testkit::procs::{Proc, end_of, wait_until};
 use testkit::{
@@ -598,6 +598,49 @@ fn a_container_takes_no_group_of_one_that_has_ended() {
     }
     let output = place.ask(&["delete", NAME]);
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Everybody can open a group, and then lock it.
+#[test]
+fn another_user_locks_no_new_group() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.configure(&["sleep", "1000"], |_| {});
+    let text = fs::read_to_string(place.dir.path().join("config.json")).expect("read");
+    let config: Value = serde_json::from_str(&text).expect("JSON");
+    let path = config["linux"]["cgroupsPath"].as_str().expect("a path");
+    let all = fs::read_dir("/sys/fs/cgroup").expect("list").flatten();
+    let all = all.map(|it| it.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
+    let groups: Vec<PathBuf> = all.map(|it| it.join(&path[1..])).collect();
+    let is_over = AtomicBool::new(false);
+    let made = thread::scope(|scope| {
+        scope.spawn(|| {
+            // Of this thread alone.
+            setfsuid(Uid::from_raw(65534));
+            let mut locks: Vec<Option<File>> = groups.iter().map(|_| None).collect();
+            while !is_over.load(Ordering::Relaxed) {
+                for (group, lock) in groups.iter().zip(&mut locks) {
+                    match File::open(group) {
+                        Ok(open) if lock.is_some() => drop(open),
+                        Ok(open) => *lock = open.try_lock().is_ok().then_some(open),
+                        Err(_) => *lock = None,
+                    }
+                }
+            }
+        });
+        let create = || {
+            let mut create = place.runtime(&["create", NAME]);
+            let create = create.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            place.ask(&["delete", "--force", NAME]);
+            create.expect("start the step").success()
+        };
+        let made = (0..20).filter(|_| create()).count();
+        is_over.store(true, Ordering::Relaxed);
+        made
+    });
+    assert_eq!(made, 20);
 }
 
 /// Each keeps its states in a directory of its own, and knows nothing of the other.

@@ -10,7 +10,9 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use testkit::procs::wait_until;
 use testkit::{
@@ -391,6 +393,40 @@ fn hooks_run_in_order_with_the_state() {
         let mode = |file: &str| fs::metadata(bundle.at(file)).expect("a file").mode();
         assert_eq!(mode(&format!("state-{name}")), mode("config.json"), "{name}");
     }
+}
+
+/// The last hook runs again. For the hook itself, the container is gone.
+#[test]
+fn a_killed_delete_is_done_again_by_the_next_one() {
+    let bundle = Bundle::new("sleep 1000", |_| {});
+    let text = bundle.read("config.json");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    let script = format!(
+        "cd {}; echo $$ >>began; [ -e again ] && exit; exec sleep 1000",
+        bundle.0.path().display()
+    );
+    config["hooks"]["poststop"] =
+        json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    fs::write(bundle.at("config.json"), config.to_string()).expect("write");
+    bundle.succeeds(&["create", "one"]);
+    let mut delete = bundle.runtime(&["delete", "--force", "one"]);
+    delete.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut delete = delete.spawn().expect("start the step");
+    wait_until("the hook runs", || bundle.read("began").ends_with('\n'));
+    for verb in [&["state", "one"], &["delete", "one"], &["start", "one"]] {
+        let said = bundle.fails(verb);
+        assert!(said.contains("does not exist"), "{said}");
+    }
+    bundle.succeeds(&["delete", "--force", "one"]);
+    assert_eq!(bundle.succeeds(&["list", "--quiet"]), "");
+    delete.kill().and_then(|()| delete.wait()).expect("kill it");
+    let hook = bundle.read("began").trim().parse().expect("a number");
+    kill(Pid::from_raw(hook), Signal::SIGKILL).expect("end the hook");
+    fs::write(bundle.at("again"), "").expect("write");
+    assert_eq!(bundle.state("one")["status"], "stopped");
+    bundle.succeeds(&["delete", "one"]);
+    assert_eq!(bundle.read("began").lines().count(), 2);
+    assert_eq!(bundle.left(), [""; 0]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, close, setsid};
 
 use crate::Exit;
+use crate::child::deadline::Deadline;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
 use crate::child::runner::Child;
@@ -68,8 +69,21 @@ pub fn clone_after(
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
+    clone_in_time(session, None, join, namespaces, work)
+}
+
+/// As [`clone_after`], but others may stop or freeze the two processes, so that they do not answer:
+/// then this fails, and so do [`Child::meet`] and [`Child::take_terminal`], and end them.
+pub fn clone_in_time(
+    session: bool,
+    deadline: Option<Deadline>,
+    join: impl FnOnce() -> Result<Option<OwnedFd>>,
+    namespaces: CloneFlags,
+    work: impl FnOnce() -> Result<Exit>,
+) -> Result<Child> {
     let terminal = Terminal::of_streams().filter(|_| !session);
-    start(terminal, namespaces, work, |child| {
+    let limit = deadline.as_ref();
+    let child = start(terminal, namespaces, work, |child| {
         let between = |line: RawFd| {
             let group = join()?;
             let pid = clone_into(namespaces | CloneFlags::CLONE_PARENT, group, || {
@@ -79,10 +93,11 @@ pub fn clone_after(
             })?;
             Ok(pid.as_raw().to_ne_bytes().to_vec())
         };
-        let number = given_in_child(CloneFlags::empty(), |_| Ok(()), between)?;
+        let number = given_in_child(CloneFlags::empty(), limit, |_| Ok(()), between)?;
         let number = number.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
         Ok(Pid::from_raw(libc::pid_t::from_ne_bytes(number)))
-    })
+    })?;
+    Ok(child.within(deadline))
 }
 
 fn clone_into(

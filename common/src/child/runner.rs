@@ -14,6 +14,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::Exit;
+use crate::child::deadline::{Deadline, InTime};
 use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
@@ -63,6 +64,8 @@ pub struct Child {
     their_line: Option<UnixStream>,
     /// Whether the child has closed its end. It does so a while before it has ended.
     line_closed: bool,
+    /// For the answers of the child.
+    deadline: Option<Deadline>,
     /// Set when the runner has sent SIGHUP to a command that waits for the terminal: the
     /// time until the runner continues it again.
     hung_up: Option<Duration>,
@@ -90,10 +93,31 @@ impl Child {
             line,
             their_line: Some(their_line),
             line_closed: false,
+            deadline: None,
             hung_up: None,
             start: None,
             told_end: None,
             interrupt: None,
+        }
+    }
+
+    /// This child with a limit on the time of its answers.
+    pub(crate) fn within(self, deadline: Option<Deadline>) -> Child {
+        Child { deadline, ..self }
+    }
+
+    /// A reader of a line from the child, with the limit on the time of its answers. After an error,
+    /// call [`Child::end`].
+    pub fn in_time<'a>(&'a self, line: &'a UnixStream) -> InTime<'a> {
+        InTime { line, deadline: self.deadline.as_ref() }
+    }
+
+    /// Ends the child, and waits for its end. If others freeze it again and again, this does not
+    /// wait: it ends when it goes on.
+    pub fn end(&mut self) {
+        signals::send(self.pid, libc::SIGKILL);
+        if self.deadline.as_ref().is_none_or(|it| it.lets_end(self.pid)) {
+            let _ = self.wait_with(&mut ());
         }
     }
 
@@ -135,6 +159,11 @@ impl Child {
     ) -> Result<Option<D>> {
         // The child of these lessons stays, and without this end the runner sees its end.
         self.their_line = None;
+        let in_time = self.deadline.as_ref().map_or(Ok(()), |it| it.wait(&self.line));
+        if in_time.is_err() {
+            self.end();
+        }
+        in_time.context("wait for the child")?;
         let mut byte = [READY];
         let (count, (_, given)) =
             line::receive(&self.line, &mut byte).context("wait for the child")?;
@@ -146,8 +175,7 @@ impl Child {
         self.terminal.as_mut().map(Terminal::take_back);
         let worked = work(given, self.pid);
         if worked.is_err() {
-            signals::send(self.pid, libc::SIGKILL);
-            let _ = self.wait_with(&mut ());
+            self.end();
         } else {
             self.terminal.as_mut().map(|terminal| terminal.lend(self.pid));
             // An error means that a signal has ended the child.

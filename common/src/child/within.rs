@@ -1,6 +1,7 @@
 //! Work of the runner in other namespaces: a child does it, and the runner waits.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -12,6 +13,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::child::clone::{cloning, raw_clone, work_and_exit};
+use crate::child::deadline::{Deadline, InTime};
 use crate::child::signals;
 use crate::{Exit, one_line};
 
@@ -19,10 +21,13 @@ use crate::{Exit, one_line};
 const DONE: u8 = 0;
 
 /// Waits for the answer of a child: the bytes that its work has given.
-fn hear(mut line: &UnixStream) -> Result<Vec<u8>> {
+fn hear(mut line: InTime<'_>) -> Result<Vec<u8>> {
     let mut answer = Vec::new();
-    // An error means that the child has ended.
-    let _ = line.read_to_end(&mut answer);
+    match line.read_to_end(&mut answer) {
+        Err(error) if error.kind() == ErrorKind::TimedOut => return Err(error.into()),
+        // Another error means that the child has ended.
+        _ => {}
+    }
     match answer.split_first() {
         None => bail!("a child of this process has ended before its work was done"),
         Some((&DONE, bytes)) => Ok(bytes.to_vec()),
@@ -38,12 +43,13 @@ pub fn in_child(
     prepare: impl FnOnce(Pid) -> Result<()>,
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    given_in_child(namespaces, prepare, |_| work().map(|()| Vec::new())).map(drop)
+    given_in_child(namespaces, None, prepare, |_| work().map(|()| Vec::new())).map(drop)
 }
 
 /// As [`in_child`], for work that gives bytes, and gets the number of the line to the runner.
 pub(crate) fn given_in_child(
     namespaces: CloneFlags,
+    deadline: Option<&Deadline>,
     prepare: impl FnOnce(Pid) -> Result<()>,
     work: impl FnOnce(RawFd) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
@@ -62,6 +68,8 @@ pub(crate) fn given_in_child(
                 Err(error) => one_line(&error).into_bytes(),
             };
             theirs.write_all(&answer).context("answer the runner")?;
+            // A child of this one has the line, too, and may not close it soon.
+            theirs.shutdown(Shutdown::Write).context("end the answer")?;
             Ok(Exit::SUCCESS)
         });
     }
@@ -69,7 +77,7 @@ pub(crate) fn given_in_child(
     let done = prepare(pid).and_then(|()| {
         // An error means that the child has ended.
         let _ = ours.write_all(&[DONE]);
-        hear(&ours)
+        hear(InTime { line: &ours, deadline })
     });
     if done.is_err() {
         signals::send(pid, libc::SIGKILL);
@@ -80,7 +88,7 @@ pub(crate) fn given_in_child(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::env;
     use std::process::{self, Command};
 
@@ -89,13 +97,14 @@ mod tests {
     use super::*;
 
     /// Runs a test again in a process without other tests: their threads may hold a lock.
-    fn alone(name: &str) -> bool {
+    pub(crate) fn alone(module: &str, name: &str) -> bool {
         const ALONE: &str = "ALONE";
         if env::var_os(ALONE).is_some() {
             return true;
         }
         let mut test = Command::new(env::current_exe().expect("a test has a path"));
-        test.args(["--exact", &format!("child::within::tests::{name}")]).env(ALONE, "1");
+        let module = module.trim_start_matches("common::");
+        test.args(["--exact", &format!("{module}::{name}")]).env(ALONE, "1");
         let output = test.output().expect("start this test");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         false
@@ -103,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_child_does_the_work_after_the_preparation() {
-        if !alone("a_child_does_the_work_after_the_preparation") {
+        if !alone(module_path!(), "a_child_does_the_work_after_the_preparation") {
             return;
         }
         let (mut ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
@@ -130,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_error_of_the_work_or_of_the_preparation_is_the_callers() {
-        if !alone("an_error_of_the_work_or_of_the_preparation_is_the_callers") {
+        if !alone(module_path!(), "an_error_of_the_work_or_of_the_preparation_is_the_callers") {
             return;
         }
         let fails = |why: &str| match why {

@@ -20,8 +20,8 @@ ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)";
         let stat = fs::read_to_string(format!("/proc/{id}/stat"));
         stat.is_ok_and(|stat| stat.contains(") Z "))
     });
-    let start_time = start_time(id).expect("a time");
-    let state = State { pid: Some(id), start_time, ..State::default() };
+    let mut state = State::default();
+    state.set_process(Pid::from_raw(id)).expect("look");
     assert!(state.pidfd().expect("look").is_some());
     child.kill().expect("kill");
     // The number is free only after this.
@@ -29,4 +29,20 @@ ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)";
     assert!(pidfd_wait(open, nix::poll::PollTimeout::NONE).expect("wait"));
     assert!(state.pidfd().expect("look").is_none());
     child.wait().expect("wait");
+}
+
+#[test]
+fn a_process_is_known_by_what_no_later_one_has() {
+    let mut state = State::default();
+    state.set_process(Pid::this()).expect("look");
+    let is_found = |state: &State| state.pidfd().expect("look").is_some();
+    assert!(is_found(&state));
+    let later = State { start_time: state.start_time + 1, ..state.clone() };
+    // With the inode, /proc need not show the process.
+    assert_eq!(is_found(&later), state.inode.is_some());
+    assert!(!is_found(&State { inode: None, ..later }));
+    if let Some(inode) = &mut state.inode {
+        *inode += 1;
+        assert!(!is_found(&state));
+    }
 }
