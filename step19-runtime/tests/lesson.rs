@@ -592,6 +592,24 @@ fn a_group_of_another_container_is_not_touched() {
 }
 
 #[test]
+fn a_group_with_groups_of_others_in_it_is_not_taken() {
+    if !is_root() {
+        return;
+    }
+    let bundle = Bundle::new("sleep 1000", |_| {});
+    let all = Path::new("/sys/fs/cgroup");
+    let v1 = all.join("pids");
+    let all = if v1.join("cgroup.procs").exists() { &v1 } else { all };
+    let group = all.join(&bundle.group()[1..]);
+    fs::create_dir_all(group.join("inner")).expect("make two groups");
+    let said = bundle.fails(&["create", "one"]);
+    assert!(said.contains("make the control group"), "{said}");
+    fs::remove_dir(group.join("inner")).expect("remove the inner group");
+    fs::remove_dir(&group).expect("remove the group");
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
 fn a_frozen_group_stays_as_it_is() {
     if !is_root() {
         return;
