@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libc::c_int;
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::calls::process::{pidfd_open, pidfd_send_signal};
@@ -86,7 +87,7 @@ fn walk(
     mut enter: impl FnMut(&Path),
     mut leave: impl FnMut(&File, &OsStr) -> nix::Result<()>,
 ) -> io::Result<()> {
-    let mut here = open::directory(&AT_FDCWD, group)?;
+    let mut here = enter_group(&AT_FDCWD, group)?;
     // The group itself has no name here.
     let (mut names, mut left) = (Vec::new(), Vec::new());
     loop {
@@ -98,7 +99,7 @@ fn walk(
             match left.last_mut().and_then(Vec::pop) {
                 Some(name) => {
                     // It may have gone, too.
-                    if let Ok(next) = open::directory(&here, &*name) {
+                    if let Ok(next) = enter_group(&here, &*name) {
                         here = next;
                         names.push(name);
                         break;
@@ -119,6 +120,18 @@ fn walk(
     }
 }
 
+/// Opens a group. A container that has groups of its caller can take the rights to them.
+fn enter_group<P: NixPath + ?Sized>(at: &impl AsFd, name: &P) -> nix::Result<File> {
+    match open::directory(at, name) {
+        Err(Errno::EACCES) => {
+            let (mode, follow) = (Mode::from_bits_truncate(0o755), FchmodatFlags::FollowSymlink);
+            fchmodat(at, name, mode, follow)?;
+            open::directory(at, name)
+        }
+        opened => opened,
+    }
+}
+
 /// Calls `look` with the path of each group, and of each group in it, while that is open. A
 /// group that is gone is no error.
 pub fn each_group(groups: &[PathBuf], mut look: impl FnMut(&Path)) {
@@ -129,7 +142,11 @@ pub fn each_group(groups: &[PathBuf], mut look: impl FnMut(&Path)) {
 pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
     let mut found = Vec::new();
     each_group(groups, |group| {
-        let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        let file = group.join("cgroup.procs");
+        let read = || fs::read_to_string(&file);
+        let again =
+            |_| fs::set_permissions(&file, Permissions::from_mode(0o644)).and_then(|()| read());
+        let text = read().or_else(again).unwrap_or_default();
         // 0 is a process that this PID namespace does not have.
         found.extend(text.lines().flat_map(str::parse).filter(|id| *id > 0).map(Pid::from_raw));
     });
@@ -140,7 +157,7 @@ pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
 
 /// Whether groups are frozen, themselves or with a group of v1 above them.
 pub fn are_frozen(groups: &[PathBuf]) -> bool {
-    let read = |file: &str| groups.iter().find_map(|it| open::text(it.join(file)).ok());
+    let read = |file: &str| groups.iter().find_map(|it| fs::read_to_string(it.join(file)).ok());
     read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
         || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
 }
@@ -333,6 +350,18 @@ impl Hierarchy {
 mod tests {
     use super::*;
     use crate::places::place::Place;
+
+    #[test]
+    fn a_group_without_rights_is_entered() {
+        let place = Place::new();
+        let (outer, inner) = (place.path("outer"), place.path("outer/inner"));
+        fs::create_dir_all(&inner).expect("make a directory");
+        fs::write(inner.join("cgroup.procs"), "7\n").expect("write");
+        for path in [&inner.join("cgroup.procs"), &inner, &outer] {
+            fs::set_permissions(path, Permissions::from_mode(0o000)).expect("take the rights");
+        }
+        assert_eq!(processes_in(&[outer]), [Pid::from_raw(7)]);
+    }
 
     /// A container can remove its groups while they are ended.
     #[test]

@@ -430,6 +430,8 @@ fn exec_does_not_take_another_process_for_the_container() {
         stat.rsplit_once(") ").expect("a stat").1.split(' ').nth(19).expect("a time");
     state["pid"] = json!(std::process::id());
     state["startTime"] = json!(time.parse::<u64>().expect("a number"));
+    // As before Linux 6.9.
+    state["inode"] = Value::Null;
     fs::write(&file, state.to_string()).expect("write");
     let output = place.ask(&["exec", NAME, "echo", "out"]);
     fs::write(&file, before).expect("write");
@@ -715,6 +717,21 @@ fn a_log_in_a_directory_of_others_is_a_file() {
     }
     assert!(is_told(&log("/dev/stderr")));
     assert_eq!(log("/dev/null"), "");
+}
+
+#[test]
+fn a_container_with_an_odd_name_is_found() {
+    let place = Place::new();
+    let script = r"printf '\377) ' >/proc/$$/comm; sleep 1000; :";
+    place.configure(&["sh", "-c", script], |_| ());
+    place.does(&["run", "--detach", NAME]);
+    let id = place.state("pid").as_i64().expect("a number");
+    let comm = || fs::read(format!("/proc/{id}/comm")).expect("a name");
+    wait_until("it has its name", || comm() == b"\xff) \n");
+    assert_eq!(place.state("status"), "running");
+    let output = place.ask(&["kill", NAME, "KILL"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    wait_until("it has stopped", || place.state("status") == "stopped");
 }
 
 #[test]
