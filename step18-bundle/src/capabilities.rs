@@ -39,24 +39,22 @@ impl TryFrom<Vec<String>> for Set {
 impl Sets {
     /// What this caller can give of the sets. The specification wants a warning for the
     /// rest, and no error. A user namespace has all capabilities.
-    pub(crate) fn given(self, has_namespace: bool) -> Result<Sets> {
+    pub(crate) fn given(mut self, has_namespace: bool) -> Result<Sets> {
         if has_namespace {
             return Ok(self);
         }
         let all = common::permitted().context("get the capabilities")?;
         let missing = Capabilities::of_bits(self.permitted.0.bits() & !all.bits());
-        if missing != Capabilities::default() {
-            let names: Vec<String> = missing.iter().map(|it| it.to_string()).collect();
-            common::note(&format!(
-                "leave out what the caller does not have: {}",
-                names.join(" ")
-            ));
+        let missing: Vec<String> = missing.iter().map(|it| it.to_string()).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(" ");
+            common::note(&format!("leave out what the caller does not have: {missing}"));
         }
-        let given = |set: Set| Set(set.0.within(all));
-        let Sets { bounding, effective, permitted, inheritable, ambient } = self;
-        let [effective, permitted] = [effective, permitted].map(given);
-        let [inheritable, ambient] = [inheritable, ambient].map(given);
-        Ok(Sets { bounding, effective, permitted, inheritable, ambient })
+        let Sets { effective, permitted, inheritable, ambient, .. } = &mut self;
+        for set in [effective, permitted, inheritable, ambient] {
+            set.0 = set.0.within(all);
+        }
+        Ok(self)
     }
 }
 
