@@ -11,7 +11,7 @@ use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
 
 use crate::capabilities::Sets;
-use crate::scheduler::{IoPriority, OomScore, Scheduler};
+use crate::scheduler::{IoPriority, Scheduler, set_oom_score};
 use crate::terminal::Size;
 use crate::users::User;
 use crate::values::check_proc;
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
     apparmor_profile: String,
-    oom_score_adj: Option<OomScore>,
+    oom_score_adj: Option<i32>,
     scheduler: Option<Scheduler>,
     io_priority: Option<IoPriority>,
 }
@@ -69,7 +69,7 @@ impl Process {
             let set = common::set_limit(child, *kind as u32, *soft, *hard);
             set.with_context(|| format!("set the limit {kind:?}"))?;
         }
-        self.oom_score_adj.map_or(Ok(()), |score| score.set(child))?;
+        set_oom_score(self.oom_score_adj, child)?;
         if let Some(priority) = &self.io_priority {
             priority.set(child)?;
         }

@@ -69,7 +69,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         // In there, /proc is the container's.
         process.choose_profile()?;
         // Later, a user may not write the file.
-        process.oom_score_adj.map_or(Ok(()), |score| score.set(getpid()))?;
+        scheduler::set_oom_score(process.oom_score_adj, getpid())?;
         common::leave_keyring()?;
         keep_out_of_reach()?;
         // One call: after the first, this process has no capability over others.
