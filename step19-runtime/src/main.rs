@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 
 /// Reads the options before the verb, and does what the verb says.
 fn run(words: Vec<OsString>) -> Result<Exit> {
-    let mut global = Words::read(Words::of(words)?, &verbs::OPTIONS, 0)?;
+    let mut global = Words::read(Words::of(words)?, "", 0)?;
     log::open(&global)?;
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
@@ -94,7 +94,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     // Words behind the name are those of a command.
     let has_command = ["exec", "ps"].contains(&verb);
     let among = if has_command { 0 } else { usize::MAX };
-    let mut words = Words::read(left, &verbs::options(verb), among)?;
+    let mut words = Words::read(left, verb, among)?;
     if !has_command {
         common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
     }

@@ -13,15 +13,6 @@ use crate::process::Process;
 use crate::state::Container;
 use crate::words::Words;
 
-/// The options of `exec`.
-#[rustfmt::skip]
-pub(crate) const OPTIONS: [&str; 15] = [
-    "process|p=", "detach|d", "pid-file=", "console-socket=", "preserve-fds=",
-    "ignore-paused", "cgroup=", "tty|t", "user|u=", "additional-gids|g=", "cwd=",
-    "env|e=",
-    "cap|c=", "no-new-privs", "apparmor=",
-];
-
 /// The caller's own files: what is a pipe there has its data coming.
 const OWN: [&str; 3] = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
 

@@ -13,17 +13,24 @@ use crate::resources::Resources;
 use crate::state::Container;
 use crate::words::{Words, with_unit};
 
-/// The options, and the place of each value in linux.resources.
+/// The options for limits, the place of each value in linux.resources, and the meaning.
 #[rustfmt::skip]
-pub(crate) const OPTIONS: [(&str, &str, &str); 15] = [
-    ("resources|r=", "", ""), ("memory=", "memory", "limit"),
-    ("memory-reservation=", "memory", "reservation"), ("memory-swap=", "memory", "swap"),
-    ("pids-limit=", "pids", "limit"), ("blkio-weight=", "blockIO", "weight"),
-    ("cpu-share=", "cpu", "shares"), ("cpu-period=", "cpu", "period"),
-    ("cpu-quota=", "cpu", "quota"), ("cpu-burst=", "cpu", "burst"),
-    ("cpu-rt-period=", "cpu", "realtimePeriod"), ("cpuset-cpus=", "cpu", "cpus"),
-    ("cpu-rt-runtime=", "cpu", "realtimeRuntime"), ("cpuset-mems=", "cpu", "mems"),
-    ("cpu-idle=", "cpu", "idle"),
+pub(crate) const OPTIONS: [(&str, &str, &str, &str); 14] = [
+    ("memory=", "memory", "limit", "bytes"),
+    ("memory-reservation=", "memory", "reservation",
+        "bytes that it keeps if others want them"),
+    ("memory-swap=", "memory", "swap", "bytes, memory and swap together"),
+    ("pids-limit=", "pids", "limit", "processes"),
+    ("blkio-weight=", "blockIO", "weight", "the share of disks"),
+    ("cpu-share=", "cpu", "shares", "the share of processors"),
+    ("cpu-period=", "cpu", "period", "microseconds, in which the quota counts"),
+    ("cpu-quota=", "cpu", "quota", "microseconds"),
+    ("cpu-burst=", "cpu", "burst", "microseconds that it may save up"),
+    ("cpu-rt-period=", "cpu", "realtimePeriod", "as cpu-period, for realtime"),
+    ("cpu-rt-runtime=", "cpu", "realtimeRuntime", "as cpu-quota, for realtime"),
+    ("cpuset-cpus=", "cpu", "cpus", "processors, such as 0-2"),
+    ("cpuset-mems=", "cpu", "mems", "nodes of memory"),
+    ("cpu-idle=", "cpu", "idle", "1 runs it only when others rest"),
 ];
 
 /// Of these, an engine writes zero if they do not change.
@@ -40,7 +47,7 @@ fn resources(
     words: &Words,
     groups: &Groups,
 ) -> Result<Resources> {
-    for (option, part, field) in OPTIONS.into_iter().skip(1) {
+    for (option, part, field, _) in OPTIONS {
         let option = option.trim_end_matches('=');
         let is_part =
             wanted.is_object() && (wanted[part].is_null() || wanted[part].is_object());
