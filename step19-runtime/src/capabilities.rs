@@ -13,9 +13,9 @@ use crate::filter::{self, Filter};
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Sets {
-    bounding: Set,
-    effective: Set,
-    permitted: Set,
+    pub(crate) bounding: Set,
+    pub(crate) effective: Set,
+    pub(crate) permitted: Set,
     inheritable: Set,
     ambient: Set,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Sets {
 /// A set, in the configuration a list of names.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-struct Set(Capabilities);
+pub(crate) struct Set(pub(crate) Capabilities);
 
 impl TryFrom<Vec<String>> for Set {
     type Error = anyhow::Error;

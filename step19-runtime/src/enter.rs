@@ -44,7 +44,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         _ => {}
     }
     let mut config = container.config()?;
-    config.process = newcomer::process(given, &container, words)?;
+    config.process = newcomer::process(given, config.process, words)?;
     let config = &config;
     let process = &config.process;
     let filter = config.linux.seccomp.as_ref().map(filter::compile).transpose()?;

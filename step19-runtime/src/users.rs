@@ -35,10 +35,10 @@ pub(crate) struct Mapping {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct User {
-    uid: u32,
-    gid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     umask: Option<u32>,
-    additional_gids: Vec<u32>,
+    pub(crate) additional_gids: Vec<u32>,
 }
 
 fn lines(map: &[Mapping]) -> impl Iterator<Item = [u32; 3]> {
