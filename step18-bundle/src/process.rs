@@ -30,7 +30,7 @@ pub(crate) struct Process {
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
     pub(crate) apparmor_profile: String,
-    oom_score_adj: Option<i32>,
+    pub(crate) oom_score_adj: Option<i32>,
     scheduler: Option<Scheduler>,
     io_priority: Option<IoPriority>,
 }
@@ -63,7 +63,8 @@ impl Process {
         words("args", &self.args).and(words("env", &self.env)).map(drop)
     }
 
-    /// Sets what the kernel keeps for `child`. Root of a user namespace may not raise it.
+    /// Sets what the kernel keeps for the process `child`, which waits. Root of a user
+    /// namespace could not raise these.
     pub(crate) fn set_limits(&self, child: Pid) -> Result<()> {
         for Rlimit { kind, soft, hard } in &self.rlimits {
             let set = common::set_limit(child, *kind as u32, *soft, *hard);
@@ -131,7 +132,7 @@ fn leads_inside() -> Result<()> {
         Err(Errno::ENOENT) => false,
         found => found.context("find the working directory")?.is_absolute(),
     };
-    ensure!(is_inside, "the working directory is outside of the root; give another one");
+    ensure!(is_inside, "use process.cwd: it leads out of the root; change it");
     Ok(())
 }
 

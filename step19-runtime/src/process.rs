@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use common::{Exit, Root};
 use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
@@ -114,8 +114,7 @@ impl Process {
     /// Goes to the working directory, and finds the program, as the user of the command.
     pub(crate) fn find(&self, home: Option<String>) -> Result<Ready> {
         if self.is_none() {
-            let program = CString::default();
-            return Ok(Ready { program, args: Vec::new(), env: Vec::new() });
+            return Ok(Ready::default());
         }
         let dir = &*self.cwd;
         chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
@@ -130,6 +129,7 @@ impl Process {
 }
 
 /// A command that only execve(2) is left for: a filter may refuse all other calls.
+#[derive(Default)]
 pub(crate) struct Ready {
     program: CString,
     args: Vec<CString>,
@@ -157,13 +157,12 @@ fn in_words_of_engines(error: anyhow::Error) -> anyhow::Error {
 /// Whether the working directory is in the root: a descriptor of the host leads to
 /// another one, as `/proc/self/fd/N`; CVE-2024-21626.
 fn leads_inside() -> Result<()> {
-    match getcwd() {
-        Ok(dir) if dir.is_absolute() => Ok(()),
-        Ok(_) | Err(Errno::ENOENT) => {
-            bail!("go to the working directory: it is outside of the root; change it")
-        }
-        Err(errno) => Err(errno).context("find the working directory"),
-    }
+    let is_inside = match getcwd() {
+        Err(Errno::ENOENT) => false,
+        found => found.context("find the working directory")?.is_absolute(),
+    };
+    ensure!(is_inside, "use process.cwd: it leads out of the root; change it");
+    Ok(())
 }
 
 fn words(name: &str, words: &[String]) -> Result<Vec<CString>> {
