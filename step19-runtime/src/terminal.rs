@@ -3,16 +3,17 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::Root;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect,
-    sendmsg, setsockopt, socket, sockopt,
+    sendmsg, socket,
 };
-use nix::sys::time::{TimeVal, TimeValLike};
 use serde::Deserialize;
 
 use crate::mounts::{attach, copy, look};
@@ -53,42 +54,43 @@ pub(crate) fn open(
 
 /// Refuses a terminal without a place for its other side, and a place without a terminal.
 pub(crate) fn check(process: &Process, has_socket: bool, relays: bool) -> Result<()> {
-    let Process { terminal, .. } = process;
+    let wants_one = process.terminal;
     ensure!(
-        !terminal || has_socket || relays,
+        !wants_one || has_socket || relays,
         "process.terminal needs --console-socket; give it"
     );
     ensure!(
-        *terminal || !has_socket,
+        wants_one || !has_socket,
         "--console-socket needs process.terminal; leave it out"
     );
     Ok(())
 }
 
-/// How long an engine may take to accept, in seconds. The container is locked meanwhile.
-const PATIENCE: i64 = 5;
+/// How long an engine may take to accept. The container is locked meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends the engine's side of a terminal to its socket; SCM_RIGHTS in unix(7).
 pub(crate) fn send(terminal: &OwnedFd, place: &Path) -> Result<()> {
-    let doing = || format!("send the terminal to {}", place.display());
-    let (above, name) = place.parent().zip(place.file_name()).with_context(doing)?;
-    // The path may be too long for a socket.
-    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    let above = look(above).with_context(doing)?;
-    let short = Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name);
-    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
-    let stream = socket(AddressFamily::Unix, kind, flags, None).with_context(doing)?;
-    // connect(2), too, waits at most for this time; socket(7).
-    let time = TimeVal::seconds(PATIENCE);
-    setsockopt(&stream, sockopt::SendTimeout, &time).with_context(doing)?;
-    let address = UnixAddr::new(&short).with_context(doing)?;
-    match connect(stream.as_raw_fd(), &address) {
-        Err(Errno::EAGAIN) => bail!("{}: nobody accepts it there", doing()),
-        connected => connected.with_context(doing)?,
-    }
-    let (text, numbers) = ([IoSlice::new(b"/dev/ptmx")], [terminal.as_raw_fd()]);
-    let rights = [ControlMessage::ScmRights(&numbers)];
-    let sent =
-        sendmsg::<()>(stream.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, None);
-    sent.map(drop).with_context(doing)
+    let send = || -> Result<()> {
+        let (above, name) =
+            place.parent().zip(place.file_name()).context("it has no name")?;
+        // The path may be too long for a socket.
+        let above = look(&Path::new(".").join(above))?;
+        let short = format!("/proc/self/fd/{}", above.as_raw_fd());
+        let address = UnixAddr::new(&Path::new(&short).join(name))?;
+        let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
+        let stream = UnixStream::from(socket(AddressFamily::Unix, kind, flags, None)?);
+        // connect(2), too, waits at most for this time; SO_SNDTIMEO in socket(7).
+        stream.set_write_timeout(Some(PATIENCE))?;
+        match connect(stream.as_raw_fd(), &address) {
+            Err(Errno::EAGAIN) => bail!("nobody accepts it there"),
+            connected => connected?,
+        }
+        let (text, numbers) = ([IoSlice::new(b"/dev/ptmx")], [terminal.as_raw_fd()]);
+        let (rights, flags) =
+            ([ControlMessage::ScmRights(&numbers)], MsgFlags::MSG_NOSIGNAL);
+        sendmsg::<()>(stream.as_raw_fd(), &text, &rights, flags, None)?;
+        Ok(())
+    };
+    send().with_context(|| format!("send the terminal to {}", place.display()))
 }
