@@ -1,7 +1,5 @@
 //! Lesson 19: other limits for a container that runs.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -11,6 +9,7 @@ use crate::groups::Groups;
 use crate::newcomer::read;
 use crate::resources::Resources;
 use crate::state::Container;
+use crate::stats::text;
 use crate::words::{Words, with_unit};
 
 /// The options for limits, the place of each value in linux.resources, and the meaning.
@@ -61,7 +60,7 @@ fn resources(
             _ => json!(number(word).with_context(|| format!("read --{option} {word}"))?),
         };
     }
-    let has = |file: &str| old(groups, file).is_some();
+    let has = |file: &str| text(groups, file).is_some();
     // Without a limit on memory, one on memory and swap together makes no sense.
     let memory = &mut wanted["memory"];
     let has_swap = has("memory.memsw.limit_in_bytes") || has("memory.swap.max");
@@ -69,7 +68,7 @@ fn resources(
         memory["swap"] = json!(-1);
     }
     // Both are in one file of v2.
-    if let Some(now) = old(groups, "cpu.max")
+    if let Some(now) = text(groups, "cpu.max")
         && !wanted["cpu"]["period"].is_null()
         && wanted["cpu"]["quota"].is_null()
     {
@@ -91,12 +90,6 @@ fn number(word: &str) -> Result<i64> {
     number.context("give a number, perhaps with k, m or g")
 }
 
-/// The value in a file of a group.
-fn old(groups: &Groups, file: &str) -> Option<String> {
-    let group = groups.group(file.split('.').next()?).ok()?;
-    Some(fs::read_to_string(group.join(file)).ok()?.trim_end().to_owned())
-}
-
 /// Changes the limits, or none of them.
 pub(crate) fn update(container: Container, words: &Words) -> Result<()> {
     // Before the lock: an engine may still write the file.
@@ -108,7 +101,7 @@ pub(crate) fn update(container: Container, words: &Words) -> Result<()> {
     while !left.is_empty() {
         let (mut refused, mut why) = (Vec::new(), None);
         for limit @ (file, value) in &left {
-            let before = old(groups, file);
+            let before = text(groups, file);
             match groups.write(file, value) {
                 Ok(()) => done.push((file, before)),
                 Err(error) => {
