@@ -5,11 +5,11 @@
 //! it is named here and its comment says so.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use common::open;
 use serde::Deserialize;
 
 use crate::devices::Device;
@@ -109,14 +109,11 @@ impl Config {
 }
 
 /// The bytes of a config.json.
-pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(1 << 14);
-    common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
-    ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
-    Ok(bytes)
+pub(crate) fn bytes(file: &Path) -> io::Result<Vec<u8>> {
+    open::whole(open::regular(file)?, MOST_BYTES)
 }
 
-/// Refuses a name that no engine gives, and that may be no name of a directory.
+/// Refuses a name that may not be that of a directory. No engine gives one of these.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
     let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;

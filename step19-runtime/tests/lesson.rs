@@ -237,7 +237,7 @@ fn a_description_that_is_too_long_is_not_kept() {
     let mut shell = Command::new("sh");
     shell.current_dir(bundle.0.path()).args(["-c", script, &bin(STEP).to_string_lossy()]);
     let said = stderr(&shell.output().expect("start a shell"));
-    assert!(said.contains("it is longer than 16 MiB"), "{said}");
+    assert!(said.contains("it is longer than 16777216 bytes"), "{said}");
     assert_eq!(bundle.left(), [""; 0]);
 }
 

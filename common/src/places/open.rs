@@ -55,7 +55,8 @@ pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
 
 /// Reads an open file to its end. Fails when it cannot be read, or has more than `most` bytes.
 pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most files are shorter: then one call reads all.
+    let mut bytes = Vec::with_capacity(1 << 14);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let why = format!("it is longer than {most} bytes");
