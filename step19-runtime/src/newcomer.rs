@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use common::Capabilities;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use crate::capabilities::{Set, Sets};
 use crate::config::plain;
@@ -20,7 +20,7 @@ const OWN: [&str; 3] = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
 
 /// Reads a file of an engine, or standard input for `-`. Does not wait for what another
 /// user may have put in the place of the file.
-pub(crate) fn read(path: impl AsRef<Path>) -> Result<Value> {
+pub(crate) fn read<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
     let path = path.as_ref();
     let doing = || format!("read {}", path.display());
     let file: Box<dyn Read> = match path == Path::new("-") {
@@ -30,22 +30,17 @@ pub(crate) fn read(path: impl AsRef<Path>) -> Result<Value> {
         }
         false => Box::new(common::open::regular(path).with_context(doing)?),
     };
-    serde_json::from_reader(file.take(16 << 20)).with_context(doing)
+    serde_json::from_reader(file.take(16 << 20)).map_err(plain).with_context(doing)
 }
 
 /// The process of a file, which stands alone, or else the container's own with the
 /// changes that the caller wants.
 pub(crate) fn process(
-    given: Option<Value>,
+    given: Option<Process>,
     own: Process,
     words: &Words,
 ) -> Result<Process> {
-    let process = match given {
-        Some(value) => {
-            serde_json::from_value(value).map_err(plain).context("read the process")?
-        }
-        None => changed(own, words)?,
-    };
+    let process = given.map_or_else(|| changed(own, words), Ok)?;
     ensure!(!process.args.is_empty(), "read process.args: give a command");
     process.check().map(|()| process)
 }

@@ -75,7 +75,8 @@ fn resources(
         let quota = now.split(' ').next().and_then(|it| it.parse::<i64>().ok());
         wanted["cpu"]["quota"] = json!(quota.unwrap_or(-1));
     }
-    let own = read(container.at("config.json"))?["linux"]["resources"]["devices"].take();
+    let mut config: Value = read(container.at("config.json"))?;
+    let own = config["linux"]["resources"]["devices"].take();
     ensure!(
         wanted["devices"].is_null() || wanted["devices"] == own,
         "new rules for devices are not done for a container that runs; leave devices out"
