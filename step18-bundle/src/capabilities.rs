@@ -48,7 +48,9 @@ impl Sets {
         let missing: Vec<String> = missing.iter().map(|it| it.to_string()).collect();
         if !missing.is_empty() {
             let missing = missing.join(" ");
-            common::note(&format!("leave out what the caller does not have: {missing}"));
+            common::note(&format!(
+                "leave out capabilities that the caller lacks: {missing}"
+            ));
         }
         let Sets { effective, permitted, inheritable, ambient, .. } = &mut self;
         for set in [effective, permitted, inheritable, ambient] {

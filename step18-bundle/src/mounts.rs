@@ -110,7 +110,7 @@ pub(crate) fn mount(
         attach(&made, root.find("/")?.context("find the root")?)?;
         groups.mount_each(&made)?;
     }
-    // First: a place in a shared mount shows the new mount to others, as it is now.
+    // Before it has its place: in a shared mount, others see it from then on.
     set(&made, options.all, true)?;
     set(&made, options.this, is_groups)?;
     attach(&made, &place)?;

@@ -88,7 +88,8 @@ pub(crate) fn root(named: Option<&str>, verb: &str) -> Result<PathBuf> {
     }
 }
 
-/// Engines set one variable, if any. Root of a user namespace is a user of the host.
+/// Below /run for root, and below XDG_RUNTIME_DIR for a user. Root of a user namespace is
+/// a user of the host.
 fn default_root() -> Result<PathBuf> {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let is_host = map.split_whitespace().eq(["0", "0", "4294967295"]);
