@@ -56,7 +56,7 @@ pub(crate) struct Filter {
 }
 
 /// Flags of seccomp(2). The process of the command has one thread.
-const FLAGS: [(&str, libc::c_ulong); 3] = [
+pub(crate) const FLAGS: [(&str, libc::c_ulong); 3] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
     ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
