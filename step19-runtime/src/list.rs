@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::state::Container;
 use crate::status::Status;
+use crate::words::Words;
 
 /// The state of a container, with the fields that runc adds, and in its order.
 #[derive(Serialize)]
@@ -50,12 +51,12 @@ pub(crate) fn state(root: &Path, name: &str) -> Result<Exit> {
 }
 
 /// Prints a list of all containers.
-pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> {
+pub(crate) fn list(root: &Path, words: &Words) -> Result<Exit> {
     let all = Container::all(root)?;
     // Another process may remove one now.
     let states: Vec<Shown> = all.iter().flat_map(describe).collect();
-    let lines: Vec<String> = match format {
-        _ if names_only => states.into_iter().map(|it| it.id).collect(),
+    let lines: Vec<String> = match words.get("format").unwrap_or("table") {
+        _ if words.has("quiet") => states.into_iter().map(|it| it.id).collect(),
         "json" => vec![serde_json::to_string(&states)?],
         "table" => {
             let row = |[id, pid, status, bundle, created, owner]: [&str; 6]| {

@@ -116,10 +116,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         "ps" => return ps::ps(&open()?, &words),
         "update" => update::update(open()?, &words)?,
         "events" => return stats::events(&open()?, &words),
-        "list" => {
-            let format = words.get("format").unwrap_or("table");
-            return list::list(root, format, words.has("quiet"));
-        }
+        "list" => return list::list(root, &words),
         "spec" => {
             let bundle = Path::new(words.get("bundle").unwrap_or("."));
             return spec::write(bundle, words.has("rootless"));

@@ -1,5 +1,7 @@
 //! Lesson 19: other limits for a container that runs.
 
+use std::mem;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -98,29 +100,28 @@ pub(crate) fn update(container: Container, words: &Words) -> Result<()> {
     let container = &container.lock()?;
     let groups = &own_groups(container)?;
     let limits = resources(wanted, container, words, groups)?.limits(groups.is_v2())?;
-    let (mut left, mut done) = (limits.iter().collect::<Vec<_>>(), Vec::new());
+    let (mut left, mut done) = (limits, Vec::new());
     while !left.is_empty() {
-        let (mut refused, mut why) = (Vec::new(), None);
-        for limit @ (file, value) in &left {
-            let before = text(groups, file);
-            match groups.write(file, value) {
-                Ok(()) => done.push((file, before)),
+        let (before, mut why) = (left.len(), None);
+        for (file, value) in mem::take(&mut left) {
+            let old = text(groups, &file);
+            match groups.write(&file, &value) {
+                Ok(()) => done.push((file, old)),
                 Err(error) => {
-                    refused.push(*limit);
-                    why = why.or(Some(error));
+                    why.get_or_insert(error);
+                    left.push((file, value));
                 }
             }
         }
         // The kernel may want another one first: in v1, the limit on memory is never
         // above that on memory and swap.
-        if let Some(error) = why.filter(|_| refused.len() == left.len()) {
-            for (file, before) in done.iter().rev() {
+        if let Some(error) = why.filter(|_| left.len() == before) {
+            for (file, old) in done.iter().rev() {
                 // It was allowed before.
-                let _ = groups.write(file, before.as_deref().unwrap_or_default());
+                let _ = groups.write(file, old.as_deref().unwrap_or_default());
             }
             return Err(error);
         }
-        left = refused;
     }
     Ok(())
 }
