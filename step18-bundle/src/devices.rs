@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::mounts::{attach, copy, look, set};
+use crate::mounts::{bind, look};
 use crate::options::Change;
 use crate::root::is_device;
 
@@ -108,10 +108,8 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
         let node = look(path)?;
         let is_right = is_device(&node, kind, number)?;
         ensure!(is_right, "it can only be a bind, and the host has another by this name");
-        let tree = copy(node, true)?;
         // The mode of the host's node cannot change. Programs can still write to it.
-        set(&tree, Change::read_only(), false)?;
-        return Ok(attach(tree, root.place(path, false)?)?);
+        return bind(node, root.place(path, false)?, Change::read_only());
     }
     made?;
     let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));

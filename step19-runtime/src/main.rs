@@ -100,10 +100,12 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     }
     let name = match verb {
         "kill" => return end::signal(root, &mut words).map(|()| Exit::SUCCESS),
-        "exec" | "ps" => words.take("the name of a container")?,
-        "list" | "spec" | "features" => words.end().map(|()| String::new())?,
-        _ => words.only_name()?,
+        "list" | "spec" | "features" => String::new(),
+        _ => words.take("the name of a container")?,
     };
+    if !has_command {
+        words.end()?;
+    }
     let open = || Container::open(root, &name);
     match verb {
         // The engine waits for the process of the container.

@@ -46,6 +46,13 @@ pub(crate) fn copy(file: impl AsFd, all: bool) -> nix::Result<OwnedFd> {
     open_tree(file, HERE, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags as u32)
 }
 
+/// Mounts an open file or directory at another place, too, with all mounts below it.
+pub(crate) fn bind(file: impl AsFd, place: impl AsFd, change: Change) -> Result<()> {
+    let tree = copy(file, true)?;
+    set(&tree, change, true)?;
+    Ok(attach(&tree, place)?)
+}
+
 /// Opens a file or directory of the host, whatever it is.
 pub(crate) fn look(path: &Path) -> Result<OwnedFd> {
     let name = CString::new(path.as_os_str().as_encoded_bytes())?;

@@ -16,7 +16,8 @@ use nix::sys::socket::{
 };
 use serde::Deserialize;
 
-use crate::mounts::{attach, copy, look};
+use crate::mounts::{bind, look};
+use crate::options::Change;
 use crate::process::Process;
 
 /// The size of the terminal, in characters.
@@ -44,9 +45,9 @@ pub(crate) fn open(
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
     }
     if console {
-        let console = copy(&theirs, false).context("copy the mount of the terminal")?;
         let place = root.place(Path::new("/dev/console"), false)?;
-        attach(&console, &place).context("bind the terminal to /dev/console")?;
+        bind(&theirs, &place, Change::default())
+            .context("bind the terminal to /dev/console")?;
     }
     common::give_terminal(&ours)?;
     Ok(Some(theirs))

@@ -99,13 +99,6 @@ impl Words {
         self.rest.pop_front().with_context(|| format!("give {what}"))
     }
 
-    /// Takes the last word that is no option: the name of a container.
-    pub(crate) fn only_name(&mut self) -> Result<String> {
-        let name = self.take("the name of a container")?;
-        self.end()?;
-        Ok(name)
-    }
-
     /// Refuses words that are left.
     pub(crate) fn end(&self) -> Result<()> {
         let next = self.rest.front();
