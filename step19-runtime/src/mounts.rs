@@ -74,8 +74,8 @@ pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<Owned
     Ok(fsmount(&fs, options.this.set as u32)?)
 }
 
-/// Mounts one of the list. The list has an order. Returns a new mount that becomes
-/// read-only when the others are in it. In a shared mount, it is read-only at once.
+/// Mounts one of the list, in its order. Returns a new tmpfs that must become read-only:
+/// others of the list may have a place in it. In a shared mount, it is read-only at once.
 pub(crate) fn mount(
     plan: Plan,
     bundle: &Path,
@@ -85,13 +85,11 @@ pub(crate) fn mount(
     let Plan { mount, mut options, source } = plan;
     let by_runner = source.is_some();
     let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
-    let mut is_later = options.bind.is_none()
-        && mount.kind == "tmpfs"
-        && options.this.set & MOUNT_ATTR_RDONLY != 0;
-    if is_later {
-        options.this.set -= MOUNT_ATTR_RDONLY;
-    }
-    let is_groups = options.bind.is_none() && is(["cgroup", "cgroup2"]);
+    let is_new = options.bind.is_none();
+    let is_groups = is_new && is(["cgroup", "cgroup2"]);
+    let is_tmpfs = is_new && mount.kind == "tmpfs";
+    let later = if is_tmpfs { options.this.set & MOUNT_ATTR_RDONLY } else { 0 };
+    options.this.set -= later;
     let made = match (source, options.bind) {
         (Some(tree), _) => tree,
         (None, Some(all)) => copy(look(&bundle.join(&mount.source))?, all)?,
@@ -108,9 +106,9 @@ pub(crate) fn mount(
     if options.copy_up {
         copy_files(&place, &made)?;
     }
-    if is_later && is_shared(&place)? {
-        options.this.set |= MOUNT_ATTR_RDONLY;
-        is_later = false;
+    let is_later = later != 0 && !is_shared(&place)?;
+    if !is_later {
+        options.this.set |= later;
     }
     if is_groups {
         // Only a mount with a place can have others in it. The root is not shared.
