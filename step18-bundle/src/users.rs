@@ -53,7 +53,7 @@ pub(crate) fn write_maps(maps: [&[Mapping]; 2], child: Pid) -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     let is_own = |(map, own)| lines(map).map(|it| [it[1], it[2]]).eq([[own, 1]]);
     let alone = maps.into_iter().zip([uid.as_raw(), gid.as_raw()]).all(is_own);
-    // Root may give away every ID, and a user the own one. For others, there are tools.
+    // Root may give every ID, and a user only the own one. For others, there are tools.
     if uid.is_root() || alone {
         if !uid.is_root() {
             let denied = fs::write(format!("/proc/{child}/setgroups"), "deny");

@@ -99,7 +99,7 @@ pub(crate) fn set(filter: Option<&Filter>) -> Result<()> {
 /// holds counts, but one without conditions before those with some, as in libseccomp.
 fn calls(list: &Seccomp, same: &[Architecture], other: u32) -> Result<Vec<Instruction>> {
     let otherwise = vec![ret(other)];
-    // From which number on which instructions answer.
+    // The instructions that answer, by the first number that they are for.
     let mut parts = BTreeMap::from([(0, otherwise.clone())]);
     for (number, mut rules) in by_number(list, same)? {
         if let Some(at) = rules.iter().position(|(_, args)| args.is_empty()) {
