@@ -18,7 +18,7 @@ impl Words {
     /// The words of the command line. An option that is not UTF-8 is none of ours.
     pub(crate) fn of(words: Vec<OsString>) -> Result<VecDeque<String>> {
         let text = |word: OsString| {
-            word.into_string().ok().context("it has a word without UTF-8")
+            word.into_string().ok().context("read the command line: it is not UTF-8")
         };
         words.into_iter().map(text).collect()
     }
@@ -51,7 +51,8 @@ impl Words {
             let is_it =
                 |it: &&str| it.trim_end_matches('=').split('|').any(|it| it == name);
             let option = names.find(is_it);
-            let option = option.with_context(|| format!("unknown option {word}"))?;
+            let option =
+                option.with_context(|| format!("unknown option {word}; see --help"))?;
             let (long, _) = option.split_once(['|', '=']).unwrap_or((option, ""));
             let value = match (option.ends_with('='), value) {
                 (true, Some(value)) => value,
@@ -89,9 +90,10 @@ impl Words {
     /// The number that an option gives.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
         let number = |word: &str| {
-            word.parse().ok().with_context(|| format!("read --{name} {word}"))
+            let number = word.parse().ok();
+            number.with_context(|| format!("read --{name} {word}: give a number"))
         };
-        self.get(name).map(number).transpose().context("read a number")
+        self.get(name).map(number).transpose()
     }
 
     /// Takes the next word that is no option.

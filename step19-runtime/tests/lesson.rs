@@ -676,6 +676,7 @@ fn the_command_line_is_that_of_runtimes() {
     for (words, said) in [
         (&["create", "--no-pivot", "a"][..], "--no-pivot is not done here"),
         (&["create", "--nonsense", "a"], "unknown option --nonsense"),
+        (&["create", "--preserve-fds", "x", "a"], "--preserve-fds x: give a number"),
         (&["create"], "give the name of a container"),
         (&["create", "a/b"], "give letters, digits and _ . + - alone"),
         (&["create", "a", "b"], "b is too much"),
