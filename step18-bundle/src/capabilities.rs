@@ -13,9 +13,9 @@ use crate::filter::{self, Filter};
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Sets {
-    bounding: Set,
-    effective: Set,
-    permitted: Set,
+    pub(crate) bounding: Set,
+    pub(crate) effective: Set,
+    pub(crate) permitted: Set,
     inheritable: Set,
     ambient: Set,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Sets {
 /// A set, in the configuration a list of names.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-struct Set(Capabilities);
+pub(crate) struct Set(pub(crate) Capabilities);
 
 impl TryFrom<Vec<String>> for Set {
     type Error = anyhow::Error;
@@ -39,24 +39,24 @@ impl TryFrom<Vec<String>> for Set {
 impl Sets {
     /// What this caller can give of the sets. The specification wants a warning for the
     /// rest, and no error. A user namespace has all capabilities.
-    pub(crate) fn given(self, has_namespace: bool) -> Result<Sets> {
+    pub(crate) fn given(mut self, has_namespace: bool) -> Result<Sets> {
         if has_namespace {
             return Ok(self);
         }
         let all = common::permitted().context("get the capabilities")?;
         let missing = Capabilities::of_bits(self.permitted.0.bits() & !all.bits());
-        if missing != Capabilities::default() {
-            let names: Vec<String> = missing.iter().map(|it| it.to_string()).collect();
+        let missing: Vec<String> = missing.iter().map(|it| it.to_string()).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(" ");
             common::note(&format!(
-                "leave out what the caller does not have: {}",
-                names.join(" ")
+                "leave out capabilities that the caller lacks: {missing}"
             ));
         }
-        let given = |set: Set| Set(set.0.within(all));
-        let Sets { bounding, effective, permitted, inheritable, ambient } = self;
-        let [effective, permitted] = [effective, permitted].map(given);
-        let [inheritable, ambient] = [inheritable, ambient].map(given);
-        Ok(Sets { bounding, effective, permitted, inheritable, ambient })
+        let Sets { effective, permitted, inheritable, ambient, .. } = &mut self;
+        for set in [effective, permitted, inheritable, ambient] {
+            set.0 = set.0.within(all);
+        }
+        Ok(self)
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<u64> {
     for rule in rules.iter().rev() {
         let of = |(letter, bit)| if rule.access.contains(letter) { bit } else { 0 };
         let access: u32 = [('m', 1), ('r', 2), ('w', 4)].into_iter().map(of).sum();
-        // Allowed is what asks for nothing else, and refused what asks for any of it.
+        // A rule that allows is for those that ask for nothing else, and one that refuses
+        // for those that ask for any of it.
         let (test, mask) = if rule.allow { (UNLESS, !access) } else { (IF, access) };
         program.extend([copy(WANTED, ACCESS), with_number(AND, WANTED, mask)]);
         let kind = match &*rule.kind {

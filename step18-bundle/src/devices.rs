@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::mounts::{attach, copy, look, set};
+use crate::mounts::{bind, look};
 use crate::options::Change;
 use crate::root::is_device;
 
@@ -35,7 +35,7 @@ const USUAL: [(&str, u64, u64); 6] = [
     ("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/random", 1, 8),
     ("/dev/urandom", 1, 9), ("/dev/tty", 5, 0),
 ];
-/// Links in /dev, and their targets. The kernel has core, or not.
+/// Links in /dev, and their targets. Not each kernel has that of core.
 #[rustfmt::skip]
 const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"),
@@ -65,11 +65,9 @@ pub(crate) fn make_nodes(config: &Config, root: &Root) -> Result<()> {
     let dev = root.directory("/dev")?;
     let has_core = Path::new("/proc/kcore").exists();
     for (link, target) in LINKS.into_iter().filter(|it| it.0 != "core" || has_core) {
-        match symlinkat(target, &dev, link) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => {
-                Err(errno).with_context(|| format!("make the link /dev/{link}"))?
-            }
+        let made = symlinkat(target, &dev, link);
+        if made != Err(Errno::EEXIST) {
+            made.with_context(|| format!("make the link /dev/{link}"))?;
         }
     }
     Ok(())
@@ -105,21 +103,15 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
         }
         made => made,
     };
-    match made {
-        Ok(()) => {
-            let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-            return Ok(fchownat(&above, name, Some(uid), Some(gid), flags)?);
-        }
+    if let Err(Errno::EPERM | Errno::EROFS) = made {
         // In a user namespace, only the host's own node works, with its mode and owner.
-        Err(Errno::EPERM | Errno::EROFS) => {}
-        Err(errno) => return Err(errno.into()),
+        let node = look(path)?;
+        let is_right = is_device(&node, kind, number)?;
+        ensure!(is_right, "it can only be a bind, and the host has another by this name");
+        // The mode of the host's node cannot change. Programs can still write to it.
+        return bind(node, root.place(path, false)?, Change::read_only());
     }
-    let node = look(path)?;
-    let is_right = is_device(&node, kind, number)?;
-    ensure!(is_right, "it can only be a bind, and the host has another by this name");
-    let tree = copy(node, true)?;
-    // The mode of the host's node cannot change. Writing to a device does not need more.
-    set(&tree, Change::read_only(), false)?;
-    Ok(attach(tree, root.place(path, false)?)?)
+    made?;
+    let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+    Ok(fchownat(&above, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }

@@ -3,15 +3,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::resources::{FIELDS, Kind, Resources};
+use crate::resources::{FIELDS, KEYS, Kind, Resources};
 
 /// A file of a group, and the value for it.
 pub(crate) type Limit = (String, String);
-
-/// A value of JSON, with its name in what is above it.
-type Named<'a> = (&'a str, &'a Value);
-/// The path of a field, what has it, and its value.
-type Found<'a> = (String, Named<'a>, &'a Value);
 
 impl Resources {
     /// The values, in the order in which they are written.
@@ -20,25 +15,10 @@ impl Resources {
         if is_v2 {
             without_memory(&mut all["memory"])?;
         }
-        let (mut found, mut limits) = (Vec::new(), Vec::new());
-        find(String::new(), ("", &all), ("", &all), &mut found);
-        let unknown = found.iter().find(|it| !is_known(it)).map(|it| &it.0);
-        if let Some(path) = unknown.filter(|it| !it.is_empty()) {
-            bail!("the field {path} is not done here; leave it out");
-        }
-        for (path, kind, v1, v2) in FIELDS {
-            let here = if is_v2 { v2 } else { v1 };
-            for (_, above, value) in found.iter().filter(|it| it.0 == path) {
-                let text = kind.text(value, is_v2);
-                let wrong = || format!("the field {path} cannot be {value}");
-                let (Some(text), true) = (text.with_context(wrong)?, here != "-") else {
-                    continue;
-                };
-                ensure!(!here.is_empty(), "this host has no {path}; leave it out");
-                let (file, value) = here.split_once(' ').unwrap_or((here, "#"));
-                limits.push((fill(file, "", *above)?, fill(value, &text, *above)?));
-            }
-        }
+        let mut found = Vec::new();
+        find("", "", &all, is_v2, &mut found)?;
+        found.sort_by_key(|(row, _)| *row);
+        let mut limits: Vec<Limit> = found.into_iter().map(|(_, limit)| limit).collect();
         let can_be = is_v2 || self.unified.is_empty();
         ensure!(can_be, "linux.resources.unified needs control groups v2; leave it out");
         limits.extend(self.unified.clone());
@@ -49,54 +29,68 @@ impl Resources {
     }
 }
 
-/// Finds all fields that have a value, or could have fields.
-fn find<'a>(path: String, above: Named<'a>, this: Named<'a>, found: &mut Vec<Found<'a>>) {
-    match this.1 {
+/// Finds the limits that a value has, each with its row of the table. What the table does
+/// not have is an error.
+fn find(
+    path: &str,
+    device: &str,
+    value: &Value,
+    is_v2: bool,
+    found: &mut Vec<(usize, Limit)>,
+) -> Result<()> {
+    let goes_on = |with: &str| {
+        let begin = format!("{path}{with}");
+        FIELDS.iter().any(|field| field.0.starts_with(&begin))
+    };
+    match value {
         Value::Null => {}
-        Value::Object(map) if !map.is_empty() => {
+        Value::Object(map) if goes_on("/") => {
             for (name, value) in map {
-                let part = if path == "/rdma" { "*" } else { name };
+                let is_device = goes_on("/*");
+                let device = if is_device { name } else { device };
                 // The name of a field has no such letters.
-                let path = format!("{path}/{}", part.replace(['/', '['], "?"));
-                find(path, this, (name, value), found);
+                let part = name.replace(['/', '['], "?");
+                let path = format!("{path}/{}", if is_device { "*" } else { &part });
+                find(&path, device, value, is_v2, found)?;
             }
         }
-        Value::Array(list) if !list.is_empty() => {
-            for value in list {
-                find(format!("{path}[]"), this, ("", value), found);
+        Value::Array(list) if goes_on("[") => {
+            for entry in list {
+                let key = |(name, kind): &(_, Kind)| {
+                    Some((*name, kind.text(entry.get(name)?, is_v2)??))
+                };
+                let (keys, words): (Vec<&str>, Vec<_>) =
+                    KEYS.iter().filter_map(key).unzip();
+                let mut rest = entry.as_object().cloned().unwrap_or_default();
+                rest.retain(|name, it| !it.is_null() && !keys.contains(&&**name));
+                let part = format!("[{}]", keys.join(":"));
+                let is_right = goes_on(&format!("{part}/")) && !rest.is_empty();
+                ensure!(is_right, "the field {path} cannot have {entry}; complete it");
+                let device = words.join(":");
+                find(&format!("{path}{part}"), &device, &rest.into(), is_v2, found)?;
             }
         }
-        value => found.push((path, above, value)),
+        _ => {
+            let row = FIELDS.iter().position(|field| field.0 == path);
+            let unknown = || format!("the field {path} is not done here; leave it out");
+            let row = row.with_context(unknown)?;
+            found.extend(limit(row, device, value, is_v2)?.map(|limit| (row, limit)));
+        }
     }
+    Ok(())
 }
 
-/// Whether a field of the table is this one, is beside it, or could be in it.
-fn is_known((path, above, value): &Found) -> bool {
-    let is_known = |field: &str, template: &str| {
-        let is_beside = |(parent, name): (&str, &str)| {
-            let other = path.strip_prefix(parent).and_then(|it| it.strip_prefix('/'));
-            let is_used = |other| template.contains(&format!("{{{other}}}"));
-            other.is_some_and(is_used) && !above.1[name].is_null()
-        };
-        let rest = field.strip_prefix(path.as_str());
-        let goes_on = rest.is_some_and(|it| it.starts_with(['/', '[']));
-        rest == Some("")
-            || goes_on && (value.is_object() || value.is_array())
-            || field.rsplit_once('/').is_some_and(is_beside)
-    };
-    FIELDS.iter().any(|(field, _, template, _)| is_known(field, template))
-}
-
-/// Writes a field, and fields beside it, in a template.
-fn fill(template: &str, field: &str, (key, above): Named) -> Result<String> {
-    let part = |(at, part): (usize, &str)| match part {
-        _ if at % 2 == 0 => Some(part.replace('#', field)),
-        "*" => Some(key.to_owned()),
-        "major" | "minor" => above[part].as_u64().map(|it| it.to_string()),
-        _ => above[part].as_str().map(str::to_owned),
-    };
-    let parts: Option<_> = template.split(['{', '}']).enumerate().map(part).collect();
-    parts.with_context(|| format!("read {above}: it needs more fields: {template}"))
+/// What is to be written for a field, if there is something.
+fn limit(row: usize, device: &str, value: &Value, is_v2: bool) -> Result<Option<Limit>> {
+    let (path, kind, v1, v2) = &FIELDS[row];
+    let here = if is_v2 { v2 } else { v1 };
+    let wrong = || format!("the field {path} cannot be {value}");
+    let text = kind.text(value, is_v2).with_context(wrong)?;
+    let Some(text) = text.filter(|_| *here != "-") else { return Ok(None) };
+    ensure!(!here.is_empty(), "this host has no {path}; leave it out");
+    let (file, begin) = here.split_once(' ').unwrap_or((here, ""));
+    let [file, begin] = [file, begin].map(|it| it.replace('*', device));
+    Ok(Some((file, begin + &text)))
 }
 
 impl Kind {

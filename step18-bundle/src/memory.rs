@@ -6,14 +6,12 @@ use serde::Deserialize;
 use crate::program::named;
 
 /// A policy, on a machine whose memory is near some processors; set_mempolicy(2).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct MemoryPolicy {
     mode: String,
     /// A list such as `0-2,5`.
-    #[serde(default)]
     nodes: String,
-    #[serde(default)]
     flags: Vec<String>,
 }
 

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, chdir, getcwd};
 use serde::Deserialize;
 
 use crate::capabilities::Sets;
-use crate::scheduler::{IoPriority, OomScore, Scheduler};
+use crate::scheduler::{IoPriority, Scheduler, set_oom_score};
 use crate::terminal::Size;
 use crate::users::User;
 use crate::values::check_proc;
@@ -23,14 +23,14 @@ pub(crate) struct Process {
     pub(crate) terminal: bool,
     pub(crate) console_size: Option<Size>,
     pub(crate) user: User,
-    args: Vec<String>,
+    pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
-    cwd: String,
+    pub(crate) cwd: String,
     pub(crate) capabilities: Sets,
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
-    apparmor_profile: String,
-    oom_score_adj: Option<OomScore>,
+    pub(crate) apparmor_profile: String,
+    pub(crate) oom_score_adj: Option<i32>,
     scheduler: Option<Scheduler>,
     io_priority: Option<IoPriority>,
 }
@@ -63,13 +63,14 @@ impl Process {
         words("args", &self.args).and(words("env", &self.env)).map(drop)
     }
 
-    /// Sets what the kernel keeps for `child`. Root of a user namespace may not raise it.
+    /// Sets what the kernel keeps for the process `child`, which waits. Root of a user
+    /// namespace could not raise these.
     pub(crate) fn set_limits(&self, child: Pid) -> Result<()> {
         for Rlimit { kind, soft, hard } in &self.rlimits {
             let set = common::set_limit(child, *kind as u32, *soft, *hard);
             set.with_context(|| format!("set the limit {kind:?}"))?;
         }
-        self.oom_score_adj.map_or(Ok(()), |score| score.set(child))?;
+        set_oom_score(self.oom_score_adj, child)?;
         if let Some(priority) = &self.io_priority {
             priority.set(child)?;
         }
@@ -131,7 +132,7 @@ fn leads_inside() -> Result<()> {
         Err(Errno::ENOENT) => false,
         found => found.context("find the working directory")?.is_absolute(),
     };
-    ensure!(is_inside, "the working directory is outside of the root; give another one");
+    ensure!(is_inside, "use process.cwd: it leads out of the root; change it");
     Ok(())
 }
 

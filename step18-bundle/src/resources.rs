@@ -47,10 +47,15 @@ const U64: Kind = UpTo(u64::MAX);
 const PROCESSORS: Kind = Share(2, 262_144);
 const DISKS: Kind = Share(10, 1000);
 
+/// What names the device of an entry in a list. `rdma` is no list: it has the names.
+#[rustfmt::skip]
+pub(crate) const KEYS: [(&str, Kind); 4] =
+    [("major", U64), ("minor", U64), ("pageSize", Text), ("name", Text)];
+
 /// The fields by their path, in the order in which they are written: the file of each in
 /// v1, and in v2. There is none if this version does not have the field, and `-` if there
-/// is nothing to do. Then the value, if it is more than the field: `#` is the field,
-/// `{name}` a field beside it, and `{*}` the name of what has both.
+/// is nothing to do. Then what is written before the value, if there is something. `*` is
+/// the name of a device, and `[major:minor]` each entry of a list that it names so.
 #[rustfmt::skip]
 pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
     ("/memory/limit", Limit, "memory.limit_in_bytes", "memory.max"),
@@ -66,7 +71,7 @@ pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
     ("/cpu/cpus", Text, "cpuset.cpus", "cpuset.cpus"),
     ("/cpu/mems", Text, "cpuset.mems", "cpuset.mems"),
     ("/cpu/shares", PROCESSORS, "cpu.shares", "cpu.weight"),
-    ("/cpu/period", Time, "cpu.cfs_period_us", "cpu.max max #"),
+    ("/cpu/period", Time, "cpu.cfs_period_us", "cpu.max max "),
     ("/cpu/quota", Quota, "cpu.cfs_quota_us", "cpu.max"),
     ("/cpu/burst", U64, "cpu.cfs_burst_us", "cpu.max.burst"),
     ("/cpu/realtimePeriod", U64, "cpu.rt_period_us", ""),
@@ -74,26 +79,21 @@ pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
     ("/cpu/idle", Signed, "cpu.idle", "cpu.idle"),
     ("/blockIO/weight", DISKS, "blkio.weight", "io.weight"),
     ("/blockIO/leafWeight", U16, "blkio.leaf_weight", ""),
-    ("/blockIO/weightDevice[]/weight", DISKS,
-        "blkio.weight_device {major}:{minor} #", "io.weight {major}:{minor} #"),
-    ("/blockIO/weightDevice[]/leafWeight", U16,
-        "blkio.leaf_weight_device {major}:{minor} #", ""),
-    ("/blockIO/throttleReadBpsDevice[]/rate", U64,
-        "blkio.throttle.read_bps_device {major}:{minor} #",
-        "io.max {major}:{minor} rbps=#"),
-    ("/blockIO/throttleWriteBpsDevice[]/rate", U64,
-        "blkio.throttle.write_bps_device {major}:{minor} #",
-        "io.max {major}:{minor} wbps=#"),
-    ("/blockIO/throttleReadIOPSDevice[]/rate", U64,
-        "blkio.throttle.read_iops_device {major}:{minor} #",
-        "io.max {major}:{minor} riops=#"),
-    ("/blockIO/throttleWriteIOPSDevice[]/rate", U64,
-        "blkio.throttle.write_iops_device {major}:{minor} #",
-        "io.max {major}:{minor} wiops=#"),
-    ("/hugepageLimits[]/limit", U64,
-        "hugetlb.{pageSize}.limit_in_bytes", "hugetlb.{pageSize}.max"),
+    ("/blockIO/weightDevice[major:minor]/weight", DISKS,
+        "blkio.weight_device * ", "io.weight * "),
+    ("/blockIO/weightDevice[major:minor]/leafWeight", U16,
+        "blkio.leaf_weight_device * ", ""),
+    ("/blockIO/throttleReadBpsDevice[major:minor]/rate", U64,
+        "blkio.throttle.read_bps_device * ", "io.max * rbps="),
+    ("/blockIO/throttleWriteBpsDevice[major:minor]/rate", U64,
+        "blkio.throttle.write_bps_device * ", "io.max * wbps="),
+    ("/blockIO/throttleReadIOPSDevice[major:minor]/rate", U64,
+        "blkio.throttle.read_iops_device * ", "io.max * riops="),
+    ("/blockIO/throttleWriteIOPSDevice[major:minor]/rate", U64,
+        "blkio.throttle.write_iops_device * ", "io.max * wiops="),
+    ("/hugepageLimits[pageSize]/limit", U64, "hugetlb.*.limit_in_bytes", "hugetlb.*.max"),
     ("/network/classID", U32, "net_cls.classid", ""),
-    ("/network/priorities[]/priority", U32, "net_prio.ifpriomap {name} #", ""),
-    ("/rdma/*/hcaHandles", U32, "rdma.max {*} hca_handle=#", "rdma.max {*} hca_handle=#"),
-    ("/rdma/*/hcaObjects", U32, "rdma.max {*} hca_object=#", "rdma.max {*} hca_object=#"),
+    ("/network/priorities[name]/priority", U32, "net_prio.ifpriomap * ", ""),
+    ("/rdma/*/hcaHandles", U32, "rdma.max * hca_handle=", "rdma.max * hca_handle="),
+    ("/rdma/*/hcaObjects", U32, "rdma.max * hca_object=", "rdma.max * hca_object="),
 ];

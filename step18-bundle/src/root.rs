@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::unistd::{chdir, fchdir, pivot_root};
 
 use crate::config::{Config, Linux};
-use crate::mounts::{attach, copy, look, make, set};
+use crate::mounts::{attach, bind, copy, look, make, set};
 use crate::options::{Change, Options, propagation};
 
 /// How mounts of the root spread, and those below it: like those of a slave, if the
@@ -56,11 +56,6 @@ pub(crate) fn protect_host(linux: &Linux, root: &Root, mounts: &[OwnedFd]) -> Re
     for mount in mounts {
         set(mount, Change::read_only(), false).context("make a mount read-only")?;
     }
-    let bind = |source: &Place, place: &Place, change| -> Result<()> {
-        let tree = copy(source, true)?;
-        set(&tree, change, true)?;
-        Ok(attach(&tree, place)?)
-    };
     for path in &linux.readonly_paths {
         if let Some(place) = root.find(path)? {
             let bound = bind(&place, &place, Change::read_only());

@@ -34,7 +34,7 @@ const USUAL: [(&str, i64, i64, &str); 10] = [
 ];
 
 /// The group in /sys/fs/cgroup may use no devices but these and the usual ones. Without
-/// rules, this caller need not be able to say so.
+/// rules in the configuration, a caller who may not write any goes on.
 pub(crate) fn apply(rules: &[Rule], groups: &Groups) -> Result<()> {
     if !rules.is_empty() {
         return write(rules, groups);

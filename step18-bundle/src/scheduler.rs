@@ -14,21 +14,15 @@ use crate::memory::MemoryPolicy;
 use crate::values::check_proc;
 
 /// A policy and its values; sched(7). Times are in nanoseconds.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Scheduler {
-    policy: Policy,
-    #[serde(default)]
+    policy: Option<Policy>,
     nice: i32,
-    #[serde(default)]
     priority: u32,
-    #[serde(default)]
     flags: Vec<Flag>,
-    #[serde(default)]
     runtime: u64,
-    #[serde(default)]
     deadline: u64,
-    #[serde(default)]
     period: u64,
 }
 
@@ -60,10 +54,6 @@ pub(crate) struct IoPriority {
 #[derive(Clone, Copy, Deserialize)]
 enum Class { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE }
 
-/// How soon the kernel ends a process when memory is short; proc_pid_oom_score_adj(5).
-#[derive(Clone, Copy, Deserialize)]
-pub(crate) struct OomScore(i32);
-
 /// The kernel that programs see. The specification has no flags yet.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,19 +69,18 @@ enum Domain {
     Linux32 = 0x0008,
 }
 
-impl OomScore {
-    /// Sets it for a process, and for those that it starts.
-    pub(crate) fn set(self, process: Pid) -> Result<()> {
-        let (score, file) =
-            (self.0.to_string(), format!("/proc/{process}/oom_score_adj"));
-        check_proc(Path::new("/proc"))?;
-        // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
-        if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score) {
-            let set = fs::write(&file, &score);
-            set.with_context(|| format!("set oomScoreAdj to {score}"))?;
-        }
-        Ok(())
+/// Sets how soon the kernel ends a process when memory is short, for a process and those
+/// that it starts; proc_pid_oom_score_adj(5).
+pub(crate) fn set_oom_score(score: Option<i32>, process: Pid) -> Result<()> {
+    let Some(score) = score.map(|it| it.to_string()) else { return Ok(()) };
+    let file = format!("/proc/{process}/oom_score_adj");
+    check_proc(Path::new("/proc"))?;
+    // Without CAP_SYS_RESOURCE, a user may not even write the same number again.
+    if fs::read_to_string(&file).is_ok_and(|now| now.trim() != score) {
+        let set = fs::write(&file, &score);
+        set.with_context(|| format!("set oomScoreAdj to {score}"))?;
     }
+    Ok(())
 }
 
 impl IoPriority {
@@ -105,9 +94,10 @@ impl IoPriority {
 impl Scheduler {
     /// Sets it for a process.
     pub(crate) fn set(&self, process: Pid) -> Result<()> {
+        let policy = self.policy.context("process.scheduler has no policy; give one")?;
         let attributes = sched_attr {
             size: size_of::<sched_attr>() as u32,
-            sched_policy: self.policy as u32,
+            sched_policy: policy as u32,
             sched_flags: self.flags.iter().fold(0, |all, flag| all | *flag as u64),
             sched_nice: self.nice,
             sched_priority: self.priority,
@@ -119,15 +109,12 @@ impl Scheduler {
     }
 }
 
-/// Sets what the kernel keeps for this process, which becomes the command.
+/// Sets what the kernel keeps for this process, which becomes the command: from where it
+/// gets memory, and the kernel that it sees; personality(2).
 pub(crate) fn set_own(linux: &Linux) -> Result<()> {
     linux.memory_policy.as_ref().map_or(Ok(()), MemoryPolicy::set)?;
-    linux.personality.map_or(Ok(()), Personality::set)
-}
-
-impl Personality {
-    /// Makes the command see this kernel; personality(2).
-    fn set(self) -> Result<()> {
-        common::set_personality(self.domain as _).context("set linux.personality")
+    if let Some(Personality { domain }) = linux.personality {
+        common::set_personality(domain as _).context("set linux.personality")?;
     }
+    Ok(())
 }

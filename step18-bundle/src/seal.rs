@@ -15,13 +15,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use common::{mount_setattr, open_tree};
-use libc::{AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
+
+use crate::mounts::{copy, set};
+use crate::options::Change;
 
 /// Starts this program again from a copy, in the same process. In the copy, it sets the
 /// name of the process, which is that of a descriptor before Linux 6.14.
@@ -50,10 +51,8 @@ fn set_name() -> Result<()> {
 /// Makes a read-only mount of the file. It has no place, and when its descriptor is
 /// closed, it is in no namespace: nobody can change it; mount_setattr(2).
 fn mount_copy(program: &File) -> nix::Result<OwnedFd> {
-    let empty = AT_EMPTY_PATH as u32;
-    let copy = open_tree(program, c"", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | empty)?;
-    mount_setattr(&copy, c"", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY)?;
-    Ok(copy)
+    let copy = copy(program, false)?;
+    set(&copy, Change::read_only(), false).map(|()| copy)
 }
 
 /// Copies the file to memory, and forbids every change of it; memfd_create(2).

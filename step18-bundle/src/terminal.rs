@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use common::Root;
 use serde::Deserialize;
 
-use crate::mounts::{attach, copy};
+use crate::mounts::bind;
+use crate::options::Change;
 use crate::process::Process;
 
 /// The size of the terminal, in characters.
@@ -30,9 +31,9 @@ pub(crate) fn open(process: &Process, root: &Root) -> Result<Option<OwnedFd>> {
     if let Some(Size { height, width }) = process.console_size {
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
     }
-    let console = copy(&theirs, false).context("copy the mount of the terminal")?;
     let place = root.place(Path::new("/dev/console"), false)?;
-    attach(&console, &place).context("bind the terminal to /dev/console")?;
+    bind(&theirs, &place, Change::default())
+        .context("bind the terminal to /dev/console")?;
     common::give_terminal(&ours)?;
     Ok(Some(theirs))
 }

@@ -13,8 +13,8 @@ use nix::unistd::sethostname;
 use crate::config::{Config, Linux};
 use crate::namespaces::{Kind, has};
 
-/// Values in /proc/sys that a namespace has for itself, by the begin of their path. Each
-/// namespace with its name in /proc/self/ns.
+/// Values in /proc/sys that a namespace has for itself: how their paths begin. Each
+/// namespace has its name in /proc/self/ns beside it.
 #[rustfmt::skip]
 const VALUES: [(Kind, &str, &[&str]); 3] = [
     (Kind::Network, "net", &["net/"]),

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use common::open;
 use serde::Deserialize;
 
 use crate::devices::Device;
@@ -76,9 +76,7 @@ impl Config {
     /// Reads config.json of a bundle, or a copy of it. Returns its bytes, too.
     pub(crate) fn read(file: &Path, bundle: &Path) -> Result<(Config, Vec<u8>)> {
         let read = || -> Result<(Config, Vec<u8>)> {
-            let mut bytes = Vec::with_capacity(1 << 14);
-            common::open::regular(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
-            ensure!((bytes.len() as u64) < MOST_BYTES, "it is longer than 16 MiB");
+            let bytes = open::whole(open::regular(file)?, MOST_BYTES)?;
             let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
             config.check().map(|()| (config, bytes))
         };
@@ -111,7 +109,7 @@ impl Config {
     }
 }
 
-/// Refuses a name that no engine gives, and that may be no name of a directory.
+/// Refuses a name that may not be that of a directory. No engine gives one of these.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
     let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;

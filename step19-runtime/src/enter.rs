@@ -50,7 +50,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         _ => {}
     }
     let mut config = container.config()?;
-    config.process = newcomer::process(given, &container, words)?;
+    config.process = newcomer::process(given, config.process, words)?;
     let config = &config;
     let process = &config.process;
     let filter = config.linux.seccomp.as_ref().map(filter::compile).transpose()?;
@@ -74,7 +74,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         // In there, /proc is the container's.
         process.choose_profile()?;
         // Later, a user may not write the file.
-        process.oom_score_adj.map_or(Ok(()), |score| score.set(getpid()))?;
+        scheduler::set_oom_score(process.oom_score_adj, getpid())?;
         common::leave_keyring()?;
         keep_out_of_reach()?;
         // One call: after the first, this process has no capability over others.

@@ -3,7 +3,9 @@
 use common::{Capabilities, Exit};
 use serde_json::{Value, json};
 
+use crate::calls::ARCHITECTURES;
 use crate::config::VERSIONS;
+use crate::filter;
 use crate::hooks::Hooks;
 use crate::memory::{FLAGS, MODES};
 use crate::options::{ATTRIBUTES, PROPAGATION};
@@ -16,10 +18,8 @@ const NAMESPACES: [&str; 8] =
 /// Prints what is done here.
 pub(crate) fn print() -> Exit {
     let capabilities = Capabilities::default().others().map(|it| it.to_string());
-    let capabilities: Vec<String> = capabilities.collect();
-    let architectures = crate::calls::ARCHITECTURES.map(|it| it.0);
-    let flags =
-        ["LOG", "SPEC_ALLOW", "TSYNC"].map(|it| format!("SECCOMP_FILTER_FLAG_{it}"));
+    let architectures = ARCHITECTURES.map(|it| it.0);
+    let flags = filter::FLAGS.map(|it| it.0);
     let not_done = json!({ "enabled": false });
     let features: Value = json!({
         "ociVersionMin": VERSIONS[0],
@@ -28,7 +28,7 @@ pub(crate) fn print() -> Exit {
         "mountOptions": mount_options(),
         "linux": {
             "namespaces": NAMESPACES,
-            "capabilities": capabilities,
+            "capabilities": capabilities.collect::<Vec<_>>(),
             "cgroup": {
                 "v1": true, "v2": true, "rdma": true,
                 "systemd": false, "systemdUser": false,

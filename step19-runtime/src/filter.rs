@@ -56,7 +56,7 @@ pub(crate) struct Filter {
 }
 
 /// Flags of seccomp(2). The process of the command has one thread.
-const FLAGS: [(&str, libc::c_ulong); 3] = [
+pub(crate) const FLAGS: [(&str, libc::c_ulong); 3] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
     ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
@@ -99,7 +99,7 @@ pub(crate) fn set(filter: Option<&Filter>) -> Result<()> {
 /// holds counts, but one without conditions before those with some, as in libseccomp.
 fn calls(list: &Seccomp, same: &[Architecture], other: u32) -> Result<Vec<Instruction>> {
     let otherwise = vec![ret(other)];
-    // From which number on which instructions answer.
+    // The instructions that answer, by the first number that they are for.
     let mut parts = BTreeMap::from([(0, otherwise.clone())]);
     for (number, mut rules) in by_number(list, same)? {
         if let Some(at) = rules.iter().position(|(_, args)| args.is_empty()) {

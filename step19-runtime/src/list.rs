@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::state::{Container, find_root};
 use crate::status::Status;
+use crate::words::Words;
 
 /// The state of a container, with the fields that runc adds, and in its order.
 #[derive(Serialize)]
@@ -58,12 +59,12 @@ pub(crate) fn state(root: &Path, name: &str) -> Result<Exit> {
 }
 
 /// Prints a list of all containers.
-pub(crate) fn list(root: &Path, format: &str, names_only: bool) -> Result<Exit> {
+pub(crate) fn list(root: &Path, words: &Words) -> Result<Exit> {
     let all = find_root(root)?.map_or(Ok(Vec::new()), |all| Container::all(&all))?;
     // Another process may remove one now.
     let states: Vec<Shown> = all.iter().flat_map(describe).collect();
-    let lines: Vec<String> = match format {
-        _ if names_only => states.into_iter().map(|it| it.id).collect(),
+    let lines: Vec<String> = match words.get("format").unwrap_or("table") {
+        _ if words.has("quiet") => states.into_iter().map(|it| it.id).collect(),
         "json" => vec![serde_json::to_string(&states)?],
         "table" => {
             let row = |[id, pid, status, bundle, created, owner]: [&str; 6]| {
@@ -96,7 +97,8 @@ pub(crate) fn root(named: Option<&str>, verb: &str) -> Result<PathBuf> {
     }
 }
 
-/// Engines set one variable, if any. Root of a user namespace is a user of the host.
+/// Below /run for root, and below XDG_RUNTIME_DIR for a user. Root of a user namespace is
+/// a user of the host.
 fn default_root() -> Result<PathBuf> {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let is_host = map.split_whitespace().eq(["0", "0", "4294967295"]);

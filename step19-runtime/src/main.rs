@@ -15,6 +15,7 @@ mod freeze;
 mod groups;
 mod hooks;
 mod join;
+mod life;
 mod limits;
 mod list;
 mod log;
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
 
 /// Reads the options before the verb, and does what the verb says.
 fn run(words: Vec<OsString>) -> Result<Exit> {
-    let mut global = Words::read(Words::of(words)?, &verbs::OPTIONS, 0)?;
+    let mut global = Words::read(Words::of(words)?, "", 0)?;
     log::open(&global)?;
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
@@ -94,16 +95,18 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     // Words behind the name are those of a command.
     let has_command = ["exec", "ps"].contains(&verb);
     let among = if has_command { 0 } else { usize::MAX };
-    let mut words = Words::read(left, &verbs::options(verb), among)?;
+    let mut words = Words::read(left, verb, among)?;
     if !has_command {
         common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
     }
     let name = match verb {
         "kill" => return end::signal(root, &mut words).map(|()| Exit::SUCCESS),
-        "exec" | "ps" => words.take("the name of a container")?,
-        "list" | "spec" | "features" => words.end().map(|()| String::new())?,
-        _ => words.only_name()?,
+        "list" | "spec" | "features" => String::new(),
+        _ => words.take("the name of a container")?,
     };
+    if !has_command {
+        words.end()?;
+    }
     let open = || Container::open(root, &name);
     match verb {
         // The engine waits for the process of the container.
@@ -116,10 +119,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
         "ps" => return ps::ps(&open()?, &words),
         "update" => update::update(open()?, &words)?,
         "events" => return stats::events(&open()?, &words),
-        "list" => {
-            let format = words.get("format").unwrap_or("table");
-            return list::list(root, format, words.has("quiet"));
-        }
+        "list" => return list::list(root, &words),
         "spec" => {
             let bundle = Path::new(words.get("bundle").unwrap_or("."));
             return spec::write(bundle, words.has("rootless"));

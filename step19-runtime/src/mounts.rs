@@ -46,6 +46,13 @@ pub(crate) fn copy(file: impl AsFd, all: bool) -> nix::Result<OwnedFd> {
     open_tree(file, HERE, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags as u32)
 }
 
+/// Mounts an open file or directory at another place, too, with all mounts below it.
+pub(crate) fn bind(file: impl AsFd, place: impl AsFd, change: Change) -> Result<()> {
+    let tree = copy(file, true)?;
+    set(&tree, change, true)?;
+    Ok(attach(&tree, place)?)
+}
+
 /// Opens a file or directory of the host, whatever it is.
 pub(crate) fn look(path: &Path) -> Result<OwnedFd> {
     let name = CString::new(path.as_os_str().as_encoded_bytes())?;
@@ -67,8 +74,8 @@ pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<Owned
     Ok(fsmount(&fs, options.this.set as u32)?)
 }
 
-/// Mounts one of the list. The list has an order. Returns a new mount that becomes
-/// read-only when the others are in it. In a shared mount, it is read-only at once.
+/// Mounts one of the list, in its order. Returns a new tmpfs that must become read-only:
+/// others of the list may have a place in it. In a shared mount, it is read-only at once.
 pub(crate) fn mount(
     plan: Plan,
     bundle: &Path,
@@ -78,13 +85,11 @@ pub(crate) fn mount(
     let Plan { mount, mut options, source } = plan;
     let by_runner = source.is_some();
     let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
-    let mut is_later = options.bind.is_none()
-        && mount.kind == "tmpfs"
-        && options.this.set & MOUNT_ATTR_RDONLY != 0;
-    if is_later {
-        options.this.set -= MOUNT_ATTR_RDONLY;
-    }
-    let is_groups = options.bind.is_none() && is(["cgroup", "cgroup2"]);
+    let is_new = options.bind.is_none();
+    let is_groups = is_new && is(["cgroup", "cgroup2"]);
+    let is_tmpfs = is_new && mount.kind == "tmpfs";
+    let later = if is_tmpfs { options.this.set & MOUNT_ATTR_RDONLY } else { 0 };
+    options.this.set -= later;
     let made = match (source, options.bind) {
         (Some(tree), _) => tree,
         (None, Some(all)) => copy(look(&bundle.join(&mount.source))?, all)?,
@@ -101,16 +106,16 @@ pub(crate) fn mount(
     if options.copy_up {
         copy_files(&place, &made)?;
     }
-    if is_later && is_shared(&place)? {
-        options.this.set |= MOUNT_ATTR_RDONLY;
-        is_later = false;
+    let is_later = later != 0 && !is_shared(&place)?;
+    if !is_later {
+        options.this.set |= later;
     }
     if is_groups {
         // Only a mount with a place can have others in it. The root is not shared.
         attach(&made, root.find("/")?.context("find the root")?)?;
         groups.mount_each(&made)?;
     }
-    // First: a place in a shared mount shows the new mount to others, as it is now.
+    // Before it has its place: in a shared mount, others see it from then on.
     set(&made, options.all, true)?;
     set(&made, options.this, is_groups)?;
     attach(&made, &place)?;

@@ -59,7 +59,7 @@ pub(crate) fn is_new(linux: &Linux, kind: Kind) -> bool {
     linux.namespaces.iter().any(|it| it.kind == kind && it.path.as_os_str().is_empty())
 }
 
-/// Whether the container has another namespace of this kind than its caller.
+/// Whether the list has a namespace of this kind: a new one, or one with a path.
 pub(crate) fn has(linux: &Linux, kind: Kind) -> bool {
     linux.namespaces.iter().any(|it| it.kind == kind)
 }

@@ -6,28 +6,21 @@ use std::io::{Read, stdin};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use common::Capabilities;
+use serde::de::DeserializeOwned;
 
+use crate::capabilities::{Set, Sets};
 use crate::config::plain;
 use crate::process::Process;
-use crate::state::Container;
+use crate::users::User;
 use crate::words::Words;
-
-/// The options of `exec`.
-#[rustfmt::skip]
-pub(crate) const OPTIONS: [&str; 15] = [
-    "process|p=", "detach|d", "pid-file=", "console-socket=", "preserve-fds=",
-    "ignore-paused", "cgroup=", "tty|t", "user|u=", "additional-gids|g=", "cwd=",
-    "env|e=",
-    "cap|c=", "no-new-privs", "apparmor=",
-];
 
 /// The caller's own files: what is a pipe there has its data coming.
 const OWN: [&str; 3] = ["/dev/stdin", "/dev/fd", "/proc/self/fd"];
 
 /// Reads a file of an engine, or standard input for `-`. Does not wait for what another
 /// user may have put in the place of the file.
-pub(crate) fn read(path: impl AsRef<Path>) -> Result<Value> {
+pub(crate) fn read<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
     let path = path.as_ref();
     let doing = || format!("read {}", path.display());
     let file: Box<dyn Read> = match path == Path::new("-") {
@@ -37,64 +30,53 @@ pub(crate) fn read(path: impl AsRef<Path>) -> Result<Value> {
         }
         false => Box::new(common::open::regular(path).with_context(doing)?),
     };
-    serde_json::from_reader(file.take(16 << 20)).with_context(doing)
+    serde_json::from_reader(file.take(16 << 20)).map_err(plain).with_context(doing)
 }
 
-/// The process of a file, which stands alone, or else the one that the options describe.
+/// The process of a file, which stands alone, or else the container's own with the
+/// changes that the caller wants.
 pub(crate) fn process(
-    given: Option<Value>,
-    container: &Container,
+    given: Option<Process>,
+    own: Process,
     words: &Words,
 ) -> Result<Process> {
-    let value = given.map_or_else(|| changed(container, words), Ok)?;
-    ensure!(value["args"][0].is_string(), "read process.args: give a command");
-    let process: Process =
-        serde_json::from_value(value).map_err(plain).context("read the process")?;
-    process.check()?;
-    Ok(process)
+    let process = given.map_or_else(|| changed(own, words), Ok)?;
+    ensure!(!process.args.is_empty(), "read process.args: give a command");
+    process.check().map(|()| process)
 }
 
-/// The process of the container, with the changes that the caller wants.
-fn changed(container: &Container, words: &Words) -> Result<Value> {
-    let mut process = read(container.at("config.json"))?["process"].take();
-    process["args"] = json!(words.rest);
-    process["terminal"] = json!(words.has("tty"));
+fn changed(mut process: Process, words: &Words) -> Result<Process> {
+    process.args = words.rest.clone().into();
+    process.terminal = words.has("tty");
+    process.no_new_privileges |= words.has("no-new-privs");
+    if let Some(directory) = words.get("cwd") {
+        process.cwd = directory.to_owned();
+    }
+    if let Some(profile) = words.get("apparmor") {
+        process.apparmor_profile = profile.to_owned();
+    }
     let number = |word: &str| {
         let number = word.parse::<u32>();
         number.with_context(|| format!("use the ID {word}: give a number"))
     };
-    for (option, field) in [("cwd", "cwd"), ("apparmor", "apparmorProfile")] {
-        words.get(option).into_iter().for_each(|it| process[field] = json!(it));
-    }
-    if words.has("no-new-privs") {
-        process["noNewPrivileges"] = json!(true);
-    }
+    let User { uid, gid, additional_gids, .. } = &mut process.user;
     let user = words.get("user").into_iter().flat_map(|it| it.splitn(2, ':'));
-    for (field, word) in ["uid", "gid"].into_iter().zip(user) {
-        process["user"][field] = json!(number(word)?);
+    for (id, word) in [uid, gid].into_iter().zip(user) {
+        *id = number(word)?;
     }
-    for gid in words.all("additional-gids") {
-        push(&mut process["user"]["additionalGids"], json!(number(gid)?));
+    for word in words.all("additional-gids") {
+        additional_gids.push(number(word)?);
     }
     for variable in words.all("env") {
-        let other = |it: &Value| {
-            it.as_str().and_then(|it| it.split('=').next()) != variable.split('=').next()
-        };
-        process["env"].as_array_mut().into_iter().for_each(|list| list.retain(other));
-        push(&mut process["env"], json!(variable));
+        let name = |it: &str| it.split('=').next().unwrap_or_default().to_owned();
+        process.env.retain(|it| name(it) != name(variable));
+        process.env.push(variable.to_owned());
     }
-    for capability in words.all("cap") {
-        for set in ["bounding", "effective", "permitted"] {
-            push(&mut process["capabilities"][set], json!(capability));
-        }
+    let more = words.all("cap").map(str::to_owned).collect::<Vec<_>>();
+    let more = Set::try_from(more).context("read --cap")?;
+    let Sets { bounding, effective, permitted, .. } = &mut process.capabilities;
+    for set in [bounding, effective, permitted] {
+        set.0 = Capabilities::of_bits(set.0.bits() | more.0.bits());
     }
     Ok(process)
-}
-
-/// Adds to a list, which may be missing.
-fn push(list: &mut Value, item: Value) {
-    match list.as_array_mut() {
-        Some(list) => list.push(item),
-        None => *list = json!([item]),
-    }
 }

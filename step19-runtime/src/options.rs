@@ -7,7 +7,8 @@ use libc::{
     MOUNT_ATTR_STRICTATIME, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE,
 };
 
-/// What the options of a mount ask for. A `bool` is for whether all mounts below it, too.
+/// What the options of a mount ask for. A `bool` says whether all mounts below it are
+/// meant, too.
 #[derive(Default)]
 pub(crate) struct Options {
     /// Attributes of this mount alone, and of all mounts below it, too.

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use common::{Exit, Root};
 use nix::errno::Errno;
 use nix::unistd::{Pid, chdir, getcwd};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::affinity::Affinity;
 use crate::capabilities::Sets;
-use crate::scheduler::{IoPriority, OomScore, Scheduler};
+use crate::scheduler::{IoPriority, Scheduler, set_oom_score};
 use crate::terminal::Size;
 use crate::users::User;
 use crate::values::check_proc;
@@ -25,14 +25,14 @@ pub(crate) struct Process {
     pub(crate) terminal: bool,
     pub(crate) console_size: Option<Size>,
     pub(crate) user: User,
-    args: Vec<String>,
+    pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
-    cwd: String,
+    pub(crate) cwd: String,
     pub(crate) capabilities: Sets,
     rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
-    apparmor_profile: String,
-    pub(crate) oom_score_adj: Option<OomScore>,
+    pub(crate) apparmor_profile: String,
+    pub(crate) oom_score_adj: Option<i32>,
     scheduler: Option<Scheduler>,
     io_priority: Option<IoPriority>,
     /// Only for a process that enters.
@@ -83,7 +83,7 @@ impl Process {
             let set = common::set_limit(child, *kind as u32, *soft, *hard);
             set.with_context(|| format!("set the limit {kind:?}"))?;
         }
-        self.oom_score_adj.map_or(Ok(()), |score| score.set(child))?;
+        set_oom_score(self.oom_score_adj, child)?;
         if let Some(priority) = &self.io_priority {
             priority.set(child)?;
         }
@@ -114,8 +114,7 @@ impl Process {
     /// Goes to the working directory, and finds the program, as the user of the command.
     pub(crate) fn find(&self, home: Option<String>) -> Result<Ready> {
         if self.is_none() {
-            let program = CString::default();
-            return Ok(Ready { program, args: Vec::new(), env: Vec::new() });
+            return Ok(Ready::default());
         }
         let dir = &*self.cwd;
         chdir(dir).with_context(|| format!("go to the working directory {dir}"))?;
@@ -130,6 +129,7 @@ impl Process {
 }
 
 /// A command that only execve(2) is left for: a filter may refuse all other calls.
+#[derive(Default)]
 pub(crate) struct Ready {
     program: CString,
     args: Vec<CString>,
@@ -157,13 +157,12 @@ fn in_words_of_engines(error: anyhow::Error) -> anyhow::Error {
 /// Whether the working directory is in the root: a descriptor of the host leads to
 /// another one, as `/proc/self/fd/N`; CVE-2024-21626.
 fn leads_inside() -> Result<()> {
-    match getcwd() {
-        Ok(dir) if dir.is_absolute() => Ok(()),
-        Ok(_) | Err(Errno::ENOENT) => {
-            bail!("go to the working directory: it is outside of the root; change it")
-        }
-        Err(errno) => Err(errno).context("find the working directory"),
-    }
+    let is_inside = match getcwd() {
+        Err(Errno::ENOENT) => false,
+        found => found.context("find the working directory")?.is_absolute(),
+    };
+    ensure!(is_inside, "use process.cwd: it leads out of the root; change it");
+    Ok(())
 }
 
 fn words(name: &str, words: &[String]) -> Result<Vec<CString>> {

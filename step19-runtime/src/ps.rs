@@ -13,14 +13,11 @@ use crate::words::Words;
 /// Prints the processes: their numbers, or what ps(1) says of them.
 pub(crate) fn ps(container: &Container, words: &Words) -> Result<Exit> {
     let found = common::processes_in(&own_groups(container)?.paths());
-    let numbers: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let numbers: Vec<i32> = found.iter().map(|it| it.as_raw()).collect();
     match words.get("format") {
-        Some("json") => {
-            let numbers: Vec<i32> = found.iter().map(|it| it.as_raw()).collect();
-            return Ok(common::print(&json!(numbers).to_string()));
-        }
         None | Some("table") => {}
-        Some(other) => bail!("ps --format {other}: give table or json"),
+        Some("json") => return Ok(common::print(&json!(numbers).to_string())),
+        Some(other) => bail!("there is no --format {other}; give table or json"),
     }
     let mut tool = Command::new("ps");
     match words.rest.is_empty() {
@@ -34,8 +31,8 @@ pub(crate) fn ps(container: &Container, words: &Words) -> Result<Exit> {
     let place = place
         .context("read what ps(1) says: it has no column PID; give other options")?;
     let is_ours = |line: &&str| {
-        let number = line.split_whitespace().nth(place);
-        number.is_some_and(|number| numbers.iter().any(|it| it == number))
+        let number = line.split_whitespace().nth(place).and_then(|it| it.parse().ok());
+        number.is_some_and(|it| numbers.contains(&it))
     };
     let shown: Vec<&str> =
         Some(header).into_iter().chain(lines.filter(is_ours)).collect();

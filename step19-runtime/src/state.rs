@@ -34,9 +34,8 @@ pub(crate) const SOCKET: &str = "start";
 /// Opens or makes the directory of all containers.
 fn open_root(root: &Path) -> Result<Rc<File>> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
-    let above = common::trusted_directory(root.parent().unwrap_or(root));
-    let above =
-        above.with_context(|| format!("keep containers in {}", root.display()))?;
+    let above = common::trusted_directory(root.parent().unwrap_or(root))
+        .with_context(|| format!("{doing} in {}", root.display()))?;
     let root = above.join(root.file_name().unwrap_or_default());
     Ok(private_directory(&root, Purpose { doing, remedy })?.dir.into())
 }
@@ -64,7 +63,8 @@ impl Container {
 
     fn of(all: &Rc<File>, name: &str) -> nix::Result<Container> {
         let (dir, name) = (open::directory(all, name)?, name.to_owned());
-        Ok(Container { name, all: all.clone(), dir, is_locked: false })
+        let found = Container { name, all: all.clone(), dir, is_locked: false };
+        if found.is_ending() { Err(Errno::ENOENT) } else { Ok(found) }
     }
 
     /// The container with this name.
@@ -81,9 +81,7 @@ impl Container {
         match Container::of(&all, name) {
             Err(Errno::ENOENT) => Ok(None),
             found => {
-                let found =
-                    found.with_context(|| format!("open the container {name}"))?;
-                Ok(Some(found).filter(|it| !it.is_ending()))
+                found.map(Some).with_context(|| format!("open the container {name}"))
             }
         }
     }
@@ -96,8 +94,7 @@ impl Container {
         let mut names: Vec<String> = names.filter(|it| check_name(it).is_ok()).collect();
         names.sort();
         // Another process may have just removed it.
-        let found = names.iter().flat_map(|name| Container::of(all, name));
-        Ok(found.filter(|it| !it.is_ending()).collect())
+        Ok(names.iter().flat_map(|name| Container::of(all, name)).collect())
     }
 
     /// Waits until no other verb changes this container.

@@ -3,19 +3,21 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use common::Root;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect,
-    sendmsg, setsockopt, socket, sockopt,
+    sendmsg, socket,
 };
-use nix::sys::time::{TimeVal, TimeValLike};
 use serde::Deserialize;
 
-use crate::mounts::{attach, copy};
+use crate::mounts::bind;
+use crate::options::Change;
 use crate::process::Process;
 
 /// The size of the terminal, in characters.
@@ -43,9 +45,9 @@ pub(crate) fn open(
         common::resize(&theirs, height, width).context("set process.consoleSize")?;
     }
     if console {
-        let console = copy(&theirs, false).context("copy the mount of the terminal")?;
         let place = root.place(Path::new("/dev/console"), false)?;
-        attach(&console, &place).context("bind the terminal to /dev/console")?;
+        bind(&theirs, &place, Change::default())
+            .context("bind the terminal to /dev/console")?;
     }
     common::give_terminal(&ours)?;
     Ok(Some(theirs))
@@ -53,39 +55,40 @@ pub(crate) fn open(
 
 /// Refuses a terminal without a place for its other side, and a place without a terminal.
 pub(crate) fn check(process: &Process, has_socket: bool, relays: bool) -> Result<()> {
-    let Process { terminal, .. } = process;
+    let wants_one = process.terminal;
     ensure!(
-        !terminal || has_socket || relays,
+        !wants_one || has_socket || relays,
         "process.terminal needs --console-socket; give it"
     );
     ensure!(
-        *terminal || !has_socket,
+        wants_one || !has_socket,
         "--console-socket needs process.terminal; leave it out"
     );
     Ok(())
 }
 
-/// How long an engine may take to accept, in seconds. The container is locked meanwhile.
-const PATIENCE: i64 = 5;
+/// How long an engine may take to accept. The container is locked meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends the engine's side of a terminal to its socket; SCM_RIGHTS in unix(7).
 pub(crate) fn send(terminal: &OwnedFd, place: &Path) -> Result<()> {
-    let doing = || format!("send the terminal to {}", place.display());
-    // The path may be too long for a socket.
-    let (_open, short) = common::directory_of(place).with_context(doing)?;
-    let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
-    let stream = socket(AddressFamily::Unix, kind, flags, None).with_context(doing)?;
-    // connect(2), too, waits at most for this time; socket(7).
-    let time = TimeVal::seconds(PATIENCE);
-    setsockopt(&stream, sockopt::SendTimeout, &time).with_context(doing)?;
-    let address = UnixAddr::new(&short).with_context(doing)?;
-    match connect(stream.as_raw_fd(), &address) {
-        Err(Errno::EAGAIN) => bail!("{}: nobody accepts it there", doing()),
-        connected => connected.with_context(doing)?,
-    }
-    let (text, numbers) = ([IoSlice::new(b"/dev/ptmx")], [terminal.as_raw_fd()]);
-    let rights = [ControlMessage::ScmRights(&numbers)];
-    let sent =
-        sendmsg::<()>(stream.as_raw_fd(), &text, &rights, MsgFlags::MSG_NOSIGNAL, None);
-    sent.map(drop).with_context(doing)
+    let send = || -> Result<()> {
+        // The path may be too long for a socket.
+        let (_open, short) = common::directory_of(place)?;
+        let address = UnixAddr::new(&short)?;
+        let (kind, flags) = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
+        let stream = UnixStream::from(socket(AddressFamily::Unix, kind, flags, None)?);
+        // connect(2), too, waits at most for this time; SO_SNDTIMEO in socket(7).
+        stream.set_write_timeout(Some(PATIENCE))?;
+        match connect(stream.as_raw_fd(), &address) {
+            Err(Errno::EAGAIN) => bail!("nobody accepts it there"),
+            connected => connected?,
+        }
+        let (text, numbers) = ([IoSlice::new(b"/dev/ptmx")], [terminal.as_raw_fd()]);
+        let (rights, flags) =
+            ([ControlMessage::ScmRights(&numbers)], MsgFlags::MSG_NOSIGNAL);
+        sendmsg::<()>(stream.as_raw_fd(), &text, &rights, flags, None)?;
+        Ok(())
+    };
+    send().with_context(|| format!("send the terminal to {}", place.display()))
 }

@@ -1,6 +1,6 @@
 //! Lesson 19: other limits for a container that runs.
 
-use std::fs;
+use std::mem;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,19 +11,27 @@ use crate::groups::Groups;
 use crate::newcomer::read;
 use crate::resources::Resources;
 use crate::state::Container;
+use crate::stats::text;
 use crate::words::{Words, with_unit};
 
-/// The options, and the place of each value in linux.resources.
+/// The options for limits, the place of each value in linux.resources, and the meaning.
 #[rustfmt::skip]
-pub(crate) const OPTIONS: [(&str, &str, &str); 15] = [
-    ("resources|r=", "", ""), ("memory=", "memory", "limit"),
-    ("memory-reservation=", "memory", "reservation"), ("memory-swap=", "memory", "swap"),
-    ("pids-limit=", "pids", "limit"), ("blkio-weight=", "blockIO", "weight"),
-    ("cpu-share=", "cpu", "shares"), ("cpu-period=", "cpu", "period"),
-    ("cpu-quota=", "cpu", "quota"), ("cpu-burst=", "cpu", "burst"),
-    ("cpu-rt-period=", "cpu", "realtimePeriod"), ("cpuset-cpus=", "cpu", "cpus"),
-    ("cpu-rt-runtime=", "cpu", "realtimeRuntime"), ("cpuset-mems=", "cpu", "mems"),
-    ("cpu-idle=", "cpu", "idle"),
+pub(crate) const OPTIONS: [(&str, &str, &str, &str); 14] = [
+    ("memory=", "memory", "limit", "bytes"),
+    ("memory-reservation=", "memory", "reservation",
+        "bytes that it keeps if others want them"),
+    ("memory-swap=", "memory", "swap", "bytes, memory and swap together"),
+    ("pids-limit=", "pids", "limit", "processes"),
+    ("blkio-weight=", "blockIO", "weight", "the share of disks"),
+    ("cpu-share=", "cpu", "shares", "the share of processors"),
+    ("cpu-period=", "cpu", "period", "microseconds, in which the quota counts"),
+    ("cpu-quota=", "cpu", "quota", "microseconds"),
+    ("cpu-burst=", "cpu", "burst", "microseconds that it may save up"),
+    ("cpu-rt-period=", "cpu", "realtimePeriod", "as cpu-period, for realtime"),
+    ("cpu-rt-runtime=", "cpu", "realtimeRuntime", "as cpu-quota, for realtime"),
+    ("cpuset-cpus=", "cpu", "cpus", "processors, such as 0-2"),
+    ("cpuset-mems=", "cpu", "mems", "nodes of memory"),
+    ("cpu-idle=", "cpu", "idle", "1 runs it only when others rest"),
 ];
 
 /// Of these, an engine writes zero if they do not change.
@@ -40,7 +48,7 @@ fn resources(
     words: &Words,
     groups: &Groups,
 ) -> Result<Resources> {
-    for (option, part, field) in OPTIONS.into_iter().skip(1) {
+    for (option, part, field, _) in OPTIONS {
         let option = option.trim_end_matches('=');
         let is_part =
             wanted.is_object() && (wanted[part].is_null() || wanted[part].is_object());
@@ -54,7 +62,7 @@ fn resources(
             _ => json!(number(word).with_context(|| format!("read --{option} {word}"))?),
         };
     }
-    let has = |file: &str| old(groups, file).is_some();
+    let has = |file: &str| text(groups, file).is_some();
     // Without a limit on memory, one on memory and swap together makes no sense.
     let memory = &mut wanted["memory"];
     let has_swap = has("memory.memsw.limit_in_bytes") || has("memory.swap.max");
@@ -62,14 +70,15 @@ fn resources(
         memory["swap"] = json!(-1);
     }
     // Both are in one file of v2.
-    if let Some(now) = old(groups, "cpu.max")
+    if let Some(now) = text(groups, "cpu.max")
         && !wanted["cpu"]["period"].is_null()
         && wanted["cpu"]["quota"].is_null()
     {
         let quota = now.split(' ').next().and_then(|it| it.parse::<i64>().ok());
         wanted["cpu"]["quota"] = json!(quota.unwrap_or(-1));
     }
-    let own = read(container.at("config.json"))?["linux"]["resources"]["devices"].take();
+    let mut config: Value = read(container.at("config.json"))?;
+    let own = config["linux"]["resources"]["devices"].take();
     ensure!(
         wanted["devices"].is_null() || wanted["devices"] == own,
         "new rules for devices are not done for a container that runs; leave devices out"
@@ -84,12 +93,6 @@ fn number(word: &str) -> Result<i64> {
     number.context("give a number, perhaps with k, m or g")
 }
 
-/// The value in a file of a group.
-fn old(groups: &Groups, file: &str) -> Option<String> {
-    let group = groups.group(file.split('.').next()?).ok()?;
-    Some(fs::read_to_string(group.join(file)).ok()?.trim_end().to_owned())
-}
-
 /// Changes the limits, or none of them.
 pub(crate) fn update(container: Container, words: &Words) -> Result<()> {
     // Before the lock: an engine may still write the file.
@@ -97,29 +100,28 @@ pub(crate) fn update(container: Container, words: &Words) -> Result<()> {
     let container = &container.lock()?;
     let groups = &own_groups(container)?;
     let limits = resources(wanted, container, words, groups)?.limits(groups.is_v2())?;
-    let (mut left, mut done) = (limits.iter().collect::<Vec<_>>(), Vec::new());
+    let (mut left, mut done) = (limits, Vec::new());
     while !left.is_empty() {
-        let (mut refused, mut why) = (Vec::new(), None);
-        for limit @ (file, value) in &left {
-            let before = old(groups, file);
-            match groups.write(file, value) {
-                Ok(()) => done.push((file, before)),
+        let (before, mut why) = (left.len(), None);
+        for (file, value) in mem::take(&mut left) {
+            let old = text(groups, &file);
+            match groups.write(&file, &value) {
+                Ok(()) => done.push((file, old)),
                 Err(error) => {
-                    refused.push(*limit);
-                    why = why.or(Some(error));
+                    why.get_or_insert(error);
+                    left.push((file, value));
                 }
             }
         }
         // The kernel may want another one first: in v1, the limit on memory is never
         // above that on memory and swap.
-        if let Some(error) = why.filter(|_| refused.len() == left.len()) {
-            for (file, before) in done.iter().rev() {
+        if let Some(error) = why.filter(|_| left.len() == before) {
+            for (file, old) in done.iter().rev() {
                 // It was allowed before.
-                let _ = groups.write(file, before.as_deref().unwrap_or_default());
+                let _ = groups.write(file, old.as_deref().unwrap_or_default());
             }
             return Err(error);
         }
-        left = refused;
     }
     Ok(())
 }

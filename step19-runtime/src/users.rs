@@ -35,10 +35,10 @@ pub(crate) struct Mapping {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct User {
-    uid: u32,
-    gid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     umask: Option<u32>,
-    additional_gids: Vec<u32>,
+    pub(crate) additional_gids: Vec<u32>,
 }
 
 fn lines(map: &[Mapping]) -> impl Iterator<Item = [u32; 3]> {
@@ -53,7 +53,7 @@ pub(crate) fn write_maps(maps: [&[Mapping]; 2], child: Pid) -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     let is_own = |(map, own)| lines(map).map(|it| [it[1], it[2]]).eq([[own, 1]]);
     let alone = maps.into_iter().zip([uid.as_raw(), gid.as_raw()]).all(is_own);
-    // Root may give away every ID, and a user the own one. For others, there are tools.
+    // Root may give every ID, and a user only the own one. For others, there are tools.
     if uid.is_root() || alone {
         if !uid.is_root() {
             let denied = fs::write(format!("/proc/{child}/setgroups"), "deny");

@@ -2,14 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::{newcomer, update, wanted};
-
-/// The options before the verb.
-#[rustfmt::skip]
-pub(crate) const OPTIONS: [&str; 10] = [
-    "root=", "log=", "log-format=", "log-level=", "systemd-cgroup", "cgroup-manager=",
-    "rootless=", "debug", "version|v", "help|h",
-];
+use crate::update;
 
 /// The verbs, the words after their options, and what they do.
 #[rustfmt::skip]
@@ -31,42 +24,48 @@ const VERBS: [(&str, &str, &str); 15] = [
     ("features", "", "print what this runtime can do"),
 ];
 
-/// What an option means.
+/// The options: their names, with `|` before a short one and `=` at the end if there is a
+/// value; the verbs that have them, or none if they stand before the verb; and what they
+/// mean. Those of `update` for limits are beside it.
 #[rustfmt::skip]
-const MEANINGS: [(&str, &str); 51] = [
-    ("root=", "the directory for the state of containers"),
-    ("log=", "a file for errors, in the place of standard error"),
-    ("log-format=", "text or json"), ("log-level=", "debug writes more"),
-    ("debug", "write more"), ("systemd-cgroup", "not done here: use cgroupfs"),
-    ("cgroup-manager=", "only cgroupfs"), ("rootless=", "only auto or false"),
-    ("version|v", "print the version"), ("help|h", "print this"),
-    ("bundle|b=", "the directory of config.json"),
-    ("pid-file=", "write the ID of the command to this file"),
-    ("console-socket=", "send the terminal to this socket"),
-    ("preserve-fds=", "pass this many open files, from 3 on"),
-    ("no-pivot", "not done here"), ("no-new-keyring", "keep the keys of the caller"),
-    ("all|a", "all processes of the container"), ("force|f", "end it first, if it runs"),
-    ("detach|d", "do not wait for the end"), ("keep", "keep the state after the end"),
-    ("process|p=", "a file with the process, as in config.json"),
-    ("ignore-paused", "also in a paused container"),
-    ("cgroup=", "a group below that of the container"), ("tty|t", "with a terminal"),
-    ("user|u=", "UID or UID:GID"), ("additional-gids|g=", "a further group"),
-    ("cwd=", "the working directory"), ("env|e=", "a variable, as NAME=VALUE"),
-    ("cap|c=", "a further capability"), ("no-new-privs", "no program gives more rights"),
-    ("apparmor=", "the profile of AppArmor"), ("format|f=", "table or json"),
-    ("resources|r=", "a file with all limits; - is standard input"), ("memory=", "bytes"),
-    ("memory-reservation=", "bytes that it keeps if others want them"),
-    ("memory-swap=", "bytes, memory and swap together"), ("pids-limit=", "processes"),
-    ("blkio-weight=", "the share of disks"), ("cpu-share=", "the share of processors"),
-    ("cpu-period=", "microseconds, in which the quota counts"),
-    ("cpu-quota=", "microseconds"), ("cpu-burst=", "microseconds that it may save up"),
-    ("cpu-rt-period=", "as cpu-period, for realtime"),
-    ("cpu-rt-runtime=", "as cpu-quota, for realtime"),
-    ("cpuset-cpus=", "processors, such as 0-2"), ("cpuset-mems=", "nodes of memory"),
-    ("cpu-idle=", "1 runs it only when others rest"),
-    ("stats", "once, not again and again"),
-    ("interval=", "the time between two, such as 5s"), ("quiet|q", "only the names"),
-    ("rootless", "for a user who is not root"),
+const OPTIONS: [(&str, &str, &str); 37] = [
+    ("root=", "", "the directory for the state of containers"),
+    ("log=", "", "write errors to this file, too"),
+    ("log-format=", "", "text or json"),
+    ("log-level=", "", "debug writes more"),
+    ("systemd-cgroup", "", "not done here: use cgroupfs"),
+    ("cgroup-manager=", "", "only cgroupfs"),
+    ("rootless=", "", "only auto or false"),
+    ("debug", "", "write more"),
+    ("version|v", "", "print the version"),
+    ("help|h", "", "print this"),
+    ("process|p=", "exec", "a file with the process, as in config.json"),
+    ("bundle|b=", "create run spec", "the directory of config.json"),
+    ("rootless", "spec", "for a user who is not root"),
+    ("detach|d", "run exec", "do not wait for the end"),
+    ("keep", "run", "keep the state after the end"),
+    ("pid-file=", "create run exec", "write the ID of the command to this file"),
+    ("console-socket=", "create run exec", "send the terminal to this socket"),
+    ("preserve-fds=", "create run exec", "pass this many open files, from 3 on"),
+    ("no-pivot", "create run", "not done here"),
+    ("no-new-keyring", "create run", "keep the keys of the caller"),
+    ("all|a", "kill", "all processes of the container"),
+    ("force|f", "delete", "end it first, if it runs"),
+    ("ignore-paused", "exec", "also in a paused container"),
+    ("cgroup=", "exec", "a group below that of the container"),
+    ("tty|t", "exec", "with a terminal"),
+    ("user|u=", "exec", "UID or UID:GID"),
+    ("additional-gids|g=", "exec", "a further group"),
+    ("cwd=", "exec", "the working directory"),
+    ("env|e=", "exec", "a variable, as NAME=VALUE"),
+    ("cap|c=", "exec", "a further capability"),
+    ("no-new-privs", "exec", "no program gives more rights"),
+    ("apparmor=", "exec", "the profile of AppArmor"),
+    ("format|f=", "ps list", "table or json"),
+    ("quiet|q", "list", "only the names"),
+    ("resources|r=", "update", "a file with all limits; - is standard input"),
+    ("stats", "events", "once, not again and again"),
+    ("interval=", "events", "the time between two, such as 5s"),
 ];
 
 /// Refuses a verb that is not in the list.
@@ -76,23 +75,12 @@ pub(crate) fn check(verb: &str) -> Result<()> {
     Ok(())
 }
 
-/// The options of a verb, as [`Words::read`] wants them.
-///
-/// [`Words::read`]: crate::words::Words::read
-pub(crate) fn options(verb: &str) -> Vec<&'static str> {
-    match verb {
-        "create" => wanted::OPTIONS.to_vec(),
-        "kill" => vec!["all|a"],
-        "delete" => vec!["force|f"],
-        "run" => [&wanted::OPTIONS[..], &["detach|d", "keep"]].concat(),
-        "exec" => newcomer::OPTIONS.to_vec(),
-        "ps" => vec!["format|f="],
-        "update" => update::OPTIONS.map(|it| it.0).to_vec(),
-        "events" => vec!["stats", "interval="],
-        "list" => vec!["format|f=", "quiet|q"],
-        "spec" => vec!["bundle|b=", "rootless"],
-        _ => Vec::new(),
-    }
+/// The options of a verb, or those before it: their names and their meaning.
+pub(crate) fn options(verb: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let has = move |verbs: &str| verbs.split(' ').any(|it| it == verb);
+    let own = OPTIONS.iter().filter(move |it| has(it.1)).map(|it| (it.0, it.2));
+    let limits = update::OPTIONS.iter().filter(move |_| verb == "update");
+    own.chain(limits.map(|it| (it.0, it.3)))
 }
 
 /// The names of all verbs, for an error.
@@ -103,18 +91,17 @@ pub(crate) fn names() -> String {
 pub(crate) fn help(program: &str) -> String {
     let mut text =
         format!("usage: {program} [OPTIONS] VERB [OPTIONS] [NAME]\n\noptions:");
-    OPTIONS.iter().for_each(|option| text += &shown("  ", option));
+    text.extend(options("").map(|it| shown("  ", it)));
     text += "\n\nverbs:";
     for (verb, words, what) in VERBS {
         text += &format!("\n  {:<20}  {what}", format!("{verb} {words}"));
-        options(verb).iter().for_each(|it| text += &shown("    ", it));
+        text.extend(options(verb).map(|it| shown("    ", it)));
     }
     text
 }
 
 /// An option as the caller writes it, `--bundle, -b VALUE` for `bundle|b=`, in a line.
-fn shown(indent: &str, option: &str) -> String {
-    let words = format!("--{}", option.replace('|', ", -").replace('=', " VALUE"));
-    let meaning = MEANINGS.iter().find(|it| it.0 == option).map_or("", |it| it.1);
-    format!("\n{indent}{words:<28}  {meaning}").trim_end().to_owned()
+fn shown(indent: &str, (names, meaning): (&str, &str)) -> String {
+    let words = format!("--{}", names.replace('|', ", -").replace('=', " VALUE"));
+    format!("\n{indent}{words:<28}  {meaning}")
 }

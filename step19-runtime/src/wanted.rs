@@ -9,12 +9,6 @@ use nix::unistd::Pid;
 
 use crate::words::Words;
 
-/// The options of `create` and `run`.
-pub(crate) const OPTIONS: [&str; 6] = [
-    "bundle|b=", "pid-file=", "console-socket=", "preserve-fds=", "no-pivot",
-    "no-new-keyring",
-];
-
 /// What the caller wants of a new container.
 pub(crate) struct Wanted {
     pub(crate) bundle: PathBuf,

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 
 use anyhow::{Context, Result, bail};
 
+use crate::verbs::options;
+
 /// Options that have been read, and the words that are none.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
@@ -16,17 +18,16 @@ impl Words {
     /// The words of the command line. An option that is not UTF-8 is none of ours.
     pub(crate) fn of(words: Vec<OsString>) -> Result<VecDeque<String>> {
         let text = |word: OsString| {
-            word.into_string().ok().context("it has a word without UTF-8")
+            word.into_string().ok().context("read the command line: it is not UTF-8")
         };
         words.into_iter().map(text).collect()
     }
 
-    /// Reads options: `known` has their names, with `|` between a long and a short one,
-    /// and `=` at the end if there is a value. Goes on behind as many other words as
-    /// `among` says: after more of them, all words are left as they are.
+    /// Reads the options of a verb, or those before it. Goes on behind as many other
+    /// words as `among` says: after more of them, all words are left as they are.
     pub(crate) fn read(
         mut left: VecDeque<String>,
-        known: &[&'static str],
+        verb: &str,
         among: usize,
     ) -> Result<Words> {
         let mut words = Words::default();
@@ -46,11 +47,12 @@ impl Words {
                 None => (&*word, None),
             };
             let name = name.strip_prefix("--").unwrap_or(&name[1..]);
-            let named = |option: &str| {
-                option.trim_end_matches('=').split('|').any(|it| it == name)
-            };
-            let option = known.iter().find(|option| named(option));
-            let option = *option.with_context(|| format!("unknown option {word}"))?;
+            let mut names = options(verb).map(|it| it.0);
+            let is_it =
+                |it: &&str| it.trim_end_matches('=').split('|').any(|it| it == name);
+            let option = names.find(is_it);
+            let option =
+                option.with_context(|| format!("unknown option {word}; see --help"))?;
             let (long, _) = option.split_once(['|', '=']).unwrap_or((option, ""));
             let value = match (option.ends_with('='), value) {
                 (true, Some(value)) => value,
@@ -88,21 +90,15 @@ impl Words {
     /// The number that an option gives.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
         let number = |word: &str| {
-            word.parse().ok().with_context(|| format!("read --{name} {word}"))
+            let number = word.parse().ok();
+            number.with_context(|| format!("read --{name} {word}: give a number"))
         };
-        self.get(name).map(number).transpose().context("read a number")
+        self.get(name).map(number).transpose()
     }
 
     /// Takes the next word that is no option.
     pub(crate) fn take(&mut self, what: &str) -> Result<String> {
         self.rest.pop_front().with_context(|| format!("give {what}"))
-    }
-
-    /// Takes the last word that is no option: the name of a container.
-    pub(crate) fn only_name(&mut self) -> Result<String> {
-        let name = self.take("the name of a container")?;
-        self.end()?;
-        Ok(name)
     }
 
     /// Refuses words that are left.
@@ -124,28 +120,29 @@ pub(crate) fn with_unit(word: &str, units: &[(&str, i64)]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn read(line: &str, known: &[&'static str], among: usize) -> Result<Words> {
-        Words::read(line.split(' ').map(str::to_owned).collect(), known, among)
+    fn read(line: &str, verb: &str, among: usize) -> Result<Words> {
+        Words::read(line.split(' ').map(str::to_owned).collect(), verb, among)
     }
 
     #[test]
     fn options_stand_before_and_after_names() {
-        let known = ["bundle|b=", "force|f", "env|e="];
-        let words = read("-b a NAME --force --bundle=b -e A=b --env C=d x", &known, 9);
+        let words = read("-p a NAME --tty --process=b -e A=b --env C=d x", "exec", 9);
         let words = words.expect("right");
-        assert_eq!((words.get("bundle"), words.has("force")), (Some("b"), true));
+        assert_eq!((words.get("process"), words.has("tty")), (Some("b"), true));
         assert_eq!(words.all("env").collect::<Vec<_>>(), ["A=b", "C=d"]);
         assert_eq!(words.rest, ["NAME", "x"]);
-        let words = read("-f NAME sh -f", &known, 0).expect("right");
-        assert_eq!(words.rest, ["NAME", "sh", "-f"]);
-        let words = read("--force=false -- -x", &known, 9).expect("right");
-        assert_eq!((words.has("force"), &words.rest[0][..]), (false, "-x"));
+        let words = read("-t NAME sh -t", "exec", 0).expect("right");
+        assert_eq!(words.rest, ["NAME", "sh", "-t"]);
+        let words = read("--tty=false -- -x", "exec", 9).expect("right");
+        assert_eq!((words.has("tty"), &words.rest[0][..]), (false, "-x"));
     }
 
     #[test]
     fn other_options_are_refused() {
-        for line in ["--abc", "-x", "--force=1", "--bundle", "-b", "-bx"] {
-            assert!(read(line, &["bundle|b=", "force|f"], 9).is_err(), "{line}");
+        let lines =
+            ["--abc", "-x", "--tty=1", "--process", "-p", "-px", "--=a", "--root=a"];
+        for line in lines {
+            assert!(read(line, "exec", 9).is_err(), "{line}");
         }
     }
 }

@@ -183,6 +183,18 @@ fn the_options_change_the_process_of_the_container() {
     assert_eq!(stdout(&other), "/usr\nx");
     let error = container.fails(255, &["exec", "--process", "out", NAME]);
     assert!(error.contains("read out"), "{error}");
+    let other = "{\n \"argv\": [] }";
+    fs::write(container.dir.path().join("process.json"), other).expect("write");
+    let error = container.fails(255, &["exec", "--process", "process.json", NAME]);
+    assert!(error.contains("the field argv is not done here: line 2 column"), "{error}");
+    for (option, word, said) in [
+        ("--cap", "CAP_X", "read --cap: no variant for CAP_X"),
+        ("--user", "7:x", "use the ID x: give a number"),
+        ("--cwd", "etc", "process.cwd must begin with /"),
+    ] {
+        let error = container.fails(255, &["exec", option, word, NAME, "true"]);
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn a_description_that_is_too_long_is_not_kept() {
     let mut shell = Command::new("sh");
     shell.current_dir(bundle.0.path()).args(["-c", script, &bin(STEP).to_string_lossy()]);
     let said = stderr(&shell.output().expect("start a shell"));
-    assert!(said.contains("it is longer than 16 MiB"), "{said}");
+    assert!(said.contains("it is longer than 16777216 bytes"), "{said}");
     assert_eq!(bundle.left(), [""; 0]);
 }
 
@@ -730,6 +730,7 @@ fn the_command_line_is_that_of_runtimes() {
     for (words, said) in [
         (&["create", "--no-pivot", "a"][..], "--no-pivot is not done here"),
         (&["create", "--nonsense", "a"], "unknown option --nonsense"),
+        (&["create", "--preserve-fds", "x", "a"], "--preserve-fds x: give a number"),
         (&["create"], "give the name of a container"),
         (&["create", "a/b"], "give letters, digits and _ . + - alone"),
         (&["create", "a", "b"], "b is too much"),

@@ -55,8 +55,8 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
 
 /// Reads an open file to its end. Fails when it cannot be read, or has more than `most` bytes.
 pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
-    // A file of the kernel has no size, and std would begin with 32 bytes.
-    let mut bytes = Vec::with_capacity(1 << 11);
+    // Most files are shorter: then one call reads all. Those of the kernel have no size.
+    let mut bytes = Vec::with_capacity(1 << 14);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let why = format!("it is longer than {most} bytes");

@@ -1,5 +1,6 @@
-//! Tests of the status of a container.
+//! Tests of the process of a container.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
 use super::*;
