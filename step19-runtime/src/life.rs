@@ -31,9 +31,10 @@ impl State {
                 let is_same = match (self.inode, inode(&open), start) {
                     (Some(own), Some(found), _) => own == found,
                     (.., Some(start)) => start == self.start_time,
-                    _ => bail!(
-                        "find the process {pid}: /proc does not show it; mount /proc without hidepid"
-                    ),
+                    _ => {
+                        let remedy = "mount /proc without hidepid";
+                        bail!("find the process {pid}: /proc does not show it; {remedy}")
+                    }
                 };
                 Ok(is_same.then_some(open))
             }

@@ -35,7 +35,7 @@ pub(crate) const SOCKET: &str = "start";
 fn open_root(root: &Path) -> Result<Rc<File>> {
     let (doing, remedy) = ("keep containers", "name another place with --root");
     let above = common::trusted_directory(root.parent().unwrap_or(root))
-        .with_context(|| format!("{doing} in {}", root.display()))?;
+        .with_context(|| format!("keep containers in {}", root.display()))?;
     let root = above.join(root.file_name().unwrap_or_default());
     Ok(private_directory(&root, Purpose { doing, remedy })?.dir.into())
 }
