@@ -14,6 +14,7 @@ use libc::c_int;
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
@@ -180,8 +181,11 @@ pub fn signal_groups(groups: &[PathBuf], number: c_int) {
     if number == libc::SIGKILL && groups.iter().all(kill) {
         return;
     }
-    // Each has a descriptor, and there is a limit on those.
-    for some in processes_in(groups).chunks(64) {
+    // Each has a descriptor, and half of those that this process may have are for others. A small
+    // part takes long: with each, all groups are read again.
+    let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(64, |(soft, _)| soft / 2);
+    let part = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+    for some in processes_in(groups).chunks(part) {
         let open = some.iter().flat_map(|id| pidfd_open(*id).map(|open| (id, open)));
         let open: Vec<_> = open.collect();
         // A process may have ended before, and its number be that of another one.

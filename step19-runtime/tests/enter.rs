@@ -320,6 +320,30 @@ fn sigkill_ends_a_container_that_is_paused() {
     }
 }
 
+/// Each process has a descriptor while it gets the signal.
+#[test]
+fn a_signal_reaches_more_processes_than_the_caller_may_open() {
+    if !has_groups() {
+        return;
+    }
+    let many = "for i in $(seq 80); do sleep 1000 & done; wait; exec sleep 1000";
+    let container =
+        Container::start(|config| config["process"]["args"] = json!(["sh", "-c", many]));
+    let count = || {
+        let shown = container.ask(&["ps", "--format", "json", NAME]);
+        serde_json::from_slice::<Vec<i32>>(&shown.stdout).expect("JSON").len()
+    };
+    wait_until("all run", || count() == 81);
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -Sn 30; exec \"$@\"", "sh"]);
+    let kill = container.runtime(&["kill", "--all", NAME, "TERM"]);
+    few.arg(kill.get_program()).args(kill.get_args());
+    let done = few.current_dir(container.dir.path()).output().expect("start a shell");
+    assert!(done.status.success(), "{}", stderr(&done));
+    // Process 1 has no action for it.
+    wait_until("the others end", || count() == 1);
+}
+
 #[test]
 fn ps_shows_the_processes_as_the_host_sees_them() {
     if !has_groups() {
