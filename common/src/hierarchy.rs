@@ -31,7 +31,7 @@ pub struct Hierarchy {
 
 /// The hierarchies of this host: a line of /proc/self/cgroup for each, and its mount.
 pub fn hierarchies() -> Result<Vec<Hierarchy>> {
-    let read = |file| fs::read_to_string(file).with_context(|| format!("read {file}"));
+    let read = |file| open::text(file).with_context(|| format!("read {file}"));
     let (groups, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
     let mut found = Vec::new();
     for line in groups.lines() {

@@ -1,8 +1,10 @@
 //! Lesson 18: what a container of a bundle is, field by field: as the bundle says, and as
 //! with runc, where that is installed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -709,6 +711,25 @@ fn no_swap_in_a_root_leads_to_the_host() {
     });
     let left: Vec<_> = fs::read_dir(host.path()).expect("list").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// A user can mount a file system of FUSE, by any name.
+#[test]
+fn a_mount_of_any_name_stops_no_container() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let other = dir.path().join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&other).expect("make a directory");
+    let read_only = ("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["ro"]));
+    write(dir.path(), &config(dir.path(), "echo started", &[read_only]));
+    let script = "mount -t tmpfs tmpfs \"$1\" && exec \"$2\" run --bundle \"$3\" \"$4\"";
+    let mut step = Command::new("unshare");
+    step.args(["--mount", "sh", "-c", script, "sh"]).arg(other).arg(bin(STEP));
+    let output = step.arg(dir.path()).arg("lesson18-other").output();
+    let output = output.expect("start unshare");
+    assert_eq!(stdout(&output), "started", "{}", stderr(&output));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use common::{
-    Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount,
+    Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount, open,
     open_tree,
 };
 use libc::{
@@ -133,7 +133,7 @@ fn is_shared(place: &Place) -> Result<bool> {
     let about = fs::read_to_string(place.name().replace("/fd/", "/fdinfo/"))?;
     let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     let begin = format!("{} ", id.context("find the mount of the place")?.trim());
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = open::text("/proc/self/mountinfo")?;
     let mount = mounts.lines().find(|line| line.starts_with(&begin));
     Ok(mount.is_none_or(|line| line.contains(" shared:")))
 }

@@ -141,7 +141,7 @@ impl State {
 /// When a process started, in ticks since the boot; proc_pid_stat(5). Nothing if there is
 /// none.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = common::open::text(format!("/proc/{pid}/stat")).ok()?;
     // The name may have blanks and parentheses.
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }

@@ -47,8 +47,8 @@ pub(crate) fn checked(file: OwnedFd) -> io::Result<File> {
 }
 
 /// A short file of the kernel or of the administrator, as text. In a root without a mounted
-/// proc, the file may be anything.
-pub(crate) fn text(path: impl AsRef<Path>) -> io::Result<String> {
+/// proc, the file may be anything. Fails when it cannot be read.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     // Mountinfo is the longest file: a line for each mount.
     Ok(String::from_utf8_lossy(&whole(regular(path)?, 16 << 20)?).into_owned())
 }

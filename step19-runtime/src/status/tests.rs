@@ -30,3 +30,10 @@ ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)";
     assert!(state.pidfd().expect("look").is_none());
     child.wait().expect("wait");
 }
+
+/// A process gives itself its name; PR_SET_NAME(2const).
+#[test]
+fn a_process_of_any_name_has_a_start() {
+    nix::sys::prctl::set_name(c"\xff").expect("set the name");
+    assert!(start_time(nix::unistd::gettid().as_raw()).is_some());
+}
