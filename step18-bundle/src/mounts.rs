@@ -1,11 +1,10 @@
 //! Lesson 18: mounts of a list, each at a place in the root.
 
 use std::ffi::{CStr, CString};
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::{
     Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount, open,
     open_tree,
@@ -20,6 +19,7 @@ use nix::sys::stat::{SFlag, fstat};
 use crate::groups::Groups;
 use crate::options::{Change, Options};
 use crate::plan::Plan;
+use crate::root::{is_root, mount_of};
 
 /// The part of the path that a call does not need, because it has a descriptor.
 const HERE: &CStr = c"";
@@ -103,6 +103,7 @@ pub(crate) fn mount(
             .find_without_links(&mount.destination)
             .context("it must be mounted on ordinary directory, and not on a link")?;
     }
+    ensure!(!is_root(&place, root)?, "its place is the root itself; change it");
     if options.copy_up {
         copy_files(&place, &made)?;
     }
@@ -130,9 +131,7 @@ pub(crate) fn mount(
 
 /// Whether what is mounted at a place is mounted elsewhere, too; mount_namespaces(7).
 fn is_shared(place: &Place) -> Result<bool> {
-    let about = fs::read_to_string(place.name().replace("/fd/", "/fdinfo/"))?;
-    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let begin = format!("{} ", id.context("find the mount of the place")?.trim());
+    let begin = format!("{} ", mount_of(place)?);
     let mounts = open::text("/proc/self/mountinfo")?;
     let mount = mounts.lines().find(|line| line.starts_with(&begin));
     Ok(mount.is_none_or(|line| line.contains(" shared:")))

@@ -228,6 +228,7 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
         ("time and users", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/timeOffsets", json!({"boottime": {"secs": 2}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 0 0\nboottime 2 0"),
         ("a filter on calls of the runtime", vec![("/process/noNewPrivileges", json!(false)), ("/process/user/uid", json!(9)), ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2", "chdir", "setgroups", "setresuid", "setresgid", "umask", "setsid", "dup2", "dup3"], "action": "SCMP_ACT_KILL_PROCESS"}]}))], "echo ok", "ok"),
         ("no device rules", vec![("/linux/resources/devices", json!([])), ("/linux/devices", json!([{"path": "/dev/other", "type": "c", "major": 250, "minor": 250}]))], "echo ok >/dev/null; (: </dev/other) 2>&1 | grep -o 'not permitted'", "not permitted"),
+        ("readonlyPaths: the root", vec![("/root/readonly", json!(false)), ("/linux/readonlyPaths", json!(["/"]))], "grep '^[^/]*/[^ ]* / ' /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1", "ro"),
         ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
     ]
 }
@@ -292,6 +293,9 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["remount"])), "the option remount is not done"),
         (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["nosense"])), "set its option nosense"),
         (("/mounts/-", mount("/", "tmpfs", "tmpfs", &[])), "its place is the root itself"),
+        (("/mounts/-", mount("/mnt/..", "tmpfs", "tmpfs", &[])), "its place is the root itself"),
+        (("/mounts/-", mount("/proc/..", "bind", "/usr", &["bind"])), "its place is the root itself"),
+        (("/linux/maskedPaths", json!(["/."])), "hide /.: it is the root itself"),
         (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["idmap"])), "only a bind can map owners"),
         (("/mounts/-", mount("/mnt", "bind", "/usr", &["bind", "tmpcopyup"])), "only a tmpfs can begin with files"),
         (("/mounts/-", mount("/bin", "tmpfs", "tmpfs", &["tmpcopyup", "size=4k"])), "give it a larger size or nr_inodes"),
@@ -492,6 +496,11 @@ fn no_link_of_a_root_leads_to_the_host() {
     assert!(left.is_empty(), "{left:?}");
     let inside = root.join(host.path().strip_prefix("/").expect("a path"));
     assert!(inside.join("sub/null").exists(), "the links lead to the root");
+    symlink("/", root.join("all")).expect("make a link");
+    let said = run(&[("/mounts/-", mount("/all", "tmpfs", "tmpfs", &[]))]);
+    assert!(said.contains("its place is the root itself"), "{said}");
+    let said = run(&[("/linux/maskedPaths", json!(["/all"]))]);
+    assert!(said.contains("hide /all: it is the root itself"), "{said}");
     for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys")] {
         let link = root.join(&place[1..]);
         fs::remove_dir(&link).and_then(|()| symlink("out", &link)).expect("make a link");
@@ -607,7 +616,7 @@ fn no_file_of_a_root_lets_the_program_wait() {
         fs::remove_file(root.join(file)).expect("remove");
     }
     let fuse = json!([{ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }]);
-    let masks = json!(["/run/fifo", "/run/socket", "/out", "/run/up", "/etc/passwd/a"]);
+    let masks = json!(["/run/fifo", "/run/socket", "/out", "/etc/passwd/a"]);
     let proc = mount("/proc", "proc", "proc", &[]);
     let mut wrong = Vec::new();
     for (edits, words) in [
@@ -617,6 +626,11 @@ fn no_file_of_a_root_lets_the_program_wait() {
             vec![("/linux/maskedPaths", json!(["/run/loop"]))],
             "open /run/loop in the root",
         ),
+        (
+            vec![("/linux/maskedPaths", json!(["/run/up"]))],
+            "hide /run/up: it is the root itself",
+        ),
+        (vec![("/linux/readonlyPaths", json!(["/run/up"]))], "execute sh: not found"),
         // It leads out of the root, if the kernel follows it.
         (
             vec![("/linux/maskedPaths", json!(["/run/root/etc"]))],

@@ -53,8 +53,6 @@ impl Mount {
         let own = [&self.uid_mappings[..], &self.gid_mappings];
         let has_maps = own.iter().any(|map| !map.is_empty());
         let idmap = options.idmap.or(has_maps.then_some(false));
-        let is_root = self.destination.components().count() <= 1;
-        ensure!(!is_root, "its place is the root itself");
         let can_map = options.bind.is_some() || idmap.is_none();
         ensure!(can_map, "only a bind can map owners; leave the option idmap out");
         let can_copy = !options.copy_up || self.kind == "tmpfs";

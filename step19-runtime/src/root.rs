@@ -57,13 +57,17 @@ pub(crate) fn protect_host(linux: &Linux, root: &Root, mounts: &[OwnedFd]) -> Re
         set(mount, Change::read_only(), false).context("make a mount read-only")?;
     }
     for path in &linux.readonly_paths {
-        if let Some(place) = root.find(path)? {
-            let bound = bind(&place, &place, Change::read_only());
-            bound.with_context(|| format!("make {path} read-only"))?;
-        }
+        let Some(place) = root.find(path)? else { continue };
+        let done = match is_root(&place, root)? {
+            // A mount over the root would not be seen.
+            true => set(&place, Change::read_only(), false).map_err(Into::into),
+            false => bind(&place, &place, Change::read_only()),
+        };
+        done.with_context(|| format!("make {path} read-only"))?;
     }
     for path in &linux.masked_paths {
         let Some(place) = root.find(path)? else { continue };
+        ensure!(!is_root(&place, root)?, "hide {path}: it is the root itself; change it");
         let hidden = if place.is_directory().context("look at it")? {
             let options = Options { this: Change::read_only(), ..Options::default() };
             let empty = make("tmpfs", Path::new("tmpfs"), &options);
@@ -74,6 +78,21 @@ pub(crate) fn protect_host(linux: &Linux, root: &Root, mounts: &[OwnedFd]) -> Re
         hidden.with_context(|| format!("hide {path}"))?;
     }
     Ok(())
+}
+
+/// Whether a place is the root itself: other names lead there, too.
+pub(crate) fn is_root(place: &Place, root: &Root) -> Result<bool> {
+    let root = root.find("/")?.context("find the root")?;
+    let (this, other) = (fstat(place)?, fstat(&root)?);
+    let is_same = (this.st_dev, this.st_ino) == (other.st_dev, other.st_ino);
+    Ok(is_same && mount_of(place)? == mount_of(&root)?)
+}
+
+/// The number of the mount that a place is in; proc_pid_fdinfo(5).
+pub(crate) fn mount_of(place: &Place) -> Result<String> {
+    let about = common::open::text(place.name().replace("/fd/", "/fdinfo/"))?;
+    let number = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    Ok(number.context("find the mount of the place")?.trim().to_owned())
 }
 
 /// The device /dev/null of the root: the root may have another file by that name.
