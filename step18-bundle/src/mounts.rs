@@ -1,13 +1,13 @@
 //! Lesson 18: mounts of a list, each at a place in the root.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use common::{
-    Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount, open,
-    open_tree,
+    Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, is_inside,
+    move_mount, open, open_tree,
 };
 use libc::{
     AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
@@ -15,10 +15,11 @@ use libc::{
 };
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 
 use crate::groups::Groups;
 use crate::options::{Change, Options};
-use crate::plan::Plan;
+use crate::plan::{Kept, Plan};
 use crate::root::{is_root, mount_of};
 
 /// The part of the path that a call does not need, because it has a descriptor.
@@ -74,14 +75,14 @@ pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<Owned
     Ok(fsmount(&fs, options.this.set as u32)?)
 }
 
-/// Mounts one of the list, in its order. Returns a new tmpfs that must become read-only:
-/// others of the list may have a place in it. In a shared mount, it is read-only at once.
+/// Mounts one of the list, in its order. A new tmpfs becomes read-only later: others of
+/// the list may have a place in it. In a shared mount, it is read-only at once.
 pub(crate) fn mount(
     plan: Plan,
     bundle: &Path,
     root: &Root,
     groups: &Groups,
-) -> Result<Option<OwnedFd>> {
+) -> Result<Option<Kept>> {
     let Plan { mount, mut options, source } = plan;
     let by_runner = source.is_some();
     let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
@@ -126,7 +127,15 @@ pub(crate) fn mount(
     }
     let mut propagation = options.propagation.iter();
     propagation.try_for_each(|(kind, all)| set(&made, Change::spread(*kind), *all))?;
-    Ok(is_later.then_some(made))
+    let file_system = fstatfs(&made).map(|it| it.filesystem_type());
+    let is_kernel = [Ok(PROC_SUPER_MAGIC), Ok(SYSFS_MAGIC)].contains(&file_system);
+    if kind != SFlag::S_IFDIR || !is_kernel {
+        return Ok(is_later.then_some(Kept::Tmpfs(made)));
+    }
+    let destination = Path::new("/").join(&mount.destination);
+    ensure!(is_inside(&destination), "its place has `..`; give a path without it");
+    let top = Root::open(format!("/proc/self/fd/{}", made.as_raw_fd()))?;
+    Ok(Some(Kept::Kernel(top, destination)))
 }
 
 /// Whether what is mounted at a place is mounted elsewhere, too; mount_namespaces(7).

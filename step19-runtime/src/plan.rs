@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use common::Root;
 use libc::MOUNT_ATTR_IDMAP;
 use nix::unistd::geteuid;
 use serde::Deserialize;
@@ -33,6 +34,14 @@ pub(crate) struct Plan<'a> {
     pub(crate) options: Options,
     /// What the runner has opened, because the child may not.
     pub(crate) source: Option<OwnedFd>,
+}
+
+/// A mount that is needed again, after those of the list that follow it.
+pub(crate) enum Kept {
+    /// A new tmpfs that becomes read-only.
+    Tmpfs(OwnedFd),
+    /// A proc or a sysfs, or a part of one, and its place.
+    Kernel(Root, PathBuf),
 }
 
 impl Mount {
