@@ -88,20 +88,20 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         values::set_names(config)?;
         config.process.choose_profile()?;
         let (root, tree) = root::mount_root(config, &place).context("mount the root")?;
-        let mut read_only = Vec::new();
+        let mut kept = Vec::new();
         for plan in plans {
             let doing = plan.mount.doing();
             let mounted = mounts::mount(plan, bundle, &root, &groups);
-            read_only.extend(mounted.context(doing)?);
+            kept.extend(mounted.context(doing)?);
         }
         devices::make_nodes(config, &root)?;
         let terminal = terminal::open(&config.process, &root)?;
         values::set_values(config, &root)?;
         config.process.make_directory(&root)?;
         let home = users::home(config, &root)?;
-        root::protect_host(linux, &root, &read_only)?;
+        root::protect_host(linux, &root, &kept)?;
         root::enter_root(&tree, config)?;
-        drop((root, tree, place));
+        drop((root, tree, place, kept));
         // Root of a user namespace could not raise limits. Low ones end earlier stages.
         common::wait_for_runner(Some(()))?;
         // From now on, this process has files that the container can reach.

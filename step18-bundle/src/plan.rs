@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use common::Root;
 use libc::MOUNT_ATTR_IDMAP;
 use nix::unistd::geteuid;
 use serde::Deserialize;
@@ -35,6 +36,14 @@ pub(crate) struct Plan<'a> {
     pub(crate) source: Option<OwnedFd>,
 }
 
+/// A mount that is needed again, after those of the list that follow it.
+pub(crate) enum Kept {
+    /// A new tmpfs that becomes read-only.
+    Tmpfs(OwnedFd),
+    /// A proc or a sysfs, or a part of one, and its place.
+    Kernel(Root, PathBuf),
+}
+
 impl Mount {
     /// Whether it shows files of the host.
     pub(crate) fn is_bind(&self) -> bool {
@@ -53,8 +62,6 @@ impl Mount {
         let own = [&self.uid_mappings[..], &self.gid_mappings];
         let has_maps = own.iter().any(|map| !map.is_empty());
         let idmap = options.idmap.or(has_maps.then_some(false));
-        let is_root = self.destination.components().count() <= 1;
-        ensure!(!is_root, "its place is the root itself");
         let can_map = options.bind.is_some() || idmap.is_none();
         ensure!(can_map, "only a bind can map owners; leave the option idmap out");
         let can_copy = !options.copy_up || self.kind == "tmpfs";

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use common::{Place, Root};
+use common::{Place, Root, is_inside};
 use libc::{MS_PRIVATE, MS_SHARED, MS_SLAVE};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -14,6 +14,7 @@ use nix::unistd::{chdir, fchdir, pivot_root};
 use crate::config::{Config, Linux};
 use crate::mounts::{attach, bind, copy, look, make, set};
 use crate::options::{Change, Options, propagation};
+use crate::plan::Kept;
 
 /// How mounts of the root spread, and those below it: like those of a slave, if the
 /// configuration says nothing.
@@ -52,18 +53,24 @@ pub(crate) fn mount_root(config: &Config, place: &OwnedFd) -> Result<(Root, Owne
 }
 
 /// Makes mounts, and files that change the host, read-only. Hides files that describe it.
-pub(crate) fn protect_host(linux: &Linux, root: &Root, mounts: &[OwnedFd]) -> Result<()> {
-    for mount in mounts {
-        set(mount, Change::read_only(), false).context("make a mount read-only")?;
-    }
-    for path in &linux.readonly_paths {
-        if let Some(place) = root.find(path)? {
-            let bound = bind(&place, &place, Change::read_only());
-            bound.with_context(|| format!("make {path} read-only"))?;
+pub(crate) fn protect_host(linux: &Linux, root: &Root, kept: &[Kept]) -> Result<()> {
+    for mount in kept {
+        if let Kept::Tmpfs(mount) = mount {
+            set(mount, Change::read_only(), false).context("make a mount read-only")?;
         }
     }
+    for path in &linux.readonly_paths {
+        let Some(place) = find(path, root, kept)? else { continue };
+        let done = match is_root(&place, root)? {
+            // A mount over the root would not be seen.
+            true => set(&place, Change::read_only(), false).map_err(Into::into),
+            false => bind(&place, &place, Change::read_only()),
+        };
+        done.with_context(|| format!("make {path} read-only"))?;
+    }
     for path in &linux.masked_paths {
-        let Some(place) = root.find(path)? else { continue };
+        let Some(place) = find(path, root, kept)? else { continue };
+        ensure!(!is_root(&place, root)?, "hide {path}: it is the root itself; change it");
         let hidden = if place.is_directory().context("look at it")? {
             let options = Options { this: Change::read_only(), ..Options::default() };
             let empty = make("tmpfs", Path::new("tmpfs"), &options);
@@ -74,6 +81,36 @@ pub(crate) fn protect_host(linux: &Linux, root: &Root, mounts: &[OwnedFd]) -> Re
         hidden.with_context(|| format!("hide {path}"))?;
     }
     Ok(())
+}
+
+/// Finds a path to protect. Another process can move the place of a proc meanwhile: then
+/// the path is still one in this proc.
+fn find(path: &str, root: &Root, kept: &[Kept]) -> Result<Option<Place>> {
+    let absolute = &Path::new("/").join(path);
+    let doing = || format!("protect {path}");
+    ensure!(is_inside(absolute), "{}: it has `..`; give a path without it", doing());
+    let inner = kept.iter().rev().find_map(|it| match it {
+        Kept::Kernel(top, place) => Some((top, absolute.strip_prefix(place).ok()?)),
+        Kept::Tmpfs(_) => None,
+    });
+    let Some((top, inner)) = inner else { return root.find(path) };
+    // There may be another mount over this one: at the top, `..` leads to it.
+    top.find(&format!("/../{}", inner.display())).with_context(doing)
+}
+
+/// Whether a place is the root itself: other names lead there, too.
+pub(crate) fn is_root(place: &Place, root: &Root) -> Result<bool> {
+    let root = root.find("/")?.context("find the root")?;
+    let (this, other) = (fstat(place)?, fstat(&root)?);
+    let is_same = (this.st_dev, this.st_ino) == (other.st_dev, other.st_ino);
+    Ok(is_same && mount_of(place)? == mount_of(&root)?)
+}
+
+/// The number of the mount that a place is in; proc_pid_fdinfo(5).
+pub(crate) fn mount_of(place: &Place) -> Result<String> {
+    let about = common::open::text(place.name().replace("/fd/", "/fdinfo/"))?;
+    let number = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    Ok(number.context("find the mount of the place")?.trim().to_owned())
 }
 
 /// The device /dev/null of the root: the root may have another file by that name.

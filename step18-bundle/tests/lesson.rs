@@ -1,8 +1,10 @@
 //! Lesson 18: what a container of a bundle is, field by field: as the bundle says, and as
 //! with runc, where that is installed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -207,6 +209,7 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
     let below = |mount| vec![shared.clone(), again.clone(), mount];
     let bind = below(add("/mnt/a", "bind", "/usr", &["bind", "ro"]));
     let tmpfs = below(add("/mnt/t", "tmpfs", "tmpfs", &["ro"]));
+    let proc = vec![("/linux/readonlyPaths", json!(["/proc", "/proc/sys"])), ("/linux/maskedPaths", json!(["/proc/version", "/proc/fs/"]))];
     let groups = below(add("/mnt/g", "cgroup", "cgroup", &["ro"]));
     vec![
         ("domainname", vec![("/domainname", json!("abc"))], "cat /proc/sys/kernel/domainname", "abc"),
@@ -226,6 +229,8 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
         ("time and users", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/timeOffsets", json!({"boottime": {"secs": 2}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 0 0\nboottime 2 0"),
         ("a filter on calls of the runtime", vec![("/process/noNewPrivileges", json!(false)), ("/process/user/uid", json!(9)), ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2", "chdir", "setgroups", "setresuid", "setresgid", "umask", "setsid", "dup2", "dup3"], "action": "SCMP_ACT_KILL_PROCESS"}]}))], "echo ok", "ok"),
         ("no device rules", vec![("/linux/resources/devices", json!([])), ("/linux/devices", json!([{"path": "/dev/other", "type": "c", "major": 250, "minor": 250}]))], "echo ok >/dev/null; (: </dev/other) 2>&1 | grep -o 'not permitted'", "not permitted"),
+        ("readonlyPaths: the root", vec![("/root/readonly", json!(false)), ("/linux/readonlyPaths", json!(["/"]))], "grep '^[^/]*/[^ ]* / ' /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1", "ro"),
+        ("readonlyPaths: a proc, and what is in it", proc, "cd /proc; head -c 1 version; ls fs; (: >>sys/kernel/msgmax) 2>&1 | grep -o 'Read-only'", "Read-only"),
         ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
     ]
 }
@@ -293,6 +298,12 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["remount"])), "the option remount is not done"),
         (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["nosense"])), "set its option nosense"),
         (("/mounts/-", mount("/", "tmpfs", "tmpfs", &[])), "its place is the root itself"),
+        (("/mounts/-", mount("/mnt/..", "tmpfs", "tmpfs", &[])), "its place is the root itself"),
+        (("/mounts/-", mount("/proc/..", "bind", "/usr", &["bind"])), "its place is the root itself"),
+        (("/mounts/-", mount("/mnt/../mnt", "proc", "proc", &[])), "its place has `..`"),
+        (("/linux/maskedPaths", json!(["/."])), "hide /.: it is the root itself"),
+        (("/linux/maskedPaths", json!(["/proc/../proc/keys"])), "protect /proc/../proc/keys: it has `..`"),
+        (("/linux/readonlyPaths", json!(["/mnt/../proc/sys"])), "protect /mnt/../proc/sys: it has `..`"),
         (("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["idmap"])), "only a bind can map owners"),
         (("/mounts/-", mount("/mnt", "bind", "/usr", &["bind", "tmpcopyup"])), "only a tmpfs can begin with files"),
         (("/mounts/-", mount("/bin", "tmpfs", "tmpfs", &["tmpcopyup", "size=4k"])), "give it a larger size or nr_inodes"),
@@ -493,6 +504,11 @@ fn no_link_of_a_root_leads_to_the_host() {
     assert!(left.is_empty(), "{left:?}");
     let inside = root.join(host.path().strip_prefix("/").expect("a path"));
     assert!(inside.join("sub/null").exists(), "the links lead to the root");
+    symlink("/", root.join("all")).expect("make a link");
+    let said = run(&[("/mounts/-", mount("/all", "tmpfs", "tmpfs", &[]))]);
+    assert!(said.contains("its place is the root itself"), "{said}");
+    let said = run(&[("/linux/maskedPaths", json!(["/all"]))]);
+    assert!(said.contains("hide /all: it is the root itself"), "{said}");
     for (kind, place) in [("proc", "/proc"), ("sysfs", "/sys")] {
         let link = root.join(&place[1..]);
         fs::remove_dir(&link).and_then(|()| symlink("out", &link)).expect("make a link");
@@ -608,7 +624,7 @@ fn no_file_of_a_root_lets_the_program_wait() {
         fs::remove_file(root.join(file)).expect("remove");
     }
     let fuse = json!([{ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }]);
-    let masks = json!(["/run/fifo", "/run/socket", "/out", "/run/up", "/etc/passwd/a"]);
+    let masks = json!(["/run/fifo", "/run/socket", "/out", "/etc/passwd/a"]);
     let proc = mount("/proc", "proc", "proc", &[]);
     let mut wrong = Vec::new();
     for (edits, words) in [
@@ -618,6 +634,11 @@ fn no_file_of_a_root_lets_the_program_wait() {
             vec![("/linux/maskedPaths", json!(["/run/loop"]))],
             "open /run/loop in the root",
         ),
+        (
+            vec![("/linux/maskedPaths", json!(["/run/up"]))],
+            "hide /run/up: it is the root itself",
+        ),
+        (vec![("/linux/readonlyPaths", json!(["/run/up"]))], "execute sh: not found"),
         // It leads out of the root, if the kernel follows it.
         (
             vec![("/linux/maskedPaths", json!(["/run/root/etc"]))],
@@ -712,6 +733,71 @@ fn no_swap_in_a_root_leads_to_the_host() {
     });
     let left: Vec<_> = fs::read_dir(host.path()).expect("list").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Another process moves the place of a proc after its mount, and before its paths are
+/// protected: meanwhile, the program mounts others, and makes the places for them.
+#[test]
+fn a_proc_that_is_moved_meanwhile_is_protected() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let host = dir.path().join("host");
+    let at = |name: &str| host.join(name);
+    let files = host.to_str().expect("a path");
+    let mut edits = vec![
+        ("/mounts/-", mount("/mnt", "bind", files, &["bind"])),
+        ("/mounts/-", mount("/mnt/proc", "proc", "proc", &[])),
+        ("/linux/maskedPaths", json!(["/mnt/proc/version", "/mnt/proc/tty"])),
+        ("/linux/readonlyPaths", json!(["/mnt/proc/sys"])),
+    ];
+    let others = (0..100).map(|at| mount(&format!("/mnt/{at}"), "tmpfs", "tmpfs", &[]));
+    edits.extend(others.map(|it| ("/mounts/-", it)));
+    let script = "cd /mnt/fake; echo self/status*; cat version; ls tty; \
+                  (: >>sys/kernel/core_pattern) 2>&1 | grep -o 'Read-only'";
+    write(dir.path(), &config(dir.path(), script, &edits));
+    // On a busy machine, the move may come too late.
+    for _ in 0..100 {
+        let _ = fs::remove_dir_all(&host);
+        for name in ["proc", "fake"] {
+            fs::create_dir_all(at(name)).expect("make a directory");
+        }
+        let (in_time, output) = std::thread::scope(|scope| {
+            let output = scope.spawn(|| ours(dir.path(), "lesson18-moved"));
+            while !at("0").exists() && !output.is_finished() {
+                std::thread::yield_now();
+            }
+            let (a, b) = (at("proc"), at("fake"));
+            renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE)
+                .expect("swap");
+            (!at("99").exists(), output.join().expect("an output"))
+        });
+        if in_time {
+            assert_eq!(stdout(&output), "self/status\nRead-only", "{}", stderr(&output));
+            return;
+        }
+    }
+    panic!("the move came too late each time");
+}
+
+/// A user can mount a file system of FUSE, by any name.
+#[test]
+fn a_mount_of_any_name_stops_no_container() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let other = dir.path().join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&other).expect("make a directory");
+    let read_only = ("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["ro"]));
+    write(dir.path(), &config(dir.path(), "echo started", &[read_only]));
+    let script = "mount -t tmpfs tmpfs \"$1\" && exec \"$2\" run --bundle \"$3\" \"$4\"";
+    let mut step = Command::new("unshare");
+    step.args(["--mount", "sh", "-c", script, "sh"]).arg(other).arg(bin(STEP));
+    let output = step.arg(dir.path()).arg("lesson18-other").output();
+    let output = output.expect("start unshare");
+    assert_eq!(stdout(&output), "started", "{}", stderr(&output));
 }
 
 #[test]

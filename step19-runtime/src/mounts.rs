@@ -1,14 +1,13 @@
 //! Lesson 18: mounts of a list, each at a place in the root.
 
 use std::ffi::{CStr, CString};
-use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::{
-    Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, move_mount,
-    open_tree,
+    Place, Root, change_mount, copy_files, fsconfig, fsmount, fsopen, is_inside,
+    move_mount, open, open_tree,
 };
 use libc::{
     AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
@@ -16,10 +15,12 @@ use libc::{
 };
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 
 use crate::groups::Groups;
 use crate::options::{Change, Options};
-use crate::plan::Plan;
+use crate::plan::{Kept, Plan};
+use crate::root::{is_root, mount_of};
 
 /// The part of the path that a call does not need, because it has a descriptor.
 const HERE: &CStr = c"";
@@ -74,14 +75,14 @@ pub(crate) fn make(kind: &str, source: &Path, options: &Options) -> Result<Owned
     Ok(fsmount(&fs, options.this.set as u32)?)
 }
 
-/// Mounts one of the list, in its order. Returns a new tmpfs that must become read-only:
-/// others of the list may have a place in it. In a shared mount, it is read-only at once.
+/// Mounts one of the list, in its order. A new tmpfs becomes read-only later: others of
+/// the list may have a place in it. In a shared mount, it is read-only at once.
 pub(crate) fn mount(
     plan: Plan,
     bundle: &Path,
     root: &Root,
     groups: &Groups,
-) -> Result<Option<OwnedFd>> {
+) -> Result<Option<Kept>> {
     let Plan { mount, mut options, source } = plan;
     let by_runner = source.is_some();
     let is = |kinds: [&str; 2]| kinds.contains(&&*mount.kind);
@@ -103,6 +104,7 @@ pub(crate) fn mount(
             .find_without_links(&mount.destination)
             .context("it must be mounted on ordinary directory, and not on a link")?;
     }
+    ensure!(!is_root(&place, root)?, "its place is the root itself; change it");
     if options.copy_up {
         copy_files(&place, &made)?;
     }
@@ -125,15 +127,21 @@ pub(crate) fn mount(
     }
     let mut propagation = options.propagation.iter();
     propagation.try_for_each(|(kind, all)| set(&made, Change::spread(*kind), *all))?;
-    Ok(is_later.then_some(made))
+    let file_system = fstatfs(&made).map(|it| it.filesystem_type());
+    let is_kernel = [Ok(PROC_SUPER_MAGIC), Ok(SYSFS_MAGIC)].contains(&file_system);
+    if kind != SFlag::S_IFDIR || !is_kernel {
+        return Ok(is_later.then_some(Kept::Tmpfs(made)));
+    }
+    let destination = Path::new("/").join(&mount.destination);
+    ensure!(is_inside(&destination), "its place has `..`; give a path without it");
+    let top = Root::open(format!("/proc/self/fd/{}", made.as_raw_fd()))?;
+    Ok(Some(Kept::Kernel(top, destination)))
 }
 
 /// Whether what is mounted at a place is mounted elsewhere, too; mount_namespaces(7).
 fn is_shared(place: &Place) -> Result<bool> {
-    let about = fs::read_to_string(place.name().replace("/fd/", "/fdinfo/"))?;
-    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let begin = format!("{} ", id.context("find the mount of the place")?.trim());
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let begin = format!("{} ", mount_of(place)?);
+    let mounts = open::text("/proc/self/mountinfo")?;
     let mount = mounts.lines().find(|line| line.starts_with(&begin));
     Ok(mount.is_none_or(|line| line.contains(" shared:")))
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use common::open;
 use nix::unistd::getuid;
 
 use crate::bundle;
@@ -100,7 +101,10 @@ fn measure_all() -> Result<Vec<Row>> {
 fn measure(pid: u32) -> Result<Cells> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     let ours = Path::new("/proc/self");
-    let mounts = |proc: &Path| file::read(&proc.join("mountinfo"));
+    let mounts = |proc: &Path| {
+        let file = proc.join("mountinfo");
+        open::text(&file).with_context(|| format!("read {}", file.display()))
+    };
     let mut cells = [NO; COLUMNS.len()];
     for (cell, (column, _)) in cells.iter_mut().zip(COLUMNS) {
         *cell = match column {
