@@ -226,6 +226,8 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
         ("time and users", vec![("/linux/namespaces/-", json!({"type": "time"})), ("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/timeOffsets", json!({"boottime": {"secs": 2}}))], "tr -s ' ' </proc/self/timens_offsets", "monotonic 0 0\nboottime 2 0"),
         ("a filter on calls of the runtime", vec![("/process/noNewPrivileges", json!(false)), ("/process/user/uid", json!(9)), ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2", "chdir", "setgroups", "setresuid", "setresgid", "umask", "setsid", "dup2", "dup3"], "action": "SCMP_ACT_KILL_PROCESS"}]}))], "echo ok", "ok"),
         ("no device rules", vec![("/linux/resources/devices", json!([])), ("/linux/devices", json!([{"path": "/dev/other", "type": "c", "major": 250, "minor": 250}]))], "echo ok >/dev/null; (: </dev/other) 2>&1 | grep -o 'not permitted'", "not permitted"),
+        ("only a rule that allows", vec![("/linux/resources/devices", json!([{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm"}])), ("/linux/devices", json!([{"path": "/dev/other", "type": "c", "major": 250, "minor": 250}]))], "echo ok >/dev/null; (: </dev/other) 2>&1 | grep -o 'not permitted'", "not permitted"),
+        ("all devices but one", vec![("/linux/resources/devices", json!([{"allow": true, "access": "rwm"}, {"allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm"}])), ("/linux/devices", json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]))], "(: </dev/fuse) 2>&1 | grep -o 'not permitted'", "not permitted"),
         ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
     ]
 }
@@ -317,6 +319,44 @@ fn what_is_not_done_is_an_error_that_names_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The kernel would write such a rule down, and not follow it.
+#[test]
+fn a_rule_for_devices_that_v1_cannot_follow_is_refused() {
+    if !is_root() {
+        return;
+    }
+    if !Path::new("/sys/fs/cgroup/devices/devices.list").exists() {
+        testkit::skip("this host has no control groups v1 for devices");
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let rule = |allow: bool, major: i64, minor: i64| json!({ "allow": allow, "type": "c", "major": major, "minor": minor, "access": "rwm" });
+    let none = json!({ "allow": false, "access": "rwm" });
+    let fuse = json!([{ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }]);
+    for (major, wider) in [(-1, "c *:* rwm"), (10, "c 10:* rwm")] {
+        let rules = json!([none, rule(true, major, -1), rule(false, 10, 229)]);
+        let edits =
+            [("/linux/devices", fuse.clone()), ("/linux/resources/devices", rules)];
+        write(dir.path(), &config(dir.path(), ": </dev/fuse && echo opened", &edits));
+        let ours = ours(dir.path(), "lesson18-devices");
+        let words = format!("deny c 10:229 rwm takes a part out of allow {wider}, and");
+        let said = stderr(&ours);
+        assert!(
+            said.contains(&words) && is_one_line(STEP, &said),
+            "{}{said}",
+            stdout(&ours)
+        );
+        assert_eq!(ours.status.code(), Some(125));
+    }
+    // A later rule for more devices takes back an earlier one.
+    let rules = json!([none, rule(true, 10, 229), rule(false, 10, -1)]);
+    let edits = [("/linux/devices", fuse), ("/linux/resources/devices", rules)];
+    let script = "(: </dev/fuse) 2>&1 | grep -o 'not permitted'; echo ok >/dev/null";
+    write(dir.path(), &config(dir.path(), script, &edits));
+    let ours = ours(dir.path(), "lesson18-devices");
+    assert_eq!(stdout(&ours), "not permitted", "{}", stderr(&ours));
 }
 
 /// A namespace with a path may be that of the caller.
