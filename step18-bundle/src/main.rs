@@ -3,6 +3,7 @@
 mod calls;
 mod capabilities;
 mod config;
+mod device_lines;
 mod device_program;
 mod devices;
 mod filter;

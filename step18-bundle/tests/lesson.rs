@@ -128,7 +128,7 @@ fn fields(other: u32) -> Vec<(&'static str, Vec<Edit>, &'static str)> {
         ("no network namespace", vec![("/linux/namespaces", json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]))], NAMES),
         ("a path of a namespace", vec![("/linux/namespaces", json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc", "path": format!("/proc/{other}/ns/ipc")}, {"type": "uts", "path": format!("/proc/{other}/ns/uts")}, {"type": "network", "path": format!("/proc/{other}/ns/net")}]))], NAMES),
         ("lo", vec![], "ip addr show dev lo | head -1"),
-        ("uidMappings", vec![("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 200_000, "size": 1000}])), ("/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9]}))], "id; cat /proc/self/uid_map /proc/self/gid_map; ls -lnd /dev/null /dev/pts"),
+        ("uidMappings", vec![("/linux/namespaces/-", json!({"type": "user"})), ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 1000}])), ("/linux/gidMappings", json!([{"containerID": 0, "hostID": 200_000, "size": 1000}])), ("/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9]}))], "id; cat /proc/self/uid_map /proc/self/gid_map; ls -lnd /dev/null /dev/pts | tr -s ' ' | cut -d' ' -f1,3-5"),
         ("cgroupsPath", vec![("/linux/cgroupsPath", json!("/lesson18-path/inner"))], "cut -d: -f2- /proc/self/cgroup; ls /sys/fs/cgroup | grep -v unified"),
         ("cgroup namespace", vec![], leak(format!("cut -d: -f2- /proc/self/cgroup; {info} cgroup/ | grep -v unified | cut -d' ' -f2-4"))),
         ("memory", vec![("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728}))], "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory.max memory.low memory.swap.max 2>&-"),
@@ -231,6 +231,8 @@ fn more_fields(dir: &Path) -> Vec<(&'static str, Vec<Edit>, &'static str, &'stat
         ("no device rules", vec![("/linux/resources/devices", json!([])), ("/linux/devices", json!([{"path": "/dev/other", "type": "c", "major": 250, "minor": 250}]))], "echo ok >/dev/null; (: </dev/other) 2>&1 | grep -o 'not permitted'", "not permitted"),
         ("readonlyPaths: the root", vec![("/root/readonly", json!(false)), ("/linux/readonlyPaths", json!(["/"]))], "grep '^[^/]*/[^ ]* / ' /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1", "ro"),
         ("readonlyPaths: a proc, and what is in it", proc, "cd /proc; head -c 1 version; ls fs; (: >>sys/kernel/msgmax) 2>&1 | grep -o 'Read-only'", "Read-only"),
+        ("only a rule that allows", vec![("/linux/resources/devices", json!([{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm"}])), ("/linux/devices", json!([{"path": "/dev/other", "type": "c", "major": 250, "minor": 250}]))], "echo ok >/dev/null; (: </dev/other) 2>&1 | grep -o 'not permitted'", "not permitted"),
+        ("all devices but one", vec![("/linux/resources/devices", json!([{"allow": true, "access": "rwm"}, {"allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm"}])), ("/linux/devices", json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]))], "(: </dev/fuse) 2>&1 | grep -o 'not permitted'", "not permitted"),
         ("proc is no proc", vec![("/mounts/0", mount("/proc", "tmpfs", "tmpfs", &[])), ("/linux/sysctl", json!({"kernel.msgmax": "7"}))], "true", "E"),
     ]
 }
@@ -331,6 +333,44 @@ fn what_is_not_done_is_an_error_that_names_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The kernel would write such a rule down, and not follow it.
+#[test]
+fn a_rule_for_devices_that_v1_cannot_follow_is_refused() {
+    if !is_root() {
+        return;
+    }
+    if !Path::new("/sys/fs/cgroup/devices/devices.list").exists() {
+        testkit::skip("this host has no control groups v1 for devices");
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let rule = |allow: bool, major: i64, minor: i64| json!({ "allow": allow, "type": "c", "major": major, "minor": minor, "access": "rwm" });
+    let none = json!({ "allow": false, "access": "rwm" });
+    let fuse = json!([{ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229 }]);
+    for (major, wider) in [(-1, "c *:* rwm"), (10, "c 10:* rwm")] {
+        let rules = json!([none, rule(true, major, -1), rule(false, 10, 229)]);
+        let edits =
+            [("/linux/devices", fuse.clone()), ("/linux/resources/devices", rules)];
+        write(dir.path(), &config(dir.path(), ": </dev/fuse && echo opened", &edits));
+        let ours = ours(dir.path(), "lesson18-devices");
+        let words = format!("deny c 10:229 rwm takes a part out of allow {wider}, and");
+        let said = stderr(&ours);
+        assert!(
+            said.contains(&words) && is_one_line(STEP, &said),
+            "{}{said}",
+            stdout(&ours)
+        );
+        assert_eq!(ours.status.code(), Some(125));
+    }
+    // A later rule for more devices takes back an earlier one.
+    let rules = json!([none, rule(true, 10, 229), rule(false, 10, -1)]);
+    let edits = [("/linux/devices", fuse), ("/linux/resources/devices", rules)];
+    let script = "(: </dev/fuse) 2>&1 | grep -o 'not permitted'; echo ok >/dev/null";
+    write(dir.path(), &config(dir.path(), script, &edits));
+    let ours = ours(dir.path(), "lesson18-devices");
+    assert_eq!(stdout(&ours), "not permitted", "{}", stderr(&ours));
 }
 
 /// A namespace with a path may be that of the caller.

@@ -34,25 +34,21 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<u64> {
     for rule in rules.iter().rev() {
         let of = |(letter, bit)| if rule.access.contains(letter) { bit } else { 0 };
         let access: u32 = [('m', 1), ('r', 2), ('w', 4)].into_iter().map(of).sum();
-        // A rule that allows is for those that ask for nothing else, and one that refuses
-        // for those that ask for any of it.
-        let (test, mask) = if rule.allow { (UNLESS, !access) } else { (IF, access) };
-        program.extend([copy(WANTED, ACCESS), with_number(AND, WANTED, mask)]);
-        let kind = match &*rule.kind {
-            "b" => Some(1),
-            "c" => Some(2),
-            _ => None,
-        };
-        let [major, minor] = rule.numbers();
-        let tests = [(KIND, kind), (MAJOR, major), (MINOR, minor)].into_iter();
-        let tests =
-            tests.filter_map(|(register, value)| Some((UNLESS, register, value?)));
-        let tests: Vec<_> = tests.chain([(test, WANTED, 0)]).collect();
-        for (at, (test, register, value)) in tests.iter().enumerate() {
-            // To the next rule: over the other tests and the answer.
-            let over = (tests.len() - at - 1 + 2) as u64;
-            program.push(with_number(*test, *register, *value) | over << 16);
+        let parts = [KIND, MAJOR, MINOR].into_iter().zip(rule.parts());
+        let tests: Vec<_> = parts.filter_map(|(of, it)| Some((of, it?))).collect();
+        for (at, (register, value)) in tests.iter().enumerate() {
+            // To the next rule: over the other tests, and the five that follow.
+            let over = (tests.len() - at - 1 + 5) as u64;
+            program.push(with_number(UNLESS, *register, *value) | over << 16);
         }
+        // A rule that allows leaves what else is asked for to earlier rules, and one that
+        // refuses is for those that still ask for any of it.
+        let (first, second, test) = if rule.allow {
+            (with_number(AND, ACCESS, !access), copy(WANTED, ACCESS), UNLESS)
+        } else {
+            (copy(WANTED, ACCESS), with_number(AND, WANTED, access), IF)
+        };
+        program.extend([first, second, with_number(test, WANTED, 0) | 2 << 16]);
         program.extend([with_number(MOVE, ANSWER, rule.allow.into()), EXIT]);
     }
     program.extend([with_number(MOVE, ANSWER, 0), EXIT]);

@@ -5,6 +5,7 @@ mod calls;
 mod capabilities;
 mod config;
 mod create;
+mod device_lines;
 mod device_program;
 mod devices;
 mod end;

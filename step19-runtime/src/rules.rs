@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use serde::Deserialize;
 
+use crate::device_lines::lines;
 use crate::device_program::program;
 use crate::groups::Groups;
 
@@ -50,7 +51,7 @@ pub(crate) fn apply(rules: &[Rule], groups: &Groups) -> Result<()> {
     written.or_else(|error| if has_none || may_not(&error) { Ok(()) } else { Err(error) })
 }
 
-/// Writes the rules: a program of the device controller in v2, two files in v1.
+/// Writes the rules: a program of the device controller in v2, lines of two files in v1.
 fn write(rules: &[Rule], groups: &Groups) -> Result<()> {
     let usual = USUAL.map(|(kind, major, minor, access)| {
         let (major, minor, access) = (Some(major), Some(minor), access.to_owned());
@@ -64,33 +65,35 @@ fn write(rules: &[Rule], groups: &Groups) -> Result<()> {
         let attached = common::attach_device_program(&program(&all), &group);
         return attached.context("attach the rules for devices to the control group");
     }
-    let text = |it: Option<u32>| it.map_or("*".to_owned(), |it| it.to_string());
-    for rule in &all {
-        let [major, minor] = rule.numbers().map(text);
-        let value = match &*rule.kind {
-            "" | "a" => "a".to_owned(),
-            kind => format!("{kind} {major}:{minor} {}", rule.access),
-        };
-        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        groups.write(file, &value)?;
-    }
-    Ok(())
+    let (allow, lines) = lines(&all).context("set the rules for devices")?;
+    let (file, other) = ("devices.deny", "devices.allow");
+    let (file, other) = if allow { (other, file) } else { (file, other) };
+    groups.write(file, "a")?;
+    lines.iter().try_for_each(|line| groups.write(other, line))
 }
 
 impl Rule {
-    /// The major and the minor number. Nothing for all numbers.
-    pub(crate) fn numbers(&self) -> [Option<u32>; 2] {
-        [self.major, self.minor].map(|it| it.and_then(|it| u32::try_from(it).ok()))
+    /// The type, as in linux/bpf.h, and the major and the minor number. Nothing for all.
+    pub(crate) fn parts(&self) -> [Option<u32>; 3] {
+        let kind = match &*self.kind {
+            "b" => Some(1),
+            "c" => Some(2),
+            _ => None,
+        };
+        let number = |it: Option<i64>| it.and_then(|it| u32::try_from(it).ok());
+        [kind, number(self.major), number(self.minor)]
     }
 
     fn check(&self) -> Result<()> {
         let Rule { kind, major, minor, access, .. } = self;
-        let is_number = |it: i64| (-1..1 << 32).contains(&it);
+        // The largest is `*` in v1.
+        let is_number = |it: i64| (-1..i64::from(u32::MAX)).contains(&it);
         let are_numbers = major.is_none_or(is_number) && minor.is_none_or(is_number);
         let is_access = access.chars().all(|it| "rwm".contains(it)) && !access.is_empty();
         let is_all = ["", "a"].contains(&&**kind);
         let is_kind = is_all || ["b", "c"].contains(&&**kind);
-        let all = self.numbers() == [None; 2] && access.len() == 3;
+        let all =
+            self.parts() == [None; 3] && "rwm".chars().all(|it| access.contains(it));
         ensure!(is_kind, "there is no type {kind}; give a, b or c");
         ensure!(are_numbers, "a number is negative or too large");
         ensure!(is_access, "the access {access:?} is wrong; give letters of rwm");

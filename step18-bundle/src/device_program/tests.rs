@@ -30,6 +30,8 @@ fn the_kernel_allows_what_the_last_rule_allows() {
         { "allow": false, "type": "c", "major": 1, "minor": 5, "access": "r" },
         { "allow": true, "type": "c", "major": 1, "minor": 7, "access": "rwm" },
         { "allow": true, "type": "b", "major": 7, "minor": -1, "access": "m" },
+        { "allow": true, "type": "c", "major": 5, "minor": 2, "access": "r" },
+        { "allow": true, "type": "c", "major": 5, "access": "w" },
     ]))
     .expect("rules");
     let attached = common::attach_device_program(
@@ -42,7 +44,8 @@ fn the_kernel_allows_what_the_last_rule_allows() {
         try() {{ \"$@\" 2>&- && echo yes || echo no; }}
         try sh -c ': </dev/null'; try sh -c ': </dev/zero'; try sh -c ': >/dev/zero'
         try sh -c ': <>/dev/zero'; try sh -c ': </dev/tty'
-        try mknod a c 1 7; try mknod b c 1 3; try mknod c b 7 100; try mknod d b 8 0",
+        try mknod a c 1 7; try mknod b c 1 3; try mknod c b 7 100; try mknod d b 8 0
+        try sh -c ': <>/dev/ptmx'",
         dir.path().display(),
         group.display()
     );
@@ -50,5 +53,10 @@ fn the_kernel_allows_what_the_last_rule_allows() {
     fs::remove_dir(&group).expect("remove the group");
     attached.expect("attach the program");
     let said = testkit::stdout(&output).replace('\n', " ");
-    assert_eq!(said, "yes no yes no no yes no yes no", "{}", testkit::stderr(&output));
+    assert_eq!(
+        said,
+        "yes no yes no no yes no yes no yes",
+        "{}",
+        testkit::stderr(&output)
+    );
 }
