@@ -17,7 +17,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
-use testkit::{bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
+use testkit::{bin, is_one_line, is_root, rootfs, skip, stderr, stdout, tempdir};
 
 const STEP: &str = "step18-bundle";
 
@@ -350,6 +350,24 @@ fn a_value_for_a_namespace_of_the_caller_is_refused() {
         assert!(stderr(&ours).contains(&words), "{}{}", stdout(&ours), stderr(&ours));
         assert_eq!(ours.status.code(), Some(125));
     }
+}
+
+#[test]
+fn the_command_blocks_no_signal() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    write(dir.path(), &config(dir.path(), "grep SigBlk /proc/self/status", &[]));
+    let mut caller = Command::new("env");
+    caller.arg("--block-signal=USR1,INT").arg(bin(STEP));
+    caller.args(["run", "--bundle"]).arg(dir.path()).arg("lesson18-blocked");
+    let output = caller.output().expect("start env");
+    if stderr(&output).starts_with("env:") {
+        skip("env on this host cannot block signals");
+        return;
+    }
+    assert_eq!(stdout(&output), "SigBlk:\t0000000000000000", "{}", stderr(&output));
 }
 
 /// The groups above that of the container, too, and also if it cannot start.

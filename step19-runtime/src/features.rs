@@ -1,5 +1,6 @@
 //! Lesson 19: what this runtime can do, in the form of the specification; features.md.
 
+use anyhow::Result;
 use common::{Capabilities, Exit};
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ const NAMESPACES: [&str; 8] =
     ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 /// Prints what is done here.
-pub(crate) fn print() -> Exit {
+pub(crate) fn print() -> Result<Exit> {
     let capabilities = Capabilities::default().others().map(|it| it.to_string());
     let architectures = ARCHITECTURES.map(|it| it.0);
     let flags = filter::FLAGS.map(|it| it.0);

@@ -87,7 +87,7 @@ fn open_file(path: &Path) -> Result<File> {
     let is_safe = common::changeable(&above, 0)?.is_none();
     let follow = if is_safe { 0 } else { libc::O_NOFOLLOW };
     let mut options = File::options();
-    options.append(true).create(true);
+    options.append(true).create(true).mode(0o644);
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | follow);
     let file = options.open(above.join(path.file_name().context("it has no name")?))?;
     ensure!(is_safe || file.metadata()?.is_file(), "it is not a file");
