@@ -370,6 +370,30 @@ fn the_command_blocks_no_signal() {
     assert_eq!(stdout(&output), "SigBlk:\t0000000000000000", "{}", stderr(&output));
 }
 
+/// A descriptor of the host leads to a path of the host, which must not appear in the root.
+#[test]
+fn a_working_directory_that_is_a_descriptor_makes_nothing_in_the_root() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let root = dir.path().join("root");
+    let usual = ["dev", "proc", "sys"];
+    usual.iter().for_each(|it| fs::create_dir_all(root.join(it)).expect("make it"));
+    for number in 3..30 {
+        let edits = [
+            ("/root", json!({ "path": root })),
+            ("/process/cwd", json!(format!("/proc/self/fd/{number}"))),
+        ];
+        write(dir.path(), &config(dir.path(), "true", &edits));
+        let ours = ours(dir.path(), "lesson18-cwd");
+        assert_eq!(ours.status.code(), Some(125), "{number}: {}", stderr(&ours));
+    }
+    let mut found: Vec<_> = fs::read_dir(&root).expect("list").flatten().collect();
+    found.retain(|it| !usual.iter().any(|name| it.file_name() == *name));
+    assert!(found.is_empty(), "{found:?}");
+}
+
 /// The groups above that of the container, too, and also if it cannot start.
 #[test]
 fn no_group_is_left() {
