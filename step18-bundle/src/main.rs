@@ -77,7 +77,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
     );
     let new = namespaces::to_clone(linux);
 
-    let join = || namespaces::join(linux).map(|()| None);
+    let join = || namespaces::join(config).map(|()| None);
     let mut child = common::clone_after(config.process.terminal, join, new, || {
         common::wait_for_runner(Some(()))?;
         // With other IDs, this process may not find it.

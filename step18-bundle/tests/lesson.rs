@@ -394,6 +394,28 @@ fn a_working_directory_that_is_a_descriptor_makes_nothing_in_the_root() {
     assert!(found.is_empty(), "{found:?}");
 }
 
+/// The names that the host has: a program that sets them changes nothing.
+#[test]
+fn a_name_for_a_namespace_of_the_caller_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    for field in ["hostname", "domainname"] {
+        let name = fs::read_to_string(format!("/proc/sys/kernel/{field}")).expect("read");
+        let mut config = config(dir.path(), "echo started", &[]);
+        config["hostname"] = json!("");
+        config[field] = json!(name.trim());
+        let own = json!({ "type": "uts", "path": "/proc/self/ns/uts" });
+        config["linux"]["namespaces"] =
+            json!([{ "type": "mount" }, { "type": "pid" }, own]);
+        write(dir.path(), &config);
+        let ours = ours(dir.path(), "lesson18-names");
+        let words = format!("{field} would change the host: the path is that");
+        assert!(stderr(&ours).contains(&words), "{}{}", stdout(&ours), stderr(&ours));
+    }
+}
+
 /// The groups above that of the container, too, and also if it cannot start.
 #[test]
 fn no_group_is_left() {

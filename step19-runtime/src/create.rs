@@ -72,7 +72,7 @@ fn make(
     let hooks = &config.hooks;
 
     let first = groups.first()?;
-    let join = || namespaces::join(linux).map(|()| first);
+    let join = || namespaces::join(config).map(|()| first);
     let stages = |line: &mut Line| {
         groups.join()?;
         common::wait_for_runner(Some(()))?;

@@ -10,7 +10,7 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::geteuid;
 use serde::Deserialize;
 
-use crate::config::Linux;
+use crate::config::{Config, Linux};
 
 /// A namespace of the container: a new one, or the one that a file names.
 #[derive(Deserialize)]
@@ -98,7 +98,8 @@ pub(crate) fn to_clone(linux: &Linux) -> CloneFlags {
 
 /// Joins the namespaces that have a path, in the process before the child; setns(2). Then
 /// makes a time namespace for the child.
-pub(crate) fn join(linux: &Linux) -> Result<()> {
+pub(crate) fn join(config: &Config) -> Result<()> {
+    let linux = &config.linux;
     let named = linux.namespaces.iter().filter(|it| !it.path.as_os_str().is_empty());
     let mut files = Vec::new();
     for Namespace { kind, path } in named {
@@ -106,7 +107,7 @@ pub(crate) fn join(linux: &Linux) -> Result<()> {
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
         let doing = || format!("open the namespace {}", path.display());
         let file = file.with_context(doing)?;
-        crate::values::check_joined(linux, *kind, &file)?;
+        crate::values::check_joined(config, *kind, &file)?;
         files.push((*kind, path, file));
     }
     if !files.is_empty() {
