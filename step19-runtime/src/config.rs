@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use common::open;
 use serde::Deserialize;
 
 use crate::devices::Device;
 use crate::filter::Seccomp;
 use crate::hooks::Hooks;
+use crate::json::parse;
 use crate::memory::MemoryPolicy;
 use crate::namespaces::{Namespace, Offset};
 use crate::plan::Mount;
@@ -76,7 +77,7 @@ impl Config {
     /// Reads config.json of a bundle, or a copy of it.
     pub(crate) fn read(file: &Path, bundle: &Path) -> Result<Config> {
         let read = || -> Result<Config> {
-            let config: Config = serde_json::from_slice(&bytes(file)?).map_err(plain)?;
+            let config: Config = parse(&bytes(file)?)?;
             config.check().map(|()| config)
         };
         read().with_context(|| format!("read {}/config.json", bundle.display()))
@@ -120,14 +121,4 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_name = is_whole && name.bytes().all(is_letter);
     ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
     Ok(())
-}
-
-/// The error of serde, without the long list of fields.
-pub(crate) fn plain(error: serde_json::Error) -> anyhow::Error {
-    let text = error.to_string();
-    let place = format!("line {} column {}; leave it out", error.line(), error.column());
-    match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
-        Some((name, _)) => anyhow!("the field {name} is not done here: {place}"),
-        None => anyhow!(text),
-    }
 }

@@ -54,8 +54,13 @@ pub(crate) fn print() -> Result<Exit> {
 
 /// The options of mounts that are not for one kind of file system.
 fn mount_options() -> Vec<String> {
-    let names = ATTRIBUTES.iter().map(|it| it.0).filter(|it| *it != "defaults");
+    let names = |is_plain| {
+        let of = move |it: &&(&str, [u64; 2])| (it.1 == [0, 0]) == is_plain;
+        ATTRIBUTES.iter().filter(of).map(|it| it.0)
+    };
+    let plain = names(true).chain(["tmpcopyup"]);
+    let names = names(false);
     let names = names.chain(PROPAGATION.iter().map(|it| it.0)).chain(["bind", "idmap"]);
     let all = names.flat_map(|it| [it.to_owned(), format!("r{it}")]);
-    all.chain(["defaults", "tmpcopyup"].map(str::to_owned)).collect()
+    all.chain(plain.map(str::to_owned)).collect()
 }

@@ -716,6 +716,9 @@ fn the_command_line_is_that_of_runtimes() {
     let policy = ["modes", "flags"].map(|it| &linux["memoryPolicy"][it][1]);
     assert_eq!(policy, ["MPOL_PREFERRED", "MPOL_F_RELATIVE_NODES"]);
     assert_eq!(linux["netDevices"]["enabled"], false);
+    let options = features["mountOptions"].as_array().expect("a list");
+    let has = |name| options.contains(&json!(name));
+    assert!(has("rnoexec") && has("defaults") && has("silent") && !has("rsilent"));
     bundle.succeeds(&["create", "two"]);
     assert_eq!(bundle.succeeds(&["list", "-q"]), "two");
     let list = bundle.succeeds(&["list", "--format", "json"]);
