@@ -47,7 +47,7 @@ pub use child::line::{Told, give_terminal, tell_start, wait_for_runner};
 pub use child::program::Program;
 pub use child::pseudoterminal::{Relay, open_pseudoterminal, resize, use_terminal};
 pub use child::runner::{Child, Keep};
-pub use child::signals::{end_on_closed_pipe, restore_signals, signal_number, stop_if_asked};
+pub use child::signals::{end_on_closed_pipe, signal_number, stop_if_asked, unblock_signals};
 pub use child::within::in_child;
 pub use group::Group;
 pub use hierarchy::{

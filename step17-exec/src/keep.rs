@@ -60,7 +60,7 @@ pub(crate) fn start(args: &Args, start: Start) -> Result<Exit> {
     let mut answer = Vec::new();
     line.read_to_end(&mut answer).context("wait for the keeper")?;
     match answer.split_first() {
-        Some((0, name)) => Ok(common::print(&String::from_utf8_lossy(name))),
+        Some((0, name)) => common::print(&String::from_utf8_lossy(name)),
         Some((&status, _)) => Ok(Exit::of_code(status)),
         None => Ok(Exit::SETUP),
     }

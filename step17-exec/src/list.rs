@@ -38,7 +38,7 @@ pub(crate) fn list(json: bool) -> Result<Exit> {
     }
     if json {
         let text = serde_json::to_string_pretty(&rows).context("write the list")?;
-        return Ok(common::print(&text));
+        return common::print(&text);
     }
     let head = ["NAME", "PROCESS", "STATE", "AGE", "ROOT", "PORTS"].map(str::to_owned);
     let mut table = vec![head];
@@ -53,7 +53,7 @@ pub(crate) fn list(json: bool) -> Result<Exit> {
         }
         lines.push(line.trim_end().to_owned());
     }
-    Ok(common::print(&lines.join("\n")))
+    common::print(&lines.join("\n"))
 }
 
 impl Row {

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use common::open;
 use serde::Deserialize;
 
 use crate::devices::Device;
 use crate::filter::Seccomp;
+use crate::json::parse;
 use crate::memory::MemoryPolicy;
 use crate::namespaces::{Namespace, Offset};
 use crate::plan::Mount;
@@ -83,7 +84,7 @@ impl Config {
         let file = bundle.join("config.json");
         let read = || -> Result<Config> {
             let bytes = open::whole(open::regular(&file)?, MOST_BYTES)?;
-            let config: Config = serde_json::from_slice(&bytes).map_err(plain)?;
+            let config: Config = parse(&bytes)?;
             config.check().map(|()| config)
         };
         let mut config = read().with_context(|| format!("read {}", file.display()))?;
@@ -123,16 +124,6 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_name = is_whole && name.bytes().all(is_letter);
     ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
     Ok(())
-}
-
-/// The error of serde, without the long list of fields.
-fn plain(error: serde_json::Error) -> anyhow::Error {
-    let text = error.to_string();
-    let place = format!("line {} column {}; leave it out", error.line(), error.column());
-    match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
-        Some((name, _)) => anyhow!("the field {name} is not done here: {place}"),
-        None => anyhow!(text),
-    }
 }
 
 #[cfg(test)]

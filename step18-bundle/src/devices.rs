@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::config::Config;
 use crate::mounts::{bind, look};
+use crate::numbers::Id;
 use crate::options::Change;
 use crate::root::is_device;
 
@@ -25,8 +26,8 @@ pub(crate) struct Device {
     major: u64,
     minor: u64,
     file_mode: Option<u32>,
-    uid: u32,
-    gid: u32,
+    uid: Id,
+    gid: Id,
 }
 
 /// Devices that each container has, and their major and minor numbers.
@@ -112,6 +113,6 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
         return bind(node, root.place(path, false)?, Change::read_only());
     }
     made?;
-    let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+    let (uid, gid) = (Uid::from_raw(uid.0), Gid::from_raw(gid.0));
     Ok(fchownat(&above, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }

@@ -8,11 +8,13 @@ mod device_program;
 mod devices;
 mod filter;
 mod groups;
+mod json;
 mod limits;
 mod memory;
 mod mounts;
 mod namespaces;
 mod network;
+mod numbers;
 mod options;
 mod plan;
 mod process;
@@ -77,7 +79,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         "process.terminal needs a new PID namespace, or a control group; add one"
     );
 
-    let mut child = namespaces::clone(linux, config.process.terminal, None, || {
+    let mut child = namespaces::clone(config, config.process.terminal, None, || {
         common::wait_for_runner(Some(()))?;
         // With other IDs, this process may not find it.
         let place = mounts::look(&config.root.path).context("find the root")?;

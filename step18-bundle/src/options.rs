@@ -49,7 +49,7 @@ impl Change {
 /// The attributes that an option sets, and those that it clears. With an `r` before the
 /// name, they hold for all mounts below it, too.
 #[rustfmt::skip]
-pub(crate) const ATTRIBUTES: [(&str, [u64; 2]); 19] = [
+pub(crate) const ATTRIBUTES: [(&str, [u64; 2]); 22] = [
     ("ro", [MOUNT_ATTR_RDONLY, 0]), ("rw", [0, MOUNT_ATTR_RDONLY]),
     ("nosuid", [MOUNT_ATTR_NOSUID, 0]), ("suid", [0, MOUNT_ATTR_NOSUID]),
     ("nodev", [MOUNT_ATTR_NODEV, 0]), ("dev", [0, MOUNT_ATTR_NODEV]),
@@ -63,6 +63,8 @@ pub(crate) const ATTRIBUTES: [(&str, [u64; 2]); 19] = [
     ("norelatime", [0, MOUNT_ATTR__ATIME]),
     ("atime", [0, MOUNT_ATTR__ATIME]), ("relatime", [0, MOUNT_ATTR__ATIME]),
     ("nostrictatime", [0, MOUNT_ATTR__ATIME]), ("defaults", [0, 0]),
+    // These change nothing in a new mount: it says nothing, and counts no versions.
+    ("silent", [0, 0]), ("loud", [0, 0]), ("noiversion", [0, 0]),
 ];
 
 /// How mounts spread; mount_namespaces(7). With an `r` before the name, as above.

@@ -48,7 +48,7 @@ struct Rlimit {
 /// The limits by number, from 0 on.
 #[rustfmt::skip]
 #[allow(non_camel_case_types, reason = "the names of the specification")]
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 enum Limit {
     RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS,
     RLIMIT_NPROC, RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS,
@@ -60,6 +60,10 @@ impl Process {
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(!self.args.is_empty(), "process.args is missing; give a command");
         ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; change it");
+        for (at, one) in self.rlimits.iter().enumerate() {
+            let twice = self.rlimits[..at].iter().any(|it| it.kind == one.kind);
+            ensure!(!twice, "process.rlimits has {:?} twice; name it once", one.kind);
+        }
         words("args", &self.args).and(words("env", &self.env)).map(drop)
     }
 
@@ -106,7 +110,7 @@ impl Process {
         let (args, mut env) = (words("args", &self.args)?, words("env", &self.env)?);
         env.extend(words("env", home.as_slice())?);
         let program = common::find_program(&args[0], &env)?;
-        common::restore_signals()?;
+        common::unblock_signals()?;
         Ok(Ready { program, args, env })
     }
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::config::Linux;
 use crate::memory::MemoryPolicy;
+use crate::numbers::UpTo;
 use crate::values::check_proc;
 
 /// A policy and its values; sched(7). Times are in nanoseconds.
@@ -47,19 +48,25 @@ enum Flag {
 pub(crate) struct IoPriority {
     class: Class,
     #[serde(default)]
-    priority: i32,
+    priority: UpTo<7>,
 }
 
 #[rustfmt::skip]
 #[derive(Clone, Copy, Deserialize)]
 enum Class { IOPRIO_CLASS_RT = 1, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE }
 
-/// The kernel that programs see. The specification has no flags yet.
-#[derive(Clone, Copy, Deserialize)]
+/// The kernel that programs see.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Personality {
     domain: Domain,
+    #[serde(default, rename = "flags")]
+    _flags: Vec<NoFlag>,
 }
+
+/// The specification has no flags yet.
+#[derive(Deserialize)]
+enum NoFlag {}
 
 /// PER_LINUX and PER_LINUX32 in linux/personality.h.
 #[derive(Clone, Copy, Deserialize)]
@@ -86,7 +93,8 @@ pub(crate) fn set_oom_score(score: Option<i32>, process: Pid) -> Result<()> {
 impl IoPriority {
     /// Sets it for a process.
     pub(crate) fn set(&self, process: Pid) -> Result<()> {
-        let set = common::set_io_priority(process, self.class as i32, self.priority);
+        let set =
+            common::set_io_priority(process, self.class as i32, self.priority.0 as i32);
         set.context("set process.ioPriority")
     }
 }
@@ -113,8 +121,8 @@ impl Scheduler {
 /// gets memory, and the kernel that it sees; personality(2).
 pub(crate) fn set_own(linux: &Linux) -> Result<()> {
     linux.memory_policy.as_ref().map_or(Ok(()), MemoryPolicy::set)?;
-    if let Some(Personality { domain }) = linux.personality {
-        common::set_personality(domain as _).context("set linux.personality")?;
+    if let Some(Personality { domain, .. }) = &linux.personality {
+        common::set_personality(*domain as _).context("set linux.personality")?;
     }
     Ok(())
 }

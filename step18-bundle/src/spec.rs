@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -21,7 +22,8 @@ pub(crate) fn write(bundle: &Path, as_user: bool) -> Result<Exit> {
         for_user(&mut config);
     }
     let text = format!("{config:#}\n");
-    let file = File::options().write(true).create_new(true).open(&path);
+    // The caller's umask may be zero.
+    let file = File::options().write(true).create_new(true).mode(0o644).open(&path);
     file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(doing)?;
     Ok(Exit::SUCCESS)
 }

@@ -19,7 +19,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
-use testkit::{bin, is_one_line, is_root, rootfs, stderr, stdout, tempdir};
+use testkit::{bin, is_one_line, is_root, rootfs, skip, stderr, stdout, tempdir};
 
 const STEP: &str = "step18-bundle";
 
@@ -267,6 +267,14 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/process/cwd", json!("tmp")), "process.cwd must begin with /"),
         (("/process/cwd", json!("/proc/self/fd/4")), "go to the working directory /proc/self/fd/4"),
         (("/process/rlimits", json!([{"type": "RLIMIT_X", "soft": 1, "hard": 1}])), "unknown variant `RLIMIT_X`"),
+        (("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 1, "hard": 1}, {"type": "RLIMIT_CORE", "soft": 2, "hard": 2}])), "process.rlimits has RLIMIT_CORE twice"),
+        // For the kernel, it stands for no change: root would stay root.
+        (("/process/user/uid", json!(u32::MAX)), "the number 4294967295 is too great; give 0 to 4294967294"),
+        (("/process/user/gid", json!(u32::MAX)), "the number 4294967295 is too great"),
+        (("/process/user/additionalGids", json!([u32::MAX])), "the number 4294967295 is too great"),
+        (("/linux/devices", json!([{"path": "/dev/x", "type": "p", "uid": u32::MAX}])), "the number 4294967295 is too great"),
+        (("/process/user/umask", json!(512)), "the number 512 is too great; give 0 to 511"),
+        (("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 8})), "the number 8 is too great; give 0 to 7"),
         (("/process/scheduler", json!({"policy": "SCHED_X"})), "unknown variant `SCHED_X`"),
         (("/process/execCPUAffinity", json!({})), "the field execCPUAffinity is not done"),
         (("/process/env", json!(["a\u{0}b"])), "read process.env"),
@@ -278,7 +286,7 @@ fn refusals() -> Vec<(Edit, &'static str)> {
         (("/linux/mountLabel", json!("x")), "the field mountLabel is not done"),
         (("/linux/netDevices", json!({})), "the field netDevices is not done"),
         (("/linux/personality", json!({"domain": "X"})), "unknown variant `X`"),
-        (("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]})), "the field flags is not done"),
+        (("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]})), "unknown variant `X`, there are no variants"),
         (("/linux/rootfsPropagation", json!("x")), "linux.rootfsPropagation is x"),
         (("/linux/namespaces", json!([{"type": "pid"}, {"type": "uts"}])), "no new mount namespace"),
         (("/linux/namespaces", json!([{"type": "mount"}])), "hostname would change the host"),
@@ -401,6 +409,94 @@ fn a_value_for_a_namespace_of_the_caller_is_refused() {
         assert!(stderr(&ours).contains(&words), "{}{}", stdout(&ours), stderr(&ours));
         assert_eq!(ours.status.code(), Some(125));
     }
+}
+
+/// The names that the host has: a program that sets them changes nothing.
+#[test]
+fn a_name_for_a_namespace_of_the_caller_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    for field in ["hostname", "domainname"] {
+        let name = fs::read_to_string(format!("/proc/sys/kernel/{field}")).expect("read");
+        let mut config = config(dir.path(), "echo started", &[]);
+        config["hostname"] = json!("");
+        config[field] = json!(name.trim());
+        let own = json!({ "type": "uts", "path": "/proc/self/ns/uts" });
+        config["linux"]["namespaces"] =
+            json!([{ "type": "mount" }, { "type": "pid" }, own]);
+        write(dir.path(), &config);
+        let ours = ours(dir.path(), "lesson18-names");
+        let words = format!("{field} would change the host: the path is that");
+        assert!(stderr(&ours).contains(&words), "{}{}", stdout(&ours), stderr(&ours));
+    }
+}
+
+/// A descriptor of the host leads to a path of the host, which must not appear in the root.
+#[test]
+fn a_working_directory_that_is_a_descriptor_makes_nothing_in_the_root() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    let root = dir.path().join("root");
+    let usual = ["dev", "proc", "sys"];
+    usual.iter().for_each(|it| fs::create_dir_all(root.join(it)).expect("make it"));
+    for number in 3..30 {
+        let edits = [
+            ("/root", json!({ "path": root })),
+            ("/process/cwd", json!(format!("/proc/self/fd/{number}"))),
+        ];
+        write(dir.path(), &config(dir.path(), "true", &edits));
+        let ours = ours(dir.path(), "lesson18-cwd");
+        assert_eq!(ours.status.code(), Some(125), "{number}: {}", stderr(&ours));
+    }
+    let mut found: Vec<_> = fs::read_dir(&root).expect("list").flatten().collect();
+    found.retain(|it| !usual.iter().any(|name| it.file_name() == *name));
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// What changes nothing is no error: a list without entries, a null in the place of a
+/// field, and options that are for mount(8).
+#[test]
+fn what_changes_nothing_is_no_error() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    for edit in [
+        ("/linux/personality", json!({ "domain": "LINUX", "flags": [] })),
+        ("/linux/resources/pids", json!(null)),
+        ("/process/rlimits", json!(null)),
+        ("/annotations", json!(null)),
+        ("/mounts/-", mount("/mnt", "tmpfs", "tmpfs", &["silent", "loud", "noiversion"])),
+    ] {
+        write(
+            dir.path(),
+            &config(dir.path(), "echo started", std::slice::from_ref(&edit)),
+        );
+        let ours = ours(dir.path(), "lesson18-nothing");
+        assert_eq!(stdout(&ours), "started", "{edit:?}: {}", stderr(&ours));
+    }
+}
+
+#[test]
+fn the_command_blocks_no_signal() {
+    if !is_root() {
+        return;
+    }
+    let (dir, _one) = (tempdir(), ONE.lock());
+    write(dir.path(), &config(dir.path(), "grep SigBlk /proc/self/status", &[]));
+    let mut caller = Command::new("env");
+    caller.arg("--block-signal=USR1,INT").arg(bin(STEP));
+    caller.args(["run", "--bundle"]).arg(dir.path()).arg("lesson18-blocked");
+    let output = caller.output().expect("start env");
+    if stderr(&output).starts_with("env:") {
+        skip("env on this host cannot block signals");
+        return;
+    }
+    assert_eq!(stdout(&output), "SigBlk:\t0000000000000000", "{}", stderr(&output));
 }
 
 /// The groups above that of the container, too, and also if it cannot start.

@@ -136,7 +136,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     // Only a command in the foreground shares the caller's terminal.
     let alone = config.process.terminal || !wanted.relays;
     let work = move || line.telling(stages);
-    let mut child = namespaces::clone(linux, alone, first, work)?;
+    let mut child = namespaces::clone(config, alone, first, work)?;
     let relay =
         meetings::hold(&mut child, config, wanted, (container, &mut state), &groups)?;
     if state.created.is_none() {

@@ -38,8 +38,7 @@ pub(crate) fn exec(root: &Path, name: &str, words: &Words) -> Result<Exit> {
 
 fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let given = words.get("process").map(newcomer::read).transpose()?;
-    let passed: u16 = words.number("preserve-fds")?.unwrap_or(0);
-    common::close_descriptors_but(passed, &[])?;
+    let passed = wanted::keep_passed(words)?;
     let container = Container::open(root, name)?;
     match container.look()?.1 {
         Status::Stopped => bail!("cannot exec a container that has stopped"),

@@ -1,5 +1,6 @@
 //! Lesson 19: what this runtime can do, in the form of the specification; features.md.
 
+use anyhow::Result;
 use common::{Capabilities, Exit};
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ const NAMESPACES: [&str; 8] =
     ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 /// Prints what is done here.
-pub(crate) fn print() -> Exit {
+pub(crate) fn print() -> Result<Exit> {
     let capabilities = Capabilities::default().others().map(|it| it.to_string());
     let architectures = ARCHITECTURES.map(|it| it.0);
     let flags = filter::FLAGS.map(|it| it.0);
@@ -53,8 +54,13 @@ pub(crate) fn print() -> Exit {
 
 /// The options of mounts that are not for one kind of file system.
 fn mount_options() -> Vec<String> {
-    let names = ATTRIBUTES.iter().map(|it| it.0).filter(|it| *it != "defaults");
+    let names = |is_plain| {
+        let of = move |it: &&(&str, [u64; 2])| (it.1 == [0, 0]) == is_plain;
+        ATTRIBUTES.iter().filter(of).map(|it| it.0)
+    };
+    let plain = names(true).chain(["tmpcopyup"]);
+    let names = names(false);
     let names = names.chain(PROPAGATION.iter().map(|it| it.0)).chain(["bind", "idmap"]);
     let all = names.flat_map(|it| [it.to_owned(), format!("r{it}")]);
-    all.chain(["defaults", "tmpcopyup"].map(str::to_owned)).collect()
+    all.chain(plain.map(str::to_owned)).collect()
 }

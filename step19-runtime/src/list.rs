@@ -55,7 +55,7 @@ fn describe(container: &Container) -> Result<Shown> {
 /// Prints the state of a container.
 pub(crate) fn state(root: &Path, name: &str) -> Result<Exit> {
     let state = describe(&Container::open(root, name)?)?;
-    Ok(common::print(&serde_json::to_string_pretty(&state)?))
+    common::print(&serde_json::to_string_pretty(&state)?)
 }
 
 /// Prints a list of all containers.
@@ -83,7 +83,7 @@ pub(crate) fn list(root: &Path, words: &Words) -> Result<Exit> {
     };
     match &lines[..] {
         [] => Ok(Exit::SUCCESS),
-        lines => Ok(common::print(&lines.join("\n"))),
+        lines => common::print(&lines.join("\n")),
     }
 }
 

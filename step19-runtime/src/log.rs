@@ -88,7 +88,7 @@ fn open_file(path: &Path) -> Result<File> {
         && file.symlink_metadata().is_ok_and(|found| common::is_trusted(found.uid()));
     let follow = if is_ours { 0 } else { libc::O_NOFOLLOW };
     let mut options = File::options();
-    options.append(true).create(true);
+    options.append(true).create(true).mode(0o644);
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | follow);
     let file = options.open(file)?;
     ensure!(is_ours || file.metadata()?.is_file(), "it is not a file");

@@ -16,6 +16,7 @@ mod freeze;
 mod groups;
 mod hooks;
 mod join;
+mod json;
 mod life;
 mod limits;
 mod list;
@@ -27,6 +28,7 @@ mod mounts;
 mod namespaces;
 mod network;
 mod newcomer;
+mod numbers;
 mod options;
 mod plan;
 mod process;
@@ -75,10 +77,10 @@ fn run(words: Vec<OsString>) -> Result<Exit> {
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
         let newest = config::VERSIONS[1];
-        return Ok(common::print(&format!("{name} version {version}\nspec: {newest}")));
+        return common::print(&format!("{name} version {version}\nspec: {newest}"));
     }
     if global.has("help") {
-        return Ok(common::print(&verbs::help(name)));
+        return common::print(&verbs::help(name));
     }
     wanted::check(&global)?;
     let verb = global.take(&format!("a verb: {}", verbs::names()))?;
@@ -98,7 +100,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     let among = if has_command { 0 } else { usize::MAX };
     let mut words = Words::read(left, verb, among)?;
     if !has_command {
-        common::close_descriptors_but(words.number("preserve-fds")?.unwrap_or(0), &[])?;
+        wanted::keep_passed(&words)?;
     }
     let name = match verb {
         "kill" => return end::signal(root, &mut words).map(|()| Exit::SUCCESS),
@@ -125,7 +127,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
             let bundle = Path::new(words.get("bundle").unwrap_or("."));
             return spec::write(bundle, words.has("rootless"));
         }
-        "features" => return Ok(features::print()),
+        "features" => return features::print(),
         _ => freeze::freeze(&open()?.lock()?, verb == "pause")?,
     }
     Ok(Exit::SUCCESS)

@@ -12,7 +12,7 @@ use nix::sys::prctl::set_dumpable;
 use nix::unistd::geteuid;
 use serde::Deserialize;
 
-use crate::config::Linux;
+use crate::config::{Config, Linux};
 
 /// A namespace of the container: a new one, or the one that a file names.
 #[derive(Deserialize)]
@@ -93,23 +93,25 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
 /// Clones the child into the new namespaces, but the cgroup namespace, which comes later.
 /// What clone(2) alone cannot do needs another process, which takes time.
 pub(crate) fn clone(
-    linux: &Linux,
+    config: &Config,
     session: bool,
     group: Option<OwnedFd>,
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
+    let linux = &config.linux;
     let new = linux.namespaces.iter().filter(|it| it.path.as_os_str().is_empty());
     let flags: CloneFlags = new.clone().map(|it| it.kind.flag()).collect();
     let flags = flags - Kind::Cgroup.flag() - Kind::Time.flag();
     if new.count() == linux.namespaces.len() && !is_new(linux, Kind::Time) {
         return common::clone_in_group(session, group, flags, work);
     }
-    common::clone_after(session, || join(linux).map(|()| group), flags, work)
+    common::clone_after(session, || join(config).map(|()| group), flags, work)
 }
 
 /// Joins the namespaces that have a path, in the process before the child; setns(2). Then
 /// makes a time namespace for the child.
-fn join(linux: &Linux) -> Result<()> {
+fn join(config: &Config) -> Result<()> {
+    let linux = &config.linux;
     let named = linux.namespaces.iter().filter(|it| !it.path.as_os_str().is_empty());
     let mut files = Vec::new();
     for Namespace { kind, path } in named {
@@ -117,7 +119,7 @@ fn join(linux: &Linux) -> Result<()> {
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
         let doing = || format!("open the namespace {}", path.display());
         let file = file.with_context(doing)?;
-        crate::values::check_joined(linux, *kind, &file)?;
+        crate::values::check_joined(config, *kind, &file)?;
         files.push((*kind, path, file));
     }
     if !files.is_empty() {

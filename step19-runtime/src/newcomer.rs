@@ -10,7 +10,8 @@ use common::Capabilities;
 use serde::de::DeserializeOwned;
 
 use crate::capabilities::{Set, Sets};
-use crate::config::plain;
+use crate::json::parse;
+use crate::numbers::Id;
 use crate::process::Process;
 use crate::users::User;
 use crate::words::Words;
@@ -30,7 +31,9 @@ pub(crate) fn read<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
         }
         false => Box::new(common::open::regular(path).with_context(doing)?),
     };
-    serde_json::from_reader(file.take(16 << 20)).map_err(plain).with_context(doing)
+    let mut text = Vec::new();
+    file.take(16 << 20).read_to_end(&mut text).with_context(doing)?;
+    parse(&text).with_context(doing)
 }
 
 /// The process of a file, which stands alone, or else the container's own with the
@@ -56,8 +59,8 @@ fn changed(mut process: Process, words: &Words) -> Result<Process> {
         process.apparmor_profile = profile.to_owned();
     }
     let number = |word: &str| {
-        let number = word.parse::<u32>();
-        number.with_context(|| format!("use the ID {word}: give a number"))
+        let number = word.parse::<u32>().context("give a number").and_then(Id::try_from);
+        number.with_context(|| format!("use the ID {word}"))
     };
     let User { uid, gid, additional_gids, .. } = &mut process.user;
     let user = words.get("user").into_iter().flat_map(|it| it.splitn(2, ':'));

@@ -53,7 +53,7 @@ struct Rlimit {
 /// The limits by number, from 0 on.
 #[rustfmt::skip]
 #[allow(non_camel_case_types, reason = "the names of the specification")]
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 enum Limit {
     RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS,
     RLIMIT_NPROC, RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS,
@@ -68,6 +68,10 @@ impl Process {
         }
         ensure!(!self.args.is_empty(), "process.args is missing; give a command");
         ensure!(self.cwd.starts_with('/'), "process.cwd must begin with /; change it");
+        for (at, one) in self.rlimits.iter().enumerate() {
+            let twice = self.rlimits[..at].iter().any(|it| it.kind == one.kind);
+            ensure!(!twice, "process.rlimits has {:?} twice; name it once", one.kind);
+        }
         words("args", &self.args).and(words("env", &self.env)).map(drop)
     }
 
@@ -123,7 +127,7 @@ impl Process {
         env.extend(words("env", home.as_slice())?);
         let program =
             common::find_program(&args[0], &env).map_err(in_words_of_engines)?;
-        common::restore_signals()?;
+        common::unblock_signals()?;
         Ok(Ready { program, args, env })
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn ps(container: &Container, words: &Words) -> Result<Exit> {
     let numbers: Vec<i32> = found.iter().map(|it| it.as_raw()).collect();
     match words.get("format") {
         None | Some("table") => {}
-        Some("json") => return Ok(common::print(&json!(numbers).to_string())),
+        Some("json") => return common::print(&json!(numbers).to_string()),
         Some(other) => bail!("there is no --format {other}; give table or json"),
     }
     let mut tool = Command::new("ps");
@@ -36,5 +36,5 @@ pub(crate) fn ps(container: &Container, words: &Words) -> Result<Exit> {
     };
     let shown: Vec<&str> =
         Some(header).into_iter().chain(lines.filter(is_ours)).collect();
-    Ok(common::print(&shown.join("\n")))
+    common::print(&shown.join("\n"))
 }

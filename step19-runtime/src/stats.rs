@@ -43,7 +43,7 @@ pub(crate) fn text(groups: &Groups, file: &str) -> Option<String> {
 }
 
 /// A number of the group, if this host has it. What has no limit has no number.
-fn number(groups: &Groups, v1: &str, v2: &str) -> Option<u64> {
+pub(crate) fn number(groups: &Groups, v1: &str, v2: &str) -> Option<u64> {
     let mut words = (if groups.is_v2() { v2 } else { v1 }).split(' ');
     let text = text(groups, words.next()?)?;
     let name = words.next().map_or(String::new(), |it| format!("{it} "));
@@ -83,13 +83,12 @@ pub(crate) fn events(container: &Container, words: &Words) -> Result<Exit> {
     loop {
         let before = oom();
         let data = data(&groups);
-        let printed =
-            common::print(&format!(r#"{{"type":"stats","id":{id},"data":{data}}}"#));
-        if words.has("stats") || printed != Exit::SUCCESS || pidfd_wait(&process, time)? {
-            return Ok(printed);
+        common::print(&format!(r#"{{"type":"stats","id":{id},"data":{data}}}"#))?;
+        if words.has("stats") || pidfd_wait(&process, time)? {
+            return Ok(Exit::SUCCESS);
         }
         if oom() > before {
-            common::print(&format!(r#"{{"type":"oom","id":{id}}}"#));
+            common::print(&format!(r#"{{"type":"oom","id":{id}}}"#))?;
         }
     }
 }

@@ -5,13 +5,13 @@ use std::mem;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::config::plain;
 use crate::freeze::own_groups;
 use crate::groups::Groups;
+use crate::json::plain;
 use crate::newcomer::read;
 use crate::resources::Resources;
 use crate::state::Container;
-use crate::stats::text;
+use crate::stats::{self, text};
 use crate::words::{Words, with_unit};
 
 /// The options for limits, the place of each value in linux.resources, and the meaning.
@@ -69,6 +69,14 @@ fn resources(
     if memory["limit"] == -1 && memory["swap"].is_null() && has_swap {
         memory["swap"] = json!(-1);
     }
+    let limit = memory["limit"].as_u64().filter(|_| memory["checkBeforeUpdate"] == true);
+    let used = stats::number(groups, "memory.usage_in_bytes", "memory.current");
+    if let (Some(limit), Some(used)) = (limit, used) {
+        ensure!(
+            used <= limit,
+            "the container uses {used} bytes; give it a higher limit than {limit}"
+        );
+    }
     // Both are in one file of v2.
     if let Some(now) = text(groups, "cpu.max")
         && !wanted["cpu"]["period"].is_null()
@@ -78,7 +86,8 @@ fn resources(
         wanted["cpu"]["quota"] = json!(quota.unwrap_or(-1));
     }
     let mut config: Value = read(container.at("config.json"))?;
-    let own = config["linux"]["resources"]["devices"].take();
+    let own = config.pointer_mut("/linux/resources/devices").map(Value::take);
+    let own = own.unwrap_or_default();
     ensure!(
         wanted["devices"].is_null() || wanted["devices"] == own,
         "new rules for devices are not done for a container that runs; leave devices out"

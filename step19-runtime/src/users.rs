@@ -19,6 +19,7 @@ use nix::unistd::{
 use serde::Deserialize;
 
 use crate::config::Config;
+use crate::numbers::{Id, UpTo};
 
 /// A line of a map: the first ID inside, its ID outside, and a number of IDs.
 #[derive(Deserialize)]
@@ -35,10 +36,10 @@ pub(crate) struct Mapping {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct User {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    umask: Option<u32>,
-    pub(crate) additional_gids: Vec<u32>,
+    pub(crate) uid: Id,
+    pub(crate) gid: Id,
+    umask: Option<UpTo<0o777>>,
+    pub(crate) additional_gids: Vec<Id>,
 }
 
 fn lines(map: &[Mapping]) -> impl Iterator<Item = [u32; 3]> {
@@ -117,13 +118,14 @@ pub(crate) fn home(config: &Config, root: &Root) -> Result<Option<String>> {
     if config.process.env.iter().any(|it| it.starts_with("HOME=")) {
         return Ok(None);
     }
-    let user = common::User::find(&config.process.user.uid.to_string(), root)?;
+    let user = common::User::find(&config.process.user.uid.0.to_string(), root)?;
     Ok(Some(format!("HOME={}", user.home.as_deref().unwrap_or("/root"))))
 }
 
 /// Sets the umask of the command; umask(2). A filter may refuse it later.
 pub(crate) fn set_umask(config: &Config) {
-    umask(Mode::from_bits_truncate(config.process.user.umask.unwrap_or(0o022) & 0o777));
+    let mode = config.process.user.umask.map_or(0o022, |it| it.0);
+    umask(Mode::from_bits_truncate(mode));
 }
 
 /// Gives the user the terminal of the container, or the pipes of its caller: programs
@@ -133,7 +135,7 @@ pub(crate) fn give_streams(config: &Config) {
         let is_pipe = fstat(stream).is_ok_and(|it| it.st_mode & S_IFMT == S_IFIFO);
         if config.process.terminal || is_pipe {
             // Root of a user namespace may have no right over it.
-            let _ = fchown(stream, Some(Uid::from_raw(config.process.user.uid)), None);
+            let _ = fchown(stream, Some(Uid::from_raw(config.process.user.uid.0)), None);
         }
     }
 }
@@ -142,10 +144,10 @@ pub(crate) fn give_streams(config: &Config) {
 /// until the next stage sets them.
 pub(crate) fn become_user(config: &Config) -> Result<()> {
     let User { uid, gid, additional_gids, .. } = &config.process.user;
-    let groups: Vec<Gid> = additional_gids.iter().copied().map(Gid::from_raw).collect();
+    let groups: Vec<Gid> = additional_gids.iter().map(|it| Gid::from_raw(it.0)).collect();
     set_groups(&groups)?;
     set_keepcaps(true).context("keep the capabilities")?;
-    let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+    let (uid, gid) = (Uid::from_raw(uid.0), Gid::from_raw(gid.0));
     setresgid(gid, gid, gid).with_context(|| format!("become group {gid}"))?;
     setresuid(uid, uid, uid).with_context(|| format!("become user {uid}"))?;
     // With fs.suid_dumpable=1, others of this user could trace it now; proc_sys_fs(5).

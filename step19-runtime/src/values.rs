@@ -42,29 +42,34 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
 
 /// Refuses names that would be those of the host.
 pub(crate) fn check_names(config: &Config) -> Result<()> {
-    for (field, name) in
-        [("hostname", &config.hostname), ("domainname", &config.domainname)]
-    {
-        ensure!(
-            name.is_empty() || has(&config.linux, Kind::Uts),
-            "{field} would change the host; leave it out, or add a UTS namespace"
-        );
+    if let Some(field) = names(config).filter(|_| !has(&config.linux, Kind::Uts)) {
+        bail!("{field} would change the host; leave it out, or add a UTS namespace");
     }
     Ok(())
 }
 
-/// Refuses values for a namespace with a path, if the path leads to that of the caller.
-pub(crate) fn check_joined(linux: &Linux, joined: Kind, file: &File) -> Result<()> {
+/// The first field with a name of the container.
+fn names(config: &Config) -> Option<&'static str> {
+    let fields = [("hostname", &config.hostname), ("domainname", &config.domainname)];
+    fields.into_iter().find(|(_, name)| !name.is_empty()).map(|it| it.0)
+}
+
+/// Refuses names and values for a namespace with a path, if the path leads to that of the
+/// caller.
+pub(crate) fn check_joined(config: &Config, joined: Kind, file: &File) -> Result<()> {
     let Some((_, own, begins)) = VALUES.iter().find(|(kind, ..)| *kind == joined) else {
         return Ok(());
     };
     let is_in = |name: &&String| begins.iter().any(|it| file_of(name).starts_with(it));
-    let Some(name) = linux.sysctl.keys().find(is_in) else { return Ok(()) };
+    let value = config.linux.sysctl.keys().find(is_in);
+    let value = value.map(|name| format!("linux.sysctl: {name}"));
+    let name = names(config).filter(|_| joined == Kind::Uts).map(str::to_owned);
+    let Some(field) = value.or(name) else { return Ok(()) };
     let (own, file) = (fs::metadata(format!("/proc/self/ns/{own}"))?, file.metadata()?);
     ensure!(
         (own.dev(), own.ino()) != (file.dev(), file.ino()),
-        "linux.sysctl: {name} would change the host: the path is that of the caller's \
-         namespace; leave {name} out, or name another namespace"
+        "{field} would change the host: the path is that of the caller's namespace; \
+         leave the field out, or name another namespace"
     );
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -42,6 +43,21 @@ impl Wanted {
     }
 }
 
+/// Closes all files of the caller but those that it passes on, and says how many these
+/// are. Call it before this process has opened a file that stays open.
+pub(crate) fn keep_passed(words: &Words) -> Result<u16> {
+    let passed = words.number("preserve-fds")?.unwrap_or(0);
+    for number in 3..3 + u32::from(passed) {
+        // Otherwise, a file of this process would get the number, and be passed on.
+        let is_open = fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+        ensure!(
+            is_open,
+            "--preserve-fds {passed}: the descriptor {number} is not open; pass on fewer"
+        );
+    }
+    common::close_descriptors_but(passed, &[]).map(|()| passed)
+}
+
 /// Refuses options before the verb that are not done.
 pub(crate) fn check(global: &Words) -> Result<()> {
     for (option, done, remedy) in [
@@ -64,8 +80,13 @@ pub(crate) fn write_pid(file: &Path, process: Pid) -> Result<()> {
     new.push(".new");
     // What is there may be a link of another user.
     let _ = fs::remove_file(&new);
-    let written = File::create_new(&new)
-        .and_then(|mut it| it.write_all(process.to_string().as_bytes()))
+    // The caller's umask may be zero.
+    let written = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&new)
+        .and_then(|mut file| file.write_all(process.to_string().as_bytes()))
         .and_then(|()| fs::rename(&new, &file));
     if written.is_err() {
         let _ = fs::remove_file(&new);

@@ -190,6 +190,11 @@ fn the_options_change_the_process_of_the_container() {
     for (option, word, said) in [
         ("--cap", "CAP_X", "read --cap: no variant for CAP_X"),
         ("--user", "7:x", "use the ID x: give a number"),
+        // For the kernel, it stands for no change: root would stay root.
+        ("--user", "4294967295", "use the ID 4294967295: the number 4294967295 is too"),
+        ("--user", "7:4294967295", "use the ID 4294967295: the number 4294967295 is too"),
+        ("--additional-gids", "4294967295", "use the ID 4294967295: the number"),
+        ("--preserve-fds", "60", "--preserve-fds 60: the descriptor "),
         ("--cwd", "etc", "process.cwd must begin with /"),
     ] {
         let error = container.fails(255, &["exec", option, word, NAME, "true"]);
@@ -417,11 +422,40 @@ fn limits_change_together_or_not_at_all() {
         (json!({ "memory": 5 }), "no object"),
         (json!({ "memory": { "limits": 5 } }), "limits"),
         (json!({ "devices": [{ "allow": true }] }), "devices"),
-    ] {
-        fs::write(container.dir.path().join("limits"), wrong.to_string()).expect("write");
+        (
+            json!({ "memory": { "limit": 4096, "checkBeforeUpdate": true } }),
+            "higher limit",
+        ),
+    ]
+    .map(|(wrong, said)| (wrong.to_string(), said))
+    .into_iter()
+    .chain([(r#"{ "pids": { "limit": 7 }, "pids": {} }"#.to_owned(), "field `pids`")])
+    {
+        fs::write(container.dir.path().join("limits"), &wrong).expect("write");
         let error = container.fails(1, &["update", "-r", "limits", NAME]);
         assert!(error.contains(said) && error.lines().count() == 1, "{wrong}: {error}");
     }
+    let enough = json!({ "memory": { "limit": 60 << 20, "checkBeforeUpdate": true } });
+    fs::write(container.dir.path().join("limits"), enough.to_string()).expect("write");
+    let changed = container.ask(&["update", "-r", "limits", NAME]);
+    assert!(changed.status.success(), "{}", stderr(&changed));
+}
+
+/// serde takes a list of the fields for an object, too.
+#[test]
+fn a_list_in_the_place_of_an_object_is_no_panic() {
+    if !has_groups() {
+        return;
+    }
+    let container = Container::start(|config| {
+        config["process"]["user"] = json!([0, 0, 18, []]);
+        let linux = &config["linux"];
+        let (namespaces, group) = (&linux["namespaces"], &linux["cgroupsPath"]);
+        config["linux"] = json!([namespaces, [], [], {}, [], group]);
+    });
+    assert_eq!(container.exec(&["--user", "5", NAME, "id", "-u"]), "5");
+    let changed = container.ask(&["update", "--pids-limit", "20", NAME]);
+    assert!(changed.status.success(), "{}", stderr(&changed));
 }
 
 #[test]

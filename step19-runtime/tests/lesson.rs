@@ -529,6 +529,65 @@ fn only_files_that_the_caller_passes_on_are_open() {
     // The shell has no third one to read.
     assert!(stdout(&output).starts_with("0\n1\n2"), "{}", stdout(&output));
     assert!(!stdout(&output).contains('3'), "{}", stdout(&output));
+    // A file of the runtime would get the number of one that is not open.
+    let output = run("--root state run --preserve-fds 200 one");
+    assert!(
+        stderr(&output).contains("--preserve-fds 200: the descriptor "),
+        "{output:?}"
+    );
+    assert!(stderr(&output).contains(" is not open"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+/// Runs the runtime after a command of the shell.
+fn after(bundle: &Bundle, first: &str, words: &str) -> Output {
+    let mut shell = Command::new("sh");
+    let script = format!("{first}; exec \"$0\" --root state {words}");
+    shell.current_dir(bundle.0.path()).arg("-c").arg(script).arg(bin(STEP));
+    shell.stdin(Stdio::null()).output().expect("start a shell")
+}
+
+#[test]
+fn what_the_caller_cannot_write_is_an_error() {
+    let bundle = Bundle::new("", |_| {});
+    for (first, words, said) in [
+        ("exec >/dev/full", "features", "write to standard output: No space left"),
+        ("ulimit -f 0", "create one", ": File too large"),
+    ] {
+        let output = after(&bundle, first, words);
+        let is_told = stderr(&output).starts_with("step19-runtime: error: ");
+        assert!(is_told && stderr(&output).contains(said), "{first}: {output:?}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    assert_eq!(bundle.left(), [""; 0]);
+}
+
+#[test]
+fn others_cannot_write_to_the_files_that_a_caller_wants() {
+    let bundle = Bundle::new("", |_| {});
+    fs::create_dir(bundle.at("new")).expect("make a directory");
+    after(&bundle, "umask 0", "--log log state missing");
+    after(&bundle, "umask 0", "spec --bundle new");
+    after(&bundle, "umask 0", "run --pid-file pid one");
+    for file in ["log", "new/config.json", "pid"] {
+        let found = fs::metadata(bundle.at(file)).expect(file);
+        assert_eq!(found.permissions().mode() & 0o777, 0o644, "{file}");
+    }
+}
+
+#[test]
+fn the_command_blocks_no_signal() {
+    let bundle = Bundle::new("grep SigBlk /proc/self/status", |_| {});
+    let mut caller = Command::new("env");
+    caller.args(["--block-signal=USR1,INT", "--"]).arg(bin(STEP));
+    caller.current_dir(bundle.0.path()).args(["--root", "state", "run", "one"]);
+    let output = caller.stdin(Stdio::null()).output().expect("start env");
+    if stderr(&output).starts_with("env:") {
+        skip("env on this host cannot block signals");
+        return;
+    }
+    assert_eq!(stdout(&output), "SigBlk:\t0000000000000000", "{}", stderr(&output));
 }
 
 #[test]
@@ -711,6 +770,9 @@ fn the_command_line_is_that_of_runtimes() {
     let policy = ["modes", "flags"].map(|it| &linux["memoryPolicy"][it][1]);
     assert_eq!(policy, ["MPOL_PREFERRED", "MPOL_F_RELATIVE_NODES"]);
     assert_eq!(linux["netDevices"]["enabled"], false);
+    let options = features["mountOptions"].as_array().expect("a list");
+    let has = |name| options.contains(&json!(name));
+    assert!(has("rnoexec") && has("defaults") && has("silent") && !has("rsilent"));
     bundle.succeeds(&["create", "two"]);
     assert_eq!(bundle.succeeds(&["list", "-q"]), "two");
     let list = bundle.succeeds(&["list", "--format", "json"]);

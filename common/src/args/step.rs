@@ -115,17 +115,15 @@ impl Step {
     /// error as a line on standard error, with status 125.
     pub fn run(self, container: impl FnOnce(&Args) -> Result<Exit>) -> ExitCode {
         speak_as(self.name);
-        let exit = match self.parse(env::args_os().skip(1)) {
-            Ok(Parsed::Start(args)) => {
-                self.start(*args, container).unwrap_or_else(|error| report(&error))
-            }
+        let done = match self.parse(env::args_os().skip(1)) {
+            Ok(Parsed::Start(args)) => self.start(*args, container),
             Ok(Parsed::Help) => {
                 print(&format!("{} {}\n{}\n\n{}", self.name, self.version, self.goal, self.usage()))
             }
             Ok(Parsed::Version) => print(&format!("{} {}", self.name, self.version)),
-            Err(error) => self.report(&failure(Exit::USAGE, error.to_string())),
+            Err(error) => Ok(self.report(&failure(Exit::USAGE, error.to_string()))),
         };
-        exit.end()
+        done.unwrap_or_else(|error| report(&error)).end()
     }
 
     fn start(&self, mut args: Args, container: impl FnOnce(&Args) -> Result<Exit>) -> Result<Exit> {
@@ -148,7 +146,9 @@ impl Step {
     /// Runs a step with a command line of its own. `program` gets its words, and reports errors.
     pub fn run_words(self, program: impl FnOnce(Vec<OsString>) -> Exit) -> ExitCode {
         speak_as(self.name);
-        program(env::args_os().skip(1).collect()).end()
+        let blocked = signals::block_long_file();
+        let exit = blocked.map(|()| program(env::args_os().skip(1).collect()));
+        exit.unwrap_or_else(|error| report(&error)).end()
     }
 
     /// Reports an error, with the usage if the command line is wrong.

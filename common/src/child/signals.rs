@@ -125,9 +125,17 @@ fn block_set(how: SigmaskHow, signals: &SigSet) -> Result<()> {
 }
 
 /// Restores the caller's mask for the command: the runner and its children block signals.
-pub fn restore_signals() -> Result<()> {
-    let callers = CALLERS_MASK.get().copied().unwrap_or(SigSet::empty());
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&callers), None).context("unblock signals")
+pub(crate) fn restore_signals() -> Result<()> {
+    set_mask(&CALLERS_MASK.get().copied().unwrap_or(SigSet::empty()))
+}
+
+/// Blocks no signal, whatever the caller blocks: the command of an engine takes each signal.
+pub fn unblock_signals() -> Result<()> {
+    set_mask(&SigSet::empty())
+}
+
+fn set_mask(mask: &SigSet) -> Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None).context("unblock signals")
 }
 
 /// The signals that [`Signals`] reads.

@@ -232,6 +232,11 @@ impl Root {
         let above = self.open_or_make(parent, true, links)?;
         match make(&above, name, directory) {
             Err(Errno::EEXIST) if links == 0 => Err(Errno::ELOOP),
+            // A link of /proc to an open file, which may be `above` itself: it leads to a path of
+            // the host.
+            Err(Errno::EEXIST) if self.open_in(path, O_PATH).err() == Some(Errno::ELOOP) => {
+                Err(Errno::ELOOP)
+            }
             // A symbolic link to a missing file: its target is made.
             Err(Errno::EEXIST) => {
                 let next = match readlinkat(&above, name) {

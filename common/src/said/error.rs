@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use nix::errno::Errno;
 
 use crate::said::doing::{Doing, errno_of};
@@ -63,13 +63,10 @@ pub fn report(error: &anyhow::Error) -> Exit {
     status_of(error)
 }
 
-/// Writes a text and a newline to standard output, and returns the exit status. `println!`
-/// panics if standard output is closed or full; this reports it.
-pub fn print(text: &str) -> Exit {
-    match writeln!(io::stdout(), "{text}").with_context(Doing::print) {
-        Ok(()) => Exit::SUCCESS,
-        Err(error) => report(&error),
-    }
+/// Writes a text and a newline to standard output, and returns the exit status. Fails if standard
+/// output is closed or full: `println!` panics then.
+pub fn print(text: &str) -> Result<Exit> {
+    writeln!(io::stdout(), "{text}").with_context(Doing::print).map(|()| Exit::SUCCESS)
 }
 
 /// The advice for a failed system call without a known remedy. Without a context, as

@@ -293,6 +293,45 @@ fn each_limit_has_its_file() {
     );
 }
 
+/// Otherwise, only the last one would count.
+#[test]
+fn a_name_that_comes_twice_is_an_error() {
+    let text = full(Path::new("/")).to_string();
+    assert!(parse::<Config>(text.as_bytes()).is_ok());
+    for (field, name) in [
+        (r#""pids":{"limit":10}"#, "pids"),
+        (r#""limit":1000"#, "limit"),
+        (r#""memory.high":"1000""#, "memory.high"),
+        (r#""a.b":"c""#, "a.b"),
+        (r#""net.ipv4.ip_forward":"1""#, "net.ipv4.ip_forward"),
+        (r#""umask":18"#, "umask"),
+    ] {
+        let twice = text.replacen(field, &format!("{field},{field}"), 1);
+        assert_ne!(twice, text, "{field}");
+        let refused = parse::<Config>(twice.as_bytes()).map(drop);
+        let said = refused.expect_err("twice").to_string();
+        let words = format!("duplicate field `{name}` at line 1 column ");
+        assert!(said.starts_with(&words), "{said}");
+    }
+}
+
+/// As for programs in Go. Other errors still have their line.
+#[test]
+fn a_field_that_is_null_is_missing() {
+    let mut all = full(Path::new("/"));
+    for pointer in
+        ["/process/user", "/linux/resources/cpu", "/mounts/0/options", "/hooks"]
+    {
+        *all.pointer_mut(pointer).expect("a field") = Value::Null;
+    }
+    assert!(parse::<Config>(all.to_string().as_bytes()).is_ok());
+    let refused = parse::<Config>(b"{\n\"hostname\": 1,\n\"root\": null }").map(drop);
+    let said = refused.expect_err("a number").to_string();
+    assert!(said.ends_with("expected a string at line 2 column 13"), "{said}");
+    let refused = parse::<Config>(br#"{ "mounts": [null] }"#).map(drop);
+    assert!(refused.is_err());
+}
+
 /// `CONFIG_CASES` sets the number of configurations.
 #[test]
 fn no_mutated_configuration_does_harm() {
