@@ -91,7 +91,7 @@ mod tests {
     use nix::sched::CloneFlags;
     use nix::sys::signal::{Signal, kill, raise};
     use nix::sys::stat::Mode;
-    use nix::sys::wait::waitpid;
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use nix::unistd::mkfifo;
 
     use super::*;
@@ -123,7 +123,11 @@ mod tests {
         };
         let mut child = clone_after(true, || Ok(None), NONE, work).expect("a child");
         let met = child.meet(Some(()), |(), pid| Ok(pid)).expect("a meeting");
-        (child, met.expect("a number"))
+        let pid = met.expect("a number");
+        // Before, a SIGCONT would be lost.
+        let status = waitpid(pid, Some(WaitPidFlag::WUNTRACED));
+        assert!(matches!(status, Ok(WaitStatus::Stopped(..))), "{status:?}");
+        (child, pid)
     }
 
     #[test]
