@@ -1,6 +1,6 @@
 //! Lesson 19: signals for the container, and its end.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -93,23 +93,21 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     common::end_groups(&groups.paths())?;
     // With a group in it, it stays.
     state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
-    if container.is_ending() {
+    let hooks = state.hooks.poststop.clone();
+    // A killed `delete` does not say which hooks have run, so the next one runs all:
+    // rather twice than never.
+    let hooked = (!hooks.is_empty()).then_some(&mut state);
+    let kept = hooked.and_then(|state| container.keep_for_hooks(state).ok());
+    if kept.is_none() && container.is_ending() {
         return Ok(());
     }
-    let hooks = state.hooks.poststop.clone();
-    // A killed `delete` does not say which hooks have run. With the lock, the next one
-    // runs all: rather twice than never. Without it, another verb may end the container,
-    // too: rather never than twice.
-    let is_kept = !hooks.is_empty() && container.keep_for_hooks(&mut state);
-    if !is_kept {
-        container.remove()?;
-    }
+    kept.is_none().then(|| container.remove()).transpose()?;
     for hook in hooks.chunks(1) {
         let ran = hooks::run(hook, "poststop", &state.to_json(Status::Stopped));
         // The specification says that this is only a warning.
         ran.unwrap_or_else(|error| common::note(&common::one_line(&error)));
     }
-    if is_kept { container.remove() } else { Ok(()) }
+    kept.map_or(Ok(()), |_lock| container.remove())
 }
 
 /// The file of a container whose last hooks run.
@@ -118,14 +116,16 @@ const ENDING: &str = "ending";
 impl Container {
     /// Whether its last hooks run in another process: then it does not exist any more.
     pub(crate) fn is_ending(&self) -> bool {
-        self.at(ENDING).exists() && self.is_being_made()
+        File::open(self.at(ENDING)).is_ok_and(|it| common::open::has_owner(&it))
     }
 
-    /// Keeps it for its last hooks, if it is locked. Its groups may be another's soon.
-    fn keep_for_hooks(&self, state: &mut State) -> bool {
+    /// Keeps it for its last hooks. Its groups may be another's soon.
+    fn keep_for_hooks(&self, state: &mut State) -> Result<File> {
         (state.groups, state.groups_above) = Default::default();
-        let is_written = self.is_locked && self.write(state).is_ok();
-        is_written && fs::write(self.at(ENDING), "").is_ok()
+        self.write(state)?;
+        let file = File::create(self.at(ENDING))?;
+        // A hook that is left does not have it.
+        Ok(common::open::own(&file).map(|()| file)?)
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Container {
     /// The directory of all containers.
     pub(crate) all: Rc<File>,
     dir: File,
-    pub(crate) is_locked: bool,
+    is_locked: bool,
 }
 
 /// The socket on which the container waits for `start`. It is gone before the command.
@@ -127,7 +127,7 @@ impl Container {
         self.dir.unlock().context("unlock the container")
     }
 
-    /// Whether another verb has the lock: `create`, if it still makes it.
+    /// Whether `create` still makes it. If `create` was killed, it has no lock.
     pub(crate) fn is_being_made(&self) -> bool {
         let other = || open::directory(&self.dir, ".");
         !self.is_locked && other().is_ok_and(|dir| dir.try_lock_shared().is_err())

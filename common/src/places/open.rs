@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use libc::c_short;
 use nix::NixPath;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 
 /// Opens a directory in another directory. Fails when the name is missing, or is not a directory.
@@ -53,6 +54,29 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&whole(regular(path)?, 16 << 20)?).into_owned())
 }
 
+/// Makes this process the owner of a file that is open for writing; F_SETLK in fcntl(2). A child
+/// does not own it. Ends with this process, and when it closes the file. Fails with EAGAIN when
+/// another process owns it.
+pub fn own(file: &File) -> nix::Result<()> {
+    fcntl(file, FcntlArg::F_SETLK(&WHOLE)).map(drop)
+}
+
+/// Whether another process is the owner of a file; F_GETLK in fcntl(2).
+pub fn has_owner(file: &File) -> bool {
+    let mut lock = WHOLE;
+    let asked = fcntl(file, FcntlArg::F_GETLK(&mut lock));
+    asked.is_ok() && lock.l_type != libc::F_UNLCK as c_short
+}
+
+/// A lock on a whole file that nobody shares.
+const WHOLE: libc::flock = libc::flock {
+    l_type: libc::F_WRLCK as c_short,
+    l_whence: libc::SEEK_SET as c_short,
+    l_start: 0,
+    l_len: 0,
+    l_pid: 0,
+};
+
 /// Reads an open file to its end. Fails when it cannot be read, or has more than `most` bytes.
 pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
     // Most files are shorter: then one call reads all. Those of the kernel have no size.
@@ -68,7 +92,10 @@ pub fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child::within::tests::alone;
     use crate::places::place::Place;
+    use crate::{Exit, spawn};
+    use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::mkfifo;
 
     #[test]
@@ -79,5 +106,23 @@ mod tests {
         let refused = (regular(&fifo), text("/dev/zero"));
         assert!(refused.0.is_err() && refused.1.is_err());
         assert!(text("/proc/self/status").expect("read it").contains("Seccomp:"));
+    }
+
+    /// A lock of flock(2) would be the child's, too.
+    #[test]
+    fn a_child_does_not_own_what_its_parent_owns() {
+        if !alone(module_path!(), "a_child_does_not_own_what_its_parent_owns") {
+            return;
+        }
+        let place = Place::new();
+        let file = File::create(place.path("file")).expect("make a file");
+        let seen_by_child = || {
+            let child = spawn(|| Ok(if has_owner(&file) { Exit::SUCCESS } else { Exit::SETUP }));
+            let ended = waitpid(child.expect("a child"), None).expect("wait");
+            matches!(ended, WaitStatus::Exited(_, 0))
+        };
+        assert!(!seen_by_child());
+        own(&file).expect("own it");
+        assert!(seen_by_child() && !has_owner(&file));
     }
 }
