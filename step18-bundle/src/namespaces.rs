@@ -70,9 +70,8 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
         let twice = linux.namespaces[..at].iter().any(|it| it.kind == one.kind);
         ensure!(!twice, "linux.namespaces has {:?} twice; name it once", one.kind);
     }
-    let has_mount = is_new(linux, Kind::Mount);
     ensure!(
-        has_mount,
+        is_new(linux, Kind::Mount),
         "linux.namespaces has no new mount namespace; add one for the root"
     );
     let new_user = is_new(linux, Kind::User);
@@ -100,16 +99,15 @@ pub(crate) fn clone(
 ) -> Result<Child> {
     let linux = &config.linux;
     let new = linux.namespaces.iter().filter(|it| it.path.as_os_str().is_empty());
-    let flags: CloneFlags = new.clone().map(|it| it.kind.flag()).collect();
-    let flags = flags - Kind::Cgroup.flag() - Kind::Time.flag();
+    let all: CloneFlags = new.clone().map(|it| it.kind.flag()).collect();
+    let flags = all - Kind::Cgroup.flag() - Kind::Time.flag();
     if new.count() == linux.namespaces.len() && !is_new(linux, Kind::Time) {
         return common::clone_in_group(session, group, flags, work);
     }
     common::clone_after(session, || join(config).map(|()| group), flags, work)
 }
 
-/// Joins the namespaces that have a path, in the process before the child; setns(2). Then
-/// makes a time namespace for the child.
+/// Joins the namespaces that have a path; setns(2). Then makes a time namespace.
 fn join(config: &Config) -> Result<()> {
     let linux = &config.linux;
     let named = linux.namespaces.iter().filter(|it| !it.path.as_os_str().is_empty());

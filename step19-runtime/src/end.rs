@@ -96,12 +96,13 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     let hooks = state.hooks.poststop.clone();
     // A killed `delete` does not say which hooks have run, so the next one runs all:
     // rather twice than never.
-    let hooked = (!hooks.is_empty()).then_some(&mut state);
-    let kept = hooked.and_then(|state| container.keep_for_hooks(state).ok());
+    let kept = if hooks.is_empty() { None } else { container.hold(&mut state).ok() };
     if kept.is_none() && container.is_ending() {
         return Ok(());
     }
-    kept.is_none().then(|| container.remove()).transpose()?;
+    if kept.is_none() {
+        container.remove()?;
+    }
     for hook in hooks.chunks(1) {
         let ran = hooks::run(hook, "poststop", &state.to_json(Status::Stopped));
         // The specification says that this is only a warning.
@@ -120,7 +121,7 @@ impl Container {
     }
 
     /// Keeps it for its last hooks. Its groups may be another's soon.
-    fn keep_for_hooks(&self, state: &mut State) -> Result<File> {
+    fn hold(&self, state: &mut State) -> Result<File> {
         (state.groups, state.groups_above) = Default::default();
         self.write(state)?;
         let file = File::create(self.at(ENDING))?;
