@@ -2,7 +2,6 @@
 
 pub(crate) mod clone;
 pub(crate) mod console;
-pub(crate) mod deadline;
 pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod inherit;
@@ -15,5 +14,6 @@ pub(crate) mod runner;
 pub(crate) mod signals;
 pub(crate) mod streams;
 pub(crate) mod terminal;
+pub(crate) mod timeout;
 pub(crate) mod wait;
 pub(crate) mod within;

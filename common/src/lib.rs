@@ -34,9 +34,8 @@ pub use calls::process::{
     set_memory_policy, set_personality, set_scheduler,
 };
 pub use calls::seccomp::{SYS_KEXEC_FILE_LOAD, audit_arch, set_filter, set_filter_with};
-pub use child::clone::{clone, clone_after, clone_in_group, clone_in_time, end_with_parent, spawn};
+pub use child::clone::{clone, clone_after, clone_in_group, end_with_parent, spawn};
 pub use child::console::{console, open_to_users, use_devices};
-pub use child::deadline::{Deadline, InTime};
 pub use child::exec::{
     become_program, exec, exec_with, find_program, fresh_environment, start_again,
 };
@@ -48,6 +47,7 @@ pub use child::program::Program;
 pub use child::pseudoterminal::{Relay, open_pseudoterminal, resize, use_terminal};
 pub use child::runner::{Child, Keep};
 pub use child::signals::{end_on_closed_pipe, signal_number, stop_if_asked, unblock_signals};
+pub use child::timeout::{InTime, Timeout};
 pub use child::within::in_child;
 pub use group::Group;
 pub use hierarchy::{

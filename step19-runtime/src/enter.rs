@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::{Deadline, Exit, Relay, Root};
+use common::{Exit, Relay, Root, Timeout};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_dumpable;
 use nix::unistd::{Pid, getpid};
@@ -40,7 +40,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let given = words.get("process").map(newcomer::read).transpose()?;
     let passed = wanted::keep_passed(words)?;
     let container = Container::open(root, name)?;
-    match container.look()?.1 {
+    let (state, status) = container.look()?;
+    match status {
         Status::Stopped => bail!("cannot exec a container that has stopped"),
         Status::Creating => bail!("cannot exec in a container that is creating; wait"),
         Status::Paused if !words.has("ignore-paused") => {
@@ -56,14 +57,14 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let (detached, console) =
         (words.has("detach"), words.get("console-socket").map(Path::new));
     terminal::check(process, console.is_some(), !detached)?;
-    let groups = container.groups()?;
+    let groups = Groups::of(&state.groups)?;
     let joined = Groups::of(&inner_groups(&groups, words)?)?;
     let (first, mut tasks) = (joined.first()?, join::open_tasks(&joined)?);
-    let id = Pid::from_raw(container.state()?.pid.context("container not running")?);
-    let open = container.pidfd()?.context("container not running")?;
+    let id = Pid::from_raw(state.pid.context("container not running")?);
+    let open = state.pidfd()?.context("container not running")?;
     let differ = find_namespaces(id)?;
     let sets = &process.capabilities.given(differ.contains(CloneFlags::CLONE_NEWUSER))?;
-    // Its descriptor would be in the child, too.
+    // Its descriptors would be in the child, too.
     drop(container);
     let (errors, theirs) = UnixStream::pair().context("open a line for errors")?;
     let line = Line(File::from(OwnedFd::from(theirs)));
@@ -113,8 +114,8 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
     let alone = process.terminal || detached;
     let none = CloneFlags::empty();
     let work = move || line.telling(stages);
-    let deadline = Deadline { time: PATIENCE, groups: groups.paths() };
-    let mut child = common::clone_in_time(alone, Some(deadline), join, none, work)?;
+    let timeout = Timeout { time: PATIENCE, groups: groups.paths() };
+    let mut child = common::clone_after(alone, Some(timeout), join, none, work)?;
     let _relay = child.take_terminal(process.terminal, |terminal| match console {
         Some(path) => terminal::send(&terminal, path).map(|()| None),
         None => Relay::start(terminal).map(Some),

@@ -18,12 +18,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, close, setsid};
 
 use crate::Exit;
-use crate::child::deadline::Deadline;
 use crate::child::inherit::leave_keyring;
 use crate::child::line;
 use crate::child::runner::Child;
 use crate::child::signals::{self, Signals};
 use crate::child::terminal::Terminal;
+use crate::child::timeout::Timeout;
 use crate::child::wait::is_ready;
 use crate::child::within::given_in_child;
 use crate::said::doing::{Call, Doing};
@@ -63,26 +63,18 @@ pub fn clone_in_group(
 /// As [`clone_in_group`], but first a process between the runner and the child calls `join`, such as
 /// to join namespaces. The new namespaces are made from there. The child is the runner's: see
 /// CLONE_PARENT in clone(2). `join` can return the group.
+///
+/// With a timeout, others may stop or freeze both processes. If the process between is late, this
+/// ends it and fails. If the child is late, [`Child::meet`] and [`Child::take_terminal`] do.
 pub fn clone_after(
     session: bool,
-    join: impl FnOnce() -> Result<Option<OwnedFd>>,
-    namespaces: CloneFlags,
-    work: impl FnOnce() -> Result<Exit>,
-) -> Result<Child> {
-    clone_in_time(session, None, join, namespaces, work)
-}
-
-/// As [`clone_after`], but others may stop or freeze the two processes, so that they do not answer:
-/// then this fails, and so do [`Child::meet`] and [`Child::take_terminal`], and end them.
-pub fn clone_in_time(
-    session: bool,
-    deadline: Option<Deadline>,
+    timeout: Option<Timeout>,
     join: impl FnOnce() -> Result<Option<OwnedFd>>,
     namespaces: CloneFlags,
     work: impl FnOnce() -> Result<Exit>,
 ) -> Result<Child> {
     let terminal = Terminal::of_streams().filter(|_| !session);
-    let limit = deadline.as_ref();
+    let limit = timeout.as_ref();
     let child = start(terminal, namespaces, work, |child| {
         let between = |line: RawFd| {
             let group = join()?;
@@ -97,7 +89,7 @@ pub fn clone_in_time(
         let number = number.try_into().map_err(|_| anyhow!("clone a child: no number"))?;
         Ok(Pid::from_raw(libc::pid_t::from_ne_bytes(number)))
     })?;
-    Ok(child.within(deadline))
+    Ok(child.within(timeout))
 }
 
 fn clone_into(

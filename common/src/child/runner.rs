@@ -14,10 +14,10 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::Exit;
-use crate::child::deadline::{Deadline, InTime};
 use crate::child::line::{self, ENDED, READY, START, Start};
 use crate::child::signals::{self, Received, Signals};
 use crate::child::terminal::Terminal;
+use crate::child::timeout::{InTime, Timeout};
 use crate::child::wait::{ANY, Ended, Waited, has_something, is_ready, poll_for, wait_for};
 
 /// The time after a SIGHUP until the runner first continues the command again.
@@ -65,7 +65,7 @@ pub struct Child {
     /// Whether the child has closed its end. It does so a while before it has ended.
     line_closed: bool,
     /// For the answers of the child.
-    deadline: Option<Deadline>,
+    timeout: Option<Timeout>,
     /// Set when the runner has sent SIGHUP to a command that waits for the terminal: the
     /// time until the runner continues it again.
     hung_up: Option<Duration>,
@@ -93,7 +93,7 @@ impl Child {
             line,
             their_line: Some(their_line),
             line_closed: false,
-            deadline: None,
+            timeout: None,
             hung_up: None,
             start: None,
             told_end: None,
@@ -102,21 +102,21 @@ impl Child {
     }
 
     /// This child with a limit on the time of its answers.
-    pub(crate) fn within(self, deadline: Option<Deadline>) -> Child {
-        Child { deadline, ..self }
+    pub(crate) fn within(self, timeout: Option<Timeout>) -> Child {
+        Child { timeout, ..self }
     }
 
     /// A reader of a line from the child, with the limit on the time of its answers. After an error,
     /// call [`Child::end`].
     pub fn in_time<'a>(&'a self, line: &'a UnixStream) -> InTime<'a> {
-        InTime { line, deadline: self.deadline.as_ref() }
+        InTime { line, timeout: self.timeout.as_ref() }
     }
 
-    /// Ends the child, and waits for its end. If others freeze it again and again, this does not
-    /// wait: it ends when it goes on.
+    /// Ends the child, and waits for its end. If a container freezes the child again and again, this
+    /// returns early. The child ends when it is thawed.
     pub fn end(&mut self) {
         signals::send(self.pid, libc::SIGKILL);
-        if self.deadline.as_ref().is_none_or(|it| it.lets_end(self.pid)) {
+        if self.timeout.as_ref().is_none_or(|it| it.lets_end(self.pid)) {
             let _ = self.wait_with(&mut ());
         }
     }
@@ -159,7 +159,7 @@ impl Child {
     ) -> Result<Option<D>> {
         // The child of these lessons stays, and without this end the runner sees its end.
         self.their_line = None;
-        let in_time = self.deadline.as_ref().map_or(Ok(()), |it| it.wait(&self.line));
+        let in_time = self.timeout.as_ref().map_or(Ok(()), |it| it.wait(&self.line));
         if in_time.is_err() {
             self.end();
         }

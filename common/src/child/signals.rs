@@ -103,12 +103,12 @@ pub fn end_on_closed_pipe() {
 /// The signals that the caller blocked.
 static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
 
-/// Blocks the signals that [`Signals`] reads, until [`restore_signals`].
+/// Blocks the signals that [`Signals`] reads, until [`restore_signals`] or [`unblock_signals`].
 pub(crate) fn block() -> Result<()> {
     block_set(SigmaskHow::SIG_SETMASK, &taken())
 }
 
-/// Blocks SIGXFSZ until [`restore_signals`]: a write that makes a file too long fails, and says
+/// Blocks SIGXFSZ, as [`block`]: a write that makes a file too long fails, and says
 /// why.
 pub(crate) fn block_long_file() -> Result<()> {
     block_set(SigmaskHow::SIG_BLOCK, &SigSet::from_iter([Signal::SIGXFSZ]))

@@ -13,8 +13,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::child::clone::{cloning, raw_clone, work_and_exit};
-use crate::child::deadline::{Deadline, InTime};
 use crate::child::signals;
+use crate::child::timeout::{InTime, Timeout};
 use crate::{Exit, one_line};
 
 /// The first byte of the answer of a child that has done its work. An error is text.
@@ -49,7 +49,7 @@ pub fn in_child(
 /// As [`in_child`], for work that gives bytes, and gets the number of the line to the runner.
 pub(crate) fn given_in_child(
     namespaces: CloneFlags,
-    deadline: Option<&Deadline>,
+    timeout: Option<&Timeout>,
     prepare: impl FnOnce(Pid) -> Result<()>,
     work: impl FnOnce(RawFd) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
@@ -77,7 +77,7 @@ pub(crate) fn given_in_child(
     let done = prepare(pid).and_then(|()| {
         // An error means that the child has ended.
         let _ = ours.write_all(&[DONE]);
-        hear(InTime { line: &ours, deadline })
+        hear(InTime { line: &ours, timeout })
     });
     if done.is_err() {
         signals::send(pid, libc::SIGKILL);

@@ -16,7 +16,7 @@ use crate::hierarchy::{are_frozen, thaw_groups};
 /// How long a runner waits for each answer of a process that enters a container: a hostile
 /// container may stop the process with a signal, or freeze it in a control group of v1.
 #[derive(Clone, Debug)]
-pub struct Deadline {
+pub struct Timeout {
     /// The time for one answer.
     pub time: Duration,
     /// The control groups of the container. While all of it is frozen, the time does not end: the
@@ -24,21 +24,27 @@ pub struct Deadline {
     pub groups: Vec<PathBuf>,
 }
 
+/// The longest part of a wait.
+const PART: Duration = Duration::from_secs(1);
 /// How long a killed process may take to end, before its groups are thawed, in milliseconds.
 const SHORT_TIME: u16 = 100;
 /// How often the groups of a killed process are thawed: others may freeze them again.
 const MOST_TRIES: u32 = 50;
 
-impl Deadline {
+impl Timeout {
     /// Waits until a line has something to read, or is closed; poll(2). Fails with
     /// [`ErrorKind::TimedOut`].
     pub(crate) fn wait(&self, line: &UnixStream) -> io::Result<()> {
-        let time = PollTimeout::try_from(self.time).unwrap_or(PollTimeout::MAX);
+        let mut left = self.time;
         loop {
+            // Short, because one wait counts even if this process itself stood still meanwhile.
+            let part = left.min(PART);
+            let time = PollTimeout::try_from(part).unwrap_or(PollTimeout::MAX);
             match poll(&mut [PollFd::new(line.as_fd(), PollFlags::POLLIN)], time) {
-                Ok(0) if !are_frozen(&self.groups) => return Err(self.error()),
-                // A signal that stops this process ends poll(2) when it goes on.
-                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(0) if are_frozen(&self.groups) => {}
+                Ok(0) if left == part => return Err(self.error()),
+                Ok(0) => left -= part,
+                Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
             }
@@ -53,8 +59,8 @@ impl Deadline {
         io::Error::new(ErrorKind::TimedOut, why)
     }
 
-    /// Lets a killed child of this process end. Returns whether it has: with its caller's pause,
-    /// it ends later.
+    /// Lets a killed child of this process end. Returns false if it has not ended, for example
+    /// because the caller has paused the container.
     pub(crate) fn lets_end(&self, process: Pid) -> bool {
         let Ok(open) = pidfd_open(process) else { return true };
         for _ in 0..MOST_TRIES {
@@ -68,15 +74,15 @@ impl Deadline {
     }
 }
 
-/// Reads from a line; each read fails with [`ErrorKind::TimedOut`] after the time of a deadline.
+/// Reads from a line. A read fails with [`ErrorKind::TimedOut`] after the time of a timeout.
 pub struct InTime<'a> {
     pub(crate) line: &'a UnixStream,
-    pub(crate) deadline: Option<&'a Deadline>,
+    pub(crate) timeout: Option<&'a Timeout>,
 }
 
 impl Read for InTime<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.deadline.map_or(Ok(()), |it| it.wait(self.line))?;
+        self.timeout.map_or(Ok(()), |it| it.wait(self.line))?;
         self.line.read(bytes)
     }
 }
@@ -95,7 +101,7 @@ mod tests {
     use nix::unistd::mkfifo;
 
     use super::*;
-    use crate::child::clone::{clone_after, clone_in_time, spawn};
+    use crate::child::clone::{clone_after, spawn};
     use crate::child::runner::Child;
     use crate::child::within::given_in_child;
     use crate::child::within::tests::alone;
@@ -104,8 +110,8 @@ mod tests {
 
     const NONE: CloneFlags = CloneFlags::empty();
 
-    fn short(groups: Vec<PathBuf>) -> Option<Deadline> {
-        Some(Deadline { time: Duration::from_millis(1), groups })
+    fn short(groups: Vec<PathBuf>) -> Option<Timeout> {
+        Some(Timeout { time: Duration::from_millis(1), groups })
     }
 
     fn is_late(error: &anyhow::Error) -> bool {
@@ -121,7 +127,7 @@ mod tests {
             wait_for_runner(Some(()))?;
             Ok(Exit::SUCCESS)
         };
-        let mut child = clone_after(true, || Ok(None), NONE, work).expect("a child");
+        let mut child = clone_after(true, None, || Ok(None), NONE, work).expect("a child");
         let met = child.meet(Some(()), |(), pid| Ok(pid)).expect("a meeting");
         let pid = met.expect("a number");
         // Before, a SIGCONT would be lost.
@@ -158,7 +164,7 @@ mod tests {
             Ok(None)
         };
         let cloned: Result<Child> =
-            clone_in_time(true, short(Vec::new()), stop, NONE, || Ok(Exit::SUCCESS));
+            clone_after(true, short(Vec::new()), stop, NONE, || Ok(Exit::SUCCESS));
         assert!(cloned.is_err_and(|error| is_late(&error)));
     }
 
@@ -175,7 +181,7 @@ mod tests {
             Ok(pid.as_raw().to_ne_bytes().to_vec())
         };
         // It is stopped when the answer is read.
-        let time = Some(Deadline { time: Duration::from_secs(20), groups: Vec::new() });
+        let time = Some(Timeout { time: Duration::from_secs(20), groups: Vec::new() });
         let answer = given_in_child(NONE, time.as_ref(), |_| Ok(()), stop).expect("an answer");
         let pid = i32::from_ne_bytes(answer.try_into().expect("a number"));
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("end it");
