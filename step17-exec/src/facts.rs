@@ -54,7 +54,8 @@ impl Running {
     pub(crate) fn open(self) -> Result<Option<OwnedFd>> {
         let id = Pid::from_raw(self.id);
         let open = match common::pidfd_open(id) {
-            Err(Errno::ESRCH) => return Ok(None),
+            // Also if only a thread has the number: EINVAL, or ENOENT with newer kernels.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => return Ok(None),
             open => open.with_context(|| format!("open the process {id}"))?,
         };
         // Only now it is certain which process it is.

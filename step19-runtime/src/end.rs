@@ -93,14 +93,14 @@ pub(crate) fn destroy(container: &Container) -> Result<()> {
     common::end_groups(&groups.paths())?;
     // With a group in it, it stays.
     state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
-    let hooks = state.hooks.poststop.clone();
+    // Without a configuration, `create` has not come far.
+    let hooks = container.hooks(&state).unwrap_or_default().poststop;
     // A killed `delete` does not say which hooks have run, so the next one runs all:
     // rather twice than never.
     let kept = if hooks.is_empty() { None } else { container.hold(&mut state).ok() };
     if kept.is_none() && container.is_ending() {
         return Ok(());
-    }
-    if kept.is_none() {
+    } else if kept.is_none() {
         container.remove()?;
     }
     for hook in hooks.chunks(1) {
@@ -117,16 +117,16 @@ const ENDING: &str = "ending";
 impl Container {
     /// Whether its last hooks run in another process: then it does not exist any more.
     pub(crate) fn is_ending(&self) -> bool {
-        File::open(self.at(ENDING)).is_ok_and(|it| common::open::has_owner(&it))
+        File::open(self.at(ENDING))
+            .is_ok_and(|it| common::open::is_locked_by_another(&it))
     }
 
-    /// Keeps it for its last hooks. Its groups may be another's soon.
+    /// Keeps it for its last hooks, without its groups: they may be another's soon.
     fn hold(&self, state: &mut State) -> Result<File> {
         (state.groups, state.groups_above) = Default::default();
         self.write(state)?;
         let file = File::create(self.at(ENDING))?;
-        // A hook that is left does not have it.
-        Ok(common::open::own(&file).map(|()| file)?)
+        Ok(common::open::lock_for_process(&file).map(|()| file)?)
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Hooks {
     pub(crate) start_container: Vec<Hook>,
     /// In `start`, after the command was executed.
     pub(crate) poststart: Vec<Hook>,
-    /// In `delete`, after all else.
+    /// In `delete`, when the process and its groups are gone.
     pub(crate) poststop: Vec<Hook>,
 }
 

@@ -20,7 +20,8 @@ impl State {
     pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
         let Some(pid) = self.pid else { return Ok(None) };
         match pidfd_open(Pid::from_raw(pid)) {
-            Err(Errno::ESRCH) => Ok(None),
+            // Also if only a thread has the number: EINVAL, or ENOENT with newer kernels.
+            Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => Ok(None),
             open => {
                 let open = open.with_context(|| format!("open the process {pid}"))?;
                 let start = start_time(pid);
@@ -29,7 +30,10 @@ impl State {
                     return Ok(None);
                 }
                 let is_same = match (self.inode, inode(&open), start) {
-                    (Some(own), Some(found), _) => own == found,
+                    // After a boot, the kernel counts inodes anew.
+                    (Some(own), Some(found), start) => {
+                        own == found && start.is_none_or(|it| it == self.start_time)
+                    }
                     (.., Some(start)) => start == self.start_time,
                     _ => {
                         let remedy = "mount /proc without hidepid";

@@ -77,6 +77,7 @@ pub(crate) fn start(container: &Container) -> Result<()> {
         "start the container {name}: it is {}; only a created container can be started",
         status.word()
     );
+    let hooks = container.hooks(&state)?;
     let doing = || format!("start the container {name}");
     let mut stream = match UnixStream::connect(container.at(SOCKET)) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -88,7 +89,7 @@ pub(crate) fn start(container: &Container) -> Result<()> {
     stream.write_all(&[1]).with_context(doing)?;
     listen(stream)?;
     let json = state.to_json(Status::Running);
-    let ran = hooks::run(&state.hooks.poststart, "poststart", &json);
+    let ran = hooks::run(&hooks.poststart, "poststart", &json);
     if ran.is_err() {
         // As the specification says. It may have ended.
         let _ = end::kill(container, libc::SIGKILL);

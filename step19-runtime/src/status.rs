@@ -30,9 +30,9 @@ pub(crate) struct State {
     /// When the container waited for `start`.
     pub(crate) created: Option<String>,
     pub(crate) annotations: BTreeMap<String, String>,
-    pub(crate) hooks: Hooks,
+    pub(crate) hooks: Option<Hooks>,
     /// The groups of the container, and whether they are made: before, they may be those
-    /// of another one.
+    /// of another one. None while the last hooks run.
     pub(crate) groups: Vec<PathBuf>,
     pub(crate) has_groups: bool,
     /// Groups above them that go with the last container in them.
@@ -75,6 +75,11 @@ impl Container {
     pub(crate) fn config(&self) -> Result<Config> {
         let bundle = self.state()?.bundle;
         Config::read(&self.at("config.json"), &bundle).map(|(config, _)| config)
+    }
+
+    /// The hooks at `create`. A state that an older version has written has none.
+    pub(crate) fn hooks(&self, state: &State) -> Result<Hooks> {
+        state.hooks.clone().map_or_else(|| Ok(self.config()?.hooks), Ok)
     }
 
     /// The groups that `create` has made.

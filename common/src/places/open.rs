@@ -54,15 +54,15 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&whole(regular(path)?, 16 << 20)?).into_owned())
 }
 
-/// Makes this process the owner of a file that is open for writing; F_SETLK in fcntl(2). A child
-/// does not own it. Ends with this process, and when it closes the file. Fails with EAGAIN when
-/// another process owns it.
-pub fn own(file: &File) -> nix::Result<()> {
+/// Locks a file that is open for writing, for this process and not for a child; F_SETLK in
+/// fcntl(2). The lock ends with this process, and when it closes any descriptor of this file. Fails
+/// with EAGAIN when another process has a lock.
+pub fn lock_for_process(file: &File) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_SETLK(&WHOLE)).map(drop)
 }
 
-/// Whether another process is the owner of a file; F_GETLK in fcntl(2).
-pub fn has_owner(file: &File) -> bool {
+/// Whether another process has locked a file with [`lock_for_process`]; F_GETLK in fcntl(2).
+pub fn is_locked_by_another(file: &File) -> bool {
     let mut lock = WHOLE;
     let asked = fcntl(file, FcntlArg::F_GETLK(&mut lock));
     asked.is_ok() && lock.l_type != libc::F_UNLCK as c_short
@@ -117,12 +117,13 @@ mod tests {
         let place = Place::new();
         let file = File::create(place.path("file")).expect("make a file");
         let seen_by_child = || {
-            let child = spawn(|| Ok(if has_owner(&file) { Exit::SUCCESS } else { Exit::SETUP }));
+            let child =
+                spawn(|| Ok(if is_locked_by_another(&file) { Exit::SUCCESS } else { Exit::SETUP }));
             let ended = waitpid(child.expect("a child"), None).expect("wait");
             matches!(ended, WaitStatus::Exited(_, 0))
         };
         assert!(!seen_by_child());
-        own(&file).expect("own it");
-        assert!(seen_by_child() && !has_owner(&file));
+        lock_for_process(&file).expect("own it");
+        assert!(seen_by_child() && !is_locked_by_another(&file));
     }
 }
