@@ -145,9 +145,12 @@ pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
     each_group(groups, |group| {
         let file = group.join("cgroup.procs");
         let read = || fs::read_to_string(&file);
-        let again =
-            |_| fs::set_permissions(&file, Permissions::from_mode(0o644)).and_then(|()| read());
-        let text = read().or_else(again).unwrap_or_default();
+        let mut text = read();
+        if text.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+            let given = fs::set_permissions(&file, Permissions::from_mode(0o644));
+            text = given.and_then(|()| read());
+        }
+        let text = text.unwrap_or_default();
         // 0 is a process that this PID namespace does not have.
         found.extend(text.lines().flat_map(str::parse).filter(|id| *id > 0).map(Pid::from_raw));
     });

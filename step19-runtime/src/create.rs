@@ -15,7 +15,7 @@ use crate::start::{Line, listen};
 use crate::state::Container;
 use crate::status::{State, Status};
 use crate::wanted::Wanted;
-use crate::{capabilities, devices, end, filter, hooks, meetings, members, mounts};
+use crate::{capabilities, devices, end, filter, hooks, join, meetings, members, mounts};
 use crate::{namespaces, network, root, scheduler, start, terminal, users, values};
 
 /// Makes a container that waits for `start`. If that fails, nothing of it stays.
@@ -55,7 +55,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         bundle: bundle.clone(),
         rootfs: config.root.path.clone(),
         annotations: config.annotations.clone(),
-        hooks: config.hooks.clone(),
+        hooks: Some(config.hooks.clone()),
         ..State::default()
     };
     let groups = members::make_groups((container, &mut state), linux)?;
@@ -65,16 +65,16 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
     let mut inside = state.clone();
     let hooks = &config.hooks;
 
-    let first = groups.first()?;
+    let (first, mut tasks) = (groups.first()?, join::open_tasks(&groups)?);
     let stages = |line: &mut Line| {
-        groups.join()?;
+        join::join_groups(&mut tasks)?;
         common::wait_for_runner(Some(()))?;
         if wanted.new_keyring {
             common::leave_keyring()?;
         }
         // With other IDs, this process may not find it.
         let place = mounts::look(&config.root.path).context("find the root")?;
-        users::take_ids(namespaces::is_new(linux, Kind::User))?;
+        users::take_ids(namespaces::has(linux, Kind::User))?;
         namespaces::hide_groups(linux)?;
         if namespaces::is_new(linux, Kind::Network) {
             network::start_loopback()?;

@@ -58,21 +58,25 @@ pub(crate) fn inner_groups(groups: &Groups, words: &Words) -> Result<Vec<PathBuf
 
 /// Opens the files by which a process joins groups of v1: inside, there is no way to
 /// them.
-pub(crate) fn open_tasks(joined: &Groups) -> Result<Vec<File>> {
+pub(crate) fn open_tasks(joined: &Groups) -> Result<Vec<(PathBuf, File)>> {
     let files = joined.of_version(false).map(|it| it.join("tasks"));
     let open = |file: PathBuf| {
         let opened = File::options().write(true).open(&file);
-        opened.with_context(|| format!("open {}", file.display()))
+        let opened = opened.with_context(|| format!("open {}", file.display()))?;
+        Ok((file, opened))
     };
     files.map(open).collect()
 }
 
-/// Adds this process, which has one thread, to the groups of v1: the kernel waits for
-/// nothing. Only the child is ever in them. A process in them can be frozen, and then not
-/// even a signal ends it.
-pub(crate) fn join_groups(tasks: &mut [File]) -> Result<()> {
-    let mut joined = tasks.iter_mut().map(|file| file.write_all(b"0"));
-    joined.try_for_each(|it| it).context("join a control group of v1")
+/// Adds this process, which has one thread, to the groups of v1. The kernel waits for
+/// nothing: it waits long before it moves another process, or one with threads. Only the
+/// child is ever in them. A process in them can be frozen, and then not even a signal
+/// ends it.
+pub(crate) fn join_groups(tasks: &mut [(PathBuf, File)]) -> Result<()> {
+    tasks.iter_mut().try_for_each(|(path, file)| {
+        let joined = file.write_all(b"0");
+        joined.with_context(|| format!("write 0 to {}", path.display()))
+    })
 }
 
 /// Adds the child to the group of v2, if it has not begun there.
@@ -87,7 +91,8 @@ pub(crate) fn add(
     let is_busy = |it: &Error| it.chain().find_map(errno_of) == Some(Errno::EBUSY);
     if added.as_ref().is_err_and(is_busy) {
         let process = process.to_string();
-        common::each_group(&groups.paths(), |other| {
+        let groups: Vec<_> = groups.of_version(true).cloned().collect();
+        common::each_group(&groups, |other| {
             let file = other.join("cgroup.procs");
             let found = fs::read_to_string(&file).unwrap_or_default();
             if found.lines().any(|it| it == process) {

@@ -99,9 +99,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     let has_command = ["exec", "ps"].contains(&verb);
     let among = if has_command { 0 } else { usize::MAX };
     let mut words = Words::read(left, verb, among)?;
-    if !has_command {
-        wanted::keep_passed(&words)?;
-    }
+    let passed = if has_command { 0 } else { wanted::keep_passed(&words)? };
     let name = match verb {
         "kill" => return end::signal(root, &mut words).map(|()| Exit::SUCCESS),
         "list" | "spec" | "features" => String::new(),
@@ -113,9 +111,11 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     let open = || Container::open(root, &name);
     match verb {
         // The engine waits for the process of the container.
-        "create" => drop(create::create(root, &name, &Wanted::of(&words, false)?)?),
+        "create" => {
+            drop(create::create(root, &name, &Wanted::of(&words, passed, false)?)?);
+        }
         "start" => start::start(&open()?.lock()?)?,
-        "run" => return run::run(root, &name, &words),
+        "run" => return run::run(root, &name, &words, passed),
         "state" => return list::state(root, &name),
         "delete" => end::delete(root, &name, words.has("force"))?,
         "exec" => return enter::exec(root, &name, &words),

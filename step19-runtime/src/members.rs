@@ -93,16 +93,6 @@ impl Groups {
         self.of_version(true).next().map(|it| look(it)).transpose()
     }
 
-    /// Adds this process, which has one thread, to the groups of v1. The kernel waits for
-    /// nothing: it waits long before it moves another process, or one with threads.
-    pub(crate) fn join(&self) -> Result<()> {
-        for file in self.of_version(false).map(|it| it.join("tasks")) {
-            let joined = write(&file, "0");
-            joined.with_context(|| format!("write 0 to {}", file.display()))?;
-        }
-        Ok(())
-    }
-
     /// Adds the child to the group of v2, if it has not begun there.
     pub(crate) fn add(&self, child: Pid) -> Result<()> {
         let child = child.to_string();

@@ -11,9 +11,10 @@ use crate::words::Words;
 use crate::{end, start};
 
 /// Makes a container, starts it, and without `--detach` waits for its end.
-pub(crate) fn run(root: &Path, name: &str, words: &Words) -> Result<Exit> {
+pub(crate) fn run(root: &Path, name: &str, words: &Words, passed: u16) -> Result<Exit> {
     let detached = words.has("detach");
-    let (container, child, _relay) = create(root, name, &Wanted::of(words, !detached)?)?;
+    let wanted = Wanted::of(words, passed, !detached)?;
+    let (container, child, _relay) = create(root, name, &wanted)?;
     let started = start::start(&container);
     if detached && started.is_ok() {
         return Ok(Exit::SUCCESS);

@@ -23,7 +23,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub(crate) fn of(words: &Words, relays: bool) -> Result<Wanted> {
+    pub(crate) fn of(words: &Words, passed: u16, relays: bool) -> Result<Wanted> {
         ensure!(
             !words.has("no-pivot"),
             "--no-pivot is not done here: root inside could leave the root; leave it out"
@@ -36,7 +36,7 @@ impl Wanted {
                 .with_context(|| format!("open {}", bundle.display()))?,
             pid_file: path("pid-file"),
             console: path("console-socket"),
-            passed: words.number("preserve-fds")?.unwrap_or(0),
+            passed,
             new_keyring: !words.has("no-new-keyring"),
             relays,
         })
