@@ -83,7 +83,7 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         common::wait_for_runner(Some(()))?;
         // With other IDs, this process may not find it.
         let place = mounts::look(&config.root.path).context("find the root")?;
-        users::take_ids(namespaces::is_new(linux, Kind::User))?;
+        users::take_ids(namespaces::has(linux, Kind::User))?;
         namespaces::hide_groups(linux)?;
         if namespaces::is_new(linux, Kind::Network) {
             network::start_loopback()?;
@@ -124,7 +124,9 @@ fn run(bundle: &Path, name: &str) -> Result<Exit> {
         command.start()
     })?;
     child.meet(Some(()), |(), id| {
-        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        if namespaces::is_new(linux, Kind::User) {
+            users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        }
         groups.add(id)
     })?;
     let _relay = child.take_terminal(config.process.terminal, Relay::start)?;

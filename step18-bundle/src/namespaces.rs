@@ -70,14 +70,13 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
         let twice = linux.namespaces[..at].iter().any(|it| it.kind == one.kind);
         ensure!(!twice, "linux.namespaces has {:?} twice; name it once", one.kind);
     }
-    ensure!(
-        is_new(linux, Kind::Mount),
-        "linux.namespaces has no new mount namespace; add one for the root"
-    );
+    let has_mount = is_new(linux, Kind::Mount);
+    ensure!(has_mount, "linux.namespaces has no new mount namespace; add one");
     let new_user = is_new(linux, Kind::User);
     let has_maps = [&linux.uid_mappings, &linux.gid_mappings].map(|it| !it.is_empty());
+    // Engines write them also beside a path. That namespace has its own.
     ensure!(
-        has_maps == [new_user; 2],
+        [new_user, has(linux, Kind::User)].map(|it| [it; 2]).contains(&has_maps),
         "linux.uidMappings and linux.gidMappings go with a new user namespace; give all"
     );
     let new_time = is_new(linux, Kind::Time);
@@ -89,8 +88,8 @@ pub(crate) fn check(linux: &Linux) -> Result<()> {
     crate::values::check(linux)
 }
 
-/// Clones the child into the new namespaces, but the cgroup namespace, which comes later.
-/// What clone(2) alone cannot do needs another process, which takes time.
+/// Clones the child into the new namespaces. The cgroup namespace comes later. To join
+/// one, and for a time namespace, another process comes first, which takes time.
 pub(crate) fn clone(
     config: &Config,
     session: bool,
@@ -104,7 +103,7 @@ pub(crate) fn clone(
     if new.count() == linux.namespaces.len() && !is_new(linux, Kind::Time) {
         return common::clone_in_group(session, group, flags, work);
     }
-    common::clone_after(session, || join(config).map(|()| group), flags, work)
+    common::clone_after(session, None, || join(config).map(|()| group), flags, work)
 }
 
 /// Joins the namespaces that have a path; setns(2). Then makes a time namespace.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::config::Config;
 use crate::mounts::{copy, look, set};
-use crate::namespaces::{Kind, is_new};
+use crate::namespaces::{Kind, has};
 use crate::options::{self, Change, Options};
 use crate::users::{Mapping, in_maps};
 
@@ -66,7 +66,7 @@ impl Mount {
         ensure!(can_map, "only a bind can map owners; leave the option idmap out");
         let can_copy = !options.copy_up || self.kind == "tmpfs";
         ensure!(can_copy, "only a tmpfs can begin with files; leave out tmpcopyup");
-        let by_runner = geteuid().is_root() && is_new(linux, Kind::User);
+        let by_runner = geteuid().is_root() && has(linux, Kind::User);
         let mut source = None;
         if let Some(all) = options.bind.filter(|_| by_runner || idmap.is_some()) {
             let tree = copy(look(&bundle.join(&self.source))?, all)?;

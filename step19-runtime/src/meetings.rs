@@ -8,6 +8,7 @@ use common::{Child, Relay, utc};
 use crate::config::Config;
 use crate::groups::Groups;
 use crate::hooks;
+use crate::namespaces::{Kind, is_new};
 use crate::state::Container;
 use crate::status::{State, Status};
 use crate::wanted::{Wanted, write_pid};
@@ -26,7 +27,9 @@ pub(crate) fn hold(
     child.meet(Some(()), |(), id| {
         state.set_process(id)?;
         container.write(state)?;
-        users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        if is_new(linux, Kind::User) {
+            users::write_maps([&linux.uid_mappings, &linux.gid_mappings], id)?;
+        }
         groups.add(id)
     })?;
     let relay = child.take_terminal(config.process.terminal, |terminal| match &wanted
