@@ -13,13 +13,19 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> anyhow::Result<T> {
     let Once(value) = from_slice(text).map_err(plain)?;
     // Only errors of the text itself have a line. But in the value, a field that is null
     // is missing, as it is for programs in Go.
-    from_slice(text).or_else(|error| from_value(value).map_err(|_| plain(error)))
+    from_slice(text).or_else(|first: serde_json::Error| {
+        let is_null = first.to_string().starts_with("invalid type: null");
+        from_value(value).map_err(|second| plain(if is_null { second } else { first }))
+    })
 }
 
 /// The error of serde, without the long list of fields.
 pub(crate) fn plain(error: serde_json::Error) -> anyhow::Error {
     let text = error.to_string();
-    let place = format!("line {} column {}; leave it out", error.line(), error.column());
+    let place = match error.line() {
+        0 => "leave it out".to_owned(),
+        line => format!("line {line} column {}; leave it out", error.column()),
+    };
     match text.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
         Some((name, _)) => anyhow!("the field {name} is not done here: {place}"),
         None => anyhow!(text),

@@ -92,6 +92,8 @@ fn resources(
         wanted["devices"].is_null() || wanted["devices"] == own,
         "new rules for devices are not done for a container that runs; leave devices out"
     );
+    // As in config.json, a field that is null is missing.
+    wanted.as_object_mut().into_iter().for_each(|it| it.retain(|_, it| !it.is_null()));
     serde_json::from_value(wanted).map_err(plain).context("read the resources")
 }
 

@@ -328,6 +328,10 @@ fn a_field_that_is_null_is_missing() {
     let refused = parse::<Config>(b"{\n\"hostname\": 1,\n\"root\": null }").map(drop);
     let said = refused.expect_err("a number").to_string();
     assert!(said.ends_with("expected a string at line 2 column 13"), "{said}");
+    let refused =
+        parse::<Config>(br#"{ "hooks": null, "linux": { "mountLabel": "x" } }"#);
+    let said = refused.map(drop).expect_err("a label").to_string();
+    assert_eq!(said, "the field mountLabel is not done here: leave it out");
     let refused = parse::<Config>(br#"{ "mounts": [null] }"#).map(drop);
     assert!(refused.is_err());
 }
