@@ -36,7 +36,7 @@ const USUAL: [(&str, u64, u64); 6] = [
     ("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/random", 1, 8),
     ("/dev/urandom", 1, 9), ("/dev/tty", 5, 0),
 ];
-/// Links in /dev, and their targets. Not each kernel has that of core.
+/// Links in /dev, and their targets. Some kernels have no /proc/kcore.
 #[rustfmt::skip]
 const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"),

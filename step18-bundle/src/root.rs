@@ -94,8 +94,12 @@ fn find(path: &str, root: &Root, kept: &[Kept]) -> Result<Option<Place>> {
         Kept::Tmpfs(_) => None,
     });
     let Some((top, inner)) = inner else { return root.find(path) };
-    // There may be another mount over this one: at the top, `..` leads to it.
-    top.find(&format!("/../{}", inner.display())).with_context(doing)
+    // There may be another mount over this one: at the top, `..` leads to it. A link may
+    // lead out of this mount.
+    match top.find(&format!("/../{}", inner.display())).with_context(doing)? {
+        None => root.find(path),
+        found => Ok(found),
+    }
 }
 
 /// Whether a place is the root itself: other names lead there, too.

@@ -41,8 +41,8 @@ pub(crate) fn program(rules: &[Rule]) -> Vec<u64> {
             let over = (tests.len() - at - 1 + 5) as u64;
             program.push(with_number(UNLESS, *register, *value) | over << 16);
         }
-        // A rule that allows leaves what else is asked for to earlier rules, and one that
-        // refuses is for those that still ask for any of it.
+        // A rule that allows takes its letters out of the request, and earlier rules
+        // decide about the others. One that refuses answers if its letters are left.
         let (first, second, test) = if rule.allow {
             (with_number(AND, ACCESS, !access), copy(WANTED, ACCESS), UNLESS)
         } else {
