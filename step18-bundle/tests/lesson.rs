@@ -1034,7 +1034,7 @@ fn a_container_of_any_user_ends_with_its_runner() {
             &config(dir.path(), script, &[("/process/user/uid", json!(uid))]),
         );
         let mut step = Command::new(bin(STEP));
-        step.args(["run", "--bundle"]).arg(dir.path()).arg("lesson18-killed");
+        step.args(["run", "--bundle"]).arg(dir.path()).arg(unique("lesson18-killed"));
         let mut step = step.stdout(Stdio::piped()).spawn().expect("start the step");
         let mut stdout = step.stdout.take().expect("a pipe");
         stdout.read_exact(&mut [0; 8]).expect("it has started");
