@@ -42,8 +42,7 @@ pub(crate) struct Running {
 impl Running {
     /// Reads the start of a process: field 22 of proc_pid_stat(5).
     pub(crate) fn of(id: Pid) -> Option<Running> {
-        let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
-        let stat = String::from_utf8_lossy(&stat);
+        let stat = common::open::text(format!("/proc/{id}/stat")).ok()?;
         // The name of the program, field 2, may contain anything.
         let start = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
         Some(Running { id: id.as_raw(), start })

@@ -25,7 +25,7 @@ use crate::scheduler::Personality;
 use crate::users::Mapping;
 
 /// No engine writes a longer file.
-const MOST_BYTES: u64 = 16 << 20;
+pub(crate) const MOST_BYTES: u64 = 16 << 20;
 
 /// The oldest and the newest specification that is done here.
 pub(crate) const VERSIONS: [&str; 2] = ["1.0.0", "1.3.0"];

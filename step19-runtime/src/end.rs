@@ -64,8 +64,8 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
         Err(_) if force && Container::find(root, name)?.is_none() => return Ok(()),
         locked => locked?,
     };
-    let (_, mut status) = container.look()?;
-    if let (false, Status::Running, Some(open)) = (force, status, container.pidfd()?) {
+    let (state, mut status) = container.look()?;
+    if let (false, Status::Running, Some(open)) = (force, status, state.pidfd()?) {
         // It may be ending.
         wait_for_end(&open)?;
         (_, status) = container.look()?;

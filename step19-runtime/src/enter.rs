@@ -49,7 +49,7 @@ fn enter(root: &Path, name: &str, words: &Words) -> Result<Exit> {
         }
         _ => {}
     }
-    let mut config = container.config()?;
+    let mut config = container.config(&state)?;
     config.process = newcomer::process(given, config.process, words)?;
     let config = &config;
     let process = &config.process;

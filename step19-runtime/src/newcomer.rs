@@ -10,6 +10,7 @@ use common::Capabilities;
 use serde::de::DeserializeOwned;
 
 use crate::capabilities::{Set, Sets};
+use crate::config::MOST_BYTES;
 use crate::json::parse;
 use crate::numbers::Id;
 use crate::process::Process;
@@ -31,8 +32,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<T> {
         }
         false => Box::new(common::open::regular(path).with_context(doing)?),
     };
-    let mut text = Vec::new();
-    file.take(16 << 20).read_to_end(&mut text).with_context(doing)?;
+    let text = common::open::whole(file, MOST_BYTES).with_context(doing)?;
     parse(&text).with_context(doing)
 }
 

@@ -72,14 +72,13 @@ impl Container {
     }
 
     /// The configuration as it was at `create`.
-    pub(crate) fn config(&self) -> Result<Config> {
-        let bundle = self.state()?.bundle;
-        Config::read(&self.at("config.json"), &bundle).map(|(config, _)| config)
+    pub(crate) fn config(&self, state: &State) -> Result<Config> {
+        Config::read(&self.at("config.json"), &state.bundle).map(|(config, _)| config)
     }
 
     /// The hooks at `create`. A state that an older version has written has none.
     pub(crate) fn hooks(&self, state: &State) -> Result<Hooks> {
-        state.hooks.clone().map_or_else(|| Ok(self.config()?.hooks), Ok)
+        state.hooks.clone().map_or_else(|| Ok(self.config(state)?.hooks), Ok)
     }
 
     /// The groups that `create` has made.
