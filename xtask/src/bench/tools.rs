@@ -25,9 +25,16 @@ use crate::temporary::Temporary;
 /// The name of the image, and of the container that is entered.
 const NAME: &str = "bench";
 
-/// Without systemd, and with limits that a container may have, too.
-const PODMAN: &str = "podman --root $PLACE/podman --runroot $PLACE/podman-run --tmpdir $PLACE/podman-tmp --cgroup-manager cgroupfs --log-level error";
-const PODMAN_RUN: &str = "$PODMAN $RUNTIME run --rm --network none --ulimit nofile=1024:1024 --ulimit nproc=2048:2048 localhost/layout true";
+/// Without systemd, with limits that a container may have, too, and with locks in files in the
+/// place: podman's usual ones stay in `/dev/shm`.
+const PODMAN_CONF: &str = r#"[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=2048:2048"]
+[engine]
+cgroup_manager = "cgroupfs"
+lock_type = "file"
+"#;
+const PODMAN: &str = "env CONTAINERS_CONF=$PLACE/podman.conf podman --root $PLACE/podman --runroot $PLACE/podman-run --tmpdir $PLACE/podman-tmp --log-level error";
+const PODMAN_RUN: &str = "$PODMAN $RUNTIME run --rm --network none localhost/layout true";
 
 /// With --all, an ordinary user is refused the time namespace, which is the host's. One
 /// mapped ID has no groups to set.
@@ -74,6 +81,7 @@ pub(super) fn compare(args: &Args, built: &Dist) -> Result<()> {
     let root = root.dir().canonicalize().context("use the root")?;
     let at = |name: &str| place.dir().join(name);
     make_image(&root, &at("layout"))?;
+    file::write(&at("podman.conf"), PODMAN_CONF)?;
     make_dir(&at("bundle"))?;
     let step18 = built.dir.join("step18-bundle");
     bundle::make(&step18, &at("bundle"), &root, &["true"], false)?;
