@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::resources::Kind::{
-    Limit, Processes, Quota, Share, Signed, Text, Time, True, UpTo,
+    Disks, Limit, Processes, Processors, Quota, Signed, Text, Time, True, UpTo,
 };
 use crate::rules::Rule;
 
@@ -37,15 +37,16 @@ pub(crate) enum Kind {
     Quota,
     /// No process at all makes no sense: zero is for no limit, too.
     Processes,
-    /// From the first number to the second, in v2 from 1 to 10000. Zero is as above.
-    Share(u64, u64),
+    /// A share from 2 to 262144, in v2 from 1 to 10000. 1024 becomes 100: each is that
+    /// of a new group. Zero is as above.
+    Processors,
+    /// A share from 10 to 1000, in v2 from 1 to 10000. Zero is as above.
+    Disks,
 }
 
 const U16: Kind = UpTo(0xffff);
 const U32: Kind = UpTo(0xffff_ffff);
 const U64: Kind = UpTo(u64::MAX);
-const PROCESSORS: Kind = Share(2, 262_144);
-const DISKS: Kind = Share(10, 1000);
 
 /// What names the device of an entry in a list. `rdma` is no list: it has the names.
 #[rustfmt::skip]
@@ -70,16 +71,16 @@ pub(crate) const FIELDS: [(&str, Kind, &str, &str); 31] = [
     ("/pids/limit", Processes, "pids.max", "pids.max"),
     ("/cpu/cpus", Text, "cpuset.cpus", "cpuset.cpus"),
     ("/cpu/mems", Text, "cpuset.mems", "cpuset.mems"),
-    ("/cpu/shares", PROCESSORS, "cpu.shares", "cpu.weight"),
+    ("/cpu/shares", Processors, "cpu.shares", "cpu.weight"),
     ("/cpu/period", Time, "cpu.cfs_period_us", "cpu.max max "),
     ("/cpu/quota", Quota, "cpu.cfs_quota_us", "cpu.max"),
     ("/cpu/burst", U64, "cpu.cfs_burst_us", "cpu.max.burst"),
     ("/cpu/realtimePeriod", U64, "cpu.rt_period_us", ""),
     ("/cpu/realtimeRuntime", Signed, "cpu.rt_runtime_us", ""),
     ("/cpu/idle", Signed, "cpu.idle", "cpu.idle"),
-    ("/blockIO/weight", DISKS, "blkio.weight", "io.weight"),
+    ("/blockIO/weight", Disks, "blkio.weight", "io.weight"),
     ("/blockIO/leafWeight", U16, "blkio.leaf_weight", ""),
-    ("/blockIO/weightDevice[major:minor]/weight", DISKS,
+    ("/blockIO/weightDevice[major:minor]/weight", Disks,
         "blkio.weight_device * ", "io.weight * "),
     ("/blockIO/weightDevice[major:minor]/leafWeight", U16,
         "blkio.leaf_weight_device * ", ""),

@@ -101,12 +101,19 @@ impl Kind {
             Kind::Text => Some(value.as_str()?.to_owned()).filter(|it| !it.is_empty()),
             Kind::True => value.as_bool()?.then_some("1".to_owned()),
             Kind::UpTo(most) => Some(value.as_u64().filter(|it| it <= most)?.to_string()),
-            Kind::Time | Kind::Share(..) if value.as_u64()? == 0 => None,
-            Kind::Share(from, to) if is_v2 => {
-                let over = value.as_u64()?.clamp(*from, *to) - from;
-                Some((1 + over * 9999 / (to - from)).to_string())
+            Kind::Time | Kind::Processors | Kind::Disks if value.as_u64()? == 0 => None,
+            Kind::Processors if is_v2 => {
+                let power = (value.as_u64()?.clamp(2, 262_144) as f64).log2();
+                let weight = 10f64.powf((power * (power + 125.0) - 126.0) / 612.0);
+                Some(weight.ceil().to_string())
             }
-            Kind::Time | Kind::Share(..) => Some(value.as_u64()?.to_string()),
+            Kind::Disks if is_v2 => {
+                let over = value.as_u64()?.clamp(10, 1000) - 10;
+                Some((1 + over * 9999 / 990).to_string())
+            }
+            Kind::Time | Kind::Processors | Kind::Disks => {
+                Some(value.as_u64()?.to_string())
+            }
             Kind::Quota if value.as_i64()? == 0 => None,
             Kind::Quota | Kind::Limit if is_v2 && value.as_i64()? < 0 => Some(max()),
             Kind::Processes if value.as_i64()? <= 0 => Some(max()),

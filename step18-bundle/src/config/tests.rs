@@ -285,12 +285,36 @@ fn each_limit_has_its_file() {
     assert_eq!(
         v2,
         "memory.max 1000, memory.low 500, memory.swap.max 1000, pids.max 10, \
-            cpuset.cpus 0, cpuset.mems 0, cpu.weight 20, cpu.max max 2000, \
+            cpuset.cpus 0, cpuset.mems 0, cpu.weight 59, cpu.max max 2000, \
             cpu.max 1000, cpu.max.burst 10, cpu.idle 0, io.weight 4950, \
             io.weight 8:0 10000, io.max 8:0 rbps=1000, io.max 8:0 wiops=1000, \
             hugetlb.2MB.max 1000, rdma.max mlx5_1 hca_handle=1, \
             rdma.max mlx5_1 hca_object=2"
     );
+}
+
+/// The numbers that runc has since 1.3.2, and crun since 1.23.
+#[test]
+fn a_share_of_the_processors_becomes_a_weight() {
+    let weight = |shares: u64| {
+        let read: crate::resources::Resources =
+            serde_json::from_value(json!({ "cpu": { "shares": shares } }))
+                .expect("resources");
+        read.limits(true).expect("limits").pop().map(|(_, value)| value)
+    };
+    assert_eq!(weight(0), None);
+    let known = [
+        (1, 1),
+        (2, 1),
+        (100, 17),
+        (512, 59),
+        (1024, 100),
+        (2048, 174),
+        (262_144, 10_000),
+    ];
+    for (shares, expected) in known.into_iter().chain([(u64::MAX, 10_000)]) {
+        assert_eq!(weight(shares), Some(expected.to_string()), "{shares}");
+    }
 }
 
 /// Otherwise, only the last one would count.
