@@ -65,6 +65,8 @@ use crate::state::Container;
 use crate::wanted::Wanted;
 use crate::words::Words;
 
+const NAME: &str = env!("CARGO_PKG_NAME");
+
 fn main() -> ExitCode {
     common::step!()
         .run_words(|words| run(words).unwrap_or_else(|error| log::tell(&error)))
@@ -74,13 +76,12 @@ fn main() -> ExitCode {
 fn run(words: Vec<OsString>) -> Result<Exit> {
     let mut global = Words::read(Words::of(words)?, "", 0)?;
     log::open(&global)?;
-    let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     if global.has("version") {
-        let newest = config::VERSIONS[1];
-        return common::print(&format!("{name} version {version}\nspec: {newest}"));
+        let (version, newest) = (env!("CARGO_PKG_VERSION"), config::VERSIONS[1]);
+        return common::print(&format!("{NAME} version {version}\nspec: {newest}"));
     }
     if global.has("help") {
-        return common::print(&verbs::help(name));
+        return common::print(&verbs::help(NAME));
     }
     wanted::check(&global)?;
     let verb = global.take(&format!("a verb: {}", verbs::names()))?;
@@ -99,6 +100,9 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     let has_command = ["exec", "ps"].contains(&verb);
     let among = if has_command { 0 } else { usize::MAX };
     let mut words = Words::read(left, verb, among)?;
+    if words.has("help") {
+        return common::print(&verbs::help(NAME));
+    }
     let passed = if has_command { 0 } else { wanted::keep_passed(&words)? };
     let name = match verb {
         "kill" => return end::signal(root, &mut words).map(|()| Exit::SUCCESS),

@@ -47,7 +47,7 @@ impl Words {
                 None => (&*word, None),
             };
             let name = name.strip_prefix("--").unwrap_or(&name[1..]);
-            let mut names = options(verb).map(|it| it.0);
+            let mut names = options(verb).map(|it| it.0).chain(["help|h"]);
             let is_it =
                 |it: &&str| it.trim_end_matches('=').split('|').any(|it| it == name);
             let option = names.find(is_it);
@@ -133,6 +133,7 @@ mod tests {
         assert_eq!(words.rest, ["NAME", "x"]);
         let words = read("-t NAME sh -t", "exec", 0).expect("right");
         assert_eq!(words.rest, ["NAME", "sh", "-t"]);
+        assert!(read("--help", "kill", 9).expect("right").has("help"));
         let words = read("--tty=false -- -x", "exec", 9).expect("right");
         assert_eq!((words.has("tty"), &words.rest[0][..]), (false, "-x"));
     }
