@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::{pidfd_open, pidfd_send_signal, pidfd_wait};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{dup2_stdin, dup2_stdout};
+use nix::unistd::{AccessFlags, access, dup2_stdin, dup2_stdout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -80,9 +80,7 @@ impl Hooks {
 /// Runs hooks, in the order of the list, until one of them fails.
 pub(crate) fn run(hooks: &[Hook], name: &str, state: &Value) -> Result<()> {
     let own: Vec<String> = std::env::vars_os()
-        .filter_map(|(name, value)| {
-            Some(format!("{}={}", name.to_str()?, value.to_str()?))
-        })
+        .filter_map(|(name, it)| Some(format!("{}={}", name.to_str()?, it.to_str()?)))
         .collect();
     run_with(hooks, name, state, &own)
 }
@@ -107,6 +105,7 @@ impl Hook {
         let words = |words: &[String]| -> Result<Vec<CString>> {
             Ok(words.iter().map(|it| CString::new(&**it)).collect::<Result<_, _>>()?)
         };
+        access(&self.path, AccessFlags::X_OK)?;
         let path = CString::new(self.path.as_os_str().as_encoded_bytes())?;
         let (mut args, env) =
             (words(&self.args)?, words(self.env.as_deref().unwrap_or(env))?);

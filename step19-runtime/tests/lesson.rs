@@ -448,6 +448,9 @@ fn a_hook_that_fails_ends_the_container() {
         assert!(said.contains(&format!("{name} hook /bin/sh: exit status 7")), "{said}");
         bundle.becomes("one", "stopped");
     }
+    let bundle = fails("createRuntime", json!({ "path": "/missing" }));
+    let said = bundle.fails(&["create", "one"]);
+    assert!(said.contains("createRuntime hook /missing: No such file"), "{said}");
     let bundle = fails("poststop", falls);
     bundle.succeeds(&["create", "one"]);
     bundle.succeeds(&["delete", "--force", "one"]);
