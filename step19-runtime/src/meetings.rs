@@ -39,8 +39,9 @@ pub(crate) fn hold(
         None => Relay::start(terminal).map(Some),
     })?;
     child.meet(hooks.are_early(), |(), _| {
+        // In version 1.0 of the specification, `start` ran them.
+        hooks::run(&hooks.prestart, "prestart", &state.to_json(Status::Created))?;
         let state = state.to_json(Status::Creating);
-        hooks::run(&hooks.prestart, "prestart", &state)?;
         hooks::run(&hooks.create_runtime, "createRuntime", &state)
     })?;
     child.meet(Some(()), |(), id| config.process.set_limits(id))?;

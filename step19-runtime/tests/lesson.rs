@@ -340,7 +340,7 @@ fn hook(bundle: &Path, name: &str) -> Value {
 }
 
 const HOOKS: [(&str, &str); 5] = [
-    ("prestart", "creating"),
+    ("prestart", "created"),
     ("createRuntime", "creating"),
     ("createContainer", "creating"),
     ("poststart", "running"),
