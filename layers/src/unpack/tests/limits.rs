@@ -97,9 +97,19 @@ fn memory_is_bounded_whatever_the_archive_says() {
             endless(&header[..512], &[b'1'; BLOCK as usize])
         };
         for kind in *b"LKxg" {
-            assert!(why(tried(&huge(kind, 1 << 30))).contains("an extended header of"));
+            assert!(why(tried(&huge(kind, 1 << 30))).contains("extended headers of"));
             tried(&huge(kind, 1 << 20)).expect_err("it is no archive");
         }
+        // Headers of one entry, each with an attribute of its own.
+        let value = vec![b'1'; 1 << 19];
+        let attribute = |n: u32| {
+            let name = format!("SCHILY.xattr.user.{n}");
+            let header = tar(&[Entry::pax(&[(&name, &value)])]);
+            // Without the end of the archive.
+            gz(&header[..header.len() - 1024])
+        };
+        let many: Vec<u8> = (0..256).flat_map(attribute).collect();
+        assert!(why(tried(&many)).contains("extended headers of"));
     });
 }
 
