@@ -577,17 +577,22 @@ fn others_cannot_write_to_the_files_that_a_caller_wants() {
 }
 
 #[test]
-fn the_command_blocks_no_signal() {
-    let bundle = Bundle::new("grep SigBlk /proc/self/status", |_| {});
+fn the_command_takes_each_signal() {
+    // A shell cannot trap a signal that it ignored at its start.
+    let script = "grep SigBlk /proc/self/status; \
+                  for it in HUP PIPE TERM 64; do trap \"echo $it\" $it; kill -$it $$; done";
+    let bundle = Bundle::new(script, |_| {});
     let mut caller = Command::new("env");
-    caller.args(["--block-signal=USR1,INT", "--"]).arg(bin(STEP));
+    caller.args(["--block-signal=USR1,INT", "--ignore-signal=HUP,PIPE,TERM,64"]);
+    caller.arg("--").arg(bin(STEP));
     caller.current_dir(bundle.0.path()).args(["--root", "state", "run", "one"]);
     let output = caller.stdin(Stdio::null()).output().expect("start env");
     if stderr(&output).starts_with("env:") {
         skip("env on this host cannot block signals");
         return;
     }
-    assert_eq!(stdout(&output), "SigBlk:\t0000000000000000", "{}", stderr(&output));
+    let each = "SigBlk:\t0000000000000000\nHUP\nPIPE\nTERM\n64";
+    assert_eq!(stdout(&output), each, "{}", stderr(&output));
 }
 
 #[test]
