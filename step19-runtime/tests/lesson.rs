@@ -596,6 +596,22 @@ fn the_command_takes_each_signal() {
 }
 
 #[test]
+fn no_capability_of_the_caller_is_ambient_in_the_container() {
+    if !is_root() {
+        return;
+    }
+    let bundle = Bundle::new("grep CapAmb /proc/self/status", |config| {
+        let sets = &mut config["process"]["capabilities"];
+        sets["inheritable"] = sets["permitted"].clone();
+    });
+    let mut caller = Command::new("setpriv");
+    caller.args(["--inh-caps", "+kill", "--ambient-caps", "+kill"]).arg(bin(STEP));
+    caller.current_dir(bundle.0.path()).args(["--root", "state", "run", "one"]);
+    let output = caller.stdin(Stdio::null()).output().expect("start setpriv");
+    assert_eq!(stdout(&output), "CapAmb:\t0000000000000000", "{}", stderr(&output));
+}
+
+#[test]
 fn a_bundle_without_a_process_ends_at_its_start() {
     let bundle = Bundle::new("", |config| {
         config.as_object_mut().map(|config| config.remove("process"));
