@@ -303,6 +303,21 @@ fn a_directory_of_another_user_has_no_containers_of_root_below_it() {
 }
 
 #[test]
+fn the_name_of_a_bundle_makes_no_line_of_the_list() {
+    let bundle = Bundle::new("", |_| {});
+    let odd = bundle.at("one\n\u{1b}[1mtwo");
+    fs::create_dir(&odd).expect("make a directory");
+    fs::copy(bundle.at("config.json"), odd.join("config.json")).expect("copy");
+    let odd = odd.display().to_string();
+    bundle.succeeds(&["create", "--bundle", &odd, "one"]);
+    let list = bundle.succeeds(&["list"]);
+    assert!(
+        list.lines().count() == 2 && list.contains("/one\\n\\u{1b}[1mtwo "),
+        "{list}"
+    );
+}
+
+#[test]
 fn a_pid_file_that_cannot_be_made_leaves_nothing() {
     let bundle = Bundle::new("", |_| {});
     fs::create_dir(bundle.at("pid")).expect("make a directory");
