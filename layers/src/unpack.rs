@@ -199,7 +199,6 @@ struct Limited<R> {
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        common::stop_if_asked().map_err(io::Error::other)?;
         let n = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(n as u64).ok_or(io::Error::other(TOO_LARGE))?;
         Ok(n)
