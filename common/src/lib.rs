@@ -46,7 +46,7 @@ pub use child::line::{Told, give_terminal, tell_start, wait_for_runner};
 pub use child::program::Program;
 pub use child::pseudoterminal::{Relay, open_pseudoterminal, resize, use_terminal};
 pub use child::runner::{Child, Keep};
-pub use child::signals::{end_on_closed_pipe, signal_number, stop_if_asked, unblock_signals};
+pub use child::signals::{end_on_closed_pipe, reset_signals, signal_number, stop_if_asked};
 pub use child::timeout::{InTime, Timeout};
 pub use child::within::in_child;
 pub use group::Group;

@@ -169,7 +169,7 @@ impl Write for Hasher {
     }
 }
 
-/// A reader that computes the digest of its bytes.
+/// A reader that computes the digest of its bytes. Fails when a signal asks this process to end.
 pub(crate) struct Hashed<R> {
     inner: R,
     hasher: Hasher,
@@ -190,6 +190,8 @@ impl<R: Read> Hashed<R> {
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Of the blob, too: it may be compressed files without contents, one after the other.
+        common::stop_if_asked().map_err(io::Error::other)?;
         let n = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..n]);
         Ok(n)

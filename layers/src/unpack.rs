@@ -31,9 +31,9 @@ use tree::Unpacker;
 
 /// The limits of an archive. Alpine's archive has 6 MiB in 511 entries.
 ///
-/// There are more limits: on an extended header, and on the window of a decompressor.
-/// Together they keep the memory below 100 MB for any archive: the program stores
-/// nothing about unpacked entries.
+/// There are more limits: on the extended headers of an entry, and on the window of a
+/// decompressor. Together they keep the memory below 100 MB for any archive: the program
+/// stores nothing about unpacked entries.
 #[derive(Clone, Copy)]
 pub struct Limits {
     /// Bytes, with the headers.
@@ -144,7 +144,7 @@ fn unpack_tar(blob: impl Read, diff_id: &Digest, root: &File, limits: Limits) ->
 fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result<Notes> {
     let archive = Limited { inner: archive, left: limits.bytes };
     let mut archive = BufReader::with_capacity(64 << 10, archive);
-    let mut extension = Extension::default();
+    let (mut extension, mut extended_bytes) = (Extension::default(), 0);
     while let Some(header) = headers::header(&mut archive, unpacker.is_layer)? {
         unpacker.count()?;
         let kind = header.entry_type();
@@ -156,15 +156,17 @@ fn entries(archive: impl Read, mut unpacker: Unpacker, limits: Limits) -> Result
         let size = extension.size.filter(|_| !is_extended);
         let size = size.map_or_else(|| header.entry_size().map_err(damaged), Ok)?;
         let mut data = archive.by_ref().take(size);
+        let mut extended = || extended(&mut data, &mut extended_bytes);
         match kind {
-            EntryType::GNULongName => extension.name = Some(c_string(extended(&mut data)?)),
-            EntryType::GNULongLink => extension.link = Some(c_string(extended(&mut data)?)),
-            EntryType::XHeader => extension.read_pax(&extended(&mut data)?)?,
+            EntryType::GNULongName => extension.name = Some(c_string(extended()?)),
+            EntryType::GNULongLink => extension.link = Some(c_string(extended()?)),
+            EntryType::XHeader => extension.read_pax(&extended()?)?,
             // Records for all entries that follow. No such record matters here.
-            EntryType::XGlobalHeader => drop(extended(&mut data)?),
+            EntryType::XGlobalHeader => drop(extended()?),
             _ if kind.as_byte() == VOLUME_LABEL => {}
             _ => {
                 let mut extension = std::mem::take(&mut extension);
+                extended_bytes = 0;
                 let name = extension.name.take();
                 let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
                 let placed = unpacker.entry(&header, &name, extension, &mut data);
@@ -197,7 +199,6 @@ struct Limited<R> {
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        common::stop_if_asked().map_err(io::Error::other)?;
         let n = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(n as u64).ok_or(io::Error::other(TOO_LARGE))?;
         Ok(n)

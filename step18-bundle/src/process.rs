@@ -110,7 +110,7 @@ impl Process {
         let (args, mut env) = (words("args", &self.args)?, words("env", &self.env)?);
         env.extend(words("env", home.as_slice())?);
         let program = common::find_program(&args[0], &env)?;
-        common::unblock_signals()?;
+        common::reset_signals()?;
         Ok(Ready { program, args, env })
     }
 }

@@ -73,13 +73,14 @@ pub(crate) fn drop_bounding(sets: &Sets) -> Result<()> {
 /// Uses only what the command may use, and can still use the rest later.
 pub(crate) fn act_as_command(sets: &Sets) -> Result<()> {
     let all = common::permitted().context("get the capabilities")?;
-    apply(sets.effective.0, all, sets)
+    // What is not inheritable is not ambient: the caller may have such capabilities.
+    apply(sets.effective.0, all, Capabilities::default())
 }
 
 /// Sets the other sets, after this process has become the user.
 fn set(sets: &Sets) -> Result<()> {
     let Sets { effective, permitted, inheritable, ambient, .. } = *sets;
-    apply(effective.0, permitted.0, sets)?;
+    apply(effective.0, permitted.0, inheritable.0)?;
     // The kernel has no other ambient ones, and `runc spec` writes a longer list.
     for capability in ambient.0.within(inheritable.0).within(permitted.0).iter() {
         let raised = common::raise_ambient(capability);
@@ -88,8 +89,12 @@ fn set(sets: &Sets) -> Result<()> {
     Ok(())
 }
 
-fn apply(effective: Capabilities, permitted: Capabilities, sets: &Sets) -> Result<()> {
-    common::set_capabilities(effective, permitted, sets.inheritable.0)
+fn apply(
+    effective: Capabilities,
+    permitted: Capabilities,
+    inheritable: Capabilities,
+) -> Result<()> {
+    common::set_capabilities(effective, permitted, inheritable)
         .context("set the capabilities")
 }
 
@@ -103,7 +108,7 @@ pub(crate) fn limit_command(
     // one that the filter allows.
     if !config.process.no_new_privileges {
         let all = common::permitted().context("get the capabilities")?;
-        apply(all, all, sets)?;
+        apply(all, all, sets.inheritable.0)?;
         filter::set(filter)?;
     }
     set(sets)?;

@@ -117,7 +117,7 @@ impl Hook {
             dup2_stdin(&theirs).context("give it the state")?;
             // Standard output belongs to the command.
             dup2_stdout(io::stderr()).context("give it an output")?;
-            common::unblock_signals()?;
+            common::reset_signals()?;
             common::become_program(&path, &args, &env)
         })?;
         drop(theirs);

@@ -75,6 +75,7 @@ pub(crate) fn list(root: &Path, words: &Words) -> Result<Exit> {
             let head = row(["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
             let of = |it: &Shown| {
                 let (pid, bundle) = (it.pid.to_string(), it.bundle.to_string_lossy());
+                let bundle = common::printable(&bundle);
                 row([&it.id, &pid, it.status, &bundle, &it.created, &it.owner])
             };
             [head].into_iter().chain(states.iter().map(of)).collect()

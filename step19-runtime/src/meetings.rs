@@ -46,11 +46,12 @@ pub(crate) fn hold(
     })?;
     child.meet(Some(()), |(), id| config.process.set_limits(id))?;
     child.meet(Some(()), |(), id| {
-        wanted.pid_file.as_ref().map_or(Ok(()), |file| write_pid(file, id))?;
         state.created = Some(utc(SystemTime::now()));
         // From now on, an engine removes the others.
         state.groups_above.retain(|it| groups.is_beside_v1(it));
-        container.write(state)
+        container.write(state)?;
+        // Last: no file may have the number of a process that has ended.
+        wanted.pid_file.as_ref().map_or(Ok(()), |file| write_pid(file, id))
     })?;
     Ok(relay.flatten())
 }

@@ -127,7 +127,7 @@ impl Process {
         env.extend(words("env", home.as_slice())?);
         let program =
             common::find_program(&args[0], &env).map_err(in_words_of_engines)?;
-        common::unblock_signals()?;
+        common::reset_signals()?;
         Ok(Ready { program, args, env })
     }
 }

@@ -44,6 +44,28 @@ fn a_full_file_system_is_an_error_of_create_that_leaves_nothing() {
 }
 
 #[test]
+fn no_moment_of_a_full_file_system_leaves_a_pid_file() {
+    if !is_root() {
+        return;
+    }
+    let root = testkit::rootfs().display().to_string();
+    let script = format!(
+        "sed -i 's|\"rootfs\"|\"{root}\"|; s/\"terminal\": true/\"terminal\": false/' \
+         config.json; runtime create --pid-file disk/pid one && echo made || \
+         ! test -e disk/pid || echo left; runtime delete --force one; ls disk/all"
+    );
+    let tried = (3..9).map(|inodes| {
+        let mount =
+            format!("mount -t tmpfs -o nr_inodes={inodes} disk disk; mkdir disk/all");
+        ask(&mount, &script).0
+    });
+    let tried: Vec<String> = tried.collect();
+    // The first fails, and the last does not.
+    assert!(tried[0].is_empty() && tried[5] == "made", "{tried:?}");
+    assert!(tried.iter().all(|it| ["", "made"].contains(&&**it)), "{tried:?}");
+}
+
+#[test]
 fn a_container_on_a_read_only_file_system_is_kept() {
     let mount =
         "mount -t tmpfs disk disk; mkdir -p disk/all/one; mount -o remount,bind,ro disk";

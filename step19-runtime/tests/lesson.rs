@@ -303,6 +303,21 @@ fn a_directory_of_another_user_has_no_containers_of_root_below_it() {
 }
 
 #[test]
+fn the_name_of_a_bundle_makes_no_line_of_the_list() {
+    let bundle = Bundle::new("", |_| {});
+    let odd = bundle.at("one\n\u{1b}[1mtwo");
+    fs::create_dir(&odd).expect("make a directory");
+    fs::copy(bundle.at("config.json"), odd.join("config.json")).expect("copy");
+    let odd = odd.display().to_string();
+    bundle.succeeds(&["create", "--bundle", &odd, "one"]);
+    let list = bundle.succeeds(&["list"]);
+    assert!(
+        list.lines().count() == 2 && list.contains("/one\\n\\u{1b}[1mtwo "),
+        "{list}"
+    );
+}
+
+#[test]
 fn a_pid_file_that_cannot_be_made_leaves_nothing() {
     let bundle = Bundle::new("", |_| {});
     fs::create_dir(bundle.at("pid")).expect("make a directory");
@@ -580,17 +595,38 @@ fn others_cannot_write_to_the_files_that_a_caller_wants() {
 }
 
 #[test]
-fn the_command_blocks_no_signal() {
-    let bundle = Bundle::new("grep SigBlk /proc/self/status", |_| {});
+fn the_command_takes_each_signal() {
+    // A shell cannot trap a signal that it ignored at its start.
+    let script = "grep SigBlk /proc/self/status; \
+                  for it in HUP PIPE TERM 64; do trap \"echo $it\" $it; kill -$it $$; done";
+    let bundle = Bundle::new(script, |_| {});
     let mut caller = Command::new("env");
-    caller.args(["--block-signal=USR1,INT", "--"]).arg(bin(STEP));
+    caller.args(["--block-signal=USR1,INT", "--ignore-signal=HUP,PIPE,TERM,64"]);
+    caller.arg("--").arg(bin(STEP));
     caller.current_dir(bundle.0.path()).args(["--root", "state", "run", "one"]);
     let output = caller.stdin(Stdio::null()).output().expect("start env");
     if stderr(&output).starts_with("env:") {
         skip("env on this host cannot block signals");
         return;
     }
-    assert_eq!(stdout(&output), "SigBlk:\t0000000000000000", "{}", stderr(&output));
+    let each = "SigBlk:\t0000000000000000\nHUP\nPIPE\nTERM\n64";
+    assert_eq!(stdout(&output), each, "{}", stderr(&output));
+}
+
+#[test]
+fn no_capability_of_the_caller_is_ambient_in_the_container() {
+    if !is_root() {
+        return;
+    }
+    let bundle = Bundle::new("grep CapAmb /proc/self/status", |config| {
+        let sets = &mut config["process"]["capabilities"];
+        sets["inheritable"] = sets["permitted"].clone();
+    });
+    let mut caller = Command::new("setpriv");
+    caller.args(["--inh-caps", "+kill", "--ambient-caps", "+kill"]).arg(bin(STEP));
+    caller.current_dir(bundle.0.path()).args(["--root", "state", "run", "one"]);
+    let output = caller.stdin(Stdio::null()).output().expect("start setpriv");
+    assert_eq!(stdout(&output), "CapAmb:\t0000000000000000", "{}", stderr(&output));
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub fn end_on_closed_pipe() {
 /// The signals that the caller blocked.
 static CALLERS_MASK: OnceLock<SigSet> = OnceLock::new();
 
-/// Blocks the signals that [`Signals`] reads, until [`restore_signals`] or [`unblock_signals`].
+/// Blocks the signals that [`Signals`] reads, until [`restore_signals`] or [`reset_signals`].
 pub(crate) fn block() -> Result<()> {
     block_set(SigmaskHow::SIG_SETMASK, &taken())
 }
@@ -129,8 +129,18 @@ pub(crate) fn restore_signals() -> Result<()> {
     set_mask(&CALLERS_MASK.get().copied().unwrap_or(SigSet::empty()))
 }
 
-/// Blocks no signal, whatever the caller blocks: the command of an engine takes each signal.
-pub fn unblock_signals() -> Result<()> {
+/// Gives each signal its default action and blocks none, whatever the caller ignores and blocks:
+/// the command of an engine takes each signal, and a shell cannot trap a signal that it ignored at
+/// its start. Fails as sigprocmask(2).
+pub fn reset_signals() -> Result<()> {
+    for number in 1..=libc::SIGRTMAX() {
+        #[allow(unsafe_code, reason = "nix has no real-time signals")]
+        // SAFETY: the default action runs no code of this program. An error means that the action
+        // of this signal cannot change; signal(7).
+        unsafe {
+            libc::signal(number, libc::SIG_DFL);
+        }
+    }
     set_mask(&SigSet::empty())
 }
 

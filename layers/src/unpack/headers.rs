@@ -13,7 +13,7 @@ use super::CUT_OFF;
 /// The size of headers and data is padded to a multiple of this.
 pub(super) const BLOCK: u64 = 512;
 
-/// The longest extended header. A name in it has at most 4096 bytes.
+/// The most bytes of the extended headers of an entry. A name in one has at most 4096 bytes.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
 const DAMAGED_PAX: &str = "it has a damaged pax header";
@@ -59,10 +59,12 @@ pub(super) fn header(archive: &mut impl BufRead, is_layer: bool) -> Result<Optio
     Ok(Some(Header::from_byte_slice(&block).clone()))
 }
 
-/// Reads the data of an extended header.
-pub(super) fn extended(data: &mut Take<impl Read>) -> Result<Vec<u8>> {
+/// Reads the data of an extended header. `sum` is the size of those before it for the same entry:
+/// their attributes stay in memory until the entry comes.
+pub(super) fn extended(data: &mut Take<impl Read>, sum: &mut u64) -> Result<Vec<u8>> {
     let size = data.limit();
-    ensure!(size <= LONGEST_EXTENSION, "it has an extended header of {size} bytes");
+    *sum = sum.saturating_add(size);
+    ensure!(*sum <= LONGEST_EXTENSION, "an entry has extended headers of {sum} bytes");
     exactly(size, data)
 }
 

@@ -150,7 +150,7 @@ fn limits_hold() {
     let deep = [Entry { kind: b'L', data: deep.name.clone(), ..deep.clone() }, deep];
     assert!(refused(&deep).ends_with("it is more than 200 directories deep"));
     let long = Entry { declared: Some(2 << 20), ..Entry::new(b'L', "x") };
-    assert_eq!(refused(&[long]), "it has an extended header of 2097152 bytes");
+    assert_eq!(refused(&[long]), "an entry has extended headers of 2097152 bytes");
     // The limit also counts data after the end of the archive.
     let mut endless = tar(&[Entry::file("a", "")]);
     endless.resize(1 << 20, 0);

@@ -130,7 +130,7 @@ fn hostile() -> Vec<(&'static str, &'static str, Vec<Entry>)> {
         ),
         (
             "huge-name",
-            "it has an extended header of 1099511627776 bytes",
+            "an entry has extended headers of 1099511627776 bytes",
             vec![Entry { declared: Some(1 << 40), ..Entry::new(b'L', "") }],
         ),
         (

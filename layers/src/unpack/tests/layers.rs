@@ -484,7 +484,7 @@ fn a_hostile_layer_is_refused_in_one_line() {
         ),
         (
             vec![Entry { declared: Some(2 << 20), ..Entry::new(b'x', "x") }],
-            "it has an extended header of 2097152 bytes".to_owned(),
+            "an entry has extended headers of 2097152 bytes".to_owned(),
         ),
         (
             vec![file("a"), Entry { declared: Some(1 << 40), ..file("b") }],

@@ -4,10 +4,12 @@
 use std::env;
 use std::process::Command;
 
+use nix::sys::signal::{SigSet, Signal, raise};
 use proptest::test_runner::Config;
 
 use super::formats::{plain, seed};
 use super::*;
+use crate::Algorithm;
 
 /// The limit on memory, in KiB.
 const MOST_MEMORY: u64 = 100_000_000 / 1024;
@@ -97,9 +99,48 @@ fn memory_is_bounded_whatever_the_archive_says() {
             endless(&header[..512], &[b'1'; BLOCK as usize])
         };
         for kind in *b"LKxg" {
-            assert!(why(tried(&huge(kind, 1 << 30))).contains("an extended header of"));
+            assert!(why(tried(&huge(kind, 1 << 30))).contains("extended headers of"));
             tried(&huge(kind, 1 << 20)).expect_err("it is no archive");
         }
+        // Headers of one entry, each with an attribute of its own.
+        let value = vec![b'1'; 1 << 19];
+        let attribute = |n: u32| {
+            let name = format!("SCHILY.xattr.user.{n}");
+            let header = tar(&[Entry::pax(&[(&name, &value)])]);
+            // Without the end of the archive.
+            gz(&header[..header.len() - 1024])
+        };
+        let many: Vec<u8> = (0..256).flat_map(attribute).collect();
+        assert!(why(tried(&many)).contains("extended headers of"));
+    });
+}
+
+/// A blob that asks this process to end while it is read.
+struct Asking {
+    blob: Cursor<Vec<u8>>,
+    reads: u32,
+}
+
+impl Read for Asking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        raise(Signal::SIGTERM)?;
+        self.blob.read(buffer)
+    }
+}
+
+#[test]
+fn a_signal_ends_the_reading_of_files_without_contents() {
+    alone("a_signal_ends_the_reading_of_files_without_contents", || {
+        SigSet::from_iter([Signal::SIGTERM]).thread_block().expect("block a signal");
+        // More than one read takes.
+        let blob = Cursor::new(gz(b"").repeat(20_000));
+        let (mut asking, dir) = (Asking { blob, reads: 0 }, testkit::tempdir());
+        let root = File::open(dir.path()).expect("open");
+        let digest = Digest::of_bytes(b"", Algorithm::Sha256);
+        let hashed = Hashed::new(&mut asking, Algorithm::Sha256);
+        unpack_tar(hashed, &digest, &root, SMALL).expect_err("a signal has come");
+        assert_eq!(asking.reads, 1);
     });
 }
 
