@@ -244,7 +244,8 @@ impl Step {
         args.command = words(command.into_iter().chain(left).collect())?;
         args.names.check(&seen, &args.command)?;
         let needed = !has_own && args.names.runs_command();
-        ensure!(!needed || !args.command.is_empty(), NO_COMMAND);
+        let missing = if self.words.is_some() { "the verb is missing" } else { NO_COMMAND };
+        ensure!(!needed || !args.command.is_empty(), missing);
         Ok(Parsed::Start(Box::new(args)))
     }
 }

@@ -194,7 +194,7 @@ remedies! { |failed|
     LockScratch: EACCES => SCRATCH;
     EnterNamespaces: EINVAL => "the file is no namespace of this type; change its path";
     FindNamespaces: EACCES =>
-        "an ordinary user cannot enter a container before `start`; start it first";
+        "the container likely waits for `start`, and an ordinary user cannot enter it before; start it first";
     EnterNamespaces: EPERM | EACCES =>
         "only the user that started the container can enter it: enter all of its namespaces in a single call, by a process in it that this user may trace";
     KeepState: ENOENT => NO_PROC;
