@@ -248,6 +248,12 @@ fn inner(group: &Path) -> io::Result<Vec<OsString>> {
     Ok(groups.map(|it| it.file_name()).collect())
 }
 
+/// The error for a group that is not for this container alone.
+fn taken(why: &str) -> io::Error {
+    let text = format!("{why}; give another linux.cgroupsPath");
+    io::Error::new(ErrorKind::AlreadyExists, text)
+}
+
 impl Hierarchy {
     /// The group of the container, else that of its caller.
     pub fn group(&self) -> &Path {
@@ -301,7 +307,7 @@ impl Hierarchy {
         if left != Path::new("") && lock.try_lock().is_err() {
             // It is the other one's, also if it was made here.
             made.retain(|path| path != group);
-            return Err(ErrorKind::AlreadyExists.into());
+            return Err(taken("another container has it"));
         }
         if made.iter().any(|path| path == group) {
             lock.set_permissions(Permissions::from_mode(0o755))?;
@@ -315,7 +321,7 @@ impl Hierarchy {
         };
         match left != Path::new("") && is_empty()? {
             true => Ok(lock),
-            false => Err(ErrorKind::AlreadyExists.into()),
+            false => Err(taken("it has processes or groups")),
         }
     }
 

@@ -89,7 +89,8 @@ impl Config {
         };
         let mut config = read().with_context(|| format!("read {}", file.display()))?;
         let root = bundle.join(&config.root.path);
-        let found = fs::canonicalize(&root);
+        // Behind a file, there is no `.`.
+        let found = fs::canonicalize(root.join("."));
         let doing = || format!("find the root {}", root.display());
         config.root.path = found.with_context(doing)?;
         Ok(config)
@@ -122,7 +123,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
     let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;
     let is_name = is_whole && name.bytes().all(is_letter);
-    ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
+    ensure!(is_name, "use the name {name:?}: give 1 to 255 letters, digits and _ . + -");
     Ok(())
 }
 

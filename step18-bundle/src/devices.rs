@@ -84,7 +84,7 @@ fn make_node(device: &Device, root: &Root) -> Result<()> {
     };
     let number = if kind == SFlag::S_IFIFO { 0 } else { makedev(*major, *minor) };
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        bail!("it has no name");
+        bail!("it has no name; give a path");
     };
     let above = root.place(parent, true)?;
     let mode = Mode::from_bits_truncate(device.file_mode.unwrap_or(0o666) & 0o7777);

@@ -48,8 +48,10 @@ pub(crate) fn make_groups(
                 return Ok(Groups { hierarchies: hierarchies()?, made: Vec::new() });
             }
             made => {
-                let doing = || format!("make the control group {}", group.display());
-                groups.made.extend(made.with_context(doing)?.0);
+                let made = made.with_context(|| {
+                    format!("make the control group {}", group.display())
+                });
+                groups.made.extend(made?.0);
             }
         }
         hierarchy.group = Some(group);

@@ -62,7 +62,8 @@ fn verb(args: &Args) -> Result<Exit> {
 fn run(bundle: &Path, name: &str) -> Result<Exit> {
     config::check_name(name)?;
     seal::use_copy()?;
-    let bundle = &bundle.canonicalize().context("open the bundle")?;
+    let doing = || format!("open the bundle {}", bundle.display());
+    let bundle = &bundle.canonicalize().with_context(doing)?;
     let config = &Config::read(bundle)?;
     let linux = &config.linux;
     let sets = &config.process.capabilities.given(namespaces::has(linux, Kind::User))?;

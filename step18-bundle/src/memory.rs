@@ -52,7 +52,7 @@ pub(crate) fn numbers(list: &str) -> Result<Vec<usize>> {
         let wrong = || format!("{part} is no number, and no range such as 0-2");
         let read = |word: &str| word.trim().parse::<usize>().with_context(wrong);
         let (first, last) = (read(first)?, read(last)?);
-        ensure!(last < 1024, "{last} is too large; give numbers below 1024");
+        ensure!(last < 1024, "{last} is too great; give numbers below 1024");
         numbers.extend(first..=last);
     }
     Ok(numbers)

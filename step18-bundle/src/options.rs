@@ -104,7 +104,9 @@ pub(crate) fn read(words: &[String], is_bind: bool) -> Result<Options> {
             ("ridmap", _) => options.idmap = Some(true),
             ("tmpcopyup", _) => options.copy_up = true,
             ("remount", _) => {
-                bail!("the option remount is not done here: the mount is new")
+                bail!(
+                    "the option remount is not done here: each mount is new; leave it out"
+                )
             }
             _ => options.data.push(word.clone()),
         }

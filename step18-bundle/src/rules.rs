@@ -95,7 +95,7 @@ impl Rule {
         let all =
             self.parts() == [None; 3] && "rwm".chars().all(|it| access.contains(it));
         ensure!(is_kind, "there is no type {kind}; give a, b or c");
-        ensure!(are_numbers, "a number is negative or too large");
+        ensure!(are_numbers, "a number is negative or too great; change it");
         ensure!(is_access, "the access {access:?} is wrong; give letters of rwm");
         ensure!(all || !is_all, "a rule for all types is one for all numbers and rwm");
         Ok(())

@@ -1001,7 +1001,7 @@ fn a_container_has_the_name_of_a_directory() {
     for name in ["", "..", "a/b"] {
         let output = named(dir.path(), name);
         let said = stderr(&output);
-        assert!(said.contains("give letters, digits and _ . + - alone"), "{said}");
+        assert!(said.contains("give 1 to 255 letters, digits and _ . + -"), "{said}");
         assert_eq!(output.status.code(), Some(125));
     }
 }

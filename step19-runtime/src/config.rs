@@ -87,7 +87,8 @@ impl Config {
     /// The directory of the root on the host.
     pub(crate) fn find_root(&self, bundle: &Path) -> Result<PathBuf> {
         let root = bundle.join(&self.root.path);
-        fs::canonicalize(&root)
+        // Behind a file, there is no `.`.
+        fs::canonicalize(root.join("."))
             .with_context(|| format!("find the root {}", root.display()))
     }
 
@@ -115,6 +116,6 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"_.+-".contains(&it);
     let is_whole = !["", ".", ".."].contains(&name) && name.len() < 256;
     let is_name = is_whole && name.bytes().all(is_letter);
-    ensure!(is_name, "use the name {name:?}: give letters, digits and _ . + - alone");
+    ensure!(is_name, "use the name {name:?}: give 1 to 255 letters, digits and _ . + -");
     Ok(())
 }

@@ -17,7 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
     let groups = container.groups()?;
     let has_own = !groups.paths().is_empty();
-    ensure!(has_own, "the container {} has no control group of its own", container.name);
+    ensure!(
+        has_own,
+        "the container {} has no control group of its own; make it as root of the host",
+        container.name
+    );
     Ok(groups)
 }
 
@@ -53,7 +57,7 @@ pub(crate) fn freeze(container: &Container, wanted: bool) -> Result<()> {
         Status::Creating | Status::Stopped => false,
     };
     ensure!(fits, "{}: container not {not}: it is {}", doing(), status.word());
-    own_groups(container).and_then(|groups| write(&groups, wanted)).with_context(doing)
+    write(&own_groups(container)?, wanted).with_context(doing)
 }
 
 /// Writes to the file that freezes the group, and waits until the kernel says that it is

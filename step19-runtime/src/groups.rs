@@ -64,8 +64,9 @@ impl Groups {
                     return Ok(());
                 }
                 made => {
-                    let doing = || format!("make the control group {}", group.display());
-                    let (made, lock) = made.with_context(doing)?;
+                    let (made, lock) = made.with_context(|| {
+                        format!("make the control group {}", group.display())
+                    })?;
                     all_made.extend(made);
                     self.locks.push(lock);
                 }

@@ -128,7 +128,7 @@ impl Hook {
         }
         match waitpid(pid, None).context("wait for it")? {
             _ if !in_time => {
-                bail!("it takes more than {} seconds", self.timeout.unwrap_or(0))
+                bail!("it takes longer than its timeout, {} s", self.timeout.unwrap_or(0))
             }
             WaitStatus::Exited(_, 0) => Ok(()),
             WaitStatus::Exited(_, status) => bail!("exit status {status}"),

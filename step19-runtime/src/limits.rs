@@ -23,7 +23,9 @@ impl Resources {
         ensure!(can_be, "linux.resources.unified needs control groups v2; leave it out");
         limits.extend(self.unified.clone());
         match limits.iter().find(|(file, _)| file.contains('/')) {
-            Some((file, _)) => bail!("linux.resources: {file} is not a file of a group"),
+            Some((file, _)) => {
+                bail!("linux.resources: {file} is not a file of a group; leave it out")
+            }
             None => Ok(limits),
         }
     }
@@ -84,7 +86,7 @@ fn find(
 fn limit(row: usize, device: &str, value: &Value, is_v2: bool) -> Result<Option<Limit>> {
     let (path, kind, v1, v2) = &FIELDS[row];
     let here = if is_v2 { v2 } else { v1 };
-    let wrong = || format!("the field {path} cannot be {value}");
+    let wrong = || format!("the field {path} cannot be {value}; change it");
     let text = kind.text(value, is_v2).with_context(wrong)?;
     let Some(text) = text.filter(|_| *here != "-") else { return Ok(None) };
     ensure!(!here.is_empty(), "this host has no {path}; leave it out");

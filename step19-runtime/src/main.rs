@@ -85,17 +85,17 @@ fn run(words: Vec<OsString>) -> Result<Exit> {
     }
     wanted::check(&global)?;
     let verb = global.take(&format!("a verb: {}", verbs::names()))?;
-    let root = list::root(global.get("root"), &verb)?;
-    verb_of(&verb, global.rest, &root)
+    let root = global.get("root").map(str::to_owned);
+    verb_of(&verb, global.rest, root.as_deref())
 }
 
 /// Does what the verb says.
-fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
+fn verb_of(verb: &str, left: VecDeque<String>, root: Option<&str>) -> Result<Exit> {
     verbs::check(verb)?;
     if ["create", "run", "exec"].contains(&verb) {
         seal::use_copy()?;
     }
-    log::detail(&format!("{verb} {left:?} with containers in {}", root.display()));
+    log::detail(&format!("{verb} {left:?} with --root {root:?}"));
     // Words behind the name are those of a command.
     let has_command = ["exec", "ps"].contains(&verb);
     let among = if has_command { 0 } else { usize::MAX };
@@ -103,6 +103,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: &Path) -> Result<Exit> {
     if words.has("help") {
         return common::print(&verbs::help(NAME));
     }
+    let root = &*list::root(root, verb)?;
     let passed = if has_command { 0 } else { wanted::keep_passed(&words)? };
     let name = match verb {
         "kill" => return end::signal(root, &mut words).map(|()| Exit::SUCCESS),

@@ -44,7 +44,7 @@ pub(crate) fn process(
     words: &Words,
 ) -> Result<Process> {
     let process = given.map_or_else(|| changed(own, words), Ok)?;
-    ensure!(!process.args.is_empty(), "read process.args: give a command");
+    ensure!(!process.args.is_empty(), "process.args is missing; give a command");
     process.check().map(|()| process)
 }
 

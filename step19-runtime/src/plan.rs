@@ -58,6 +58,7 @@ impl Mount {
     /// rights over files of others, and none to map their owners.
     pub(crate) fn plan(&self, config: &Config, bundle: &Path) -> Result<Plan<'_>> {
         let linux = &config.linux;
+        ensure!(self.destination.is_absolute(), "the destination must begin with /");
         let options = options::read(&self.options, self.is_bind())?;
         let own = [&self.uid_mappings[..], &self.gid_mappings];
         let has_maps = own.iter().any(|map| !map.is_empty());

@@ -49,9 +49,9 @@ pub(crate) const OPERATORS: [(&str, (u32, bool)); 7] = [
 pub(crate) fn answer(action: &str, errno: Option<u32>) -> Result<u32> {
     let answer = named(&ACTIONS, "action", action)?;
     let number = errno.unwrap_or(libc::EPERM as u32);
-    ensure!(number <= 0xffff, "errnoRet {number} has more than 16 bits");
+    ensure!(number <= 0xffff, "errnoRet {number} is too great; give 0 to 65535");
     let takes_number = [SECCOMP_RET_ERRNO, SECCOMP_RET_TRACE].contains(&answer);
-    ensure!(takes_number || errno.is_none(), "{action} takes no errnoRet");
+    ensure!(takes_number || errno.is_none(), "{action} takes no errnoRet; leave it out");
     Ok(if takes_number { answer | number } else { answer })
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn tree(parts: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
 /// Tests an argument: skips the next `rest` instructions if the condition does not hold.
 pub(crate) fn condition(argument: &Argument, rest: usize) -> Result<Vec<Instruction>> {
     let Argument { index, value, value_two, ref op } = *argument;
-    ensure!(index < 6, "a call has no argument {index}, only 0 to 5");
+    ensure!(index < 6, "a call has no argument {index}; give 0 to 5");
     let low = offset_of!(seccomp_data, args) as u32 + 8 * index;
     let (test, holds) = named(&OPERATORS, "operator", op)?;
     let is_masked = op == "SCMP_CMP_MASKED_EQ";

@@ -33,7 +33,7 @@ impl Wanted {
         Ok(Wanted {
             bundle: bundle
                 .canonicalize()
-                .with_context(|| format!("open {}", bundle.display()))?,
+                .with_context(|| format!("open the bundle {}", bundle.display()))?,
             pid_file: path("pid-file"),
             console: path("console-socket"),
             passed,

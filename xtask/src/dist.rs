@@ -15,18 +15,18 @@ use crate::fetch_rootfs::is_static;
 use crate::file::{self, make_dir};
 use crate::say::{self, note};
 
-/// Build the steps as static programs, in one folder
+/// Build the steps as static programs, in a directory
 ///
 /// If the Rust target for musl is installed, cargo links the steps with musl.
 /// Without it, they are release builds for this host, and need its C library.
-/// `sha256sum --check SHA256SUMS` in the folder checks the programs.
+/// `sha256sum --check SHA256SUMS` in the directory checks the programs.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The architecture of the programs [default: this machine's]. Another one needs
     /// no other tool than its Rust target for musl
     #[arg(long, value_parser = ["x86_64", "aarch64"], default_value = ARCH, hide_default_value = true)]
     arch: String,
-    /// The folder [default: dist/ in the workspace, and dist/ARCH for another
+    /// The directory [default: dist/ in the workspace, and dist/ARCH for another
     /// architecture]
     #[arg(long, value_name = "DIR")]
     dest: Option<PathBuf>,
@@ -34,14 +34,14 @@ pub(crate) struct Args {
 
 /// The built steps.
 pub(crate) struct Dist {
-    /// The folder with the steps.
+    /// The directory with the steps.
     pub(crate) dir: PathBuf,
     /// The C library of the steps, in words.
     pub(crate) libc: &'static str,
 }
 
 impl Dist {
-    /// The steps in a folder that this task has made.
+    /// The steps in a directory that this task has made.
     pub(crate) fn at(dir: &Path) -> Result<Dist> {
         let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
         for lesson in lessons::all()? {

@@ -29,7 +29,7 @@ use crate::temporary::Temporary;
 /// of `dist`. A learner who unpacks it needs Rust, but no network.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The archive to write. Its files are in a folder of the same name
+    /// The archive to write. Its files are in a directory of the same name
     #[arg(value_name = "FILE.tar.gz")]
     file: PathBuf,
     /// Take the steps from DIR, which `dist` made, and build nothing
@@ -72,7 +72,7 @@ impl Args {
     }
 }
 
-/// The folder in the archive: the name of the archive without `.tar.gz`.
+/// The directory in the archive: the name of the archive without `.tar.gz`.
 fn folder(file: &Path) -> Result<PathBuf> {
     let stem = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar.gz"));
     let stem = stem.filter(|stem| !stem.is_empty());

@@ -11,12 +11,12 @@ use clap_complete::Shell;
 use crate::file::make_dir;
 use crate::{cargo, say};
 
-/// Write the manual pages of the tasks and the steps to a folder
+/// Write the manual pages of the tasks and the steps to a directory
 ///
 /// `man -l DIR/step08-overlay.1` shows one of them.
 #[derive(clap::Args)]
 pub(crate) struct Man {
-    /// The folder, such as /usr/local/share/man/man1
+    /// The directory, such as /usr/local/share/man/man1
     dir: PathBuf,
 }
 

@@ -151,14 +151,14 @@ impl Step {
         exit.unwrap_or_else(|error| report(&error)).end()
     }
 
-    /// Reports an error, with the usage if the command line is wrong.
+    /// Reports an error, with the form of the command line if it is wrong.
     fn report(&self, error: &anyhow::Error) -> Exit {
         if status_of(error) != Exit::USAGE {
             return report(error);
         }
         note(&error.to_string());
         // As in `note`: if standard error is closed or full, it is lost.
-        let _ = writeln!(io::stderr(), "{}", self.usage());
+        let _ = writeln!(io::stderr(), "{}; --help lists the options", self.form());
         Exit::USAGE
     }
 
@@ -166,10 +166,15 @@ impl Step {
         self.options.iter().any(|option| option.name() == name)
     }
 
-    fn usage(&self) -> String {
+    /// The first line of the usage.
+    fn form(&self) -> String {
         let usual = if self.takes("--image") { "[COMMAND [ARG...]]" } else { "COMMAND [ARG...]" };
         let words = self.words.map_or_else(|| format!("[--] {usual}"), str::to_owned);
-        let mut usage = format!("usage: {} [OPTIONS] {words}\n\noptions:\n", self.name);
+        format!("usage: {} [OPTIONS] {words}", self.name)
+    }
+
+    fn usage(&self) -> String {
+        let mut usage = format!("{}\n\noptions:\n", self.form());
         let width = self.options.iter().map(|it| it.words.len()).max();
         let width = width.unwrap_or_default().max("-V, --version".len());
         for Opt { words, help, .. } in &self.options {
@@ -239,7 +244,8 @@ impl Step {
         args.command = words(command.into_iter().chain(left).collect())?;
         args.names.check(&seen, &args.command)?;
         let needed = !has_own && args.names.runs_command();
-        ensure!(!needed || !args.command.is_empty(), NO_COMMAND);
+        let missing = if self.words.is_some() { "the verb is missing" } else { NO_COMMAND };
+        ensure!(!needed || !args.command.is_empty(), missing);
         Ok(Parsed::Start(Box::new(args)))
     }
 }

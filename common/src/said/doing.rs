@@ -52,6 +52,12 @@ calls! {
     PivotRoot: "pivot_root to ";
     EnterDirectory: "go to the working directory ";
     OpenPlace: "open /dev/null";
+    OpenBundle: "open the bundle ";
+    FindRoot: "find the root ";
+    FindNamespaces: "find the namespaces of ";
+    SetLimit: "set the limit ";
+    SetScore: "set oomScoreAdj ";
+    MakeGroup: "make the control group ";
     WriteGroup: "write 0 to ";
     MakeCgroupNamespace: "make a cgroup namespace";
     DropCapabilities: "drop ", "set the capabilities", "set no_new_privs";
@@ -66,6 +72,8 @@ calls! {
         "keep the state of the container ", "make the container ", "make the socket for ";
     RemoveContainer: "remove the container ";
     Print: "write to standard output";
+    Read: "read ";
+    Write: "write ";
 }
 
 impl Call {

@@ -68,7 +68,15 @@ mod tests {
     #[test]
     fn the_first_remedy_that_fits_is_taken() {
         assert!(of("chroot to /x", Errno::ENOENT).contains("fetch-rootfs"));
-        assert!(of("mount proc on /proc", Errno::EPERM).contains("systempaths"));
+        // This process is not process 1.
+        assert!(of("mount proc on /proc", Errno::EPERM).contains("PID namespace"));
+        for (kind, remedy) in
+            [("mqueue", "IPC"), ("sysfs", "network"), ("ext4", "root of the host")]
+        {
+            assert!(of(&format!("mount {kind} on /x"), Errno::EPERM).contains(remedy));
+        }
+        assert!(of("read /x/config.json", Errno::ENOENT).contains("bundle"));
+        assert_eq!(of("read /x/other", Errno::ENOENT), "");
         assert!(of("make /tmp/x", Errno::ENOSPC).contains("full"));
         assert!(of("set the bridge's route_localnet", Errno::EROFS).contains("pasta"));
         assert_eq!(of("chdir to /", Errno::EIO), "");

@@ -48,6 +48,8 @@ fn a_command_line_without_sense_is_status_2_and_the_usage() {
             let (first, usage) = error.split_once('\n').expect("an error and the usage");
             assert!(is_one_line(name, first), "{name} {words:?}: {error}");
             assert!(usage.starts_with(&format!("usage: {name} ")), "{name} {words:?}: {error}");
+            // The error is still on the screen.
+            assert_eq!(usage.lines().count(), 1, "{name} {words:?}: {error}");
         }
     }
     for words in

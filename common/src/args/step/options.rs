@@ -152,6 +152,6 @@ options! { |args, value|
         "--user USER[:GROUP]" => args.user = Some(process::text("--user", value)?),
             "the user and group of the command, by name in the root or by number";
         "--ids WHOSE" => args.ids = Some(process::text("--ids", value)?),
-            "one: only one user inside; for root, also a user whose subordinate IDs to take";
+            "one: map one ID; for root: the user whose subordinate IDs the container gets";
     }
 }

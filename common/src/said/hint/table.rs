@@ -107,6 +107,8 @@ remedies! { |failed|
         "this kernel does not have this controller in control groups v2; see /sys/fs/cgroup/cgroup.controllers";
     EnableController: ENOENT =>
         "the group above does not pass this controller on; as root: systemctl edit user@.service, with the lines [Service] and Delegate=cpu memory pids; then log in again";
+    MakeGroup: EACCES | EROFS =>
+        "this user owns no control group here; leave out linux.resources and linux.cgroupsPath, or start it as root of the host";
     LimitSwap: ENOENT =>
         "this kernel does not limit swap; start the host with swapaccount=1 on its kernel command line";
     WriteGroup: EINVAL => "the kernel does not take this limit; name a smaller number";
@@ -122,8 +124,11 @@ remedies! { |failed|
         "the root of this process is no ordinary mount, in a chroot or on an initramfs, or the mounts are not private; start it outside of the chroot, and make the mounts private first";
     Bind: ENOENT => "bind a file or directory that this host has";
     Bind: EPERM | ENOSYS if host::is_filtered() => SECCOMP;
-    Bind: ENOSYS =>
+    Bind | Mount | MountProc: ENOSYS =>
         "this kernel lacks openat2(2), open_tree(2), move_mount(2) or mount_setattr(2); start Linux 5.12 or later";
+    // In a lesson, process 1 mounts it.
+    MountProc: EPERM if process::id() != 1 =>
+        "proc shows a PID namespace, and only its owner can mount it; make a new PID namespace together with the user namespace";
     MountProc: EPERM =>
         "this host hides parts of its /proc, as in a Docker container; start that container with --security-opt systempaths=unconfined";
     MountProc: ENOENT if host::is_no_root() => NO_ROOT;
@@ -149,8 +154,17 @@ remedies! { |failed|
     DeleteLower: EIO =>
         "the file system of the scratch directory has no user attributes, as a tmpfs before Linux 6.6; name a directory on a disk with TMPDIR";
     MountOverlay: ENOSPC if upper_is_full(failed) => FULL;
+    Mount: EPERM if failed.object.starts_with("mqueue ") =>
+        "mqueue shows an IPC namespace, and only its owner can mount it; make a new IPC namespace together with the user namespace";
+    Mount: EPERM if failed.object.starts_with("sysfs ") =>
+        "sysfs shows a network namespace, and only its owner can mount it, on a host that hides no part of its /sys; make a new network namespace together with the user namespace, or start a Docker container with --security-opt systempaths=unconfined";
     Mount: EPERM =>
-        "likely parts of this host's /sys are hidden, as in a Docker container; there: --security-opt systempaths=unconfined";
+        "only root of the host can mount this file system; leave it out, or bind a directory of the host";
+    Mount: ENODEV =>
+        "this kernel has no file system of this type loaded; /proc/filesystems has those that it has";
+    Mount: EINVAL =>
+        "the file system likely does not take one of the options; leave it out, or change its value";
+    Mount: ENOENT if failed.object.starts_with("bind ") => "name a source that this host has";
     Mount | MountProc | MountOverlay: ENOSPC =>
         "this mount namespace has likely reached the limit on mounts; as root, raise it with sysctl fs.mount-max";
 
@@ -160,17 +174,27 @@ remedies! { |failed|
     EnterRoot | OpenLayer: ENOENT =>
         "fetch a root with `cargo xtask fetch-rootfs`, or name an existing directory";
     EnterRoot | OpenLayer: ENOTDIR => "name a directory";
-    EnterRoot | OpenLayer: EACCES =>
+    EnterRoot | OpenLayer | FindRoot: EACCES =>
         "let this user enter it and each directory above it (chmod +x)";
     EnterRoot: EPERM =>
         "chroot needs CAP_SYS_CHROOT; map your ID to root of a user namespace first";
     OpenPlace: EPERM | ENOSYS if host::is_filtered() => SECCOMP;
     OpenPlace: ENOSYS => "this kernel has no openat2(2); start Linux 5.6 or later";
-    OpenPlace: ENOTDIR => "a file is there, but a directory is needed";
+    OpenPlace | EnterDirectory: ENOTDIR => "a file is there, but a directory is needed";
     OpenPlace: EISDIR => "a directory is there, but a file is needed";
+    FindRoot: ENOENT | ENOTDIR => "root.path in config.json must name a directory; change it";
+    OpenBundle: ENOENT => BUNDLE;
+    Read: ENOENT | ENOTDIR if failed.object.ends_with("/config.json") => BUNDLE;
+    Read: EACCES => "let this user read it, and enter each directory above it";
+    Write: EEXIST => "remove that file first, or name another directory";
+    Write: EACCES | EROFS => "name a directory that this user can write to";
+    MakeScratch: ENOSPC => FULL;
     MakeScratch: EEXIST => TAKEN;
     MakeScratch: ENOENT | ENOTDIR | EACCES | EPERM | EROFS => SCRATCH;
     LockScratch: EACCES => SCRATCH;
+    EnterNamespaces: EINVAL => "the file is no namespace of this type; change its path";
+    FindNamespaces: EACCES =>
+        "the container likely waits for `start`, and an ordinary user cannot enter it before; start it first";
     EnterNamespaces: EPERM | EACCES =>
         "only the user that started the container can enter it: enter all of its namespaces in a single call, by a process in it that this user may trace";
     KeepState: ENOENT => NO_PROC;
@@ -183,6 +207,11 @@ remedies! { |failed|
         "mount the file system of the containers with rw, then remove it again";
 
     // The other stages, and calls of any kind.
+    SetLimit: EPERM =>
+        "this needs CAP_SYS_RESOURCE; name a hard limit that is not above the caller's, which `ulimit -Ha` shows";
+    SetLimit: EINVAL => "the soft limit is above the hard limit; name a smaller one";
+    SetScore: EACCES =>
+        "this needs CAP_SYS_RESOURCE; name a score that is not below the caller's, /proc/self/oom_score_adj";
     DropCapabilities: EPERM if host::is_confined() => PROFILE;
     DropCapabilities: EPERM =>
         "this needs CAP_SETPCAP; change the bounding set before you give up other capabilities";
@@ -196,13 +225,13 @@ remedies! { |failed|
         "/proc/sys is read-only here, as in a container; start the step outside of it, or use --network pasta";
     AllowPing: EROFS => "/proc/sys is read-only; set this before the lesson makes it so";
     EnterDirectory: EACCES =>
-        "the user of the command cannot enter it; name another directory with --workdir, or another user with --user";
+        "the user of the command cannot enter it; name another directory, or another user";
     Publish: EACCES =>
         "an ordinary user can use only ports from net.ipv4.ip_unprivileged_port_start on; name a greater HOST, or change that as root with sysctl";
     Print: ENOSPC => "the file system of standard output is full; free some space";
     CopyFile: ENOSPC =>
         "the new file system is too small for the files; give it a larger size or nr_inodes; see tmpfs(5)";
-    _: ENOSPC => FULL;
+    _: ENOSPC => "the file system is full; free some space";
     _: EMFILE => "this process has reached the limit on open files; raise it with ulimit -n";
     _: ELOOP => "a symbolic link in the path leads back to itself";
     _: ENAMETOOLONG => "use a name of at most 255 bytes and a path of at most 4095";
@@ -218,6 +247,8 @@ const FULL: &str = "the file system is full; free some space, or name a director
 const SECCOMP: &str = "a seccomp filter, as in a Docker container, likely refuses this; start that container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined";
 const NO_PROC: &str = "there is no /proc on this host; mount proc on /proc";
 const USERNS_CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
+const BUNDLE: &str =
+    "a bundle is a directory with a config.json; name another one, or write one with `spec`";
 const SCRATCH: &str = "name a directory that this user can write to, with --scratch or TMPDIR";
 
 /// Whether process 1 is in the new root: it is on top of the old one, or has no proc yet, or
@@ -304,7 +335,11 @@ pub(super) fn for_tool(message: &str) -> Option<&'static str> {
 }
 
 /// Parts of messages, and remedies.
-const TOOLS: [(&[&str], &str); 7] = [
+const TOOLS: [(&[&str], &str); 8] = [
+    (
+        &[") not allowed"],
+        "a user can map only its own ID, and the ranges in /etc/subuid and /etc/subgid; change the map",
+    ),
     (
         &["write to uid_map failed", "write to gid_map failed"],
         "newuidmap(1) and newgidmap(1) have no rights here: they are not set-user-ID root, or their file system is mounted with nosuid; install the package uidmap again, or give --ids one",
