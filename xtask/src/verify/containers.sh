@@ -6,14 +6,16 @@
 
 run() {
     hold_off && return 125
-    started=$(date +%s)
+    clock
+    started=$now
     # Only the program has `err` as standard error, because `running_now` looks
     # for it. timeout and this shell, which reports a killed process, have `told`.
     # shellcheck disable=SC2016 # the shell that becomes the program expands this
     { timeout -s KILL "$limit" sh -c 'exec "$@" 2>err' sh "$program" "$@"; } \
         >out 2>told 6>&- 7>&- 8>&- 9>&-
     status=$?
-    [ $(($(date +%s) - started)) -lt "$limit" ] || : >hung
+    clock
+    [ $((now - started)) -lt "$limit" ] || : >hung
     return "$status"
 }
 
@@ -59,7 +61,8 @@ start() {
     : >"err.$n"
     rm -f "lost.$n"
     hold_off && return
-    started=$(date +%s)
+    clock
+    started=$now
     to=$((5 + 2 * n)) from=$((4 + 2 * n))
     rm -f "to.$n" "from.$n"
     mkfifo "to.$n" "from.$n"
@@ -80,7 +83,8 @@ start() {
     echo $! >"job.$n"
     exec 3<&- 4>&-
     if [ "$(talk 'echo ready' | tail -n 1)" != ready ]; then
-        [ $(($(date +%s) - started)) -lt "$long" ] || : >hung
+        clock
+        [ $((now - started)) -lt "$long" ] || : >hung
         stop
         why="the program ended with status $ended"
         [ ! -e hung ] || why="the program did not answer within $long seconds"
@@ -125,7 +129,7 @@ talk() (
     printf '{ %s\n} <&- 2>&1; echo; echo end-of-answer\n' "$1" >&$((5 + 2 * n))
     while IFS= read -r line && [ "$line" != end-of-answer ]; do
         printf '%s\n' "$line"
-    done <&$((4 + 2 * n)) | tidy | sed '${/^$/d;}'
+    done <&$((4 + 2 * n)) | sed -e "$tidy" -e '${/^$/d;}'
 )
 
 stop() {
