@@ -161,7 +161,9 @@ pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
 
 /// Whether groups are frozen, themselves or with a group of v1 above them.
 pub fn are_frozen(groups: &[PathBuf]) -> bool {
-    let read = |file: &str| groups.iter().find_map(|it| fs::read_to_string(it.join(file)).ok());
+    // The kernel lists v2 last.
+    let groups = || groups.iter().rev();
+    let read = |file: &str| groups().find_map(|it| fs::read_to_string(it.join(file)).ok());
     read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
         || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
 }

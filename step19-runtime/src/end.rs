@@ -129,13 +129,13 @@ impl Container {
     }
 }
 
-/// Ends the process of a container, and waits for its end. In v1, others in its groups
-/// may freeze it again and again: so if it does not end at once, they end, too.
+/// Ends the process of a container, and waits for its end. In v1, a frozen one ends only
+/// when it goes on, and others in its groups may freeze it again and again: so if it does
+/// not end at once, they end, too.
 fn end_process(process: impl AsFd, groups: &[PathBuf]) -> Result<()> {
     for _ in 0..MOST_TRIES {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&process, libc::SIGKILL);
-        common::thaw_groups(groups);
         if wait_for_end(&process)? {
             return Ok(());
         }
