@@ -161,7 +161,9 @@ pub fn processes_in(groups: &[PathBuf]) -> Vec<Pid> {
 
 /// Whether groups are frozen, themselves or with a group of v1 above them.
 pub fn are_frozen(groups: &[PathBuf]) -> bool {
-    let read = |file: &str| groups.iter().find_map(|it| fs::read_to_string(it.join(file)).ok());
+    // The kernel lists v2 last.
+    let groups = || groups.iter().rev();
+    let read = |file: &str| groups().find_map(|it| fs::read_to_string(it.join(file)).ok());
     read("freezer.state").is_some_and(|it| it.trim() != "THAWED")
         || read("cgroup.freeze").is_some_and(|it| it.trim() == "1")
 }
@@ -169,11 +171,12 @@ pub fn are_frozen(groups: &[PathBuf]) -> bool {
 /// Lets frozen processes go on: in v1, a signal cannot end them before. Root inside may have
 /// frozen a group of its own.
 pub fn thaw_groups(groups: &[PathBuf]) {
-    each_group(groups, |group| {
+    for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
         // A hierarchy without the file freezes nothing.
-        let _ = fs::write(group.join("freezer.state"), "THAWED");
-        let _ = fs::write(group.join("cgroup.freeze"), "0");
-    });
+        let has = |group: &&PathBuf| !matches!(group.join(file).try_exists(), Ok(false));
+        let freezes: Vec<PathBuf> = groups.iter().filter(has).cloned().collect();
+        each_group(&freezes, |group| drop(fs::write(group.join(file), word)));
+    }
 }
 
 /// Sends a signal to the processes in groups and in those in them, to each once. Lets frozen

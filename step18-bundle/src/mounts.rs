@@ -114,7 +114,7 @@ pub(crate) fn mount(
     }
     if is_groups {
         // Only a mount with a place can have others in it. The root is not shared.
-        attach(&made, root.find("/")?.context("find the root")?)?;
+        attach(&made, root)?;
         groups.mount_each(&made)?;
     }
     // Before it has its place: in a shared mount, others see it from then on.

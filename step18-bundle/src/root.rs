@@ -104,15 +104,15 @@ fn find(path: &str, root: &Root, kept: &[Kept]) -> Result<Option<Place>> {
 
 /// Whether a place is the root itself: other names lead there, too.
 pub(crate) fn is_root(place: &Place, root: &Root) -> Result<bool> {
-    let root = root.find("/")?.context("find the root")?;
-    let (this, other) = (fstat(place)?, fstat(&root)?);
+    let (this, other) = (fstat(place)?, fstat(root)?);
     let is_same = (this.st_dev, this.st_ino) == (other.st_dev, other.st_ino);
-    Ok(is_same && mount_of(place)? == mount_of(&root)?)
+    Ok(is_same && mount_of(place)? == mount_of(root)?)
 }
 
 /// The number of the mount that a place is in; proc_pid_fdinfo(5).
-pub(crate) fn mount_of(place: &Place) -> Result<String> {
-    let about = common::open::text(place.name().replace("/fd/", "/fdinfo/"))?;
+pub(crate) fn mount_of(place: impl AsFd) -> Result<String> {
+    let number = place.as_fd().as_raw_fd();
+    let about = common::open::text(format!("/proc/self/fdinfo/{number}"))?;
     let number = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     Ok(number.context("find the mount of the place")?.trim().to_owned())
 }

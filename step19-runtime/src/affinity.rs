@@ -34,7 +34,7 @@ pub(crate) fn use_processors(list: &str) -> Result<()> {
         let bits = (0..64).filter(|it| now.is_set(*it) == Ok(true));
         let bits = bits.fold(0_u64, |all, it| all | 1 << it);
         // As runc says it.
-        log::detail(&format!("affinity: {bits:#x}"));
+        log::detail(format_args!("affinity: {bits:#x}"));
     }
     Ok(())
 }

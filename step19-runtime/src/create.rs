@@ -129,7 +129,7 @@ fn make(container: &Container, wanted: &Wanted) -> Result<(Child, Option<Relay>)
         capabilities::limit_command(config, sets, filter.as_ref())?;
         // Its file is the container's, so it may do no more than the command.
         let state = inside.to_json(Status::Created);
-        let env = &config.process.env;
+        let env = || config.process.env.clone();
         hooks::run_with(&hooks.start_container, "startContainer", &state, env)?;
         command.start()
     };

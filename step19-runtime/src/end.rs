@@ -9,11 +9,10 @@ use common::{pidfd_send_signal, pidfd_wait};
 use libc::c_int;
 use nix::errno::Errno;
 
-use crate::groups::Groups;
-use crate::hooks;
 use crate::state::Container;
 use crate::status::{State, Status};
 use crate::words::Words;
+use crate::{hooks, members};
 
 /// Sends the signal that the caller names, or SIGTERM.
 pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
@@ -29,7 +28,8 @@ pub(crate) fn signal(root: &Path, words: &mut Words) -> Result<()> {
 pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
     let doing = || format!("kill the container {}", container.name);
     // Engines look for these words.
-    let open = container.pidfd()?.context("container not running").with_context(doing)?;
+    let state = container.state()?;
+    let open = state.pidfd()?.context("container not running").with_context(doing)?;
     match pidfd_send_signal(&open, signal) {
         Err(Errno::ESRCH) => bail!("{}: container not running", doing()),
         sent => sent.with_context(doing)?,
@@ -37,18 +37,18 @@ pub(crate) fn kill(container: &Container, signal: c_int) -> Result<()> {
     // A frozen process of v1 ends only when it goes on. An engine may not know that it is
     // frozen: `pause` may have been killed.
     if signal == libc::SIGKILL {
-        common::thaw_groups(&container.groups()?.paths());
+        common::thaw_groups(&state.groups);
     }
     Ok(())
 }
 
 /// Sends a signal to all processes of a container.
 pub(crate) fn kill_all(container: &Container, signal: c_int) -> Result<()> {
-    let groups = container.groups()?;
-    if groups.paths().is_empty() {
+    let groups = container.state()?.groups;
+    if groups.is_empty() {
         return kill(container, signal);
     }
-    common::signal_groups(&groups.paths(), signal);
+    common::signal_groups(&groups, signal);
     Ok(())
 }
 
@@ -65,7 +65,8 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
         locked => locked?,
     };
     let (state, mut status) = container.look()?;
-    if let (false, Status::Running, Some(open)) = (force, status, state.pidfd()?) {
+    let waits = !force && status == Status::Running;
+    if waits && let Some(open) = state.pidfd()? {
         // It may be ending.
         wait_for_end(&open)?;
         (_, status) = container.look()?;
@@ -81,16 +82,14 @@ pub(crate) fn delete(root: &Path, name: &str, force: bool) -> Result<()> {
 /// Ends a container, and removes all that `create` has made.
 pub(crate) fn destroy(container: &Container) -> Result<()> {
     let mut state = container.state()?;
-    let mut groups = Groups::of(&state.groups)?;
     if !state.has_groups {
-        groups.remove_empty();
-        groups = Groups::of(&[])?;
+        members::remove_empty(state.groups.drain(..));
     }
     if let Some(open) = state.pidfd()? {
-        end_process(&open, &groups.paths())?;
+        end_process(&open, &state.groups)?;
     }
     // Without a PID namespace, others may be left.
-    common::end_groups(&groups.paths())?;
+    common::end_groups(&state.groups)?;
     // With a group in it, it stays.
     state.groups_above.iter().rev().for_each(|group| drop(fs::remove_dir(group)));
     // Without a configuration, `create` has not come far.
@@ -130,13 +129,13 @@ impl Container {
     }
 }
 
-/// Ends the process of a container, and waits for its end. In v1, others in its groups
-/// may freeze it again and again: so if it does not end at once, they end, too.
+/// Ends the process of a container, and waits for its end. In v1, a frozen one ends only
+/// when it goes on, and others in its groups may freeze it again and again: so if it does
+/// not end at once, they end, too.
 fn end_process(process: impl AsFd, groups: &[PathBuf]) -> Result<()> {
     for _ in 0..MOST_TRIES {
         // An error means that it has just ended.
         let _ = pidfd_send_signal(&process, libc::SIGKILL);
-        common::thaw_groups(groups);
         if wait_for_end(&process)? {
             return Ok(());
         }

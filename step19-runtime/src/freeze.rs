@@ -1,6 +1,7 @@
 //! Lesson 19: a container that stands still.
 
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The groups of a container that has its own. A group of others must not change.
 pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
-    let groups = container.groups()?;
+    let groups = Groups::of(&container.state()?.groups)?;
     let has_own = !groups.paths().is_empty();
     ensure!(
         has_own,
@@ -26,20 +27,14 @@ pub(crate) fn own_groups(container: &Container) -> Result<Groups> {
 }
 
 impl Groups {
-    /// Whether the processes are frozen: by the controller of v1, or by the group of v2.
-    pub(crate) fn is_frozen(&self) -> bool {
-        let freezes = self.hierarchies.iter().filter(|it| {
-            it.controllers.is_empty() || it.controllers.iter().any(|it| it == "freezer")
-        });
-        let groups: Vec<_> = freezes.filter_map(|it| it.group.clone()).collect();
-        common::are_frozen(&groups)
-    }
-
     /// Refuses frozen groups: nothing in them would ever run.
     pub(crate) fn refuse_frozen(&self) -> Result<()> {
+        // No other one freezes processes.
+        let v1 = self.group("freezer").ok().map(Path::to_owned);
+        let groups: Vec<_> = self.of_version(true).cloned().chain(v1).collect();
         // Engines look for these words.
         ensure!(
-            !self.is_frozen(),
+            !common::are_frozen(&groups),
             "container's cgroup unexpectedly frozen; thaw it first"
         );
         Ok(())

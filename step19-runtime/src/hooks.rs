@@ -1,6 +1,7 @@
 //! Lesson 19: programs of the host that are told of the container's life.
 
-use std::ffi::CString;
+use std::env;
+use std::ffi::{CString, OsString};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -79,10 +80,10 @@ impl Hooks {
 
 /// Runs hooks, in the order of the list, until one of them fails.
 pub(crate) fn run(hooks: &[Hook], name: &str, state: &Value) -> Result<()> {
-    let own: Vec<String> = std::env::vars_os()
-        .filter_map(|(name, it)| Some(format!("{}={}", name.to_str()?, it.to_str()?)))
-        .collect();
-    run_with(hooks, name, state, &own)
+    let own = |(name, value): (OsString, OsString)| {
+        Some(format!("{}={}", name.to_str()?, value.to_str()?))
+    };
+    run_with(hooks, name, state, || env::vars_os().filter_map(own).collect())
 }
 
 /// As [`run`], with the variables for hooks that name none.
@@ -90,10 +91,10 @@ pub(crate) fn run_with(
     hooks: &[Hook],
     name: &str,
     state: &Value,
-    env: &[String],
+    env: impl Fn() -> Vec<String>,
 ) -> Result<()> {
     let run = |hook: &Hook| {
-        hook.run(state, env)
+        hook.run(state, &env())
             .with_context(|| format!("run the {name} hook {}", hook.path.display()))
     };
     hooks.iter().try_for_each(run)

@@ -1,5 +1,6 @@
 //! Lesson 19: errors, where the engine looks for them.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -52,11 +53,11 @@ pub(crate) fn has_details() -> bool {
 }
 
 /// Says more, for `--debug`: in the file, or else on standard error.
-pub(crate) fn detail(text: &str) {
+pub(crate) fn detail(text: fmt::Arguments) {
     let log = LOG.get_or_init(Log::default);
     match &log.path {
         _ if !log.has_details => {}
-        Some(_) => log.write("debug", text),
+        Some(_) => log.write("debug", &text.to_string()),
         None => common::note(&format!("debug: {text}")),
     }
 }

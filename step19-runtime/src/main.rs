@@ -95,7 +95,7 @@ fn verb_of(verb: &str, left: VecDeque<String>, root: Option<&str>) -> Result<Exi
     if ["create", "run", "exec"].contains(&verb) {
         seal::use_copy()?;
     }
-    log::detail(&format!("{verb} {left:?} with --root {root:?}"));
+    log::detail(format_args!("{verb} {left:?} with --root {root:?}"));
     // Words behind the name are those of a command.
     let has_command = ["exec", "ps"].contains(&verb);
     let among = if has_command { 0 } else { usize::MAX };

@@ -105,15 +105,15 @@ impl Groups {
         }
         Ok(())
     }
+}
 
-    /// Removes those that have no process, and will have none of another container.
-    pub(crate) fn remove_empty(&self) {
-        for group in self.paths() {
-            if let Ok(open) = File::open(&group)
-                && open.try_lock().is_ok()
-            {
-                let _ = fs::remove_dir(group);
-            }
+/// Removes groups that have no process, and will have none of another container.
+pub(crate) fn remove_empty(groups: impl Iterator<Item = PathBuf>) {
+    for group in groups {
+        if let Ok(open) = File::open(&group)
+            && open.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir(group);
         }
     }
 }

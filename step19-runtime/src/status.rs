@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::groups::Groups;
 use crate::hooks::Hooks;
 use crate::state::{Container, SOCKET};
 
@@ -81,11 +80,6 @@ impl Container {
         state.hooks.clone().map_or_else(|| Ok(self.config(state)?.hooks), Ok)
     }
 
-    /// The groups that `create` has made.
-    pub(crate) fn groups(&self) -> Result<Groups> {
-        Groups::of(&self.state()?.groups)
-    }
-
     /// The process of the container, open. Nothing if it has ended.
     pub(crate) fn pidfd(&self) -> Result<Option<OwnedFd>> {
         self.state()?.pidfd()
@@ -104,7 +98,7 @@ impl Container {
         let status = match state.created {
             None => Status::Stopped,
             Some(_) if state.pidfd()?.is_none() => Status::Stopped,
-            Some(_) if Groups::of(&state.groups)?.is_frozen() => Status::Paused,
+            Some(_) if common::are_frozen(&state.groups) => Status::Paused,
             Some(_) if self.at(SOCKET).exists() => Status::Created,
             Some(_) => Status::Running,
         };

@@ -256,6 +256,12 @@ impl Root {
     }
 }
 
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 fn opening(place: &Path) -> Doing {
     Doing::new(Call::OpenPlace, "open ", format_args!("{} in the root", place.display()))
 }

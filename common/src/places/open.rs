@@ -80,7 +80,7 @@ const WHOLE: libc::flock = libc::flock {
 /// Reads an open file to its end. Fails when it cannot be read, or has more than `most` bytes.
 pub fn whole(file: impl Read, most: u64) -> io::Result<Vec<u8>> {
     // Most files are shorter: then one call reads all. Those of the kernel have no size.
-    let mut bytes = Vec::with_capacity(1 << 14);
+    let mut bytes = Vec::with_capacity(1 << 10);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let why = format!("it is longer than {most} bytes");
