@@ -16,6 +16,7 @@ use crate::child::clone::spawn;
 use crate::child::inherit::{close_descriptors, wipe_environment};
 use crate::child::line::{self, ENDED};
 use crate::child::signals::{self, Signals};
+use crate::child::terminal::Terminal;
 use crate::child::wait::{ANY, Waited, poll_on, wait_for};
 use crate::said::host;
 
@@ -103,14 +104,19 @@ impl Run {
                         }
                     }
                 }
-                Waited::Stopped(pid, signal) if pid == self.pid => tell(signal as u8),
+                Waited::Stopped(pid, signal)
+                    if pid == self.pid && !Terminal::pass_on(pid, signal) =>
+                {
+                    tell(signal as u8);
+                }
                 Waited::Ended(pid, ended) if pid == self.pid => {
                     if let Some(signal) = ended.signal {
                         tell(ENDED | signal as u8);
                     }
                     return Ok(ended.exit);
                 }
-                _orphan => {}
+                // An orphan, or the command goes on.
+                _ => {}
             }
         }
     }

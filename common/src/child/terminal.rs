@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use nix::sys::signal::Signal;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{Pid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid, setpgid, tcgetpgrp, tcsetpgrp};
 
 use crate::child::signals;
 
@@ -62,6 +62,22 @@ impl Terminal {
         if tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground != getpgrp()) {
             signals::ignore([Signal::SIGTTIN, Signal::SIGTTOU]);
         }
+    }
+
+    /// In process 1, when `signal` has stopped the command: gives the terminal to the group of the
+    /// command and continues it, if it only needs the terminal and process 1 has it. Returns
+    /// whether it did so.
+    ///
+    /// The runner gives the terminal to the group of process 1. It has not always seen that a shell
+    /// in the container has begun a group of its own.
+    pub(crate) fn pass_on(command: Pid, signal: Signal) -> bool {
+        let Ok(group) = getpgid(Some(command)) else { return false };
+        let own = getpgrp();
+        matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU)
+            && group != own
+            && tcgetpgrp(io::stdin()) == Ok(own)
+            && tcsetpgrp(io::stdin(), group).is_ok()
+            && signals::send(Pid::from_raw(-group.as_raw()), libc::SIGCONT)
     }
 
     /// Whether the runner is in the foreground now.

@@ -374,6 +374,42 @@ fn a_shell_that_stops_itself_goes_on_with_the_terminal() {
     }
 }
 
+/// A shell outside can give the terminal to the runner although the runner has lent it: bash does
+/// so when it is late at the start of a job. A shell inside leads a group of its own, which the
+/// runner has not seen in the foreground.
+#[test]
+fn a_shell_goes_on_with_the_terminal_after_its_runner_was_stopped() {
+    if !keys_work() {
+        return;
+    }
+    let inits = steps().filter(|name| has_init(name));
+    for (name, shell) in inits.flat_map(|name| shells().map(move |shell| (name, shell))) {
+        let mut terminal = Terminal::shell(shell);
+        let caller = Proc::of(&terminal.leader);
+        let token = token();
+        terminal.line(&format!("{name} /bin/sh -s {token}"));
+        terminal.line(r#"PS1="in""> ""#);
+        terminal.see("in> ");
+        // It does not read until then.
+        terminal.line(r#"trap go=1 USR1; echo loo""ps; until [ $go ]; do :; done"#);
+        terminal.see("loops");
+        let (runner, inside) = (running(name, &token), running("/bin/sh", &token));
+        runner.kill(Signal::SIGSTOP);
+        terminal.see("host> ");
+        terminal.line("fg");
+        // Before that, the shell outside would read the next line.
+        let outside = [caller, runner].map(Proc::group);
+        wait_until("fg", || !outside.contains(&Some(terminal.foreground())));
+        inside.kill(Signal::SIGUSR1);
+        terminal.line(r#"echo he""re"#);
+        terminal.see("here");
+        terminal.see("in> ");
+        terminal.line("exit 5");
+        terminal.see("host> ");
+        assert_eq!(terminal.run("echo =$?"), "=5\n", "{name} {shell}");
+    }
+}
+
 #[test]
 fn the_terminal_is_as_it_was() {
     if !keys_work() {
