@@ -74,7 +74,8 @@ pub(crate) fn drop_bounding(sets: &Sets) -> Result<()> {
 pub(crate) fn act_as_command(sets: &Sets) -> Result<()> {
     let all = common::permitted().context("get the capabilities")?;
     // What is not inheritable is not ambient: the caller may have such capabilities.
-    apply(sets.effective.0, all, Capabilities::default())
+    apply(sets.effective.0, all, Capabilities::default())?;
+    apply(sets.effective.0, all, sets.inheritable.0)
 }
 
 /// Sets the other sets, after this process has become the user.

@@ -630,6 +630,16 @@ fn no_capability_of_the_caller_is_ambient_in_the_container() {
 }
 
 #[test]
+fn a_capability_that_the_bounding_set_lacks_is_an_error_of_create() {
+    let bundle = Bundle::new("true", |config| {
+        let sets = &mut config["process"]["capabilities"];
+        sets["inheritable"] = sets["bounding"].take();
+    });
+    let said = bundle.fails(&["create", "one"]);
+    assert!(said.contains("set the capabilities"), "{said}");
+}
+
+#[test]
 fn a_bundle_without_a_process_ends_at_its_start() {
     let bundle = Bundle::new("", |config| {
         config.as_object_mut().map(|config| config.remove("process"));
