@@ -175,6 +175,9 @@ fn a_runner_sleeps_until_its_container_has_ended() {
         has_entered() { entered=$(child $parent); [ "$entered" ]; }
         until_true has_entered
         kill -STOP $parent
+        # Before it stops, the call that it is in can still wait for its child.
+        is_stopped() { grep '^State:.T' /proc/$parent/status >/run/said; }
+        until_true is_stopped
         kill -KILL $command
         is_left() { grep '^State:.Z' /proc/${entered% }/status >/run/said; }
         until_true is_left
